@@ -1,0 +1,1 @@
+"""The learning algorithms: one equation, one function; noise is always an argument."""

@@ -1,0 +1,231 @@
+"""The data set: a folder of memory-mappable arrays and `dataset.json`.
+
+An episode of T transitions is T + 1 rows of `observations`, the last one only a next
+observation, so no observation is stored twice. The other arrays have one row per transition;
+`observation_index` leads from a transition to its row: transition i starts in
+`observations[observation_index[i]]` and ends in the row behind it.
+
+Shapes: N transitions, R observation rows (N plus one per episode), O observation, A action.
+
+    observations       [R, O] float32   raw units of the environment
+    observation_index  [N]    int32
+    actions            [N, A] float32   environment units, within its bounds
+    rewards            [N]    float32
+    masks              [N]    float32   0 where the task is solved (no bootstrap), else 1
+    terminals          [N]    float32   1 on the last transition of an episode, else 0
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from qc_core.envs.make import EnvironmentSpec
+from qc_core.errors import WrongUse
+from qc_core.files import read_json, sha256_of, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "dataset.json"
+ARRAYS = ("observations", "observation_index", "actions", "rewards", "masks", "terminals")
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """Whole episodes, one behind the other.
+
+    Shapes as in the module's legend; `observations` holds T + 1 rows per episode.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    masks: np.ndarray
+    terminals: np.ndarray
+
+
+class DatasetWriter:
+    """Appends episodes to a data set folder; memory stays that of one append.
+
+    The folder must be a staging folder: until `finish` returns it is not a data set.
+    """
+
+    def __init__(self, folder: Path, spec: EnvironmentSpec) -> None:
+        self._folder, self._spec = folder, spec
+        folder.mkdir(parents=True, exist_ok=True)
+        self._columns = {
+            "observations": _Column(folder, "observations", np.float32, spec.observation_size),
+            "observation_index": _Column(folder, "observation_index", np.int32, None),
+            "actions": _Column(folder, "actions", np.float32, spec.action_size),
+            "rewards": _Column(folder, "rewards", np.float32, None),
+            "masks": _Column(folder, "masks", np.float32, None),
+            "terminals": _Column(folder, "terminals", np.float32, None),
+        }
+        self._episodes = 0
+
+    def append(self, episodes: Episodes) -> None:
+        """Add whole episodes, the last of which has ended."""
+        ends = episodes.terminals > 0
+        # Behind each terminal transition lies one observation that starts none.
+        earlier_episodes = np.concatenate([[0], np.cumsum(ends)[:-1]])
+        first_row = self._columns["observations"].rows
+        index = first_row + np.arange(len(ends)) + earlier_episodes
+        self._columns["observations"].write(episodes.observations)
+        self._columns["observation_index"].write(index)
+        self._columns["actions"].write(episodes.actions)
+        self._columns["rewards"].write(episodes.rewards)
+        self._columns["masks"].write(episodes.masks)
+        self._columns["terminals"].write(episodes.terminals)
+        self._episodes += int(ends.sum())
+
+    def finish(self, source: dict[str, Any]) -> dict[str, Any]:
+        """Close the arrays, write `dataset.json` and return its content."""
+        import mujoco
+
+        arrays = {}
+        for name, column in self._columns.items():
+            column.close()
+            arrays[name] = {
+                "shape": list(column.shape),
+                "dtype": column.dtype.name,
+                "sha256": sha256_of(self._folder / f"{name}.npy"),
+            }
+        rewards = np.load(self._folder / "rewards.npy", mmap_mode="r")
+        masks = np.load(self._folder / "masks.npy", mmap_mode="r")
+        manifest = {
+            "schema-version": SCHEMA_VERSION,
+            "environment": self._spec.id,
+            "observation-names": list(self._spec.observation_names),
+            "action-names": list(self._spec.action_names),
+            "action-low": list(self._spec.action_low),
+            "action-high": list(self._spec.action_high),
+            "control-interval-seconds": self._spec.control_interval,
+            "transitions": self._columns["rewards"].rows,
+            "episodes": self._episodes,
+            "solved-transitions": int((masks == 0).sum()),
+            "reward-range": [float(rewards.min()), float(rewards.max())],
+            "reward-convention": "r(s): the reward of the state in which the action is taken",
+            "mujoco-version": mujoco.__version__,
+            "source": source,
+            "arrays": arrays,
+            "digest": _digest(arrays),
+        }
+        write_json(self._folder / MANIFEST, manifest)
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set folder, opened; its arrays are memory-mapped and read when touched."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    observations: np.ndarray
+    observation_index: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    masks: np.ndarray
+    terminals: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the checksums of all arrays."""
+        return self.manifest["digest"]
+
+    @property
+    def transitions(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def validation(self) -> Dataset | None:
+        """The held-out episodes that came with the data, if any."""
+        folder = self.folder / "validation"
+        return open_dataset(folder) if folder.is_dir() else None
+
+
+def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
+    """Open a data set folder.
+
+    Args:
+        verify: also compare every array with its checksum (reads the whole data set).
+
+    Raises:
+        WrongUse: not a data set, an unknown schema version, or arrays that do not match
+            their manifest; the message names the file.
+    """
+    if not folder.is_dir():
+        raise WrongUse(f"{folder} is not a data set folder")
+    manifest = read_json(folder / MANIFEST)
+    version = manifest.get("schema-version")
+    if version != SCHEMA_VERSION:
+        raise WrongUse(
+            f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
+        )
+    arrays = {}
+    for name in ARRAYS:
+        path = folder / f"{name}.npy"
+        expected = manifest["arrays"][name]
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise WrongUse(f"{path} is missing or truncated: ingest the data anew") from error
+        if list(arrays[name].shape) != expected["shape"]:
+            raise WrongUse(
+                f"{path} must have shape {expected['shape']}, got {list(arrays[name].shape)}"
+            )
+        if verify and sha256_of(path) != expected["sha256"]:
+            raise WrongUse(f"{path} is not what {MANIFEST} says (checksum differs)")
+    return Dataset(folder=folder, manifest=manifest, **arrays)
+
+
+def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
+    """Refuse a data set whose sizes are not the environment's (WrongUse)."""
+    got = (dataset.observations.shape[1], dataset.actions.shape[1])
+    if got != (spec.observation_size, spec.action_size):
+        raise WrongUse(
+            f"{dataset.folder}: {spec.id} has observations of {spec.observation_size} and actions "
+            f"of {spec.action_size} numbers, the data set {got[0]} and {got[1]}"
+        )
+
+
+class _Column:
+    """One growing .npy file."""
+
+    def __init__(self, folder: Path, name: str, dtype: type, width: int | None) -> None:
+        self.dtype = np.dtype(dtype)
+        self.rows = 0
+        self._width = width
+        self._file: BinaryIO = (folder / f"{name}.npy").open("w+b")
+        self._write_header()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows,) if self._width is None else (self.rows, self._width)
+
+    def write(self, values: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+        self.rows += len(values)
+
+    def close(self) -> None:
+        # NumPy pads the header for a growing first axis, so the final one fits.
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.dtype),
+                "fortran_order": False,
+                "shape": self.shape,
+            },
+        )
+
+
+def _digest(arrays: dict[str, dict[str, Any]]) -> str:
+    lines = "".join(f"{name} {arrays[name]['sha256']}\n" for name in ARRAYS)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Environments, and how a chunk policy is played in them."""

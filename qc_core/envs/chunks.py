@@ -1,0 +1,52 @@
+"""Play chunks open loop.
+
+Shapes: B batch, O observation, H horizon, A action.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+
+
+class ChunkFunction(Protocol):
+    """A policy over chunks: pure, with its noise as an argument."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the standard normal noise of one observation."""
+        ...
+
+    def __call__(self, observation_BO: np.ndarray, noise: np.ndarray, /) -> np.ndarray:
+        """([B, O], [B, *noise_shape]) → chunk [B, H, A] within the action bounds."""
+        ...
+
+
+class ChunkExecutor:
+    """One action at a time from a policy that thinks in chunks.
+
+    The first `execution_length` actions of a chunk are played without looking; then, or
+    after `reset`, the policy is asked again. It is never asked while actions are pending.
+    """
+
+    def __init__(
+        self, policy: ChunkFunction, rng: np.random.Generator, execution_length: int | None = None
+    ) -> None:
+        self._policy = policy
+        self._rng = rng
+        self._length = execution_length
+        self._pending: deque[np.ndarray] = deque()
+
+    def reset(self) -> None:
+        """Drop what is pending: a new episode begins."""
+        self._pending.clear()
+
+    def act(self, observation_O: np.ndarray) -> np.ndarray:
+        """The next action [A] for the observation [O]."""
+        if not self._pending:
+            noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
+            chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
+            self._pending.extend(chunk_HA[: self._length])
+        return self._pending.popleft()

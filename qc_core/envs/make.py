@@ -1,0 +1,132 @@
+"""Make an environment by its id, and describe it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from qc_core.envs.repeatable import RepeatableReset
+from qc_core.errors import WrongUse, closest
+
+_ARM_OBSERVATIONS = (
+    *(f"joint_position_{i}" for i in range(6)),
+    *(f"joint_velocity_{i}" for i in range(6)),
+    *(f"effector_{axis}" for axis in "xyz"),
+    "effector_yaw_cos",
+    "effector_yaw_sin",
+    "gripper_opening",
+    "gripper_contact",
+)
+_CUBE_OBSERVATIONS = (
+    *(f"position_{axis}" for axis in "xyz"),
+    *(f"quaternion_{axis}" for axis in "wxyz"),
+    "yaw_cos",
+    "yaw_sin",
+)
+_ARM_ACTIONS = ("effector_dx", "effector_dy", "effector_dz", "effector_dyaw", "gripper_dopening")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvironmentSpec:
+    """Sizes and units of an environment.
+
+    Attributes:
+        episode_limit: control steps after which an episode is cut off.
+        control_interval: seconds per control step.
+    """
+
+    id: str
+    observation_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    episode_limit: int
+    control_interval: float
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.observation_names)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.action_names)
+
+
+def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
+    """Make an environment whose observations and actions are vectors.
+
+    Args:
+        environment: a Gymnasium id, OGBench's among them.
+        options: passed to the environment (`width`, `height`, …).
+
+    Raises:
+        WrongUse: unknown id, or observations or actions that are not vectors.
+    """
+    import ogbench  # noqa: F401  registers its environments
+
+    # Some OGBench spaces warn at every construction about a harmless cast.
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
+    known = list(gymnasium.registry)
+    if environment not in known:
+        raise WrongUse(f"unknown environment {environment!r}.{closest(environment, known)}")
+    if environment.startswith("visual-"):
+        raise WrongUse(f"{environment}: observations must be vectors, it gives images")
+    try:
+        made = gymnasium.make(environment, disable_env_checker=True, **options)
+    except Exception as error:
+        raise WrongUse(f"environment {environment} cannot be made here: {error}") from error
+    if hasattr(made.unwrapped, "compute_ob_info"):
+        made = RepeatableReset(made)
+    for what, space in (("observations", made.observation_space), ("actions", made.action_space)):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            made.close()
+            raise WrongUse(f"{environment}: {what} must be vectors, got {space}")
+    return made
+
+
+def describe(environment: str) -> EnvironmentSpec:
+    """Sizes, names and limits of an environment (WrongUse as `make_environment`)."""
+    made = make_environment(environment)
+    try:
+        observation, action = made.observation_space, made.action_space
+        assert isinstance(observation, gymnasium.spaces.Box)
+        assert isinstance(action, gymnasium.spaces.Box)
+        observation_names, action_names = _names(
+            environment, observation.shape[0], action.shape[0]
+        )
+        limit = made.spec.max_episode_steps if made.spec else None
+        if limit is None:
+            raise WrongUse(f"{environment}: an episode limit is needed, it has none")
+        interval = getattr(made.unwrapped, "_control_timestep", None)
+        if interval is None:
+            interval = getattr(made.unwrapped, "dt", 1.0)
+        return EnvironmentSpec(
+            id=environment,
+            observation_names=observation_names,
+            action_names=action_names,
+            action_low=tuple(map(float, action.low)),
+            action_high=tuple(map(float, action.high)),
+            episode_limit=limit,
+            control_interval=float(interval),
+        )
+    finally:
+        made.close()
+
+
+def _names(environment: str, observations: int, actions: int) -> tuple[tuple[str, ...], ...]:
+    """Names in order; numbered ones where the environment's own order is not known."""
+    if re.match(r"cube-(single|double|triple|quadruple)", environment):
+        cubes = (observations - len(_ARM_OBSERVATIONS)) // len(_CUBE_OBSERVATIONS)
+        named = _ARM_OBSERVATIONS + tuple(
+            f"cube_{i}_{name}" for i in range(cubes) for name in _CUBE_OBSERVATIONS
+        )
+        if len(named) == observations and len(_ARM_ACTIONS) == actions:
+            return named, _ARM_ACTIONS
+    return (
+        tuple(f"observation_{i}" for i in range(observations)),
+        tuple(f"action_{i}" for i in range(actions)),
+    )

@@ -1,0 +1,27 @@
+"""The two ways in which a command can end badly."""
+
+from __future__ import annotations
+
+
+class QCError(Exception):
+    """One line for a person: what, the limit, what was got, what to do."""
+
+    exit_code = 1
+
+
+class WorkFailed(QCError):
+    """The work was asked for rightly and could not be done (exit code 1)."""
+
+
+class WrongUse(QCError):
+    """The request or its input is wrong; the message says how to mend it (exit code 2)."""
+
+    exit_code = 2
+
+
+def closest(word: str, known: list[str]) -> str:
+    """' Did you mean …?' for a near miss, else ''."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""

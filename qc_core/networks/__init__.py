@@ -1,0 +1,1 @@
+"""Torch modules and nothing about learning."""

@@ -1,0 +1,86 @@
+"""Multi-layer perceptrons, one or an ensemble of them.
+
+Shapes: K ensemble members, B batch, I inputs, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LAYER_NORM_EPSILON = 1e-6
+
+
+class MLP(nn.Module):
+    """Dense → GELU (tanh form) → LayerNorm (optional), with a plain last layer.
+
+    Weights are Xavier-uniform over the fan average, biases zero, as in the paper's code.
+
+    Args:
+        inputs: size I of the last axis of the input.
+        widths: sizes of the hidden layers.
+        outputs: size of the last axis of the output.
+        layer_norm: normalise after each hidden activation (the critics do).
+        members: None for one network; K for K independently initialised networks,
+            evaluated together and stacked on a new leading axis.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        outputs: int,
+        *,
+        layer_norm: bool = False,
+        members: int | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = [inputs, *widths, outputs]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.scales = nn.ParameterList()
+        self.shifts = nn.ParameterList()
+        ensemble = () if members is None else (members,)
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            bound = (6.0 / (fan_in + fan_out)) ** 0.5
+            self.weights.append(
+                nn.Parameter(torch.empty(*ensemble, fan_out, fan_in).uniform_(-bound, bound))
+            )
+            self.biases.append(nn.Parameter(torch.zeros(*ensemble, fan_out)))
+        if layer_norm:
+            for width in widths:
+                self.scales.append(nn.Parameter(torch.ones(*ensemble, width)))
+                self.shifts.append(nn.Parameter(torch.zeros(*ensemble, width)))
+        self.members = members
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., I] → [..., outputs], or [B, I] → [K, B, outputs] for an ensemble."""
+        if self.members is None:
+            return self._one(x, [*self.weights], [*self.biases], [*self.scales], [*self.shifts])
+        return torch.stack(
+            [
+                self._one(
+                    x,
+                    [w[k] for w in self.weights],
+                    [b[k] for b in self.biases],
+                    [s[k] for s in self.scales],
+                    [s[k] for s in self.shifts],
+                )
+                for k in range(self.members)
+            ]
+        )
+
+    def _one(self, x, weights, biases, scales, shifts):
+        last = len(weights) - 1
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            x = functional.linear(x, weight, bias)
+            if layer < last:
+                x = functional.gelu(x, approximate="tanh")
+                if scales:
+                    x = functional.layer_norm(
+                        x, x.shape[-1:], scales[layer], shifts[layer], LAYER_NORM_EPSILON
+                    )
+        return x

@@ -1,0 +1,1 @@
+"""Named configurations and how overrides change them."""

@@ -1,0 +1,166 @@
+"""The resolved configuration of a run: one frozen tree, every number in one home.
+
+The same names serve the command line (`--train.offline-steps 5000`), YAML files, the KFP
+form and Python. Docstrings below the fields are the help texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from qc_core.errors import WrongUse, closest
+
+METHODS = ("qc-fql",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where the episodes come from."""
+
+    source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "collect"
+    """`collect` (scripted oracles), `ogbench` (the official file), or a path to an npz file
+    or to a data set folder."""
+    episodes: int = 300
+    """Episodes to collect."""
+    workers: int = 2
+    """Processes that collect."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """What learns, offline and online."""
+
+    method: str = "qc-fql"
+    """Algorithm."""
+    horizon: int = 5
+    """Chunk length H in control steps."""
+    discount: float = 0.99
+    """Per control step; the backup over a chunk bootstraps with discount^H."""
+    distillation_weight: float = 300.0
+    """Alpha of the one-step policy: how closely it follows the flow."""
+    flow_steps: int = 10
+    """Euler steps T of the flow."""
+    critics: int = 2
+    """Ensemble size K."""
+    widths: tuple[int, ...] = (512, 512, 512, 512)
+    """Hidden layers of every network."""
+    learning_rate: float = 3e-4
+    """Adam's, for all networks."""
+    batch_size: int = 256
+    """Windows per update."""
+    target_rate: float = 0.005
+    """Tau of the target critics' moving average."""
+    normalize_observations: bool = False
+    """Scale observations by the data set's mean and standard deviation."""
+    offline_steps: int = 1_000_000
+    """Offline updates."""
+    online_steps: int = 1_000_000
+    """Environment steps of fine-tuning."""
+    online_start: int = 5_000
+    """Environment steps before the first online update."""
+    updates_per_step: int = 1
+    """Online updates per environment step."""
+    log_every: int = 500
+    """Updates between two points of the learning curves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuneConfig:
+    """The Optuna study over fine-tuning runs."""
+
+    trials: int = 8
+    """Trials in all; the first is the recipe's own settings."""
+    workers: int = 2
+    """Workers that share the study."""
+    evaluations: int = 5
+    """Times that a trial is scored (and may be pruned), evenly spaced."""
+    episodes: int = 50
+    """Episodes per score."""
+    distillation_weight_factor: float = 10.0
+    """Trials search alpha from the recipe's value divided to multiplied by this."""
+    learning_rate_factor: float = 3.0
+    """The same for the learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """How policies are compared."""
+
+    episodes: int = 50
+    """Episodes per policy, the same seeds for each."""
+    workers: int = 2
+    """Processes that play them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishConfig:
+    """Where the policy goes."""
+
+    name: str = ""
+    """Policy name in the store; the recipe's name if empty."""
+    gate_episodes: int = 50
+    """Episodes that challenger and champion both play."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One run of the pipeline."""
+
+    recipe: tyro.conf.Suppress[str] = ""
+    environment: str = "cube-single-singletask-task1-v0"
+    """Gymnasium id."""
+    seed: int = 0
+    """Seed of collection, training and every episode."""
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+
+    @property
+    def policy_name(self) -> str:
+        return self.publish.name or self.recipe
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if every value is within its limits, else raise WrongUse."""
+    train, tune = config.train, config.tune
+    if train.method not in METHODS:
+        raise WrongUse(
+            f"unknown method {train.method!r}: one of {', '.join(METHODS)}."
+            + closest(train.method, list(METHODS))
+        )
+    if not 0 < train.discount <= 1:
+        raise WrongUse(f"--train.discount must be in (0, 1], got {train.discount}")
+    if not 0 < train.target_rate <= 1:
+        raise WrongUse(f"--train.target-rate must be in (0, 1], got {train.target_rate}")
+    if not train.widths or min(train.widths) < 1:
+        raise WrongUse(f"--train.widths needs positive layer sizes, got {train.widths}")
+    for group in (config.data, train, tune, config.evaluate, config.publish):
+        for entry in dataclasses.fields(group):
+            value = getattr(group, entry.name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            low = 0 if entry.name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 1e-12
+            if not low <= value < float("inf"):
+                name = f"--{_GROUP_NAMES[type(group)]}.{entry.name.replace('_', '-')}"
+                raise WrongUse(f"{name} must be at least {low}, got {value}")
+    if not 0 <= config.seed < 1 << 31:
+        raise WrongUse(f"--seed must be in [0, 2147483648), got {config.seed}")
+    if min(tune.distillation_weight_factor, tune.learning_rate_factor) < 1:
+        raise WrongUse("--tune.*-factor must be at least 1: it widens the search both ways")
+    return config
+
+
+_MAY_BE_ZERO = {"online_start", "distillation_weight", "updates_per_step"}
+_GROUP_NAMES: dict[type, str] = {
+    DataConfig: "data",
+    TrainConfig: "train",
+    TuneConfig: "tune",
+    EvaluateConfig: "evaluate",
+    PublishConfig: "publish",
+}

@@ -1,0 +1,38 @@
+"""Seeds for episodes, from ranges that never meet.
+
+Each purpose owns a range of 2^27 seeds, so that an episode of the evaluation is never one
+that collection, fine-tuning or a trial's own scoring has seen, whatever the run's seed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Purpose = Literal[
+    "collect", "online", "trial", "evaluate", "gate", "play", "video", "update", "pretrain"
+]
+_PURPOSES: tuple[Purpose, ...] = (
+    "collect",
+    "online",
+    "trial",
+    "evaluate",
+    "gate",
+    "play",
+    "video",
+    "update",
+    "pretrain",
+)
+_RANGE = 1 << 27
+_STRIDE = 1 << 17
+
+
+def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -> list[int]:
+    """`count` different seeds of that purpose's range, from the run's seed.
+
+    Args:
+        run_seed: the seed of the run; seeds of neighbouring runs start 131072 apart.
+        offset: skip that many, to go on where an earlier call stopped.
+    """
+    start = _PURPOSES.index(purpose) * _RANGE
+    first = run_seed * _STRIDE + offset
+    return [start + (first + i) % _RANGE for i in range(count)]
