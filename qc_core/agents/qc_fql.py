@@ -38,8 +38,8 @@ class UpdateNoise(NamedTuple):
 class QCFQL(nn.Module):
     """The agent: networks, losses and one update.
 
-    `chunk` and the losses take observations in raw units; normalisation, if any, is the
-    agent's own and travels with its weights.
+    `chunk` and `update` take observations in raw units; normalisation, if any, is the agent's
+    own and travels with its weights. The losses take windows that are normalised already.
     """
 
     observation_mean: Tensor
@@ -103,10 +103,8 @@ class QCFQL(nn.Module):
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Clone with the flow, distil it into one step, and climb the critic."""
-        observation_BO, x1_BL = windows.observations_BO, windows.actions_BHA.flatten(1)
-        x_BL = flow_point(noise.flow_x0_BL, x1_BL, noise.flow_time_B1)
-        velocity_BL = self.flow(observation_BO, x_BL, noise.flow_time_B1)
-        cloning = flow_matching_loss(velocity_BL, noise.flow_x0_BL, x1_BL, windows.valid_BH)
+        observation_BO = windows.observations_BO
+        cloning = self.cloning_loss(windows, noise)
 
         with torch.no_grad():
             flow_BL = integrate(
@@ -124,16 +122,20 @@ class QCFQL(nn.Module):
             "value_loss": value,
         }
 
+    def cloning_loss(self, windows: Windows, noise: UpdateNoise) -> Tensor:
+        """The flow's behaviour cloning, which no value reaches."""
+        x1_BL = windows.actions_BHA.flatten(1)
+        x_BL = flow_point(noise.flow_x0_BL, x1_BL, noise.flow_time_B1)
+        velocity_BL = self.flow(windows.observations_BO, x_BL, noise.flow_time_B1)
+        return flow_matching_loss(velocity_BL, noise.flow_x0_BL, x1_BL, windows.valid_BH)
+
     def update(self, windows: Windows, noise: UpdateNoise) -> Info:
         """One optimiser step on all networks, then the target critic's lagging average.
 
         Returns:
             Figures as tensors on the device, named `critic/…` and `actor/…`.
         """
-        windows = windows._replace(
-            observations_BO=self._normalize(windows.observations_BO),
-            next_observations_BO=self._normalize(windows.next_observations_BO),
-        )
+        windows = self.normalize_windows(windows)
         loss_of_critic, critic_info = self.critic_loss(windows, noise)
         loss_of_actor, actor_info = self.actor_loss(windows, noise)
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,6 +151,13 @@ class QCFQL(nn.Module):
         self.optimizer.step()
         info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
         return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}
+
+    def normalize_windows(self, windows: Windows) -> Windows:
+        """Windows as the losses want them."""
+        return windows._replace(
+            observations_BO=self._normalize(windows.observations_BO),
+            next_observations_BO=self._normalize(windows.next_observations_BO),
+        )
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> UpdateNoise:
         """Fresh noise for one update, on the generator's device."""

@@ -1,0 +1,95 @@
+"""From wherever the episodes are to a data set folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from qc_core.data import ogbench_npz
+from qc_core.data.collect import collect_episodes, require_collectable
+from qc_core.data.dataset import (
+    MANIFEST,
+    DatasetWriter,
+    open_dataset,
+    require_match,
+)
+from qc_core.data.download import fetch_official
+from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.errors import WrongUse
+from qc_core.files import require_vacant, sha256_of, staged_folder
+from qc_core.progress import Progress, say
+from qc_core.recipes.config import Config
+from qc_core.seeds import seeds_for
+
+
+def ingest(config: Config, output: Path) -> None:
+    """Write a data set folder for `config.environment` from `config.data.source`.
+
+    The same seed gives the same digest, whatever the number of workers.
+
+    Raises:
+        WrongUse: a source that does not exist, is damaged or does not fit the environment.
+        WorkFailed: a download that did not come through.
+    """
+    require_vacant(output)
+    source = config.data.source
+    spec = describe(config.environment)
+    if not np.allclose((spec.action_low, spec.action_high), ([-1.0], [1.0])):
+        raise WrongUse(f"{spec.id}: actions must lie in [-1, 1], its bounds are others")
+    if source == "collect":
+        _collect(config, spec, output)
+    elif source == "ogbench":
+        _convert(fetch_official(config.environment), spec, output, origin="ogbench")
+    elif (Path(source) / MANIFEST).exists():
+        _copy(Path(source), spec, output)
+    else:
+        _convert(Path(source), spec, output, origin="file")
+    manifest = open_dataset(output).manifest
+    say(
+        f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
+        f"digest {manifest['digest'][:12]}"
+    )
+
+
+def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
+    require_collectable(spec.id)
+    count = config.data.episodes
+    seeds = seeds_for("collect", config.seed, count)
+    with staged_folder(output) as staging, Progress(count, "collecting", "episode") as progress:
+        writer = DatasetWriter(staging, spec)
+        solved = 0
+        workers = min(config.data.workers, count)
+        for done, episode in enumerate(collect_episodes(spec.id, seeds, workers=workers), 1):
+            writer.append(episode)
+            solved += int(episode.masks[-1] == 0)
+            progress.update(note=f"{solved / done:.0%} solved")
+        writer.finish({"kind": "collect", "episodes": count, "seed": config.seed})
+
+
+def _convert(path: Path, spec: EnvironmentSpec, output: Path, *, origin: str) -> None:
+    with staged_folder(output) as staging:
+        _convert_one(path, spec, staging, origin)
+        if (validation := ogbench_npz.validation_file(path)) is not None:
+            _convert_one(validation, spec, staging / "validation", origin)
+
+
+def _convert_one(path: Path, spec: EnvironmentSpec, folder: Path, origin: str) -> None:
+    writer = DatasetWriter(folder, spec)
+    ogbench_npz.convert(path, spec, writer)
+    writer.finish({"kind": origin, "file": path.name, "file-sha256": sha256_of(path)})
+
+
+def _copy(source: Path, spec: EnvironmentSpec, output: Path) -> None:
+    """A data set folder is taken as it is, once its checksums are right."""
+    require_match(open_dataset(source, verify=True), spec)
+    trained_for = open_dataset(source).manifest["environment"]
+    if trained_for != spec.id:
+        raise WrongUse(
+            f"{source} holds rewards for {trained_for}, not {spec.id}: "
+            f"give --environment {trained_for} or other data"
+        )
+    with staged_folder(output) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True)

@@ -1,0 +1,187 @@
+"""OGBench's npz files as data sets.
+
+The file is read array by array and block by block; its rewards come from OGBench's own
+relabelling for the environment's task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from qc_core.data.dataset import DatasetWriter, Episodes
+from qc_core.envs.make import EnvironmentSpec, make_environment
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.progress import Progress
+
+_REQUIRED = ("observations", "actions", "terminals")
+_STATE = ("qpos", "button_states")
+_BLOCK_ROWS = 100_000
+
+
+def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
+    """Append every episode of an npz file.
+
+    Raises:
+        WrongUse: missing, truncated or not an npz; arrays that are missing, of unequal
+            length, of the wrong size for the environment, or hold NaN or infinity. The
+            message names the file, the array and the row.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+        except FileNotFoundError as error:
+            raise WrongUse(f"{path} does not exist") from error
+        except IsADirectoryError as error:
+            raise WrongUse(f"{path} is a folder without a dataset.json, not an npz file") from error
+        except zipfile.BadZipFile as error:
+            raise WrongUse(f"{path} is not an npz file, or it is truncated") from error
+        except OSError as error:
+            raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
+        columns = {
+            name: stack.enter_context(contextlib.closing(_Member(archive, path, name)))
+            for name in (*_REQUIRED, *_STATE)
+            if f"{name}.npy" in archive.namelist()
+        }
+        _require_arrays(path, columns, spec)
+        relabel = _Relabelling(spec.id, path, columns)
+        stack.callback(relabel.close)
+        rows = columns["terminals"].shape[0]
+        with Progress(rows, f"reading {path.name}", "row") as progress:
+            pending: dict[str, np.ndarray] | None = None
+            for start in range(0, rows, _BLOCK_ROWS):
+                count = min(_BLOCK_ROWS, rows - start)
+                block = {name: column.read(count) for name, column in columns.items()}
+                for name in ("observations", "actions"):
+                    _require_finite(path, name, block[name], start)
+                block["terminals"] = block["terminals"].astype(bool)
+                if start + count == rows:
+                    # The file's end is the last episode's end, said or not.
+                    block["terminals"][-1] = True
+                if pending is not None:
+                    block = {k: np.concatenate([pending[k], v]) for k, v in block.items()}
+                ends = np.flatnonzero(block["terminals"])
+                whole = int(ends[-1]) + 1 if len(ends) else 0
+                pending = {name: values[whole:] for name, values in block.items()}
+                if whole:
+                    _append(writer, {k: v[:whole] for k, v in block.items()}, relabel, path)
+                progress.update(count)
+
+
+def validation_file(path: Path) -> Path | None:
+    """The `-val.npz` beside an npz file, if it is there."""
+    beside = path.with_name(f"{path.stem}-val.npz")
+    return beside if beside.is_file() else None
+
+
+class _Member:
+    """One array of an npz file, read from the front in blocks."""
+
+    def __init__(self, archive: zipfile.ZipFile, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        try:
+            self._file = archive.open(f"{name}.npy")
+            version = npy.read_magic(self._file)
+            read_header = (
+                npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            )
+            self.shape, fortran, self.dtype = read_header(self._file)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise WrongUse(f"{path}: array {name!r} cannot be read: {error}") from error
+        if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
+            raise WrongUse(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
+
+    def read(self, rows: int) -> np.ndarray:
+        count = rows * int(np.prod(self.shape[1:], dtype=np.int64))
+        wanted = count * self.dtype.itemsize
+        try:
+            content = self._file.read(wanted)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise WrongUse(f"{self._path}: array {self._name!r} is damaged: {error}") from error
+        if len(content) != wanted:
+            raise WrongUse(f"{self._path}: array {self._name!r} ends early: the file is truncated")
+        return np.frombuffer(content, self.dtype).reshape(rows, *self.shape[1:])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Relabelling:
+    """Rewards and masks of the environment's task, from the simulator's state."""
+
+    def __init__(self, environment: str, path: Path, columns: dict[str, _Member]) -> None:
+        self._id = environment
+        self._env = make_environment(environment)
+        if getattr(self._env.unwrapped, "_reward_task_id", None) is None:
+            self._env.close()
+            raise WrongUse(
+                f"{environment} has no single task to reward: use a '-singletask-' environment"
+            )
+        needed = ("qpos",) if "puzzle" not in environment else ("button_states",)
+        for name in needed:
+            if name not in columns:
+                raise WrongUse(f"{path}: array {name!r} is missing, the rewards depend on it")
+
+    def __call__(self, block: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        from ogbench.relabel_utils import relabel_dataset
+
+        state = {name: block[name] for name in _STATE if name in block}
+        relabel_dataset(self._id, self._env, state)
+        return state["rewards"], state["masks"]
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def _append(
+    writer: DatasetWriter, block: dict[str, np.ndarray], relabel: _Relabelling, path: Path
+) -> None:
+    """Append the whole episodes of a block; each one's last row is only a next observation."""
+    last_rows = block["terminals"]
+    starts_none = last_rows
+    lengths = np.diff(np.flatnonzero(last_rows), prepend=-1)
+    if lengths.min() < 2:
+        raise WrongUse(f"{path}: an episode needs at least two rows, one has {lengths.min()}")
+    rewards, masks = relabel(block)
+    transitions = ~starts_none
+    terminals = np.roll(last_rows, -1)[transitions]
+    writer.append(
+        Episodes(
+            observations=block["observations"],
+            actions=block["actions"][transitions],
+            rewards=rewards[transitions],
+            masks=masks[transitions],
+            terminals=terminals.astype(np.float32),
+        )
+    )
+
+
+def _require_arrays(path: Path, columns: dict[str, _Member], spec: EnvironmentSpec) -> None:
+    for name in _REQUIRED:
+        if name not in columns:
+            raise WrongUse(f"{path}: array {name!r} is missing; OGBench files have {_REQUIRED}")
+    rows = {name: column.shape[0] if column.shape else 0 for name, column in columns.items()}
+    if len(set(rows.values())) > 1:
+        lengths = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise WrongUse(f"{path}: arrays must have equal lengths, got {lengths}")
+    if rows["terminals"] == 0:
+        raise WrongUse(f"{path} holds no rows")
+    for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
+        if columns[name].shape[1:] != (size,):
+            raise WrongUse(
+                f"{path}: {spec.id} has {name} of {size} numbers, "
+                f"the file {list(columns[name].shape[1:])}"
+            )
+
+
+def _require_finite(path: Path, name: str, values: np.ndarray, first_row: int) -> None:
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = first_row + int(np.argmin(finite))
+        raise WrongUse(f"{path}: {name} holds NaN or infinity in row {row}")

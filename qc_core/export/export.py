@@ -1,0 +1,142 @@
+"""Write the policy folder of a checkpoint and check it against torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from qc_core import __version__
+from qc_core.agents.qc_fql import QCFQL
+from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.errors import WorkFailed
+from qc_core.export.card import model_card
+from qc_core.export.module import OneStepChunk
+from qc_core.export.onnx_file import OPSET, to_onnx
+from qc_core.files import read_json, require_vacant, staged_folder, write_json
+from qc_core.progress import say
+from qc_core.provenance import git_commit, versions
+from qc_core.recipes.config import Config
+from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.folder import (
+    CARD,
+    CONTRACT,
+    GOLDEN,
+    MODEL,
+    SCHEMA_VERSION,
+    write_checksums,
+)
+from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info
+from qc_core.training.evaluate import ONLINE
+
+PARITY_CASES = 1000
+PARITY_TOLERANCE = 1e-5
+_GOLDEN_CASES = 16
+METADATA_KEY = "qc.policy"
+
+
+def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> dict[str, Any]:
+    """Export a checkpoint's learned policy and return its contract.
+
+    Args:
+        evaluation: the comparison written by `evaluate`; its figures go into the contract.
+
+    Raises:
+        WrongUse: not a checkpoint, or an output folder in use.
+        WorkFailed: onnxruntime and torch disagree by more than 1e-5.
+    """
+    require_vacant(output)
+    info = read_info(checkpoint)
+    agent = load_agent(checkpoint, torch.device("cpu")).eval()
+    spec = describe(info.config.environment)
+    contract = _contract(agent, info, spec, evaluation)
+    model = to_onnx(OneStepChunk(agent), info.observation_size, agent.noise_shape)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
+    onnx.checker.check_model(model, full_check=True)
+    with staged_folder(output) as staging:
+        (staging / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+        write_json(staging / CONTRACT, contract)
+        (staging / CARD).write_text(model_card(contract))
+        cases = _cases(agent, PARITY_CASES, info.config.seed)
+        np.savez(
+            staging / GOLDEN,
+            observation=cases["observation"][:_GOLDEN_CASES],
+            noise=cases["noise"][:_GOLDEN_CASES],
+            action_chunk=cases["action_chunk"][:_GOLDEN_CASES],
+        )
+        write_checksums(staging)
+        worst = _parity(staging, cases)
+        if not worst <= PARITY_TOLERANCE:
+            raise WorkFailed(
+                f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
+                f"inputs, at most {PARITY_TOLERANCE:.0e} is allowed"
+            )
+        size = (staging / MODEL).stat().st_size
+    say(f"{MODEL}: {size / 1e6:.1f} MB, differs from torch by at most {worst:.1e}")
+    return contract
+
+
+def _contract(
+    agent: QCFQL, info: CheckpointInfo, spec: EnvironmentSpec, evaluation: Path | None
+) -> dict[str, Any]:
+    config: Config = info.config
+    return {
+        "schema-version": SCHEMA_VERSION,
+        "method": config.train.method,
+        "environment": spec.id,
+        "horizon": config.train.horizon,
+        "execution-length": config.train.horizon,
+        "control-interval-seconds": spec.control_interval,
+        "episode-limit": spec.episode_limit,
+        "observation": {"names": list(spec.observation_names), "units": "environment, raw"},
+        "action": {
+            "names": list(spec.action_names),
+            "low": list(spec.action_low),
+            "high": list(spec.action_high),
+        },
+        "noise": {"shape": list(agent.noise_shape), "law": "standard normal, independent"},
+        "flow-steps": 0,
+        "opset": OPSET,
+        "versions": {"q-chunking": __version__, **versions()},
+        "dataset-digest": info.dataset_digest,
+        "git-commit": git_commit(),
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "offline-steps": info.offline_steps,
+        "online-steps": info.online_steps,
+        "evaluation": _figures(evaluation),
+    }
+
+
+def _figures(evaluation: Path | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    content = read_json(evaluation)
+    entry = next(policy for policy in content["policies"] if policy["name"] == ONLINE)
+    return {
+        "episodes": content["episodes"],
+        "first-seed": content["first-seed"],
+        "success": entry["success"],
+        "steps": entry["steps"],
+    }
+
+
+def _cases(agent: QCFQL, count: int, seed: int) -> dict[str, np.ndarray]:
+    """Random observations at the data's scale, noise, and what torch makes of them."""
+    rng = np.random.default_rng(seed)
+    observation = rng.standard_normal((count, agent.observation_size), dtype=np.float32)
+    observation = observation * agent.observation_std.numpy() + agent.observation_mean.numpy()
+    noise = rng.standard_normal((count, *agent.noise_shape), dtype=np.float32)
+    with torch.inference_mode():
+        chunk = agent.chunk(torch.from_numpy(observation), torch.from_numpy(noise))
+    return {"observation": observation, "noise": noise, "action_chunk": chunk.numpy()}
+
+
+def _parity(folder: Path, cases: dict[str, np.ndarray]) -> float:
+    chunk = ChunkPolicy.load(folder).chunk(cases["observation"], cases["noise"])
+    return float(np.abs(chunk - cases["action_chunk"]).max())

@@ -1,0 +1,60 @@
+"""One ONNX file that names nothing of the machine that made it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+
+import onnx
+import torch
+from torch import nn
+
+# onnxruntime has run this since 1.17 (January 2024).
+OPSET = 20
+_PRODUCER = "q-chunking"
+
+
+def to_onnx(module: nn.Module, observation_size: int, noise_shape: tuple[int, ...]) -> onnx.ModelProto:
+    """Trace a module `(observation [B, O], noise [B, …]) → action_chunk [B, H, A]`.
+
+    The batch is dynamic. Traces of source files, which torch leaves in the graph, are removed.
+    """
+    # The example has a batch of 2, since torch treats a size of 1 as a constant.
+    example = (torch.zeros(2, observation_size), torch.zeros(2, *noise_shape))
+    batch = torch.export.Dim("batch", min=1)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["observation", "noise"],
+                output_names=["action_chunk"],
+                dynamic_shapes={"observation": {0: batch}, "noise": {0: batch}},
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return _without_origin(program.model_proto)
+
+
+def _without_origin(model: onnx.ModelProto) -> onnx.ModelProto:
+    model.producer_name, model.producer_version = _PRODUCER, ""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = "chunk_policy", ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    return model

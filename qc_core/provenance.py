@@ -1,0 +1,42 @@
+"""Which code, on which versions, produced something."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+COMMIT_VARIABLE = "QC_GIT_COMMIT"
+_PACKAGES = ("torch", "mujoco", "ogbench", "onnx", "onnxruntime", "numpy")
+
+
+def git_commit() -> str:
+    """The commit that runs: what the image says, else the clone's, else 'unknown'."""
+    if commit := os.environ.get(COMMIT_VARIABLE):
+        return commit
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages whose behaviour a policy depends on, those installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

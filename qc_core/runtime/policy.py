@@ -1,0 +1,105 @@
+"""A chunk policy in onnxruntime.
+
+Shapes: B batch, O observation, H horizon, A action.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qc_core.errors import WrongUse
+from qc_core.runtime.folder import MODEL, read_contract, verify
+
+
+class ChunkPolicy:
+    """Observations in, chunks of actions out, both in the environment's own units.
+
+    Attributes:
+        contract: what `policy.json` says of sizes, names, bounds and provenance.
+    """
+
+    def __init__(self, folder: Path, *, seed: int | None = None, threads: int = 1) -> None:
+        """Open a policy folder whose checksums are right.
+
+        Args:
+            seed: of the noise that `act` draws; None takes a fresh one.
+            threads: CPU threads of one inference.
+        """
+        import onnxruntime
+
+        verify(folder)
+        self.contract: dict[str, Any] = read_contract(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+        )
+        self._rng = np.random.default_rng(seed)
+        self._pending: deque[np.ndarray] = deque()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, seed: int | None = None, threads: int = 1) -> ChunkPolicy:
+        """Open a pulled policy folder (WrongUse or WorkFailed if it is not whole)."""
+        return cls(Path(folder), seed=seed, threads=threads)
+
+    @property
+    def observation_size(self) -> int:
+        return len(self.contract["observation"]["names"])
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return tuple(self.contract["noise"]["shape"])
+
+    @property
+    def execution_length(self) -> int:
+        """Actions to play of a chunk before asking again."""
+        return self.contract["execution-length"]
+
+    def chunk(self, observation_BO: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+        """Chunks for a batch of observations, or for one.
+
+        Args:
+            observation_BO: [B, O] or [O], raw units, finite.
+            noise: [B, *noise_shape], standard normal; drawn here if not given.
+
+        Returns:
+            [B, H, A], or [H, A] for one observation, clipped to the action bounds.
+
+        Raises:
+            WrongUse: a wrong shape, or an observation that is not finite.
+        """
+        observation = np.asarray(observation_BO, np.float32)
+        single = observation.ndim == 1
+        batch_BO = observation[None] if single else observation
+        if batch_BO.ndim != 2 or batch_BO.shape[1] != self.observation_size:
+            raise WrongUse(
+                f"the policy takes observations [B, {self.observation_size}], "
+                f"got {list(np.shape(observation_BO))}"
+            )
+        if not np.isfinite(batch_BO).all():
+            raise WrongUse("the observation holds NaN or infinity")
+        shape = (len(batch_BO), *self.noise_shape)
+        if noise is None:
+            noise = self._rng.standard_normal(shape, dtype=np.float32)
+        noise = np.asarray(noise, np.float32).reshape(shape)
+        chunk_BHA = np.asarray(
+            self._session.run(["action_chunk"], {"observation": batch_BO, "noise": noise})[0]
+        )
+        return chunk_BHA[0] if single else chunk_BHA
+
+    __call__ = chunk
+
+    def act(self, observation_O: np.ndarray) -> np.ndarray:
+        """The next action [A]; the policy is asked only when no action is pending."""
+        if not self._pending:
+            self._pending.extend(self.chunk(observation_O)[: self.execution_length])
+        return self._pending.popleft()
+
+    def reset(self) -> None:
+        """Drop pending actions: a new episode begins."""
+        self._pending.clear()

@@ -1,0 +1,47 @@
+"""Objects under keys, whole or absent: what a folder and a bucket have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+
+class NoSuchObject(KeyError):
+    """There is nothing under that key."""
+
+
+class ObjectStore(Protocol):
+    """Keys are relative paths with forward slashes."""
+
+    def describe(self) -> str:
+        """The store as a person would name it."""
+        ...
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write or replace one object; a reader sees the old one or the new one."""
+        ...
+
+    def put_file(self, key: str, path: Path) -> None:
+        """The same from a file, without holding it in memory."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Read one object (NoSuchObject)."""
+        ...
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Read one object into a file (NoSuchObject)."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below a prefix that ends in '/'."""
+        ...
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below a prefix that ends in '/', sorted."""
+        ...
+
+    def check(self) -> None:
+        """Raise WrongUse or WorkFailed unless the store answers."""
+        ...

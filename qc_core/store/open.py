@@ -1,0 +1,22 @@
+"""The store that the environment names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qc_core.store.folder import FolderStore
+from qc_core.store.objects import ObjectStore
+
+STORE_VARIABLE = "QC_STORE"
+DEFAULT_STORE = "./runs/store"
+
+
+def open_store() -> ObjectStore:
+    """`QC_STORE`: a folder, or s3://bucket/prefix (WrongUse if it cannot be one)."""
+    location = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+    if location.startswith("s3://"):
+        from qc_core.store.s3 import S3Store
+
+        return S3Store(location)
+    return FolderStore(Path(location))

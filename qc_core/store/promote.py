@@ -1,0 +1,102 @@
+"""Publish a policy, and make it champion if it beats the one that is."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qc_core.envs.play import Outcome, play_episodes
+from qc_core.errors import WrongUse
+from qc_core.files import write_json
+from qc_core.progress import say
+from qc_core.recipes.config import Config
+from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.folder import read_contract
+from qc_core.seeds import seeds_for
+from qc_core.statistics import mean
+from qc_core.store.objects import ObjectStore
+from qc_core.store.registry import CHAMPION, LATEST, Registry
+from qc_core.training.evaluate import counted_steps, summarize
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PulledPolicy:
+    """Opens a policy folder wherever it is called, for worker processes."""
+
+    folder: Path
+
+    def __call__(self) -> ChunkPolicy:
+        return ChunkPolicy.load(self.folder)
+
+
+def promote(config: Config, folder: Path, store: ObjectStore, output: Path) -> dict[str, Any]:
+    """Publish a policy folder as a new version, `latest` at once, `champion` if it is better.
+
+    Challenger and champion play the same fresh seeds with the published files. The challenger
+    is better when it needs fewer steps per episode, a failure counting the limit, by more
+    than the 95% interval of the paired differences. Without a champion it becomes one.
+    """
+    name = config.policy_name
+    store.check()
+    registry = Registry(store)
+    incumbent = registry.alias(name, CHAMPION)
+    verdict: dict[str, Any] = {"champion-before": incumbent}
+    with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
+        if incumbent is not None:
+            champion = Path(scratch) / "champion"
+            registry.pull(f"{name}@{CHAMPION}", champion)
+            verdict |= _compare(config, folder, champion)
+        version = registry.publish(folder, name)
+        registry.set_alias(name, LATEST, version)
+        better = incumbent is None or verdict["steps-saved"]["low"] > 0
+        if better:
+            registry.set_alias(name, CHAMPION, version)
+    content = {
+        "schema-version": SCHEMA_VERSION,
+        "name": name,
+        "version": version,
+        "store": store.describe(),
+        "champion": better,
+        **verdict,
+    }
+    write_json(output, content)
+    if incumbent is None:
+        reason = "the first champion"
+    elif better:
+        reason = f"the new champion, {verdict['steps-saved']['value']:.1f} steps faster"
+    else:
+        reason = f"latest; {incumbent} stays champion"
+    say(f"{name}:{version} is {reason}")
+    return content
+
+
+def _compare(config: Config, challenger: Path, champion: Path) -> dict[str, Any]:
+    contract = read_contract(challenger)
+    environment, limit = contract["environment"], contract["episode-limit"]
+    if read_contract(champion)["environment"] != environment:
+        raise WrongUse(
+            f"the champion of {config.policy_name!r} plays another environment than "
+            f"{environment}: give --publish.name another name"
+        )
+    seeds = seeds_for("gate", config.seed, config.publish.gate_episodes)
+    workers = min(config.evaluate.workers, len(seeds))
+
+    def play(folder: Path, label: str) -> list[Outcome]:
+        return play_episodes(
+            environment, PulledPolicy(folder), seeds, workers=workers, label=label
+        )
+
+    held, tried = play(champion, "champion"), play(challenger, "challenger")
+    saved = [
+        counted_steps(h, limit) - counted_steps(t, limit)
+        for h, t in zip(held, tried, strict=True)
+    ]
+    return {
+        "champion-result": summarize(held, limit),
+        "challenger-result": summarize(tried, limit),
+        "steps-saved": mean(saved)._asdict(),
+    }

@@ -1,0 +1,133 @@
+"""A store in an S3 bucket, MinIO's or any other."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.store.objects import NoSuchObject
+
+_DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+_RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
+
+
+class S3Store:
+    """Objects below a prefix of one bucket.
+
+    The endpoint comes from `QC_S3_ENDPOINT`, the keys from `AWS_ACCESS_KEY_ID` and
+    `AWS_SECRET_ACCESS_KEY`, the region from `AWS_REGION`.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
+        if not self._bucket:
+            raise WrongUse(f"QC_STORE={url} needs a bucket: s3://bucket/prefix")
+        endpoint = os.environ.get("QC_S3_ENDPOINT") or _DEFAULT_ENDPOINT
+        target = urlsplit(endpoint)
+        if target.scheme not in ("http", "https") or not target.netloc:
+            raise WrongUse(f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}")
+        self._endpoint = endpoint
+        self._client = Minio(
+            endpoint=target.netloc,
+            access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
+            secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+            region=os.environ.get("AWS_REGION") or "us-east-1",
+            secure=target.scheme == "https",
+            http_client=urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES),
+        )
+
+    def describe(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix} at {self._endpoint}"
+
+    def put(self, key: str, content: bytes) -> None:
+        with self._talking(key):
+            self._client.put_object(
+                bucket_name=self._bucket,
+                object_name=self._name(key),
+                data=io.BytesIO(content),
+                length=len(content),
+            )
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._talking(key):
+            self._client.fput_object(
+                bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
+            )
+
+    def get(self, key: str) -> bytes:
+        with self._talking(key):
+            response = self._client.get_object(
+                bucket_name=self._bucket, object_name=self._name(key)
+            )
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+    def get_file(self, key: str, path: Path) -> None:
+        with self._talking(key):
+            self._client.fget_object(
+                bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
+            )
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self._talking(prefix):
+            for entry in self._client.list_objects(
+                bucket_name=self._bucket, prefix=self._name(prefix), recursive=True
+            ):
+                yield self._key(entry.object_name or "")
+
+    def folders(self, prefix: str) -> list[str]:
+        with self._talking(prefix):
+            entries = self._client.list_objects(
+                bucket_name=self._bucket, prefix=self._name(prefix), recursive=False
+            )
+            return sorted(
+                self._key(entry.object_name or "").removeprefix(prefix).rstrip("/")
+                for entry in entries
+                if entry.is_dir
+            )
+
+    def check(self) -> None:
+        with self._talking(""):
+            if not self._client.bucket_exists(bucket_name=self._bucket):
+                raise WrongUse(f"{self._endpoint} has no bucket {self._bucket}: create it first")
+
+    def _name(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+    def _key(self, name: str) -> str:
+        return name.removeprefix(f"{self._prefix}/") if self._prefix else name
+
+    @contextmanager
+    def _talking(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                raise NoSuchObject(key) from error
+            if error.code == "NoSuchBucket":
+                raise WrongUse(
+                    f"{self._endpoint} has no bucket {self._bucket}: create it first"
+                ) from error
+            raise WrongUse(
+                f"{self.describe()} refuses ({error.code}): check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and the bucket's policy"
+            ) from error
+        except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
+            raise WorkFailed(
+                f"{self.describe()} does not answer ({type(error).__name__}): "
+                "check QC_S3_ENDPOINT"
+            ) from error

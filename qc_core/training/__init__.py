@@ -1,0 +1,1 @@
+"""Offline and online training, checkpoints, and the comparison of what they produced."""

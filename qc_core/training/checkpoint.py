@@ -1,0 +1,135 @@
+"""A checkpoint: weights, optimiser, resolved config and progress, whole or absent.
+
+    weights.safetensors    the agent's networks and normalisation
+    optimizer.safetensors  Adam's moments and step, by position of the parameter
+    checkpoint.json        resolved config, sizes, progress, digest of the data
+    curve.csv              the learning curve so far
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from qc_core.agents.qc_fql import QCFQL
+from qc_core.errors import WrongUse
+from qc_core.files import read_json, staged_folder, write_json
+from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import from_mapping, to_mapping
+
+SCHEMA_VERSION = 1
+Curve = list[dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointInfo:
+    """What `checkpoint.json` says.
+
+    Attributes:
+        offline_steps: offline updates behind these weights.
+        online_steps: environment steps behind these weights.
+    """
+
+    config: Config
+    observation_size: int
+    action_size: int
+    dataset_digest: str
+    offline_steps: int
+    online_steps: int = 0
+
+
+def save_checkpoint(folder: Path, agent: QCFQL, info: CheckpointInfo, curve: Curve) -> None:
+    """Write a checkpoint folder; until it is whole, `folder` does not exist."""
+    with staged_folder(folder) as staging:
+        weights = {name: value.contiguous().cpu() for name, value in agent.state_dict().items()}
+        save_file(weights, staging / "weights.safetensors")
+        moments = {
+            f"{index}.{name}": value.contiguous().cpu()
+            for index, entry in agent.optimizer.state_dict()["state"].items()
+            for name, value in entry.items()
+        }
+        save_file(moments, staging / "optimizer.safetensors")
+        write_curve(staging / "curve.csv", curve)
+        write_json(
+            staging / "checkpoint.json",
+            {
+                "schema-version": SCHEMA_VERSION,
+                "config": to_mapping(info.config),
+                "observation-size": info.observation_size,
+                "action-size": info.action_size,
+                "dataset-digest": info.dataset_digest,
+                "offline-steps": info.offline_steps,
+                "online-steps": info.online_steps,
+            },
+        )
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """Read `checkpoint.json` (WrongUse: not a checkpoint, or of another schema)."""
+    if not folder.is_dir():
+        raise WrongUse(f"{folder} is not a checkpoint folder")
+    content = read_json(folder / "checkpoint.json")
+    if content.get("schema-version") != SCHEMA_VERSION:
+        raise WrongUse(
+            f"{folder}: checkpoint schema {SCHEMA_VERSION} is needed, "
+            f"got {content.get('schema-version')}"
+        )
+    return CheckpointInfo(
+        config=from_mapping(Config, content["config"]),
+        observation_size=content["observation-size"],
+        action_size=content["action-size"],
+        dataset_digest=content["dataset-digest"],
+        offline_steps=content["offline-steps"],
+        online_steps=content["online-steps"],
+    )
+
+
+def load_agent(folder: Path, device: torch.device, **changes: Any) -> QCFQL:
+    """The agent of a checkpoint with its optimiser state.
+
+    Args:
+        changes: fields of the train config to set otherwise, such as `learning_rate`.
+
+    Raises:
+        WrongUse: not a checkpoint, or weights that are missing or damaged.
+    """
+    import dataclasses
+
+    info = read_info(folder)
+    config = dataclasses.replace(info.config.train, **changes)
+    agent = QCFQL(info.observation_size, info.action_size, config).to(device)
+    agent.load_state_dict(_load(folder / "weights.safetensors", device))
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in _load(folder / "optimizer.safetensors", device).items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    groups = agent.optimizer.state_dict()["param_groups"]
+    agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return agent
+
+
+def write_curve(path: Path, curve: Curve) -> None:
+    names = list(dict.fromkeys(name for point in curve for name in point))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(curve)
+
+
+def read_curve(folder: Path) -> Curve:
+    """The points of a checkpoint's learning curve; a figure not taken at a point is absent."""
+    with (folder / "curve.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def _load(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise WrongUse(f"{path} is missing or damaged: {error}") from error

@@ -1,0 +1,27 @@
+"""Where tensors live and how many threads work on them."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from qc_core.errors import WrongUse
+
+
+def training_device() -> torch.device:
+    """`QC_DEVICE` if set, else CUDA where there is one, else the CPU (WrongUse if unusable)."""
+    name = os.environ.get("QC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise WrongUse(f"QC_DEVICE={name} cannot be used here: {reason}") from error
+    return device
+
+
+def share_cpu() -> None:
+    """Take only this process's share of the cores: `QC_THREADS` where the runner set it."""
+    if threads := os.environ.get("QC_THREADS"):
+        torch.set_num_threads(int(threads))

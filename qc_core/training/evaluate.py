@@ -1,0 +1,83 @@
+"""Three policies side by side on seeds that no earlier step has used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qc_core.envs.make import describe
+from qc_core.envs.play import Outcome, play_episodes
+from qc_core.files import write_json
+from qc_core.recipes.config import Config
+from qc_core.seeds import seeds_for
+from qc_core.statistics import mean, success_rate
+from qc_core.training.checkpoint import read_info
+from qc_core.training.policy import CheckpointPolicy
+
+SCHEMA_VERSION = 1
+CLONED, OFFLINE, ONLINE = "behaviour cloning", "offline Q-chunking", "fine-tuned online"
+
+
+def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[str, Any]:
+    """Play cloned, offline and fine-tuned policy and write the comparison to `output`.
+
+    Success rates carry Wilson's interval. Steps count the episode's limit for a failure, so
+    that they compare over the same episodes; each policy is also set against cloning pair by
+    pair, where an interval that excludes zero is a difference.
+    """
+    limit = describe(config.environment).episode_limit
+    seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
+    for checkpoint in (offline, online):
+        read_info(checkpoint)
+    entries = (
+        (CLONED, CheckpointPolicy(offline, "cloned")),
+        (OFFLINE, CheckpointPolicy(offline, "learned")),
+        (ONLINE, CheckpointPolicy(online, "learned")),
+    )
+    policies = []
+    cloned: list[Outcome] = []
+    for name, load_policy in entries:
+        outcomes = play_episodes(
+            config.environment,
+            load_policy,
+            seeds,
+            workers=min(config.evaluate.workers, len(seeds)),
+            label=name,
+        )
+        cloned = cloned or outcomes
+        policies.append({"name": name, **summarize(outcomes, limit), **_against(cloned, outcomes, limit)})
+    content = {
+        "schema-version": SCHEMA_VERSION,
+        "environment": config.environment,
+        "episode-limit": limit,
+        "first-seed": seeds[0],
+        "episodes": len(seeds),
+        "policies": policies,
+    }
+    write_json(output, content)
+    return content
+
+
+def summarize(outcomes: list[Outcome], limit: int) -> dict[str, Any]:
+    """Success and steps with intervals, and every episode."""
+    return {
+        "success": success_rate([o.success for o in outcomes])._asdict(),
+        "steps": mean([counted_steps(o, limit) for o in outcomes])._asdict(),
+        "return": mean([o.episode_return for o in outcomes])._asdict(),
+        "outcomes": [o.as_dict() for o in outcomes],
+    }
+
+
+def counted_steps(outcome: Outcome, limit: int) -> int:
+    """Steps to success, the episode's limit for a failure."""
+    return outcome.steps if outcome.success else limit
+
+
+def _against(base: list[Outcome], outcomes: list[Outcome], limit: int) -> dict[str, Any]:
+    pairs = list(zip(base, outcomes, strict=True))
+    return {
+        "success-gain-over-cloning": mean([int(o.success) - int(b.success) for b, o in pairs])._asdict(),
+        "steps-saved-over-cloning": mean(
+            [counted_steps(b, limit) - counted_steps(o, limit) for b, o in pairs]
+        )._asdict(),
+    }

@@ -1,0 +1,163 @@
+"""Online fine-tuning: chunks are executed open loop, every step is learned from."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from qc_core.agents.qc_fql import QCFQL
+from qc_core.data.dataset import open_dataset, require_match
+from qc_core.data.replay import OfflineData, Replay
+from qc_core.data.windows import sample_windows
+from qc_core.envs.chunks import ChunkExecutor
+from qc_core.envs.make import describe, make_environment
+from qc_core.envs.play import play_episode
+from qc_core.errors import WrongUse
+from qc_core.progress import Progress
+from qc_core.recipes.config import Config
+from qc_core.seeds import seeds_for
+from qc_core.training.checkpoint import CheckpointInfo, Curve, load_agent, read_info
+from qc_core.training.device import training_device
+from qc_core.training.policy import AgentPolicy
+from qc_core.training.pretrain import require_finite
+
+
+class Score(NamedTuple):
+    """How a fine-tuned policy does on its trial's episodes.
+
+    Attributes:
+        success: rate in [0, 1].
+        steps: mean control steps, a failure counting the episode's limit.
+    """
+
+    online_step: int
+    success: float
+    steps: float
+
+
+class FineTuned(NamedTuple):
+    agent: QCFQL
+    info: CheckpointInfo
+    curve: Curve
+
+
+def fine_tune(
+    config: Config,
+    checkpoint: Path,
+    dataset_folder: Path,
+    *,
+    trial: int,
+    on_score: Callable[[Score], None],
+) -> FineTuned:
+    """Fine-tune a checkpoint for `config.train.online_steps` environment steps.
+
+    Args:
+        trial: number of the trial; it decides the episodes that the trial explores.
+        on_score: called after each scoring; what it raises ends the trial.
+    """
+    train, tune = config.train, config.tune
+    device = training_device()
+    before = read_info(checkpoint)
+    spec = describe(config.environment)
+    dataset = open_dataset(dataset_folder)
+    require_match(dataset, spec)
+    if (before.observation_size, before.action_size) != (spec.observation_size, spec.action_size):
+        raise WrongUse(f"{checkpoint} was not trained for the sizes of {spec.id}")
+    agent = load_agent(
+        checkpoint,
+        device,
+        learning_rate=train.learning_rate,
+        distillation_weight=train.distillation_weight,
+    )
+    policy = AgentPolicy(agent)
+    offline = OfflineData(dataset, device)
+    replay = Replay(offline, offline.size + train.online_steps)
+    # Many trials explore; each has a stretch of the seeds for itself.
+    episode_seeds = iter(
+        seeds_for("online", config.seed, train.online_steps, offset=trial * train.online_steps)
+    )
+    update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]
+    generator = torch.Generator(device).manual_seed(update_seed)
+    scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
+    score_at = set(
+        np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:].tolist()
+    )
+
+    curve: Curve = []
+    start = time.monotonic()
+    with (
+        contextlib.closing(make_environment(config.environment)) as exploring,
+        contextlib.closing(make_environment(config.environment)) as scoring,
+        Progress(train.online_steps, f"online, trial {trial}", "step") as progress,
+    ):
+        seed = next(episode_seeds)
+        executor = ChunkExecutor(policy, np.random.default_rng(seed))
+        observation, _ = exploring.reset(seed=seed)
+        info: dict[str, torch.Tensor] = {}
+        for step in range(1, train.online_steps + 1):
+            action = executor.act(observation)
+            next_observation, reward, terminated, truncated, _ = exploring.step(action)
+            replay.add(
+                observation,
+                action,
+                float(reward),
+                next_observation,
+                terminated=terminated,
+                ended=terminated or truncated,
+            )
+            observation = next_observation
+            if terminated or truncated:
+                seed = next(episode_seeds)
+                executor = ChunkExecutor(policy, np.random.default_rng(seed))
+                observation, _ = exploring.reset(seed=seed)
+            if step > train.online_start:
+                for _ in range(train.updates_per_step):
+                    windows = sample_windows(
+                        replay,
+                        train.batch_size,
+                        horizon=train.horizon,
+                        discount=train.discount,
+                        generator=generator,
+                    )
+                    info = agent.update(windows, agent.draw_noise(train.batch_size, generator))
+            note = None
+            if step in score_at:
+                outcomes = [play_episode(scoring, policy, seed) for seed in scoring_seeds]
+                limit = spec.episode_limit
+                score = Score(
+                    online_step=step,
+                    success=float(np.mean([o.success for o in outcomes])),
+                    steps=float(np.mean([o.steps if o.success else limit for o in outcomes])),
+                )
+                point = {name: float(value) for name, value in info.items()}
+                require_finite(point, step)
+                curve.append(
+                    {
+                        "step": step,
+                        "seconds": time.monotonic() - start,
+                        "success": score.success,
+                        "steps": score.steps,
+                        **point,
+                    }
+                )
+                note = f"success {score.success:.0%}"
+                on_score(score)
+            progress.update(note=note)
+    fine_tuned_config = replace(config, train=train)
+    return FineTuned(
+        agent,
+        replace(
+            before,
+            config=fine_tuned_config,
+            dataset_digest=dataset.digest,
+            online_steps=before.online_steps + train.online_steps,
+        ),
+        curve,
+    )

@@ -1,0 +1,48 @@
+"""The whole study on this machine, without a pipeline around it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from qc_core.files import require_vacant
+from qc_core.recipes.config import Config
+from qc_core.tuning.select import select_best
+from qc_core.tuning.study import STORAGE_VARIABLE, create_study
+from qc_core.tuning.worker import run_worker
+
+STUDY_NAME = "fine-tuning"
+
+
+def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history: Path) -> None:
+    """Run `config.tune.workers` worker processes and keep the best trial's checkpoint.
+
+    The study lives in `QC_STUDY_STORAGE` if that is set, else in a file of its own.
+    """
+    require_vacant(output)
+    workers = min(config.tune.workers, config.tune.trials)
+    os.environ.setdefault("QC_THREADS", str(threads_per_worker(workers)))
+    with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
+        storage = "" if os.environ.get(STORAGE_VARIABLE) else f"{scratch}/study.journal"
+        name = STUDY_NAME if storage else f"{STUDY_NAME}-{os.path.basename(scratch)}"
+        create_study(name, storage, config)
+        folders = [Path(scratch) / f"worker-{worker}" for worker in range(workers)]
+        run = partial(
+            run_worker, config, checkpoint, dataset, study_name=name, storage=storage
+        )
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            futures = [
+                pool.submit(run, folder, worker=worker) for worker, folder in enumerate(folders)
+            ]
+            for future in futures:
+                future.result()
+        select_best(folders, output, history)
+
+
+def threads_per_worker(workers: int) -> int:
+    """CPU threads for each of that many processes."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
