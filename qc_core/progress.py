@@ -17,7 +17,10 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from qc_core.errors import QCError
+
 EVENTS_VARIABLE = "QC_PROGRESS_EVENTS"
+DEBUG_VARIABLE = "QC_DEBUG"
 EVENT_PREFIX = "@qc "
 _EVENT_INTERVAL = 0.25
 _LOG_INTERVAL = 10.0
@@ -44,18 +47,30 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(name: str, description: str) -> Iterator[None]:
-    """Announce a step of the pipeline and how long it took."""
+    """Announce a step of the pipeline and how long it took, or in one line why it failed.
+
+    An expected error ends the process with its exit code, and with its traceback only where
+    `QC_DEBUG` is set.
+    """
     if _as_events():
         emit("step", name=name, description=description)
     else:
         say(f"{name}: {description}")
     start = time.monotonic()
-    yield
-    seconds = time.monotonic() - start
+    try:
+        yield
+    except QCError as error:
+        if _as_events():
+            emit("error", name=name, message=str(error), code=error.exit_code)
+        else:
+            say(f"{name}: {error}")
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        raise SystemExit(error.exit_code) from None
     if _as_events():
-        emit("step-done", name=name, seconds=seconds)
+        emit("step-done", name=name)
     else:
-        say(f"{name}: done in {seconds:.1f} s")
+        say(f"{name}: done in {time.monotonic() - start:.1f} s")
 
 
 class Progress:

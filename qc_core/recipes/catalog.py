@@ -20,12 +20,13 @@ class Recipe(NamedTuple):
 
 
 # Sized for two CPU cores: small normalised networks at a high learning rate learn this task
-# in minutes, and a low alpha lets the critic speed up what the mixed demonstrations do slowly.
+# in minutes. Alpha 100 keeps to the data enough: at 30 and below the policy climbs errors of the
+# young critic (72% success at 30, 16% at 10), at 300 it stays closer to the demonstrations.
 _QUICKSTART_TRAIN = TrainConfig(
     widths=(256, 256, 256),
     learning_rate=1e-3,
     normalize_observations=True,
-    distillation_weight=30.0,
+    distillation_weight=100.0,
     offline_steps=6_000,
     online_steps=1_500,
     online_start=200,
@@ -37,7 +38,13 @@ RECIPES: dict[str, Recipe] = {
         Config(
             recipe="cube-single-quickstart",
             train=_QUICKSTART_TRAIN,
-            tune=TuneConfig(trials=4, evaluations=2, episodes=20, learning_rate_factor=2.0),
+            tune=TuneConfig(
+                trials=4,
+                evaluations=2,
+                episodes=20,
+                distillation_weight_factor=3.0,
+                learning_rate_factor=2.0,
+            ),
         ),
     ),
     "smoke": Recipe(

@@ -31,15 +31,21 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         WrongUse: unknown recipe, option or value, or a value outside its limits.
     """
-    if recipe.endswith((".yaml", ".yml")):
-        recipe, words = _read_file(Path(recipe))
-        overrides = [*words, *overrides]
+    recipe, overrides = expand(recipe, overrides)
     if recipe not in RECIPES:
         raise WrongUse(
             f"unknown recipe {recipe!r}: `qc recipes` lists them."
             + closest(recipe, list(RECIPES))
         )
     return check(parse(Config, overrides, default=RECIPES[recipe].config))
+
+
+def expand(recipe: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """A catalog name and overrides that say the same without any file of this machine."""
+    if recipe.endswith((".yaml", ".yml")):
+        recipe, words = _read_file(Path(recipe))
+        return recipe, [*words, *overrides]
+    return recipe, list(overrides)
 
 
 def parse(kind: type[T], words: Sequence[str], *, default: T | None = None) -> T:

@@ -9,7 +9,6 @@ from typing import Any
 
 from qc_core.envs.play import Outcome, play_episodes
 from qc_core.errors import WrongUse
-from qc_core.files import write_json
 from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.runtime import ChunkPolicy
@@ -33,7 +32,7 @@ class PulledPolicy:
         return ChunkPolicy.load(self.folder)
 
 
-def promote(config: Config, folder: Path, store: ObjectStore, output: Path) -> dict[str, Any]:
+def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:
     """Publish a policy folder as a new version, `latest` at once, `champion` if it is better.
 
     Challenger and champion play the same fresh seeds with the published files. The challenger
@@ -63,7 +62,6 @@ def promote(config: Config, folder: Path, store: ObjectStore, output: Path) -> d
         "champion": better,
         **verdict,
     }
-    write_json(output, content)
     if incumbent is None:
         reason = "the first champion"
     elif better:

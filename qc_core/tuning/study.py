@@ -14,6 +14,8 @@ from qc_core.recipes.config import Config, TrainConfig
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
 DIRECTION = "maximize"
+# Marks the trials that the study was created with.
+_PLANNED = {"planned": True}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -51,10 +53,11 @@ def create_study(name: str, storage: str, config: Config) -> None:
         {
             "learning_rate": config.train.learning_rate,
             "distillation_weight": config.train.distillation_weight,
-        }
+        },
+        user_attrs=_PLANNED,
     )
     for _ in range(config.tune.trials - 1):
-        study.enqueue_trial({})
+        study.enqueue_trial({}, user_attrs=_PLANNED)
 
 
 def load_study(name: str, storage: str, seed: int) -> optuna.Study:
@@ -79,7 +82,7 @@ def take_trial(study: optuna.Study) -> optuna.Trial | None:
     if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
         return None
     trial = study.ask()
-    if "fixed_params" not in trial.system_attrs:
+    if not trial.user_attrs.items() >= _PLANNED.items():
         # Another worker took the last one in between, and Optuna made a new one for us.
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return None

@@ -1,0 +1,36 @@
+# Everything is set up on the way: `make run` does the main job, `make test` the tests.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: run test lint types clean
+
+run: .venv/installed-run
+	.venv/bin/qc run cube-single-quickstart
+
+test: .venv/installed-dev
+	.venv/bin/python -m pytest
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/installed-dev
+	.venv/bin/pyright
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "Python 3.10 or newer is needed; name one with make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "venv is needed (Debian: apt-get install python3-venv)" >&2; exit 2; }
+
+.venv/installed-run: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(PIP) --editable '.[train,pipeline]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed-run
+	@$(PIP) --editable '.[train,pipeline,dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The steps of the pipeline: thin KFP adapters over `qc_core`, one folder each."""

@@ -1,0 +1,1 @@
+"""Compare the policies on unseen episodes."""

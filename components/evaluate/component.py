@@ -1,0 +1,40 @@
+"""Compare the policies on unseen episodes."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def evaluate(
+    config: dsl.Input[dsl.Artifact],
+    offline: dsl.Input[dsl.Model],
+    online: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Play cloned, offline and fine-tuned policy on the same unseen episodes.
+
+    Args:
+        config: The resolved configuration.
+        offline: The pretrained checkpoint.
+        online: The fine-tuned checkpoint.
+        evaluation: The comparison with intervals, as JSON.
+        metrics: Success and steps of each policy.
+    """
+    from pathlib import Path
+
+    from qc_core.progress import step
+    from qc_core.recipes.resolve import read_config
+    from qc_core.training.evaluate import evaluate
+
+    with step("evaluate", "compare the policies on unseen episodes"):
+        compared = evaluate(
+            read_config(Path(config.path)),
+            Path(offline.path),
+            Path(online.path),
+            Path(evaluation.path),
+        )
+    for policy in compared["policies"]:
+        metrics.log_metric(policy["name"] + ": success", policy["success"]["value"])
+        metrics.log_metric(policy["name"] + ": steps", policy["steps"]["value"])

@@ -1,0 +1,1 @@
+"""Export the policy to ONNX."""

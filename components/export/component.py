@@ -1,0 +1,27 @@
+"""Export the fine-tuned policy to ONNX."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def export(
+    checkpoint: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    policy: dsl.Output[dsl.Model],
+):
+    """Export the fine-tuned policy to ONNX and check it against torch.
+
+    Args:
+        checkpoint: The fine-tuned checkpoint.
+        evaluation: The comparison, whose figures the policy carries.
+        policy: The policy folder.
+    """
+    from pathlib import Path
+
+    from qc_core.export.export import export
+    from qc_core.progress import step
+
+    with step("export", "write the policy as one ONNX file"):
+        export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))

@@ -1,0 +1,1 @@
+"""Collect, fetch or convert the data set."""

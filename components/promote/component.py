@@ -1,0 +1,31 @@
+"""Publish the policy in the store."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def promote(
+    config: dsl.Input[dsl.Artifact],
+    policy: dsl.Input[dsl.Model],
+    promotion: dsl.Output[dsl.Artifact],
+):
+    """Publish the policy as a new version; champion if it beats the champion.
+
+    Args:
+        config: The resolved configuration.
+        policy: The policy folder.
+        promotion: Where it went and how it compared, as JSON.
+    """
+    from pathlib import Path
+
+    from qc_core.files import write_json
+    from qc_core.progress import step
+    from qc_core.recipes.resolve import read_config
+    from qc_core.store.open import open_store
+    from qc_core.store.promote import promote
+
+    with step("promote", "publish the policy, champion if it beats the champion"):
+        content = promote(read_config(Path(config.path)), Path(policy.path), open_store())
+        write_json(Path(promotion.path), content)

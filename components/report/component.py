@@ -1,0 +1,47 @@
+"""Write the report."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def report(
+    config: dsl.Input[dsl.Artifact],
+    dataset: dsl.Input[dsl.Dataset],
+    offline: dsl.Input[dsl.Model],
+    history: dsl.Input[dsl.Artifact],
+    evaluation: dsl.Input[dsl.Artifact],
+    policy: dsl.Input[dsl.Model],
+    promotion: dsl.Input[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+):
+    """Write one self-contained HTML page about the run.
+
+    Args:
+        config: The resolved configuration.
+        dataset: The data set folder.
+        offline: The pretrained checkpoint.
+        history: Every trial of the study.
+        evaluation: The comparison of the policies.
+        policy: The policy folder.
+        promotion: Where the policy went.
+        page: The report.
+    """
+    from pathlib import Path
+
+    from qc_core.progress import step
+    from qc_core.recipes.resolve import read_config
+    from qc_core.report.html import write_report
+
+    with step("report", "draw the curves, film the policy, write the report"):
+        write_report(
+            read_config(Path(config.path)),
+            dataset=Path(dataset.path),
+            offline=Path(offline.path),
+            history=Path(history.path),
+            evaluation=Path(evaluation.path),
+            policy=Path(policy.path),
+            promotion=Path(promotion.path),
+            output=Path(page.path),
+        )

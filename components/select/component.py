@@ -1,0 +1,31 @@
+"""Pick the best trial of all workers."""
+
+from typing import List
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def select(
+    trials: dsl.Input[List[dsl.Artifact]],
+    checkpoint: dsl.Output[dsl.Model],
+    history: dsl.Output[dsl.Artifact],
+):
+    """Pick the best trial of all workers.
+
+    Args:
+        trials: What each worker found.
+        checkpoint: The best trial's checkpoint.
+        history: Every trial of the study.
+    """
+    from pathlib import Path
+
+    from qc_core.progress import step
+    from qc_core.tuning.select import select_best
+
+    with step("select", "pick the best trial"):
+        select_best(
+            [Path(folder.path) for folder in trials], Path(checkpoint.path), Path(history.path)
+        )

@@ -1,0 +1,44 @@
+"""One worker of the tuning study."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def tune(
+    config: dsl.Input[dsl.Artifact],
+    dataset: dsl.Input[dsl.Dataset],
+    checkpoint: dsl.Input[dsl.Model],
+    worker: str,
+    study_name: str,
+    study_storage: str,
+    trials: dsl.Output[dsl.Artifact],
+):
+    """Fine-tune online, one trial after the other, until the shared study has none left.
+
+    Args:
+        config: The resolved configuration.
+        dataset: The data set folder.
+        checkpoint: The pretrained checkpoint.
+        worker: Number of this worker.
+        study_name: Name of the tuning study.
+        study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
+        trials: This worker's trials and its best checkpoint.
+    """
+    from pathlib import Path
+
+    from qc_core.progress import step
+    from qc_core.recipes.resolve import read_config
+    from qc_core.tuning.worker import run_worker
+
+    with step("tune", "fine-tune online, the trials of one study side by side"):
+        run_worker(
+            read_config(Path(config.path)),
+            Path(checkpoint.path),
+            Path(dataset.path),
+            Path(trials.path),
+            study_name=study_name,
+            storage=study_storage,
+            worker=int(worker),
+        )

@@ -1,0 +1,1 @@
+"""The flow of the steps, and where it runs. No learning here."""

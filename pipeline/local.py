@@ -1,0 +1,141 @@
+"""Run the pipeline on this machine, without services, through `kfp.local`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import Console
+from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.files import read_json, require_vacant, write_json
+from qc_core.progress import EVENTS_VARIABLE
+from qc_core.store.open import open_store
+from qc_core.tuning.tune import threads_per_worker
+
+# kfp.local runs no more of a ParallelFor at once.
+_LOCAL_PARALLELISM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """Where a finished run is and what came out.
+
+    Attributes:
+        seconds: time per step.
+    """
+
+    folder: Path
+    report: Path
+    policy: Path
+    evaluation: dict[str, Any]
+    promotion: dict[str, Any]
+    seconds: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "report": str(self.report),
+            "policy": str(self.policy),
+            "evaluation": self.evaluation,
+            "promotion": self.promotion,
+            "seconds": self.seconds,
+        }
+
+
+def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Path) -> RunResult:
+    """Run every step in a process of its own, artifacts and log below `folder`.
+
+    Args:
+        recipe, overrides: as `qc_core.recipes.resolve.resolve` takes them.
+        workers: tuning workers of the resolved configuration.
+
+    Raises:
+        WrongUse: the folder is in use or cannot be written, or a step says so.
+        WorkFailed: a step failed; the message is the step's own.
+    """
+    require_vacant(folder)
+    open_store().check()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / "run.log").open("w", buffering=1)
+    except OSError as error:
+        raise WrongUse(f"cannot write to {folder}: {error.strerror}") from error
+    start = time.monotonic()
+    with log, contextlib.closing(Console(log)) as console:
+        outputs = _run(recipe, overrides, workers, folder, console)
+        seconds = {**console.seconds, "all": time.monotonic() - start}
+    result = RunResult(
+        folder=folder,
+        report=folder / "report.html",
+        policy=Path(outputs["policy"].path),
+        evaluation=read_json(Path(outputs["evaluation"].path)),
+        promotion=read_json(Path(outputs["promotion"].path)),
+        seconds=seconds,
+    )
+    os.link(outputs["report"].path, result.report)
+    write_json(folder / "summary.json", result.as_dict())
+    return result
+
+
+def _run(
+    recipe: str, overrides: Sequence[str], workers: int, folder: Path, console: Console
+) -> dict[str, Any]:
+    from kfp import local
+
+    from pipeline.definition import q_chunking
+
+    # The image's name says nothing about Python, which kfp remarks on for every step.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+    local.init(
+        local.SubprocessRunner(use_venv=False), pipeline_root=str((folder / "steps").resolve())
+    )
+    threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
+    steps_environment = {
+        EVENTS_VARIABLE: "1",
+        "QC_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore",
+        # The steps import the packages of this interpreter, wherever it found them.
+        "PYTHONPATH": os.pathsep.join([entry for entry in sys.path if entry]),
+    }
+    with _environment(steps_environment), contextlib.redirect_stdout(console):
+        try:
+            task = q_chunking(
+                recipe=recipe,
+                overrides=shlex.join(overrides),
+                study_storage=str((folder / "study.journal").resolve()),
+            )
+        except RuntimeError as error:
+            raise _failure(console, folder) from error
+    return task.outputs
+
+
+def _failure(console: Console, folder: Path) -> QCError:
+    """What the failed step said, for `kfp.local` only says that it failed."""
+    if console.error is None:
+        cause = console.exception or "its process ended without a word"
+        return WorkFailed(f"a step failed: {cause} ({folder / 'run.log'} has its output)")
+    message, code = console.error
+    return WrongUse(message) if code == WrongUse.exit_code else WorkFailed(message)
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str]):
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,288 @@
+"""What `qc` can do: one entry per command, thin over the packages.
+
+Imports stand inside the functions: `qc --help` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qc_core.cli.output import print_json, print_table
+
+Overrides = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command.
+
+    Attributes:
+        takes_overrides: options of the configuration may stand among its words.
+    """
+
+    description: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace, Overrides], int | None]
+    takes_overrides: bool = False
+
+
+def _recipes_arguments(parser: ArgumentParser) -> None:
+    _json(parser)
+
+
+def _recipes(options: Namespace, _: Overrides) -> None:
+    from qc_core.recipes.catalog import RECIPES
+    from qc_core.recipes.resolve import to_mapping
+
+    if options.json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "description": recipe.description,
+                    "config": to_mapping(recipe.config),
+                }
+                for name, recipe in RECIPES.items()
+            ]
+        )
+        return
+    print_table(
+        ("recipe", "what for"),
+        [(name, recipe.description) for name, recipe in RECIPES.items()],
+    )
+
+
+def _run_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="run folder (default: a new one in ./runs)"
+    )
+    _json(parser)
+
+
+def _run(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.cli.run import run
+
+    run(options.recipe, overrides, options.output, as_json=options.json)
+
+
+def _ingest_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    _output(parser, "data set folder to write")
+
+
+def _ingest(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.data.ingest import ingest
+    from qc_core.recipes.resolve import resolve
+
+    ingest(resolve(options.recipe, overrides), options.output)
+
+
+def _pretrain_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    parser.add_argument("dataset", type=Path, help="data set folder")
+    _output(parser, "checkpoint folder to write")
+
+
+def _pretrain(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.recipes.resolve import resolve
+    from qc_core.training.pretrain import pretrain
+
+    pretrain(resolve(options.recipe, overrides), options.dataset, options.output)
+
+
+def _tune_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    parser.add_argument("dataset", type=Path, help="data set folder")
+    parser.add_argument("checkpoint", type=Path, help="pretrained checkpoint folder")
+    _output(parser, "checkpoint folder to write: the best trial's")
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="where all trials go (default: OUTPUT.json)"
+    )
+
+
+def _tune(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.recipes.resolve import resolve
+    from qc_core.tuning.tune import tune
+
+    output: Path = options.output
+    tune(
+        resolve(options.recipe, overrides),
+        options.checkpoint,
+        options.dataset,
+        output,
+        options.history or output.with_name(output.name + ".json"),
+    )
+
+
+def _evaluate_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    parser.add_argument("offline", type=Path, help="pretrained checkpoint folder")
+    parser.add_argument("online", type=Path, help="fine-tuned checkpoint folder")
+    _output(parser, "JSON file to write")
+    _json(parser)
+
+
+def _evaluate(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.cli.output import policy_rows
+    from qc_core.files import require_vacant
+    from qc_core.recipes.resolve import resolve
+    from qc_core.training.evaluate import evaluate
+
+    require_vacant(options.output)
+    content = evaluate(
+        resolve(options.recipe, overrides), options.offline, options.online, options.output
+    )
+    if options.json:
+        print_json(content)
+    else:
+        print_table(("policy", "success", "steps"), policy_rows(content["policies"]))
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="checkpoint folder")
+    _output(parser, "policy folder to write")
+    parser.add_argument(
+        "--evaluation", type=Path, metavar="FILE", help="what `qc evaluate` wrote, to carry along"
+    )
+
+
+def _export(options: Namespace, _: Overrides) -> None:
+    from qc_core.export.export import export
+
+    export(options.checkpoint, options.output, options.evaluation)
+
+
+def _promote_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    parser.add_argument("policy", type=Path, help="policy folder")
+    _json(parser)
+
+
+def _promote(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.recipes.resolve import resolve
+    from qc_core.store.open import open_store
+    from qc_core.store.promote import promote
+
+    content = promote(resolve(options.recipe, overrides), options.policy, open_store())
+    if options.json:
+        print_json(content)
+
+
+def _compile_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    _output(parser, "package to write, a .yaml file")
+
+
+def _compile(options: Namespace, overrides: Overrides) -> None:
+    from pipeline.compile import compile_pipeline
+    from qc_core.recipes.resolve import expand, resolve
+
+    resolve(options.recipe, overrides)
+    name, words = expand(options.recipe, overrides)
+    compile_pipeline(name, words, options.output)
+    print(f"wrote {options.output}: upload it in the KFP UI")
+
+
+def _policies_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="only this policy")
+    _json(parser)
+
+
+def _policies(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.output import estimate
+    from qc_core.store.open import open_store
+    from qc_core.store.registry import Registry
+
+    store = open_store()
+    versions = Registry(store).versions(options.name)
+    if options.json:
+        print_json([version.as_dict() for version in versions])
+        return
+    if not versions:
+        print(f"no policies in {store.describe()}: qc run cube-single-quickstart makes one")
+        return
+    print_table(
+        ("policy", "version", "aliases", "success", "created"),
+        [
+            (v.name, v.version, " ".join(v.aliases), estimate(v.success, "{:.0%}"), v.created)
+            for v in versions
+        ],
+    )
+
+
+def _pull_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", help="NAME, NAME@ALIAS or NAME:VERSION")
+    _output(parser, "policy folder to write")
+
+
+def _pull(options: Namespace, _: Overrides) -> None:
+    from qc_core.store.open import open_store
+    from qc_core.store.registry import Registry
+
+    name, version = Registry(open_store()).pull(options.policy, options.output)
+    print(f"pulled {name}:{version} to {options.output}, checksums right")
+
+
+def _play_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", type=Path, help="pulled policy folder")
+    parser.add_argument("--episodes", type=int, default=50, help="episodes to play (50)")
+    parser.add_argument("--seed", type=int, default=0, help="choose other episodes (0)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="also film one, as mp4")
+    _json(parser)
+
+
+def _play(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.play import play
+
+    play(
+        options.policy,
+        episodes=options.episodes,
+        seed=options.seed,
+        workers=options.workers,
+        video=options.video,
+        as_json=options.json,
+    )
+
+
+def _info_arguments(parser: ArgumentParser) -> None:
+    _json(parser)
+
+
+def _info(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.info import info
+
+    info(as_json=options.json)
+
+
+def _recipe(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a name from `qc recipes`, or a YAML file")
+
+
+def _output(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help=what)
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+COMMANDS: dict[str, Command] = {
+    "recipes": Command("list the named configurations", _recipes_arguments, _recipes),
+    "run": Command("the whole pipeline on this machine", _run_arguments, _run, True),
+    "ingest": Command("one step: collect or convert a data set", _ingest_arguments, _ingest, True),
+    "pretrain": Command("one step: learn offline", _pretrain_arguments, _pretrain, True),
+    "tune": Command("one step: tune and fine-tune online", _tune_arguments, _tune, True),
+    "evaluate": Command("one step: compare the policies", _evaluate_arguments, _evaluate, True),
+    "export": Command("one step: write the policy as ONNX", _export_arguments, _export),
+    "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
+    "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
+    "policies": Command("list the published policies", _policies_arguments, _policies),
+    "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
+    "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),
+    "info": Command("versions, devices, whether the store answers", _info_arguments, _info),
+}

@@ -1,0 +1,64 @@
+"""`qc info`: what is here and what answers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from qc_core import __version__
+from qc_core.cli.output import print_json, print_table
+from qc_core.errors import QCError
+from qc_core.provenance import git_commit, versions
+from qc_core.store.open import open_store
+
+
+def info(*, as_json: bool) -> None:
+    """Print versions, devices, and whether the store and the KFP server answer."""
+    content: dict[str, Any] = {
+        "q-chunking": __version__,
+        "git-commit": git_commit(),
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+        "devices": _devices(),
+        **versions(),
+        "store": _store(),
+        "kfp-server": _server(),
+    }
+    if as_json:
+        print_json(content)
+    else:
+        print_table(("what", "is"), [(key, str(value)) for key, value in content.items()])
+
+
+def _devices() -> str:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "torch is not installed"
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([*names, "cpu"])
+
+
+def _store() -> str:
+    try:
+        store = open_store()
+        store.check()
+    except QCError as error:
+        return f"does not answer: {error}"
+    return f"{store.describe()} answers"
+
+
+def _server() -> str:
+    endpoint = os.environ.get("KFP_ENDPOINT")
+    if not endpoint:
+        return "KFP_ENDPOINT is not set"
+    import urllib3
+
+    try:
+        answer = urllib3.PoolManager(timeout=5, retries=False).request(
+            "GET", f"{endpoint.rstrip('/')}/apis/v2beta1/healthz"
+        )
+    except urllib3.exceptions.HTTPError as error:
+        return f"{endpoint} does not answer: {type(error).__name__}"
+    return f"{endpoint} answers with {answer.status}"

@@ -1,0 +1,121 @@
+"""Entry point of the `qc` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from qc_core import __version__
+from qc_core.cli.commands import COMMANDS, Command
+from qc_core.cli.words import Parser, split_overrides
+from qc_core.errors import QCError, WrongUse, closest
+from qc_core.progress import DEBUG_VARIABLE
+
+_INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 the work failed, 2 wrong use."""
+    words = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in words or bool(os.environ.get(DEBUG_VARIABLE))
+    words = [word for word in words if word != "--debug"]
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        print("qc: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left, `qc recipes | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except QCError as error:
+        if debug:
+            raise
+        print(f"qc: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").startswith(("qc_core", "pipeline", "components")):
+            raise
+        print(
+            f"qc: this command needs {error.name}, which is not installed here: "
+            "install q-chunking[train,pipeline]",
+            file=sys.stderr,
+        )
+        return WrongUse.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())
+        print(
+            f"qc: unexpected {type(error).__name__}: {text} (--debug shows where)", file=sys.stderr
+        )
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(f"qc {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    command = COMMANDS.get(name)
+    if command is None:
+        raise WrongUse(f"unknown command {name!r}: see qc --help.{closest(name, list(COMMANDS))}")
+    parser = _parser(name, command)
+    if command.takes_overrides:
+        if {"-h", "--help"} & set(rest):
+            parser.print_help()
+            print("\noptions of the configuration, with the defaults of the paper:")
+            _print_options()
+            return 0
+        rest, overrides = split_overrides(rest)
+    else:
+        overrides = []
+    options, unknown = parser.parse_known_args(rest)
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        if command.takes_overrides:
+            from qc_core.recipes.config import Config
+            from qc_core.recipes.resolve import option_names
+
+            known += option_names(Config)
+        raise WrongUse(f"unknown option {unknown[0]}.{closest(unknown[0], known)}")
+    return command.run(options, overrides) or 0
+
+
+def _parser(name: str, command: Command) -> Parser:
+    parser = Parser(prog=f"qc {name}", description=command.description)
+    command.add_arguments(parser)
+    return parser
+
+
+def _help() -> str:
+    lines = [
+        "qc: training pipelines for action-chunking robot policies",
+        "",
+        "usage: qc COMMAND … [--debug]      qc COMMAND --help tells more",
+        "",
+    ]
+    lines += [f"  {name:<10} {command.description}" for name, command in COMMANDS.items()]
+    lines += ["", "first steps: qc recipes, then qc run cube-single-quickstart"]
+    return "\n".join(lines)
+
+
+def _print_options() -> None:
+    import contextlib
+
+    import tyro
+
+    from qc_core.recipes.config import Config
+
+    with contextlib.suppress(SystemExit):
+        tyro.cli(Config, args=["--help"], prog="qc")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""`qc run`: the pipeline here, then a short account of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from qc_core.cli.output import policy_rows, print_json, print_table
+from qc_core.recipes.resolve import expand, resolve
+from qc_core.store.registry import CHAMPION, LATEST
+
+
+def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: bool) -> None:
+    """Run a recipe and print what came of it.
+
+    Args:
+        folder: run folder; None makes one in ./runs, named by time and recipe.
+    """
+    from pipeline.local import run_locally
+
+    config = resolve(recipe, overrides)
+    name, words = expand(recipe, overrides)
+    if folder is None:
+        folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
+    print(f"{config.recipe} in {folder}, all output in {folder / 'run.log'}", file=sys.stderr)
+    with redirect_stdout(sys.stderr):
+        result = run_locally(name, words, config.tune.workers, folder)
+    if as_json:
+        print_json(result.as_dict())
+        return
+    promotion, episodes = result.promotion, result.evaluation["episodes"]
+    alias = CHAMPION if promotion["champion"] else LATEST
+    print()
+    print_table(
+        (f"policy ({episodes} unseen episodes)", "success", "steps"),
+        policy_rows(result.evaluation["policies"]),
+    )
+    print()
+    print_table(
+        ("step", "time"), [(step, f"{seconds:.0f} s") for step, seconds in result.seconds.items()]
+    )
+    pulled = f"{promotion['name']}-{alias}"
+    print(
+        f"\nreport  {result.report}\n"
+        f"policy  {promotion['name']}:{promotion['version']} ({alias}) in {promotion['store']}\n"
+        "\nnext\n"
+        "  qc policies\n"
+        f"  qc pull {promotion['name']}@{alias} -o {pulled}\n"
+        f"  qc play {pulled}"
+    )

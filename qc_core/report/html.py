@@ -1,0 +1,76 @@
+"""Write the report: one HTML file that asks nothing of any network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from qc_core.data.dataset import open_dataset
+from qc_core.files import read_json, write_atomically
+from qc_core.progress import say
+from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import to_mapping
+from qc_core.report import figures
+from qc_core.report.video import film_policy
+from qc_core.seeds import seeds_for
+from qc_core.training.checkpoint import read_curve
+
+_FILM_SEEDS = 5
+
+
+def write_report(
+    config: Config,
+    *,
+    dataset: Path,
+    offline: Path,
+    history: Path,
+    evaluation: Path,
+    policy: Path,
+    promotion: Path,
+    output: Path,
+) -> None:
+    """Write `output` from the artifacts of the run's steps."""
+    compared, tuned, promoted = map(read_json, (evaluation, history, promotion))
+    with tempfile.TemporaryDirectory(prefix="qc-video-") as scratch:
+        film = film_policy(
+            policy, seeds_for("video", config.seed, _FILM_SEEDS), Path(scratch) / "policy.mp4"
+        )
+        video = film.path and _data_uri(film.path, "video/mp4")
+    say(film.note)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=f"{config.recipe}: {promoted['name']}:{promoted['version']}",
+        environment=config.environment,
+        method=config.train.method,
+        seed=config.seed,
+        episodes=compared["episodes"],
+        limit=compared["episode-limit"],
+        policies=compared["policies"],
+        comparison=Markup(figures.comparison(compared["policies"])),
+        video=video,
+        video_note=film.note,
+        offline=Markup(figures.offline_curves(read_curve(offline))),
+        trials=tuned["trials"],
+        best_trial=tuned["best-trial"],
+        tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
+        promotion=promoted,
+        gate_episodes=config.publish.gate_episodes,
+        data=open_dataset(dataset).manifest,
+        config=json.dumps(to_mapping(config), indent=2),
+        percent=lambda value: f"{value:.0%}",
+    )
+    write_atomically(output, page.encode())
+
+
+def _data_uri(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

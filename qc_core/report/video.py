@@ -1,0 +1,108 @@
+"""A short film of a policy, rendered without a screen.
+
+Run as a program, `python -m qc_core.report.video`, since MuJoCo chooses its renderer when it
+is imported and a broken one may take the process with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_BACKENDS = ("egl", "osmesa")
+_WIDTH, _HEIGHT = 320, 240
+# Software rendering makes about five frames a second: show every third step, and hold the
+# last one so that the end can be seen.
+_STEPS_PER_FRAME = 3
+_HELD_FRAMES = 8
+_TIMEOUT_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A rendered episode, or why there is none.
+
+    Attributes:
+        path: the mp4 file, or None.
+        note: what it shows, or what is missing, for a person.
+    """
+
+    path: Path | None
+    note: str
+
+
+def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
+    """Render the first success of a policy folder over these seeds with whichever renderer works.
+
+    `MUJOCO_GL`, if set, is the only one tried.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in [chosen] if chosen else _BACKENDS:
+        command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(output)]
+        try:
+            made = subprocess.run(
+                [*command, *map(str, seeds)],
+                env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            continue
+        if made.returncode == 0 and output.exists():
+            return Film(output, made.stdout.strip())
+    return Film(
+        None,
+        "No video: MuJoCo can render here neither with EGL nor with OSMesa "
+        "(Debian: apt-get install libosmesa6).",
+    )
+
+
+def _main(folder: Path, output: Path, seeds: list[int]) -> None:
+    import imageio_ffmpeg
+    import numpy as np
+
+    from qc_core.envs.make import make_environment
+    from qc_core.envs.play import play_episode
+    from qc_core.runtime import ChunkPolicy
+
+    policy = ChunkPolicy.load(folder)
+    environment = make_environment(
+        policy.contract["environment"], width=_WIDTH, height=_HEIGHT, render_mode="rgb_array"
+    )
+    # Fail before playing where there is no renderer.
+    environment.reset(seed=seeds[0])
+    environment.render()
+    length = policy.execution_length
+    outcomes = (play_episode(environment, policy, seed, length) for seed in seeds)
+    shown = next((outcome for outcome in outcomes if outcome.success), None)
+    seed = seeds[0] if shown is None else shown.seed
+
+    frames: list[np.ndarray] = []
+    step = 0
+
+    def record() -> None:
+        nonlocal step
+        if step % _STEPS_PER_FRAME == 0:
+            frames.append(np.asarray(environment.render()))
+        step += 1
+
+    outcome = play_episode(environment, policy, seed, length, on_frame=record)
+    frames += [np.asarray(environment.render())] * _HELD_FRAMES
+    interval = policy.contract["control-interval-seconds"] * _STEPS_PER_FRAME
+    writer = imageio_ffmpeg.write_frames(
+        str(output), (_WIDTH, _HEIGHT), fps=1 / interval, quality=7, macro_block_size=16
+    )
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+    verb = "solves the task" if outcome.success else "does not solve the task"
+    print(f"The exported policy {verb} in {outcome.steps} steps, in real time (seed {seed}).")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]])

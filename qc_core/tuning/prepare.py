@@ -1,0 +1,32 @@
+"""What stands before every other step: the resolved configuration and an open study."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from qc_core.errors import WrongUse
+from qc_core.files import write_json
+from qc_core.recipes.resolve import resolve, to_mapping
+from qc_core.tuning.study import create_study
+
+
+def prepare(
+    recipe: str, overrides: str, study_name: str, study_storage: str, output: Path
+) -> list[str]:
+    """Write the resolved configuration, open the study and name its workers.
+
+    Args:
+        overrides: options as on the command line, `--train.offline-steps 5000 …`.
+
+    Returns:
+        One string per worker, "0", "1", …
+    """
+    try:
+        words = shlex.split(overrides)
+    except ValueError as error:
+        raise WrongUse(f"the overrides cannot be read ({error}): {overrides}") from error
+    config = resolve(recipe, words)
+    create_study(study_name, study_storage, config)
+    write_json(output, to_mapping(config))
+    return [str(worker) for worker in range(min(config.tune.workers, config.tune.trials))]
