@@ -7,6 +7,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from qc_core.errors import WrongUse
 
@@ -16,6 +17,8 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     from kfp import compiler
 
     from pipeline.definition import q_chunking
+
+    pipeline: Any = q_chunking
 
     if output.suffix not in (".yaml", ".yml"):
         raise WrongUse(f"a pipeline package is a .yaml file, got {output}")
@@ -27,7 +30,7 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     os.close(handle)
     try:
         compiler.Compiler().compile(
-            q_chunking,
+            pipeline,
             staging,
             pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
         )

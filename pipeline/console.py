@@ -54,13 +54,13 @@ class Console(io.TextIOBase):
                 line = line.strip()
                 if not line:
                     continue
-                at = line.find(EVENT_PREFIX)
-                if at >= 0:
-                    self._handle(json.loads(line[at + len(EVENT_PREFIX) :]))
-                else:
-                    self._log.write(line + "\n")
-                    if _EXCEPTION.match(line):
-                        self.exception = line
+                event = _as_event(line)
+                if event is not None:
+                    self._handle(event)
+                    continue
+                self._log.write(line + "\n")
+                if _EXCEPTION.match(line):
+                    self.exception = line
         return len(text)
 
     def flush(self) -> None:
@@ -135,3 +135,14 @@ class Console(io.TextIOBase):
             f"    {event['label']}: {event['count']:,}/{event['total']:,} {event['unit']}s, "
             f"{rate:.1f}/s, {time_text}{note}"
         )
+
+
+def _as_event(line: str) -> dict[str, Any] | None:
+    """The event in a line, if it is one; another process's chatter may look like one."""
+    if EVENT_PREFIX not in line:
+        return None
+    try:
+        event = json.loads(line[line.index(EVENT_PREFIX) + len(EVENT_PREFIX) :])
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None

@@ -1,3 +1,5 @@
+# pyright: reportCallIssue=false
+# kfp supplies the outputs of a component, which pyright takes for missing arguments.
 """The pipeline: ingest → pretrain → tune → evaluate → export → promote → report."""
 
 from typing import NamedTuple

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import shlex
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def _run(
 
     from pipeline.definition import q_chunking
 
+    pipeline: Any = q_chunking
+
     # The image's name says nothing about Python, which kfp remarks on for every step.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
     local.init(
@@ -106,9 +109,13 @@ def _run(
         # The steps import the packages of this interpreter, wherever it found them.
         "PYTHONPATH": os.pathsep.join([entry for entry in sys.path if entry]),
     }
-    with _environment(steps_environment), contextlib.redirect_stdout(console):
+    with (
+        _environment(steps_environment),
+        _print_restored(),
+        contextlib.redirect_stdout(console),
+    ):
         try:
-            task = q_chunking(
+            task = pipeline(
                 recipe=recipe,
                 overrides=shlex.join(overrides),
                 study_storage=str((folder / "study.journal").resolve()),
@@ -128,7 +135,17 @@ def _failure(console: Console, folder: Path) -> QCError:
 
 
 @contextlib.contextmanager
-def _environment(changes: dict[str, str]):
+def _print_restored() -> Iterator[None]:
+    """kfp leaves `print` indented for good when parallel steps end in another order."""
+    before = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = before
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

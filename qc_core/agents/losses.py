@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 
 
-def chunk_target(
-    returns_B: Tensor, masks_B: Tensor, next_values_KB: Tensor, *, discount: float, horizon: int
-) -> Tensor:
-    """The unbiased H-step backup: y = Σ γ^j r + γ^H · mask · mean_K Q̄(s', a')."""
-    return returns_B + discount**horizon * masks_B * next_values_KB.mean(dim=0)
+def chunk_target(returns_B: Tensor, bootstrap_B: Tensor, next_values_KB: Tensor) -> Tensor:
+    """The unbiased H-step backup: y = Σ γ^j r + γ^H · mask · mean_K Q̄(s', a').
+
+    Args:
+        bootstrap_B: γ^H · mask.
+    """
+    return returns_B + bootstrap_B * next_values_KB.mean(dim=0)
 
 
-def critic_loss(values_KB: Tensor, target_B: Tensor, valid_B: Tensor) -> Tensor:
-    """Mean over K and B of (Q - y)², windows that cross an episode's end counting zero."""
-    return ((values_KB - target_B) ** 2 * valid_B).mean()
+def critic_loss(values_KB: Tensor, target_B: Tensor, weight_B: Tensor) -> Tensor:
+    """Mean over K and B of (Q - y)², windows of weight 0 counting zero."""
+    return ((values_KB - target_B) ** 2 * weight_B).mean()
 
 
 def flow_point(x0_BL: Tensor, x1_BL: Tensor, time_B1: Tensor) -> Tensor:

@@ -90,15 +90,9 @@ class QCFQL(nn.Module):
             next_values_KB = _values(
                 self.target_critic, windows.next_observations_BO, next_actions_BL
             )
-            target_B = chunk_target(
-                windows.returns_B,
-                windows.masks_B,
-                next_values_KB,
-                discount=self.config.discount,
-                horizon=self.config.horizon,
-            )
+            target_B = chunk_target(windows.returns_B, windows.bootstrap_B, next_values_KB)
         values_KB = _values(self.critic, windows.observations_BO, actions_BL)
-        loss = critic_loss(values_KB, target_B, windows.valid_BH[:, -1])
+        loss = critic_loss(values_KB, target_B, windows.weight_B)
         return loss, {"loss": loss, "value": values_KB.mean(), "target": target_B.mean()}
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
@@ -143,11 +137,11 @@ class QCFQL(nn.Module):
         # The actor's loss runs through the critic without moving it.
         loss_of_actor.backward(inputs=[*self.flow.parameters(), *self.one_step.parameters()])
         # The target follows the critic as it was before this step.
-        torch._foreach_lerp_(
-            [*self.target_critic.parameters()],
-            [parameter.detach() for parameter in self.critic.parameters()],
-            self.config.target_rate,
-        )
+        with torch.no_grad():
+            for target, online in zip(
+                self.target_critic.parameters(), self.critic.parameters(), strict=True
+            ):
+                target.lerp_(online, self.config.target_rate)
         self.optimizer.step()
         info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
         return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}

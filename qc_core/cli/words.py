@@ -26,7 +26,9 @@ class Parser(argparse.ArgumentParser):
         choice = re.match(r"argument .*?: invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if choice:
             word, known = choice[1], re.findall(r"[\w-]+", choice[2])
-            raise WrongUse(f"unknown command {word!r}: see {self.prog} --help.{closest(word, known)}")
+            raise WrongUse(
+                f"unknown command {word!r}: see {self.prog} --help.{closest(word, known)}"
+            )
         raise WrongUse(f"{self.prog}: {message}")
 
 

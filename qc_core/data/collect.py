@@ -58,7 +58,7 @@ def collect_episode(environment: gymnasium.Env, seed: int) -> Episodes:
         oracle.reset(observation, _with_target(environment, info))
         observations, actions, rewards, masks = [observation], [], [], []
         step, ended = 0, False
-        perturbation = np.zeros(5)
+        perturbation, explore = np.zeros(5), False
         while not ended:
             if oracle.done:
                 oracle.reset(observation, _with_target(environment, info))

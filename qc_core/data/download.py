@@ -53,13 +53,18 @@ def fetch(url: str, target: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    try:
-        _download(url, part)
-    except urllib3.exceptions.HTTPError as error:
-        raise WorkFailed(
-            f"{url} cannot be fetched ({_reason(error)}): download it on a machine that can, "
-            "and give it with --data PATH"
-        ) from error
+    while True:
+        before = _size(part)
+        try:
+            _download(url, part)
+            break
+        except urllib3.exceptions.HTTPError as error:
+            # As long as each try brings something, the next one goes on behind it.
+            if _size(part) == before:
+                raise WorkFailed(
+                    f"{url} cannot be fetched ({_reason(error)}): download it on a machine that "
+                    "can, and give it with --data PATH"
+                ) from error
     try:
         with zipfile.ZipFile(part) as archive:
             damaged = archive.testzip()
@@ -73,7 +78,7 @@ def fetch(url: str, target: Path) -> Path:
 
 
 def _download(url: str, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     # No compression on the way: lengths and ranges must be those of the file.
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -94,7 +99,8 @@ def _download(url: str, part: Path) -> None:
                 Progress(done + length, f"fetching {part.stem}", "B") as progress,
             ):
                 progress.update(done)
-                for block in response.stream(_BLOCK):
+                # read1 hands over what came before a break; read would drop it.
+                while block := response.read1(_BLOCK):
                     file.write(block)
                     progress.update(len(block))
                     done += len(block)
@@ -102,6 +108,10 @@ def _download(url: str, part: Path) -> None:
                 raise urllib3.exceptions.HTTPError("the connection broke off")
         finally:
             response.release_conn()
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.lib import format as npy
 
 from qc_core.data.dataset import DatasetWriter, Episodes
 from qc_core.envs.make import EnvironmentSpec, make_environment
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 
 _REQUIRED = ("observations", "actions", "terminals")

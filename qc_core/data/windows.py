@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from qc_core.recipes.config import Config, TerminalHandling
+
 
 class Transitions(Protocol):
     """Transitions in the order in which they happened, episode after episode.
@@ -43,56 +45,88 @@ class Windows(NamedTuple):
         observations_BO: at the first step.
         actions_BHA: raw, also past the end of an episode.
         returns_B: sum over the window of discount^j · reward.
-        masks_B: 0 if any step of the window solved the task, else 1.
+        bootstrap_B: what the value of the next observation counts: discount^H, or 0 if any
+            step of the window solved the task.
         next_observations_BO: behind the last step, raw, also past the end of an episode.
         valid_BH: 1 up to and including the step that ends the episode, 0 behind it.
+        weight_B: 1 where the critic learns from the window, else 0.
     """
 
     observations_BO: Tensor
     actions_BHA: Tensor
     returns_B: Tensor
-    masks_B: Tensor
+    bootstrap_B: Tensor
     next_observations_BO: Tensor
     valid_BH: Tensor
+    weight_B: Tensor
 
 
 def gather_windows(
-    transitions: Transitions, start_B: Tensor, *, horizon: int, discount: float
+    transitions: Transitions,
+    start_B: Tensor,
+    *,
+    horizon: int,
+    discount: float,
+    terminal_handling: TerminalHandling = "drop",
 ) -> Windows:
     """The windows that start at the given transitions, seams and all.
 
     Args:
         start_B: int64 indices in [0, size - horizon].
+        terminal_handling: what becomes of a window in which the episode ends before the last
+            step. "drop", as in the paper: the critic does not learn from it. "keep": reward,
+            mask and next observation stay as they are at the end, and it does.
     """
     steps_H = torch.arange(horizon, device=start_B.device)
     index_BH = start_B[:, None] + steps_H
     ended_BH = transitions.terminals[index_BH].cummax(dim=1).values
     valid_BH = torch.cat([torch.ones_like(ended_BH[:, :1]), 1 - ended_BH[:, :-1]], dim=1)
-    discounts_H = discount ** steps_H.to(transitions.rewards.dtype)
+    dtype = transitions.rewards.dtype
+    rewards_BH = transitions.rewards[index_BH] * discount ** steps_H.to(dtype)
+    masks_BH = transitions.masks[index_BH]
+    if terminal_handling == "keep":
+        rewards_BH = rewards_BH * valid_BH
+        masks_BH = torch.where(valid_BH > 0, masks_BH, 1)
+        length_B = valid_BH.sum(dim=1)
+        last_B = start_B + length_B.long() - 1
+        weight_B = torch.ones_like(length_B)
+    else:
+        length_B = torch.full_like(valid_BH[:, 0], horizon)
+        last_B = index_BH[:, -1]
+        weight_B = valid_BH[:, -1]
     return Windows(
         observations_BO=transitions.observations_at(start_B),
         actions_BHA=transitions.actions[index_BH],
-        returns_B=(transitions.rewards[index_BH] * discounts_H).sum(dim=1),
-        masks_B=transitions.masks[index_BH].amin(dim=1),
-        next_observations_BO=transitions.next_observations_at(index_BH[:, -1]),
+        returns_B=rewards_BH.sum(dim=1),
+        bootstrap_B=masks_BH.amin(dim=1) * discount**length_B,
+        next_observations_BO=transitions.next_observations_at(last_B),
         valid_BH=valid_BH,
+        weight_B=weight_B,
     )
 
 
 def sample_windows(
     transitions: Transitions,
-    batch_size: int,
-    *,
-    horizon: int,
-    discount: float,
+    config: Config,
     generator: torch.Generator,
+    batch_size: int | None = None,
 ) -> Windows:
-    """Windows from starts uniform over [0, size - horizon], episode seams not filtered."""
+    """Windows from starts uniform over [0, size - horizon], episode seams not filtered.
+
+    Args:
+        batch_size: instead of the config's.
+    """
     start_B = torch.randint(
         0,
-        transitions.size - horizon + 1,
-        (batch_size,),
+        transitions.size - config.train.horizon + 1,
+        (batch_size or config.train.batch_size,),
         generator=generator,
         device=generator.device,
     )
-    return gather_windows(transitions, start_B, horizon=horizon, discount=discount)
+    return gather_windows(
+        transitions,
+        start_B,
+        horizon=config.train.horizon,
+        discount=config.train.discount,
+        terminal_handling=config.data.terminal_handling,
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +68,10 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     Raises:
         WrongUse: unknown id, or observations or actions that are not vectors.
     """
-    import ogbench  # noqa: F401  registers its environments
-
+    with warnings.catch_warnings():
+        # mujoco's viewer, which nothing here opens, remarks that there is no screen.
+        warnings.simplefilter("ignore")
+        importlib.import_module("ogbench.manipspace.envs.cube_env")
     # Some OGBench spaces warn at every construction about a harmless cast.
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     known = list(gymnasium.registry)
@@ -95,9 +99,7 @@ def describe(environment: str) -> EnvironmentSpec:
         observation, action = made.observation_space, made.action_space
         assert isinstance(observation, gymnasium.spaces.Box)
         assert isinstance(action, gymnasium.spaces.Box)
-        observation_names, action_names = _names(
-            environment, observation.shape[0], action.shape[0]
-        )
+        observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
         limit = made.spec.max_episode_steps if made.spec else None
         if limit is None:
             raise WrongUse(f"{environment}: an episode limit is needed, it has none")

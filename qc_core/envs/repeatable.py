@@ -8,6 +8,9 @@ import gymnasium
 import mujoco
 import numpy as np
 
+# mujoco's functions come from a compiled module that no type checker can read.
+_mujoco: Any = mujoco
+
 
 class RepeatableReset(gymnasium.Wrapper):
     """The same seed gives the same episode, bit for bit.
@@ -19,11 +22,11 @@ class RepeatableReset(gymnasium.Wrapper):
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(**kwargs)
-        inner = self.unwrapped
+        inner: Any = self.unwrapped
         model, data = inner.model, inner.data
         data.ctrl[:] = 0.0
         data.qacc_warmstart[:] = 0.0
-        mujoco.mj_forward(model, data)
-        mujoco.mj_rnePostConstraint(model, data)
+        _mujoco.mj_forward(model, data)
+        _mujoco.mj_rnePostConstraint(model, data)
         inner.pre_step()
         return inner.compute_observation(), inner.get_reset_info()

@@ -16,7 +16,9 @@ OPSET = 20
 _PRODUCER = "q-chunking"
 
 
-def to_onnx(module: nn.Module, observation_size: int, noise_shape: tuple[int, ...]) -> onnx.ModelProto:
+def to_onnx(
+    module: nn.Module, observation_size: int, noise_shape: tuple[int, ...]
+) -> onnx.ModelProto:
     """Trace a module `(observation [B, O], noise [B, …]) → action_chunk [B, H, A]`.
 
     The batch is dynamic. Traces of source files, which torch leaves in the graph, are removed.

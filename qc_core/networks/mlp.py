@@ -5,6 +5,7 @@ Shapes: K ensemble members, B batch, I inputs, W width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -44,7 +45,7 @@ class MLP(nn.Module):
         self.scales = nn.ParameterList()
         self.shifts = nn.ParameterList()
         ensemble = () if members is None else (members,)
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             bound = (6.0 / (fan_in + fan_out)) ** 0.5
             self.weights.append(
                 nn.Parameter(torch.empty(*ensemble, fan_out, fan_in).uniform_(-bound, bound))

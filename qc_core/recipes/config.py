@@ -15,6 +15,7 @@ import tyro
 from qc_core.errors import WrongUse, closest
 
 METHODS = ("qc-fql",)
+TerminalHandling = Literal["drop", "keep"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +29,9 @@ class DataConfig:
     """Episodes to collect."""
     workers: int = 2
     """Processes that collect."""
+    terminal_handling: TerminalHandling = "drop"
+    """Chunks in which the episode ends early: the critic drops them, as in the paper, or keeps
+    them with reward and state frozen at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

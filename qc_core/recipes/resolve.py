@@ -34,8 +34,7 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
     recipe, overrides = expand(recipe, overrides)
     if recipe not in RECIPES:
         raise WrongUse(
-            f"unknown recipe {recipe!r}: `qc recipes` lists them."
-            + closest(recipe, list(RECIPES))
+            f"unknown recipe {recipe!r}: `qc recipes` lists them." + closest(recipe, list(RECIPES))
         )
     return check(parse(Config, overrides, default=RECIPES[recipe].config))
 
@@ -54,9 +53,7 @@ def parse(kind: type[T], words: Sequence[str], *, default: T | None = None) -> T
     options: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(refusal):
-            parsed, unknown = tyro.cli(
-                kind, args=list(words), return_unknown_args=True, **options
-            )
+            parsed, unknown = tyro.cli(kind, args=list(words), return_unknown_args=True, **options)
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -84,14 +84,11 @@ def _compare(config: Config, challenger: Path, champion: Path) -> dict[str, Any]
     workers = min(config.evaluate.workers, len(seeds))
 
     def play(folder: Path, label: str) -> list[Outcome]:
-        return play_episodes(
-            environment, PulledPolicy(folder), seeds, workers=workers, label=label
-        )
+        return play_episodes(environment, PulledPolicy(folder), seeds, workers=workers, label=label)
 
     held, tried = play(champion, "champion"), play(challenger, "challenger")
     saved = [
-        counted_steps(h, limit) - counted_steps(t, limit)
-        for h, t in zip(held, tried, strict=True)
+        counted_steps(h, limit) - counted_steps(t, limit) for h, t in zip(held, tried, strict=True)
     ]
     return {
         "champion-result": summarize(held, limit),

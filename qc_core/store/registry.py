@@ -1,8 +1,8 @@
 """Policies by name: immutable versions, and aliases that move.
 
-    policies/NAME/versions/VERSION/…              the policy folder's files
-    policies/NAME/versions/VERSION/manifest.json  written last: then the version exists
-    policies/NAME/aliases/ALIAS.json              which version, replaced whole
+policies/NAME/versions/VERSION/…              the policy folder's files
+policies/NAME/versions/VERSION/manifest.json  written last: then the version exists
+policies/NAME/aliases/ALIAS.json              which version, replaced whole
 """
 
 from __future__ import annotations

@@ -128,6 +128,5 @@ class S3Store:
             ) from error
         except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise WorkFailed(
-                f"{self.describe()} does not answer ({type(error).__name__}): "
-                "check QC_S3_ENDPOINT"
+                f"{self.describe()} does not answer ({type(error).__name__}): check QC_S3_ENDPOINT"
             ) from error

@@ -1,9 +1,9 @@
 """A checkpoint: weights, optimiser, resolved config and progress, whole or absent.
 
-    weights.safetensors    the agent's networks and normalisation
-    optimizer.safetensors  Adam's moments and step, by position of the parameter
-    checkpoint.json        resolved config, sizes, progress, digest of the data
-    curve.csv              the learning curve so far
+weights.safetensors    the agent's networks and normalisation
+optimizer.safetensors  Adam's moments and step, by position of the parameter
+checkpoint.json        resolved config, sizes, progress, digest of the data
+curve.csv              the learning curve so far
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
             label=name,
         )
         cloned = cloned or outcomes
-        policies.append({"name": name, **summarize(outcomes, limit), **_against(cloned, outcomes, limit)})
+        policies.append(
+            {"name": name, **summarize(outcomes, limit), **_against(cloned, outcomes, limit)}
+        )
     content = {
         "schema-version": SCHEMA_VERSION,
         "environment": config.environment,
@@ -76,7 +78,9 @@ def counted_steps(outcome: Outcome, limit: int) -> int:
 def _against(base: list[Outcome], outcomes: list[Outcome], limit: int) -> dict[str, Any]:
     pairs = list(zip(base, outcomes, strict=True))
     return {
-        "success-gain-over-cloning": mean([int(o.success) - int(b.success) for b, o in pairs])._asdict(),
+        "success-gain-over-cloning": mean(
+            [int(o.success) - int(b.success) for b, o in pairs]
+        )._asdict(),
         "steps-saved-over-cloning": mean(
             [counted_steps(b, limit) - counted_steps(o, limit) for b, o in pairs]
         )._asdict(),

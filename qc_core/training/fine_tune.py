@@ -119,13 +119,7 @@ def fine_tune(
                 observation, _ = exploring.reset(seed=seed)
             if step > train.online_start:
                 for _ in range(train.updates_per_step):
-                    windows = sample_windows(
-                        replay,
-                        train.batch_size,
-                        horizon=train.horizon,
-                        discount=train.discount,
-                        generator=generator,
-                    )
+                    windows = sample_windows(replay, config, generator)
                     info = agent.update(windows, agent.draw_noise(train.batch_size, generator))
             note = None
             if step in score_at:

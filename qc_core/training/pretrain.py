@@ -57,20 +57,14 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     start = time.monotonic()
     with Progress(train.offline_steps, "offline", "update") as progress:
         for step in range(1, train.offline_steps + 1):
-            windows = sample_windows(
-                data,
-                train.batch_size,
-                horizon=train.horizon,
-                discount=train.discount,
-                generator=generator,
-            )
+            windows = sample_windows(data, config, generator)
             info = agent.update(windows, agent.draw_noise(train.batch_size, generator))
             note = None
             if step % train.log_every == 0 or step == train.offline_steps:
                 point = {name: float(value) for name, value in info.items()}
                 require_finite(point, step)
                 if held_out is not None:
-                    point["validation/cloning_loss"] = _validate(agent, held_out, seed)
+                    point["validation/cloning_loss"] = _validate(agent, held_out, config, seed)
                 curve.append({"step": step, "seconds": time.monotonic() - start, **point})
                 note = f"value {point['critic/value']:.1f}"
             progress.update(note=note)
@@ -99,14 +93,8 @@ def require_finite(point: dict[str, float], step: int) -> None:
 
 
 @torch.no_grad()
-def _validate(agent: QCFQL, data: OfflineData, seed: int) -> float:
+def _validate(agent: QCFQL, data: OfflineData, config: Config, seed: int) -> float:
     """Cloning loss on held-out windows, the same ones and the same noise each time."""
     generator = torch.Generator(data.rewards.device).manual_seed(seed)
-    windows = agent.normalize_windows(sample_windows(
-        data,
-        _VALIDATION_BATCH,
-        horizon=agent.config.horizon,
-        discount=agent.config.discount,
-        generator=generator,
-    ))
+    windows = agent.normalize_windows(sample_windows(data, config, generator, _VALIDATION_BATCH))
     return float(agent.cloning_loss(windows, agent.draw_noise(_VALIDATION_BATCH, generator)))

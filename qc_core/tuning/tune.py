@@ -31,9 +31,7 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
         name = STUDY_NAME if storage else f"{STUDY_NAME}-{os.path.basename(scratch)}"
         create_study(name, storage, config)
         folders = [Path(scratch) / f"worker-{worker}" for worker in range(workers)]
-        run = partial(
-            run_worker, config, checkpoint, dataset, study_name=name, storage=storage
-        )
+        run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             futures = [
                 pool.submit(run, folder, worker=worker) for worker, folder in enumerate(folders)

@@ -1,0 +1,123 @@
+"""Tiny real objects that many tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.data.dataset import DatasetWriter, Episodes
+from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.export.export import export
+from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.config import Config
+from qc_core.training.pretrain import pretrain
+
+ENVIRONMENT = "cube-single-singletask-task1-v0"
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings or the store of the person who runs it."""
+    for name in list(os.environ):
+        if name.startswith(("QC_", "AWS_", "KFP_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def spec() -> EnvironmentSpec:
+    return describe(ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """The smoke recipe with even fewer steps, in one process."""
+    smoke = RECIPES["smoke"].config
+    return replace(
+        smoke,
+        data=replace(smoke.data, workers=1, episodes=2),
+        train=replace(smoke.train, offline_steps=4, online_steps=12, online_start=4, log_every=2),
+        tune=replace(smoke.tune, workers=1, trials=2),
+        evaluate=replace(smoke.evaluate, workers=1, episodes=2),
+    )
+
+
+def random_episodes(spec: EnvironmentSpec, lengths: list[int], seed: int = 0) -> Episodes:
+    """Episodes of random numbers; the first ends solved, the others by time."""
+    rng = np.random.default_rng(seed)
+    total = sum(lengths)
+    terminals = np.zeros(total, np.float32)
+    terminals[np.cumsum(lengths) - 1] = 1
+    masks = np.ones(total, np.float32)
+    masks[lengths[0] - 1] = 0
+    return Episodes(
+        observations=rng.normal(size=(total + len(lengths), spec.observation_size)).astype("f4"),
+        actions=rng.uniform(-1, 1, (total, spec.action_size)).astype("f4"),
+        rewards=rng.normal(size=total).astype("f4"),
+        masks=masks,
+        terminals=terminals,
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> Path:
+    """A small data set folder of random numbers."""
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    writer = DatasetWriter(folder, spec)
+    writer.append(random_episodes(spec, [40, 60]))
+    writer.append(random_episodes(spec, [50], seed=1))
+    writer.finish({"kind": "test"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Config, dataset: Path) -> Path:
+    """A pretrained checkpoint folder."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "offline"
+    pretrain(config, dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    """An exported policy folder."""
+    folder = tmp_path_factory.mktemp("policies") / "policy"
+    export(checkpoint, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 protocol over HTTP on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """`QC_STORE` is a bucket of this test's own; returns its location."""
+    from minio import Minio
+
+    bucket = f"test-{abs(hash(tmp_path)) % 10**12}"
+    Minio(
+        endpoint=s3_endpoint.removeprefix("http://"),
+        access_key="test",
+        secret_key="testtest",
+        secure=False,
+        region="us-east-1",
+    ).make_bucket(bucket_name=bucket)
+    monkeypatch.setenv("QC_S3_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
+    monkeypatch.setenv("QC_STORE", f"s3://{bucket}/some/prefix")
+    return f"s3://{bucket}/some/prefix"

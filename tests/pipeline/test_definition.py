@@ -1,0 +1,66 @@
+"""The compiled package is the pipeline that runs here, with inputs that a person understands."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.image import TRAIN_IMAGE
+from qc_core import __version__
+from qc_core.cli.main import main
+
+STEPS = {
+    "configure",
+    "ingest",
+    "pretrain",
+    "tune",
+    "select",
+    "evaluate",
+    "export",
+    "promote",
+    "report",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "smoke", "-o", str(path), "--train.offline-steps", "7"]) == 0
+    return next(yaml.safe_load_all(path.read_text()))
+
+
+def test_every_step_is_there_in_the_one_versioned_image(package: dict[str, Any]) -> None:
+    executors = package["deploymentSpec"]["executors"]
+    assert {name.removeprefix("exec-") for name in executors} == STEPS
+    assert {executor["container"]["image"] for executor in executors.values()} == {TRAIN_IMAGE}
+    assert TRAIN_IMAGE.endswith(f":{__version__}")
+
+
+def test_no_step_installs_anything_when_it_runs(package: dict[str, Any]) -> None:
+    for executor in package["deploymentSpec"]["executors"].values():
+        assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_inputs_have_descriptions_and_the_recipe_as_default(package: dict[str, Any]) -> None:
+    inputs = package["root"]["inputDefinitions"]["parameters"]
+    assert inputs["recipe"]["defaultValue"] == "smoke"
+    assert inputs["overrides"]["defaultValue"] == "--train.offline-steps 7"
+    assert all(entry.get("description") for entry in inputs.values())
+
+
+def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
+    tasks = package["root"]["dag"]["tasks"]
+    (loop,) = [task for task in tasks.values() if "parameterIterator" in task]
+    assert loop["dependentTasks"] == ["configure", "ingest", "pretrain"]
+
+
+def test_no_secret_and_no_path_of_this_machine_is_compiled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "smoke", "-o", str(path)]) == 0
+    content = path.read_text()
+    assert "very-secret" not in content
+    assert str(Path.home()) not in content and str(tmp_path) not in content

@@ -1,0 +1,106 @@
+"""The whole pipeline on this machine, as `qc run` starts it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QC = [sys.executable, "-m", "qc_core.cli.main"]
+
+
+def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One run of the smoke recipe, with a store of its own beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("QC_STORE", raising=False)
+        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = run
+    steps = re.findall(r"▸ (\w+):", done.stderr)
+    assert steps == [
+        "configure",
+        "ingest",
+        "pretrain",
+        "tune",
+        "select",
+        "evaluate",
+        "export",
+        "promote",
+        "report",
+    ]
+    assert re.search(r"collecting: 6/6 episodes, [\d.]+/s", done.stderr)
+    assert re.search(r"offline: 60/60 updates", done.stderr)
+    for line in ("behaviour cloning ", "offline Q-chunking ", "fine-tuned online ", "pretrain "):
+        assert re.search(rf"^{line}", done.stdout, re.MULTILINE), done.stdout
+    assert "\nreport  run/report.html\n" in done.stdout
+    assert "\n  qc play smoke-champion" in done.stdout
+    assert "KFP" not in done.stdout + done.stderr
+    assert (folder / "run" / "run.log").stat().st_size > 0
+
+
+def test_the_commands_it_suggests_work(
+    run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = run
+    monkeypatch.delenv("QC_STORE")
+    suggested = re.findall(r"^  qc (.+)$", done.stdout, re.MULTILINE)
+    assert len(suggested) == 3
+    for words in suggested:
+        extra = ["--episodes", "1"] if words.startswith("play") else []
+        result = qc(folder, *words.split(), *extra)
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_summary_says_where_everything_is(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = run
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert summary["promotion"]["champion"]
+    assert (folder / summary["report"]).exists()
+    assert Path(summary["policy"], "policy.onnx").exists()
+    assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
+
+
+def test_the_report_is_one_self_contained_page(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = run
+    page = (folder / "run" / "report.html").read_text()
+    assert page.count("<svg") == 3
+    for words in ("behaviour cloning", "trial 1", "smoke:", "&#34;offline-steps&#34;: 60"):
+        assert words in page
+    # Nothing is fetched: every src is data, and no style sheet or script is named.
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]+)"', page))
+    assert "<link" not in page and "<script" not in page and "url(http" not in page
+    film = 'src="data:video/mp4;base64,' in page
+    assert film or "No video: MuJoCo can render here neither" in page
+
+
+def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.npz").write_bytes(b"nonsense")
+    done = qc(tmp_path, "run", "smoke", "-o", "run", "--data", "bad.npz")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("qc: ")]
+    assert "bad.npz is not an npz file, or it is truncated" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> None:
+    words = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
+    done = qc(tmp_path, "run", "smoke", "-o", "run", *words)
+    assert done.returncode == 1
+    assert "training diverged before update" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,192 @@
+"""QC-FQL computes what the paper's code computes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qc_core.agents.qc_fql import QCFQL, UpdateNoise
+from qc_core.data.windows import Windows
+from qc_core.recipes.config import TrainConfig
+
+VECTORS = Path(__file__).parents[2] / "data" / "vectors" / "qc-fql.npz"
+TOLERANCE = 1e-4
+
+
+class Reference:
+    """The paper's numbers, under our names."""
+
+    def __init__(self) -> None:
+        self.arrays = dict(np.load(VECTORS))
+        self.meta = json.loads(str(self.arrays["meta"]))
+        meta = self.meta
+        self.agent = QCFQL(
+            meta["observation"],
+            meta["action"],
+            TrainConfig(
+                widths=tuple(meta["hidden"]),
+                horizon=meta["horizon"],
+                discount=meta["discount"],
+                distillation_weight=meta["alpha"],
+                flow_steps=meta["flow_steps"],
+                critics=meta["critics"],
+                learning_rate=meta["lr"],
+                target_rate=meta["tau"],
+            ),
+        )
+        self.agent.load_state_dict(self.weights("params"), strict=False)
+
+    def weights(self, group: str) -> dict[str, torch.Tensor]:
+        """Our state dict from one group of theirs; their kernels are (in, out)."""
+        state = {}
+        for ours, theirs in (
+            ("flow.mlp", "modules_actor_bc_flow/mlp"),
+            ("one_step", "modules_actor_onestep_flow/mlp"),
+            ("critic", "modules_critic/value_net"),
+            ("target_critic", "modules_target_critic/value_net"),
+        ):
+            for layer in range(len(self.meta["hidden"]) + 1):
+                dense = f"{group}/{theirs}/Dense_{layer}"
+                state[f"{ours}.weights.{layer}"] = self.array(f"{dense}/kernel").mT
+                state[f"{ours}.biases.{layer}"] = self.array(f"{dense}/bias")
+                norm = f"{group}/{theirs}/LayerNorm_{layer}"
+                if f"{norm}/scale" in self.arrays:
+                    state[f"{ours}.scales.{layer}"] = self.array(f"{norm}/scale")
+                    state[f"{ours}.shifts.{layer}"] = self.array(f"{norm}/bias")
+        return state
+
+    def array(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(
+            observations_BO=self.array("batch/observations"),
+            actions_BHA=self.array("batch/actions"),
+            returns_B=self.array("batch/rewards")[:, -1],
+            bootstrap_B=self.array("batch/masks")[:, -1]
+            * self.meta["discount"] ** self.meta["horizon"],
+            next_observations_BO=self.array("batch/next_observations")[:, -1],
+            valid_BH=self.array("batch/valid"),
+            weight_B=self.array("batch/valid")[:, -1],
+        )
+
+    @property
+    def noise(self) -> UpdateNoise:
+        return UpdateNoise(
+            target_BL=self.array("noise/target"),
+            flow_x0_BL=self.array("noise/flow_x0"),
+            flow_time_B1=self.array("noise/flow_t"),
+            distillation_BL=self.array("noise/distill"),
+        )
+
+
+@pytest.fixture
+def reference() -> Reference:
+    return Reference()
+
+
+def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+def test_reference_weights_cover_every_parameter(reference: Reference) -> None:
+    ours = set(dict(reference.agent.named_parameters()))
+    assert ours == set(reference.weights("params"))
+
+
+def test_critic_loss_is_the_papers(reference: Reference) -> None:
+    loss, _ = reference.agent.critic_loss(reference.windows, reference.noise)
+    assert relative_error(loss, reference.array("out/critic_loss")) < TOLERANCE
+
+
+def test_actor_loss_and_its_terms_are_the_papers(reference: Reference) -> None:
+    loss, info = reference.agent.actor_loss(reference.windows, reference.noise)
+    assert relative_error(loss, reference.array("out/actor_loss")) < TOLERANCE
+    assert relative_error(info["cloning_loss"], reference.array("out/bc_flow_loss")) < TOLERANCE
+    assert relative_error(info["distillation_loss"], reference.array("out/distill_loss")) < (
+        TOLERANCE
+    )
+
+
+def test_chosen_actions_are_the_papers(reference: Reference) -> None:
+    chunk_BHA = reference.agent.chunk(
+        reference.windows.next_observations_BO, reference.noise.target_BL
+    )
+    assert relative_error(chunk_BHA.flatten(1), reference.array("out/next_actions")) < TOLERANCE
+
+
+def test_one_update_moves_every_weight_as_the_paper_does(reference: Reference) -> None:
+    agent = reference.agent
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    agent.update(reference.windows, reference.noise)
+    gradients = {name: p.grad for name, p in agent.named_parameters() if p.grad is not None}
+    compared = 0
+    for name, expected in reference.weights("updated").items():
+        moved = agent.state_dict()[name] - before[name]
+        should_move = expected - before[name]
+        if name in gradients:
+            # Adam's first step divides a gradient by its own size: where it is all but zero,
+            # its sign is rounding.
+            gradient = gradients[name].abs()
+            clear = gradient > 1e-4 * gradient.max()
+            moved, should_move = moved[clear], should_move[clear]
+        assert relative_error(moved, should_move) < 1e-2, name
+        assert relative_error(agent.state_dict()[name], expected) < TOLERANCE, name
+        compared += moved.numel()
+    assert compared > 0.9 * sum(value.numel() for value in before.values())
+
+
+def test_target_follows_the_critic_as_it_was_before_the_step(reference: Reference) -> None:
+    agent = reference.agent
+    critic = [p.detach().clone() for p in agent.critic.parameters()]
+    target = [p.detach().clone() for p in agent.target_critic.parameters()]
+    agent.update(reference.windows, reference.noise)
+    rate = agent.config.target_rate
+    for now, old, online in zip(agent.target_critic.parameters(), target, critic, strict=True):
+        torch.testing.assert_close(now.detach(), (1 - rate) * old + rate * online)
+
+
+def test_actor_loss_leaves_the_critic_alone(reference: Reference) -> None:
+    agent = reference.agent
+    agent.update(reference.windows, reference.noise)
+    with_actor = [p.grad.clone() for p in agent.critic.parameters() if p.grad is not None]
+
+    alone = Reference().agent
+    loss, _ = alone.critic_loss(reference.windows, reference.noise)
+    loss.backward()
+    expected = [p.grad for p in alone.critic.parameters()]
+    assert len(with_actor) == len(expected)
+    for got, wanted in zip(with_actor, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_invalid_windows_teach_the_critic_nothing(reference: Reference) -> None:
+    windows = reference.windows
+    invalid = windows.weight_B == 0
+    assert invalid.any()
+    spoiled = windows.returns_B.clone()
+    spoiled[invalid] += 1e6
+    loss, _ = reference.agent.critic_loss(windows, reference.noise)
+    same, _ = reference.agent.critic_loss(windows._replace(returns_B=spoiled), reference.noise)
+    assert loss == same
+
+
+def test_normalisation_is_part_of_the_policy(reference: Reference) -> None:
+    agent, windows = reference.agent, reference.windows
+    mean, std = (
+        torch.full((agent.observation_size,), 3.0),
+        torch.full((agent.observation_size,), 2.0),
+    )
+    before = agent.chunk(windows.observations_BO, reference.noise.target_BL)
+    agent.set_normalization(mean, std)
+    after = agent.chunk(windows.observations_BO * std + mean, reference.noise.target_BL)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_stay_within_their_bounds(reference: Reference) -> None:
+    observation = reference.windows.observations_BO * 100
+    for policy in (reference.agent.chunk, reference.agent.cloned_chunk):
+        assert policy(observation, reference.noise.target_BL * 100).abs().max() <= 1

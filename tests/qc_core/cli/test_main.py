@@ -1,0 +1,172 @@
+"""The command says what is wrong in one line, with the right exit code, and leaves nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.cli.main import main
+from qc_core.cli.words import split_overrides
+from qc_core.recipes.catalog import RECIPES
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2) -> str:
+    """Run a command that must fail; returns its one line."""
+    assert main(words) == code
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line]
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("qc: ")
+    assert captured.out == ""
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rnu"], "unknown command 'rnu': see qc --help. Did you mean run?"),
+        (["run"], "required: recipe"),
+        (["run", "smoek"], "Did you mean smoke?"),
+        (["run", "smoke", "--train.ofline-steps", "3"], "Did you mean --train.offline-steps?"),
+        (["run", "smoke", "--sede", "3"], "unknown option --sede. Did you mean --seed?"),
+        (["run", "smoke", "--train.method", "qcx"], "unknown method 'qcx'"),
+        (["run", "smoke", "--seed"], "--seed"),
+        (["run", "smoke", "extra"], "unknown option extra"),
+        (["ingest", "smoke", "-o", "out", "--environment", "cube-singel-v0"], "Did you mean"),
+        (["ingest", "smoke", "-o", "out", "--data", "none.npz"], "none.npz does not exist"),
+        (["ingest", "smoke"], "-o/--output"),
+        (["pretrain", "smoke", "none", "-o", "out"], "none is not a data set folder"),
+        (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
+        (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
+        (["export", "none", "-o", "out"], "none is not a checkpoint folder"),
+        (["promote", "smoke", "none"], "none is not a policy folder"),
+        (["compile", "smoke", "-o", "out.txt"], "a pipeline package is a .yaml file"),
+        (["pull", "none", "-o", "out"], "there is no policy 'none'"),
+        (["play", "none"], "none is not a policy folder"),
+        (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
+    ],
+)
+def test_wrong_use_is_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert message in refused(capsys, words)
+    assert list(empty.iterdir()) == []
+
+
+def test_output_folders_in_use_are_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, dataset: Path, checkpoint: Path
+) -> None:
+    (tmp_path / "mine").write_text("x")
+    out = str(tmp_path)
+    for words in (
+        ["run", "smoke", "-o", out],
+        ["ingest", "smoke", "-o", out],
+        ["pretrain", "smoke", str(dataset), "-o", out],
+        ["tune", "smoke", str(dataset), str(checkpoint), "-o", out],
+        ["export", str(checkpoint), "-o", out],
+    ):
+        assert "is in use" in refused(capsys, words)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_store_that_cannot_be_written_stops_a_run_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "file"))
+    assert main(["run", "smoke", "-o", str(tmp_path / "run")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists_come_as_json(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    from qc_core.store.open import open_store
+    from qc_core.store.registry import Registry
+
+    registry = Registry(open_store())
+    version = registry.publish(policy, "cube")
+    registry.set_alias("cube", "latest", version)
+
+    def output(*words: str):
+        assert main([*words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert {recipe["name"] for recipe in output("recipes")} == set(RECIPES)
+    (entry,) = output("policies")
+    assert (entry["name"], entry["version"], entry["aliases"], entry["success"]) == (
+        "cube",
+        version,
+        ["latest"],
+        None,
+    )
+    assert output("info")["store"].endswith("answers")
+    played = output("play", str(policy), "--episodes", "2", "--workers", "1")
+    assert played["episodes"] == 2
+    assert 0 <= played["success"]["value"] <= 1
+
+
+def test_tables_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    assert "cube-single-quickstart" in capsys.readouterr().out
+    assert main(["policies"]) == 0
+    assert "no policies in" in capsys.readouterr().out
+    assert main([]) == main(["--help"]) == 0
+    assert "first steps" in capsys.readouterr().out
+    assert main(["run", "--help"]) == 0
+    assert "--train.offline-steps" in capsys.readouterr().out
+
+
+def test_overrides_are_told_apart_wherever_they_stand() -> None:
+    others, overrides = split_overrides(
+        ["--train.widths", "3", "4", "--seed", "1", "smoke", "--data=x", "-o", "out"]
+    )
+    assert others == ["smoke", "-o", "out"]
+    assert overrides == ["--train.widths", "3", "4", "--seed", "1", "--data=x"]
+    flags = ["--train.normalize-observations", "smoke", "--train.no-normalize-observations"]
+    assert split_overrides(flags) == (["smoke"], [flags[0], flags[2]])
+
+
+def test_single_steps_make_the_pipelines_folders(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["--data.episodes", "2", "--train.offline-steps", "4", "--train.online-steps", "6"]
+    quick += ["--train.online-start", "2", "--tune.trials", "1", "--evaluate.episodes", "1"]
+    for words in (
+        ["ingest", "smoke", "-o", "data", *quick],
+        ["pretrain", "smoke", "data", "-o", "offline", *quick],
+        ["tune", "smoke", "data", "offline", "-o", "online", *quick],
+        ["evaluate", "smoke", "offline", "online", "-o", "evaluation.json", *quick],
+        ["export", "online", "-o", "policy", "--evaluation", "evaluation.json"],
+        ["promote", "smoke", "policy", *quick],
+        ["pull", "smoke@champion", "-o", "pulled"],
+    ):
+        assert main(words) == 0, capsys.readouterr().err
+    assert (tmp_path / "pulled" / "policy.onnx").exists()
+
+
+def test_debug_shows_where_it_happened() -> None:
+    command = [sys.executable, "-m", "qc_core.cli.main", "pretrain", "smoke", "none", "-o", "out"]
+    plain = subprocess.run(command, capture_output=True, text=True)
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True)
+    assert plain.returncode == 2 and "Traceback" not in plain.stderr
+    assert debug.returncode != 0 and "Traceback" in debug.stderr
+
+
+def test_an_npz_of_ones_own_is_taken(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("bad.npz", observations=np.zeros((3, 28)), actions=np.zeros((3, 5)))
+    words = ["ingest", "smoke", "-o", "out", "--data", "bad.npz"]
+    assert "array 'terminals' is missing" in refused(capsys, words)

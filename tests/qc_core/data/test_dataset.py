@@ -1,0 +1,110 @@
+"""A data set folder keeps what was written, and refuses what is not whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qc_core.data.dataset import DatasetWriter, open_dataset, require_match
+from qc_core.data.replay import OfflineData, Replay
+from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.errors import WrongUse
+from tests.conftest import random_episodes
+
+
+def test_transitions_lead_to_their_observations(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    first, second = random_episodes(spec, [3, 2]), random_episodes(spec, [4], seed=1)
+    writer = DatasetWriter(tmp_path / "d", spec)
+    writer.append(first)
+    writer.append(second)
+    manifest = writer.finish({})
+    data = OfflineData(open_dataset(tmp_path / "d", verify=True), torch.device("cpu"))
+
+    starts = np.concatenate(
+        [first.observations[:3], first.observations[4:6], second.observations[:4]]
+    )
+    ends = np.concatenate(
+        [first.observations[1:4], first.observations[5:7], second.observations[1:5]]
+    )
+    every = torch.arange(9)
+    np.testing.assert_array_equal(data.observations_at(every), starts)
+    np.testing.assert_array_equal(data.next_observations_at(every), ends)
+    assert (manifest["transitions"], manifest["episodes"]) == (9, 3)
+    assert manifest["solved-transitions"] == 2
+
+
+def test_the_same_rows_have_the_same_digest(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    digests = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        writer = DatasetWriter(tmp_path / name, spec)
+        writer.append(random_episodes(spec, [5], seed=seed))
+        digests.append(writer.finish({"from": name})["digest"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.fixture
+def copy(tmp_path: Path, dataset: Path) -> Path:
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))
+
+
+def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
+    path = copy / "actions.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WrongUse, match=r"actions\.npy is missing or truncated"):
+        open_dataset(copy)
+
+
+def test_an_altered_array_is_refused_when_verified(copy: Path) -> None:
+    path = copy / "rewards.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    open_dataset(copy)
+    with pytest.raises(WrongUse, match=r"rewards\.npy .*checksum"):
+        open_dataset(copy, verify=True)
+
+
+def test_an_unknown_schema_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**manifest, "schema-version": 99}))
+    with pytest.raises(WrongUse, match="schema 1 is needed, got 99"):
+        open_dataset(copy)
+
+
+def test_another_environments_sizes_are_refused(dataset: Path) -> None:
+    with pytest.raises(WrongUse, match="37 and actions of 5 numbers, the data set 28 and 5"):
+        require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
+
+
+def test_replay_holds_offline_then_online_transitions(dataset: Path, spec: EnvironmentSpec) -> None:
+    offline = OfflineData(open_dataset(dataset), torch.device("cpu"))
+    replay = Replay(offline, offline.size + 1)
+    every = torch.arange(offline.size)
+    assert torch.equal(replay.next_observations_at(every), offline.next_observations_at(every))
+    assert torch.equal(replay.terminals[: offline.size], offline.terminals)
+
+    observation, after = np.full(spec.observation_size, 1.0), np.full(spec.observation_size, 2.0)
+    replay.add(observation, np.ones(5), -1.0, after, terminated=False, ended=True)
+    last = torch.tensor([offline.size])
+    assert replay.size == offline.size + 1
+    assert (replay.observations_at(last) == 1).all()
+    assert (replay.next_observations_at(last) == 2).all()
+    assert (replay.masks[last], replay.terminals[last]) == (1, 1)
+    assert replay.actions[last].max() == pytest.approx(1 - 1e-5)
+    with pytest.raises(IndexError):
+        replay.add(observation, np.ones(5), -1.0, after, terminated=True, ended=True)
+
+
+def test_constant_observations_keep_their_scale(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    episodes = random_episodes(spec, [20])
+    episodes.observations[:, 3] = 7.0
+    writer = DatasetWriter(tmp_path / "d", spec)
+    writer.append(episodes)
+    writer.finish({})
+    data = OfflineData(open_dataset(tmp_path / "d"), torch.device("cpu"))
+    mean, std = data.observation_statistics()
+    assert (mean[3], std[3]) == (7, 1)
+    np.testing.assert_allclose(std[0], episodes.observations[:, 0].std(), rtol=1e-5)

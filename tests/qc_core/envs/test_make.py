@@ -1,0 +1,66 @@
+"""Environments are described, repeatable, and refused in one line when they do not fit."""
+
+import numpy as np
+import pytest
+
+from qc_core.envs.make import describe, make_environment
+from qc_core.errors import WrongUse
+from tests.conftest import ENVIRONMENT
+
+
+def test_the_cube_environments_are_described_with_names() -> None:
+    spec = describe(ENVIRONMENT)
+    assert (spec.observation_size, spec.action_size, spec.episode_limit) == (28, 5, 200)
+    assert spec.control_interval == pytest.approx(0.05)
+    assert spec.observation_names[12] == "effector_x"
+    assert spec.observation_names[19] == "cube_0_position_x"
+    assert describe("cube-double-singletask-task1-v0").observation_names[-1] == "cube_1_yaw_sin"
+
+
+def test_other_vector_environments_have_numbered_names() -> None:
+    spec = describe("Pendulum-v1")
+    assert spec.observation_names == ("observation_0", "observation_1", "observation_2")
+
+
+def test_named_observations_stand_where_the_names_say() -> None:
+    environment = make_environment(ENVIRONMENT)
+    observation, info = environment.reset(seed=1)
+    names = describe(ENVIRONMENT).observation_names
+    at = names.index("cube_0_position_x")
+    centre, scale = np.array([0.425, 0.0, 0.0]), 10.0
+    np.testing.assert_allclose(
+        observation[at : at + 3] / scale + centre, info["privileged/block_0_pos"], atol=1e-9
+    )
+    environment.close()
+
+
+def test_the_same_seed_gives_the_same_episode_bit_for_bit() -> None:
+    fresh, used = make_environment(ENVIRONMENT), make_environment(ENVIRONMENT)
+    used.reset(seed=9)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        used.step(rng.uniform(-1, 1, 5))
+    first, _ = fresh.reset(seed=3)
+    second, _ = used.reset(seed=3)
+    np.testing.assert_array_equal(first, second)
+    for _ in range(100):
+        action = rng.uniform(-1, 1, 5)
+        first, *_ = fresh.step(action)
+        second, *_ = used.step(action)
+        np.testing.assert_array_equal(first, second)
+    fresh.close()
+    used.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ("cube-singel-singletask-task1-v0", "Did you mean cube-single-singletask-task1-v0"),
+        ("visual-cube-single-v0", "it gives images"),
+        ("CartPole-v1", "actions must be vectors"),
+        ("../etc/passwd", "unknown environment"),
+    ],
+)
+def test_what_cannot_be_learned_in_is_refused(environment: str, message: str) -> None:
+    with pytest.raises(WrongUse, match=message):
+        make_environment(environment)

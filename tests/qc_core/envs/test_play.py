@@ -1,0 +1,66 @@
+"""Episodes are counted and timed as the environment says, the same in any number of processes."""
+
+import gymnasium
+import numpy as np
+
+from qc_core.envs.make import make_environment
+from qc_core.envs.play import play_episode, play_episodes
+from tests.conftest import ENVIRONMENT
+
+
+class Wandering:
+    """A policy of scaled noise."""
+
+    noise_shape = (15,)
+
+    def __call__(self, _: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return np.clip(0.3 * noise, -1, 1).reshape(-1, 3, 5)
+
+
+class Scripted(gymnasium.Env):
+    """Solves itself at step 4, or never."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (5,))
+
+    def __init__(self, solvable: bool) -> None:
+        self.solvable, self.step_count = solvable, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.step_count = 0
+        return np.zeros(2), {}
+
+    def step(self, action):
+        self.step_count += 1
+        solved = self.solvable and self.step_count == 4
+        return np.zeros(2), -1.0, solved, self.step_count == 6, {"success": solved}
+
+
+def test_a_success_ends_the_episode_and_counts_its_steps() -> None:
+    outcome = play_episode(Scripted(True), Wandering(), seed=0)
+    assert (outcome.success, outcome.steps, outcome.episode_return) == (True, 4, -4.0)
+
+
+def test_a_time_out_is_no_success() -> None:
+    outcome = play_episode(Scripted(False), Wandering(), seed=0)
+    assert (outcome.success, outcome.steps) == (False, 6)
+
+
+def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
+    frames: list[int] = []
+    environment = Scripted(True)
+    play_episode(
+        environment, Wandering(), 0, on_frame=lambda: frames.append(environment.step_count)
+    )
+    assert frames == [0, 1, 2, 3, 4]
+
+
+def test_outcomes_come_in_the_order_of_the_seeds_whatever_the_workers() -> None:
+    seeds = [5, 3, 4]
+    alone = play_episodes(ENVIRONMENT, Wandering, seeds)
+    shared = play_episodes(ENVIRONMENT, Wandering, seeds, workers=2)
+    assert alone == shared
+    assert [outcome.seed for outcome in alone] == seeds
+    environment = make_environment(ENVIRONMENT)
+    assert play_episode(environment, Wandering(), 4) == alone[2]
+    environment.close()

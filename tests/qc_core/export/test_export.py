@@ -1,0 +1,102 @@
+"""The exported policy is one file that says everything a robot needs, and the same as torch."""
+
+import hashlib
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from qc_core.errors import WrongUse
+from qc_core.export.export import METADATA_KEY, export
+from qc_core.recipes.config import Config
+from qc_core.training.checkpoint import load_agent
+from qc_core.training.evaluate import evaluate
+
+
+def run(policy: Path, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The model as anyone runs it, with nothing of ours in between."""
+    session = onnxruntime.InferenceSession(
+        policy / "policy.onnx", providers=["CPUExecutionProvider"]
+    )
+    return np.asarray(session.run(None, {"observation": observation, "noise": noise})[0])
+
+
+def test_the_folder_holds_what_the_contract_says(policy: Path) -> None:
+    names = {path.name for path in policy.iterdir()}
+    assert names == {"policy.onnx", "policy.json", "golden.npz", "model-card.md", "SHA256SUMS"}
+    for line in (policy / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((policy / name).read_bytes()).hexdigest() == digest
+
+
+def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path) -> None:
+    rng = np.random.default_rng(7)
+    observation = rng.normal(size=(1000, 28)).astype(np.float32) * 3
+    noise = rng.normal(size=(1000, 25)).astype(np.float32)
+    got = run(policy, observation, noise)
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    expected = agent.chunk(torch.from_numpy(observation), torch.from_numpy(noise))
+    np.testing.assert_allclose(got, expected.detach(), atol=1e-5)
+    assert np.abs(got).max() <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 17])
+def test_the_batch_is_dynamic(policy: Path, batch: int) -> None:
+    observation, noise = np.zeros((batch, 28), np.float32), np.zeros((batch, 25), np.float32)
+    chunk = run(policy, observation, noise)
+    assert chunk.shape == (batch, 5, 5)
+
+
+def test_the_model_carries_its_contract_and_passes_the_full_check(policy: Path) -> None:
+    model = onnx.load(policy / "policy.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    inside = {entry.key: entry.value for entry in model.metadata_props}
+    contract = json.loads((policy / "policy.json").read_text())
+    assert json.loads(inside[METADATA_KEY]) == contract
+    assert contract["horizon"] == 5
+    assert contract["noise"] == {"shape": [25], "law": "standard normal, independent"}
+    assert len(contract["observation"]["names"]) == 28
+    assert contract["action"]["low"] == [-1.0] * 5
+    assert [entry.version for entry in model.opset_import] == [contract["opset"]]
+
+
+def test_golden_cases_hold(policy: Path) -> None:
+    golden = np.load(policy / "golden.npz")
+    got = run(policy, golden["observation"], golden["noise"])
+    np.testing.assert_allclose(got, golden["action_chunk"], atol=1e-5)
+
+
+def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
+    traces = [str(Path.cwd()), str(Path.home()), socket.gethostname(), "site-packages", "qc_core/"]
+    for path in policy.iterdir():
+        content = path.read_bytes()
+        for trace in traces:
+            assert trace.encode() not in content, (path.name, trace)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(
+    tmp_path: Path, policy: Path, checkpoint: Path
+) -> None:
+    export(checkpoint, tmp_path / "again")
+    for path in policy.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpoint: Path) -> None:
+    evaluate(config, checkpoint, checkpoint, tmp_path / "evaluation.json")
+    contract = export(checkpoint, tmp_path / "policy", tmp_path / "evaluation.json")
+    assert contract["evaluation"]["episodes"] == config.evaluate.episodes
+    card = (tmp_path / "policy" / "model-card.md").read_text()
+    assert f"over {config.evaluate.episodes} episodes" in card
+    assert "95% interval" in card
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
+    with pytest.raises(WrongUse):
+        export(dataset, tmp_path / "policy")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,83 @@
+"""The runtime plays chunks and gives no action for what it does not understand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.folder import write_checksums
+
+
+def test_one_observation_or_a_batch(policy: Path) -> None:
+    runner = ChunkPolicy.load(policy)
+    batch = np.random.default_rng(0).normal(size=(4, 28))
+    noise = np.random.default_rng(1).normal(size=(4, 25))
+    chunks = runner.chunk(batch, noise)
+    assert chunks.shape == (4, 5, 5)
+    np.testing.assert_allclose(runner.chunk(batch[2], noise[2]), chunks[2], atol=1e-6)
+
+
+def test_noise_is_drawn_from_the_seed(policy: Path) -> None:
+    observation = np.zeros(28)
+    first, second = ChunkPolicy.load(policy, seed=3), ChunkPolicy.load(policy, seed=3)
+    np.testing.assert_array_equal(first.chunk(observation), second.chunk(observation))
+    assert not np.array_equal(first.chunk(observation), second.chunk(observation[None] + 1)[0])
+
+
+def test_act_plays_a_chunk_open_loop_until_reset(policy: Path) -> None:
+    runner, same = ChunkPolicy.load(policy, seed=0), ChunkPolicy.load(policy, seed=0)
+    chunk = same.chunk(np.zeros(28))
+    for step in range(5):
+        np.testing.assert_array_equal(runner.act(np.full(28, float(step))), chunk[step])
+    following = same.chunk(np.full(28, 9.0))
+    np.testing.assert_array_equal(runner.act(np.full(28, 9.0)), following[0])
+    runner.reset()
+    np.testing.assert_array_equal(runner.act(np.zeros(28)), same.chunk(np.zeros(28))[0])
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (np.zeros(27), r"observations \[B, 28\], got \[27\]"),
+        (np.zeros((2, 3, 28)), r"got \[2, 3, 28\]"),
+        (np.full(28, np.nan), "NaN or infinity"),
+        (np.full(28, np.inf), "NaN or infinity"),
+    ],
+)
+def test_a_bad_observation_gives_no_action(
+    policy: Path, observation: np.ndarray, message: str
+) -> None:
+    runner = ChunkPolicy.load(policy)
+    with pytest.raises(WrongUse, match=message):
+        runner.act(observation)
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "policy.json", "golden.npz", "model-card.md"])
+def test_an_altered_file_is_refused_by_name(tmp_path: Path, policy: Path, name: str) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(WorkFailed, match=name):
+        ChunkPolicy.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(WorkFailed, match=f"{name} is missing"):
+        ChunkPolicy.load(copy)
+
+
+def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    contract = json.loads((copy / "policy.json").read_text())
+    (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 2}))
+    write_checksums(copy)
+    with pytest.raises(WrongUse, match="policy schema 1 is needed, got 2"):
+        ChunkPolicy.load(copy)
+
+
+def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QCError, match="is not a policy folder"):
+        ChunkPolicy.load(tmp_path)

@@ -1,0 +1,161 @@
+"""Both stores keep policies alike: whole or absent, and refused by name when damaged."""
+
+from pathlib import Path
+
+import pytest
+
+from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.runtime import ChunkPolicy
+from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.open import open_store
+from qc_core.store.registry import Registry
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "s3":
+        request.getfixturevalue("s3_store")
+    return open_store()
+
+
+@pytest.fixture
+def registry(store: ObjectStore) -> Registry:
+    return Registry(store)
+
+
+def test_objects_are_kept_listed_and_replaced(store: ObjectStore, tmp_path: Path) -> None:
+    store.check()
+    assert list(store.keys("a/")) == []
+    assert store.folders("a/") == []
+    store.put("a/b/one", b"1")
+    store.put("a/c/two", b"2")
+    store.put("a/b/one", b"3")
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    store.put_file("a/three", tmp_path / "file")
+    store.get_file("a/three", tmp_path / "back")
+    assert store.get("a/b/one") == b"3"
+    assert (tmp_path / "back").read_bytes() == b"x" * 100
+    assert sorted(store.keys("a/")) == ["a/b/one", "a/c/two", "a/three"]
+    assert store.folders("a/") == ["b", "c"]
+    for missing in ("a/b/none", "a", "z/z"):
+        with pytest.raises(NoSuchObject):
+            store.get(missing)
+    with pytest.raises(NoSuchObject):
+        store.get_file("a/none", tmp_path / "none")
+
+
+def test_a_published_policy_comes_back_whole_and_runs(
+    registry: Registry, policy: Path, tmp_path: Path
+) -> None:
+    version = registry.publish(policy, "cube")
+    registry.set_alias("cube", "champion", version)
+    for reference in ("cube", "cube@champion", f"cube:{version}"):
+        target = tmp_path / reference.replace(":", "-")
+        assert registry.pull(reference, target) == ("cube", version)
+        for path in policy.iterdir():
+            assert (target / path.name).read_bytes() == path.read_bytes()
+        ChunkPolicy.load(target)
+
+
+def test_versions_and_aliases_are_listed(registry: Registry, policy: Path) -> None:
+    assert registry.versions() == []
+    version = registry.publish(policy, "cube")
+    registry.set_alias("cube", "latest", version)
+    registry.set_alias("cube", "champion", version)
+    registry.publish(policy, "other")
+    first, second = registry.versions()
+    assert (first.name, first.version, first.aliases) == ("cube", version, ("champion", "latest"))
+    assert (second.name, second.aliases) == ("other", ())
+    assert [entry.name for entry in registry.versions("other")] == ["other"]
+
+
+def test_a_version_without_its_manifest_does_not_exist(
+    registry: Registry, store: ObjectStore, policy: Path
+) -> None:
+    for path in policy.iterdir():
+        store.put_file(f"policies/cube/versions/unfinished/{path.name}", path)
+    assert registry.versions() == []
+    with pytest.raises(WrongUse, match="no version 'unfinished'"):
+        registry.set_alias("cube", "latest", "unfinished")
+
+
+def test_damaged_objects_are_refused_by_name(
+    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path
+) -> None:
+    version = registry.publish(policy, "cube")
+    key = f"policies/cube/versions/{version}/policy.onnx"
+    whole = store.get(key)
+    store.put(key, whole[:-1])
+    with pytest.raises(WorkFailed, match=rf"policy\.onnx is truncated: {len(whole)} bytes"):
+        registry.pull(f"cube:{version}", tmp_path / "pulled")
+    store.put(key, bytes([whole[0] ^ 1]) + whole[1:])
+    with pytest.raises(WorkFailed, match=r"policy\.onnx is altered"):
+        registry.pull(f"cube:{version}", tmp_path / "pulled")
+    store.put(f"policies/cube/versions/{version}/manifest.json", b"{]")
+    with pytest.raises(WorkFailed, match=r"manifest\.json .* is damaged"):
+        registry.pull(f"cube:{version}", tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["none", "none@champion", "cube@none", "cube:none", "", "a@b@c", "../x", "cube@../x", "A"],
+)
+def test_what_does_not_exist_is_said_in_one_line(
+    registry: Registry, policy: Path, tmp_path: Path, reference: str
+) -> None:
+    registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
+    with pytest.raises(WrongUse) as refusal:
+        registry.pull(reference, tmp_path / "pulled")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_a_policy_folder_that_is_not_whole_is_not_published(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(WrongUse, match="is not a policy folder"):
+        registry.publish(tmp_path, "cube")
+    assert registry.versions() == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "file" / "store"))
+    with pytest.raises(WrongUse, match="cannot be written"):
+        Registry(open_store()).publish(policy, "cube")
+    with pytest.raises(WrongUse, match="cannot be written"):
+        open_store().check()
+
+
+def test_s3_says_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_store().check()
+    monkeypatch.setenv("QC_STORE", "s3://no-such-bucket/x")
+    with pytest.raises(WrongUse, match="has no bucket no-such-bucket"):
+        open_store().check()
+    with pytest.raises(WrongUse, match="has no bucket"):
+        Registry(open_store()).versions()
+    monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WorkFailed, match="does not answer"):
+        open_store().check()
+    for location, endpoint in (
+        ("s3://", "http://x"),
+        ("s3://b", "ftp://x"),
+        ("s3://b", "nonsense"),
+    ):
+        monkeypatch.setenv("QC_STORE", location)
+        monkeypatch.setenv("QC_S3_ENDPOINT", endpoint)
+        with pytest.raises(WrongUse):
+            open_store()
+
+
+def test_no_error_shows_a_secret(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "very-secret-key"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(QCError) as refusal:
+        open_store().check()
+    assert secret not in str(refusal.value)
+    assert secret not in open_store().describe()

@@ -1,0 +1,56 @@
+"""Folders and files are whole or absent."""
+
+from pathlib import Path
+
+import pytest
+
+from qc_core.errors import WrongUse
+from qc_core.files import read_json, staged_folder, write_atomically
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    with staged_folder(target) as staging:
+        (staging / "file").write_text("x")
+        assert not target.exists()
+    assert (target / "file").read_text() == "x"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "b") as staging:
+        (staging / "file").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_and_kept(tmp_path: Path) -> None:
+    target = tmp_path / "b"
+    target.mkdir()
+    (target / "precious").write_text("x")
+    with pytest.raises(WrongUse, match="is in use"), staged_folder(target):
+        pass
+    assert (target / "precious").read_text() == "x"
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with staged_folder(tmp_path / "b") as staging:
+        (staging / "file").write_text("x")
+    assert (tmp_path / "b" / "file").exists()
+
+
+def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_broken_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(WrongUse, match=r"x\.json is not readable JSON"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(WrongUse, match=r"y\.json does not exist"):
+        read_json(tmp_path / "y.json")

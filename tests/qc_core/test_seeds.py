@@ -1,0 +1,22 @@
+"""No episode of one purpose is ever an episode of another."""
+
+from itertools import combinations
+from typing import get_args
+
+from qc_core.seeds import Purpose, seeds_for
+
+
+def test_purposes_never_share_a_seed() -> None:
+    for run_seed in (0, 1, 1023, 2**31 - 1):
+        drawn = [set(seeds_for(purpose, run_seed, 2000)) for purpose in get_args(Purpose)]
+        assert all(len(seeds) == 2000 for seeds in drawn)
+        assert all(not first & second for first, second in combinations(drawn, 2))
+        assert all(0 <= seed < 2**32 for seeds in drawn for seed in seeds)
+
+
+def test_an_offset_goes_on_where_the_last_call_stopped() -> None:
+    assert seeds_for("online", 3, 10)[4:] == seeds_for("online", 3, 6, offset=4)
+
+
+def test_run_seeds_give_different_episodes() -> None:
+    assert not set(seeds_for("evaluate", 0, 1000)) & set(seeds_for("evaluate", 1, 1000))

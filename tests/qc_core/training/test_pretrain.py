@@ -1,0 +1,91 @@
+"""Offline training is repeatable, learns, and stops when it diverges."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import sha256_of
+from qc_core.recipes.config import Config
+from qc_core.training.checkpoint import load_agent, read_curve, read_info
+from qc_core.training.policy import AgentPolicy
+from qc_core.training.pretrain import pretrain
+
+
+def test_the_same_seed_gives_the_same_weights(
+    tmp_path: Path, config: Config, dataset: Path, checkpoint: Path
+) -> None:
+    pretrain(config, dataset, tmp_path / "again")
+    pretrain(replace(config, seed=1), dataset, tmp_path / "other")
+    for name in ("weights.safetensors", "optimizer.safetensors"):
+        assert sha256_of(tmp_path / "again" / name) == sha256_of(checkpoint / name)
+        assert sha256_of(tmp_path / "other" / name) != sha256_of(checkpoint / name)
+
+
+def test_a_checkpoint_says_what_is_behind_it(config: Config, checkpoint: Path) -> None:
+    info = read_info(checkpoint)
+    assert info.config == config
+    assert (info.offline_steps, info.online_steps) == (config.train.offline_steps, 0)
+    assert (info.observation_size, info.action_size) == (28, 5)
+    assert [point["step"] for point in read_curve(checkpoint)] == [2, 4]
+
+
+def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, dataset: Path) -> None:
+    train = replace(config.train, offline_steps=300, log_every=100)
+    pretrain(replace(config, train=train), dataset, tmp_path / "c")
+    losses = [point["actor/cloning_loss"] for point in read_curve(tmp_path / "c")]
+    assert losses[-1] < losses[0]
+
+
+def test_observations_are_normalised_by_the_data(config: Config, checkpoint: Path) -> None:
+    assert config.train.normalize_observations
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    assert 0.8 < agent.observation_std.min() < agent.observation_std.max() < 1.2
+
+
+def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    train = replace(config.train, learning_rate=1e30, offline_steps=20)
+    with pytest.raises(WorkFailed, match=r"diverged.*lower --train.learning-rate"):
+        pretrain(replace(config, train=train), dataset, tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_is_refused_before_training(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    with pytest.raises(WrongUse, match="numbers, the data set 28 and 5"):
+        pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
+    with pytest.raises(WrongUse, match="chunks of 1000 need at least as many transitions"):
+        long = replace(config.train, horizon=1000)
+        pretrain(replace(config, train=long), dataset, tmp_path / "c")
+    with pytest.raises(WrongUse, match="is not a data set folder"):
+        pretrain(config, tmp_path / "none", tmp_path / "c")
+    with pytest.raises(WrongUse, match="in use"):
+        pretrain(config, dataset, dataset)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(WrongUse, match=r"weights\.safetensors is missing or damaged"):
+        load_agent(copy, torch.device("cpu"))
+    with pytest.raises(WrongUse, match="is not a checkpoint folder"):
+        load_agent(tmp_path / "none", torch.device("cpu"))
+
+
+def test_an_agent_plays_both_its_policies(checkpoint: Path) -> None:
+    import numpy as np
+
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    observation, noise = np.ones((3, 28), np.float32), np.ones((3, 25), np.float32)
+    learned = AgentPolicy(agent, "learned")(observation, noise)
+    cloned = AgentPolicy(agent, "cloned")(observation, noise)
+    assert learned.shape == cloned.shape == (3, 5, 5)
+    assert not np.allclose(learned, cloned)

@@ -1,0 +1,119 @@
+"""The study is a queue: every trial is run, none twice, the first as the recipe says."""
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from qc_core.errors import WrongUse
+from qc_core.files import read_json, write_json
+from qc_core.recipes.config import Config
+from qc_core.training.checkpoint import read_info
+from qc_core.tuning.select import select_best
+from qc_core.tuning.study import create_study, load_study, suggest, take_trial
+from qc_core.tuning.tune import tune
+
+
+def take_all(storage: str, seed: int, taken) -> None:
+    study = load_study("s", storage, seed)
+    while (trial := take_trial(study)) is not None:
+        taken.append(trial.number)
+        study.tell(trial, 0.5)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return str(tmp_path / "study.journal")
+
+
+def test_workers_share_the_trials_between_them(storage: str, config: Config) -> None:
+    many = replace(config, tune=replace(config.tune, trials=30))
+    create_study("s", storage, many)
+    create_study("s", storage, many)
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        taken = manager.list()
+        workers = [
+            context.Process(target=take_all, args=(storage, seed, taken)) for seed in range(2)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert sorted(taken) == list(range(30))
+    states = [trial.state for trial in load_study("s", storage, 0).trials]
+    assert states.count(optuna.trial.TrialState.COMPLETE) == 30
+
+
+def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
+    storage: str, config: Config
+) -> None:
+    create_study("s", storage, config)
+    study = load_study("s", storage, 0)
+    first, second = take_trial(study), take_trial(study)
+    assert first is not None and second is not None
+    assert suggest(first, config) == config.train
+    other = suggest(second, config)
+    assert other != config.train
+    factor = config.tune.distillation_weight_factor
+    ratio = other.distillation_weight / config.train.distillation_weight
+    assert 1 / factor <= ratio <= factor
+    assert take_trial(study) is None
+
+
+def test_without_storage_the_variable_is_named() -> None:
+    with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
+        load_study("s", "", 0)
+
+
+def test_a_study_in_a_database_works_the_same(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_STUDY_STORAGE", f"sqlite:///{tmp_path}/study.db")
+    create_study("s", "", config)
+    study = load_study("s", "", 0)
+    assert take_trial(study) is not None
+    assert take_trial(study) is not None
+    assert take_trial(study) is None
+
+
+def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
+    tmp_path: Path, config: Config, checkpoint: Path, dataset: Path
+) -> None:
+    tune(config, checkpoint, dataset, tmp_path / "online", tmp_path / "online.json")
+    history = read_json(tmp_path / "online.json")
+    assert [trial["trial"] for trial in history["trials"]] == [0, 1]
+    best = history["trials"][history["best-trial"]]
+    info = read_info(tmp_path / "online")
+    assert info.online_steps == config.train.online_steps
+    assert info.config.train.learning_rate == best["parameters"]["learning_rate"]
+
+
+def record(trial: int, success: float, steps: float) -> dict:
+    return {"trial": trial, "success": success, "steps": steps}
+
+
+@pytest.mark.parametrize(
+    ("records", "best"),
+    [
+        ([[record(0, 0.8, 90)], [record(1, 0.9, 99)]], 1),
+        ([[record(0, 0.9, 90)], [record(1, 0.9, 80)]], 1),
+        ([[record(1, 0.9, 90)], [record(0, 0.9, 90)]], 0),
+    ],
+)
+def test_success_comes_first_then_speed_then_the_recipe(
+    tmp_path: Path, records: list[list[dict]], best: int
+) -> None:
+    folders = []
+    for worker, trials in enumerate(records):
+        folder = tmp_path / f"worker-{worker}"
+        write_json(folder / "trials.json", trials)
+        write_json(folder / "best.json", {"trial": trials[0]["trial"]})
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint" / f"of-trial-{trials[0]['trial']}").touch()
+        folders.append(folder)
+    select_best(folders, tmp_path / "best", tmp_path / "history.json")
+    assert (tmp_path / "best" / f"of-trial-{best}").exists()
+    assert read_json(tmp_path / "history.json")["best-trial"] == best
