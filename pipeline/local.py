@@ -71,6 +71,7 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
         raise WrongUse(f"cannot write to {folder}: {error.strerror}") from error
     start = time.monotonic()
     with log, contextlib.closing(Console(log)) as console:
+        console.say(f"{recipe} in {folder}, everything it prints in {folder / 'run.log'}")
         outputs = _run(recipe, overrides, workers, folder, console)
         seconds = {**console.seconds, "all": time.monotonic() - start}
     result = RunResult(

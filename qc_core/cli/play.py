@@ -24,13 +24,14 @@ def play(
     verify(folder)
     contract = read_contract(folder)
     seeds = seeds_for("play", seed, episodes)
-    outcomes = play_episodes(
+    played = play_episodes(
         contract["environment"],
-        PulledPolicy(folder),
+        {"success": PulledPolicy(folder)},
         seeds,
         workers=min(workers, episodes),
         execution_length=contract["execution-length"],
     )
+    outcomes = played["success"]
     result: dict[str, Any] = {
         "environment": contract["environment"],
         "episodes": episodes,

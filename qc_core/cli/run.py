@@ -25,7 +25,6 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
     name, words = expand(recipe, overrides)
     if folder is None:
         folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
-    print(f"{config.recipe} in {folder}, all output in {folder / 'run.log'}", file=sys.stderr)
     with redirect_stdout(sys.stderr):
         result = run_locally(name, words, config.tune.workers, folder)
     if as_json:

@@ -6,10 +6,10 @@ random one. Some succeed at once, some late, some never: what a robot's logbook 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
@@ -41,6 +41,10 @@ def collect_episodes(
 ) -> Iterator[Episodes]:
     """Collect one episode per seed, in the order of the seeds whatever the number of workers."""
     require_collectable(environment)
+    if workers == 1:
+        with contextlib.closing(make_environment(environment)) as made:
+            yield from (collect_episode(made, seed) for seed in seeds)
+        return
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=_start_worker, initargs=(environment,)
     ) as pool:
@@ -104,7 +108,7 @@ def _with_target(environment: gymnasium.Env, info: dict[str, Any]) -> dict[str, 
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def _global_numpy_seed(seed: int) -> Iterator[None]:
     """The oracles draw from NumPy's global generator; lend it a seed, then put it back."""
     state = np.random.get_state()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -15,6 +15,8 @@ import numpy as np
 from qc_core.envs.chunks import ChunkExecutor, ChunkFunction
 from qc_core.envs.make import make_environment
 from qc_core.progress import Progress
+
+LoadPolicy = Callable[[], ChunkFunction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,61 +70,81 @@ def play_episode(
 
 def play_episodes(
     environment: str,
-    load_policy: Callable[[], ChunkFunction],
+    policies: Mapping[str, LoadPolicy],
     seeds: Sequence[int],
     *,
     workers: int = 1,
     execution_length: int | None = None,
-    label: str = "playing",
-) -> list[Outcome]:
-    """Play one episode per seed, in the order of the seeds whatever the number of workers.
+) -> dict[str, list[Outcome]]:
+    """Let each policy play one episode per seed.
 
     Args:
-        load_policy: makes the policy; picklable, since each worker process calls it.
+        policies: by name, how to make each; picklable, since each worker process does.
         workers: processes; 1 plays in this one.
+
+    Returns:
+        Outcomes by name in the order of the seeds, whatever the number of workers.
     """
-    outcomes: dict[int, Outcome] = {}
-    with Progress(len(seeds), label, "episode") as progress:
-        for outcome in _outcomes(environment, load_policy, seeds, workers, execution_length):
-            outcomes[outcome.seed] = outcome
-            rate = np.mean([o.success for o in outcomes.values()])
-            progress.update(note=f"success {rate:.0%}")
-    return [outcomes[seed] for seed in seeds]
+    games = [(name, seed) for name in policies for seed in seeds]
+    outcomes: dict[tuple[str, int], Outcome] = {}
+    with Progress(len(games), "playing", "episode") as progress:
+        for name, outcome in _play_all(environment, policies, games, workers, execution_length):
+            outcomes[name, outcome.seed] = outcome
+            rate = np.mean([o.success for (by, _), o in outcomes.items() if by == name])
+            progress.update(note=f"{name} {rate:.0%}")
+    return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
 
 
-def _outcomes(
+def _play_all(
     environment: str,
-    load_policy: Callable[[], ChunkFunction],
-    seeds: Sequence[int],
+    policies: Mapping[str, LoadPolicy],
+    games: Sequence[tuple[str, int]],
     workers: int,
     execution_length: int | None,
-) -> Iterator[Outcome]:
+) -> Iterator[tuple[str, Outcome]]:
     if workers == 1:
-        policy = load_policy()
-        with contextlib.closing(make_environment(environment)) as made:
-            for seed in seeds:
-                yield play_episode(made, policy, seed, execution_length)
+        player = _Player(environment, policies, execution_length)
+        with contextlib.closing(player.environment):
+            for name, seed in games:
+                yield player.play(name, seed)
         return
     with ProcessPoolExecutor(
         workers,
         get_context("spawn"),
         initializer=_start_worker,
-        initargs=(environment, load_policy),
+        initargs=(environment, policies, execution_length),
     ) as pool:
-        futures = [pool.submit(_play_in_worker, seed, execution_length) for seed in seeds]
+        futures = [pool.submit(_play_in_worker, name, seed) for name, seed in games]
         for future in as_completed(futures):
             yield future.result()
 
 
-_worker: tuple[gymnasium.Env, ChunkFunction] | None = None
+class _Player:
+    """One process's environment and the policies that it has needed so far."""
+
+    def __init__(
+        self, environment: str, policies: Mapping[str, LoadPolicy], execution_length: int | None
+    ) -> None:
+        self.environment = make_environment(environment)
+        self._policies, self._length = policies, execution_length
+        self._loaded: dict[str, ChunkFunction] = {}
+
+    def play(self, name: str, seed: int) -> tuple[str, Outcome]:
+        if name not in self._loaded:
+            self._loaded[name] = self._policies[name]()
+        return name, play_episode(self.environment, self._loaded[name], seed, self._length)
 
 
-def _start_worker(environment: str, load_policy: Callable[[], ChunkFunction]) -> None:
-    global _worker
-    _worker = make_environment(environment), load_policy()
+_player: _Player | None = None
 
 
-def _play_in_worker(seed: int, execution_length: int | None) -> Outcome:
-    assert _worker is not None
-    made, policy = _worker
-    return play_episode(made, policy, seed, execution_length)
+def _start_worker(
+    environment: str, policies: Mapping[str, LoadPolicy], execution_length: int | None
+) -> None:
+    global _player
+    _player = _Player(environment, policies, execution_length)
+
+
+def _play_in_worker(name: str, seed: int) -> tuple[str, Outcome]:
+    assert _player is not None
+    return _player.play(name, seed)

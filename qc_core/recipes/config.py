@@ -53,7 +53,9 @@ class TrainConfig:
     widths: tuple[int, ...] = (512, 512, 512, 512)
     """Hidden layers of every network."""
     learning_rate: float = 3e-4
-    """Adam's, for all networks."""
+    """Adam's, for all networks, offline."""
+    online_learning_rate: float = 3e-4
+    """The same, online."""
     batch_size: int = 256
     """Windows per update."""
     target_rate: float = 0.005
@@ -87,7 +89,7 @@ class TuneConfig:
     distillation_weight_factor: float = 10.0
     """Trials search alpha from the recipe's value divided to multiplied by this."""
     learning_rate_factor: float = 3.0
-    """The same for the learning rate."""
+    """The same for the online learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,13 +58,15 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
         )
         search.scatter(
             trial["parameters"]["distillation_weight"],
-            trial["parameters"]["learning_rate"],
+            trial["parameters"]["online_learning_rate"],
             color=colour,
             s=90 if chosen else 30,
         )
     scores.set(xlabel="online steps", ylabel="success", ylim=(-0.05, 1.05))
     scores.legend(frameon=False)
-    search.set(xlabel="distillation weight α", ylabel="learning rate", xscale="log", yscale="log")
+    search.set(
+        xlabel="distillation weight α", ylabel="online learning rate", xscale="log", yscale="log"
+    )
     return _svg(figure)
 
 

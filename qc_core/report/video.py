@@ -15,8 +15,9 @@ from pathlib import Path
 _BACKENDS = ("egl", "osmesa")
 _WIDTH, _HEIGHT = 320, 240
 # Software rendering makes about five frames a second: show every third step, and hold the
-# last one so that the end can be seen.
+# last one so that the end can be seen. A policy that fails need not be watched to the end.
 _STEPS_PER_FRAME = 3
+_MOST_FRAMES = 50
 _HELD_FRAMES = 8
 _TIMEOUT_SECONDS = 300
 
@@ -86,7 +87,7 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
 
     def record() -> None:
         nonlocal step
-        if step % _STEPS_PER_FRAME == 0:
+        if step % _STEPS_PER_FRAME == 0 and len(frames) < _MOST_FRAMES:
             frames.append(np.asarray(environment.render()))
         step += 1
 

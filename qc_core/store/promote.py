@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qc_core.envs.play import Outcome, play_episodes
+from qc_core.envs.play import play_episodes
 from qc_core.errors import WrongUse
 from qc_core.progress import say
 from qc_core.recipes.config import Config
@@ -20,6 +20,7 @@ from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.training.evaluate import counted_steps, summarize
 
 SCHEMA_VERSION = 1
+_CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,13 @@ def _compare(config: Config, challenger: Path, champion: Path) -> dict[str, Any]
             f"{environment}: give --publish.name another name"
         )
     seeds = seeds_for("gate", config.seed, config.publish.gate_episodes)
-    workers = min(config.evaluate.workers, len(seeds))
-
-    def play(folder: Path, label: str) -> list[Outcome]:
-        return play_episodes(environment, PulledPolicy(folder), seeds, workers=workers, label=label)
-
-    held, tried = play(champion, "champion"), play(challenger, "challenger")
+    played = play_episodes(
+        environment,
+        {CHAMPION: PulledPolicy(champion), _CHALLENGER: PulledPolicy(challenger)},
+        seeds,
+        workers=min(config.evaluate.workers, len(seeds)),
+    )
+    held, tried = played[CHAMPION], played[_CHALLENGER]
     saved = [
         counted_steps(h, limit) - counted_steps(t, limit) for h, t in zip(held, tried, strict=True)
     ]

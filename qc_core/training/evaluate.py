@@ -29,25 +29,24 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     for checkpoint in (offline, online):
         read_info(checkpoint)
-    entries = (
-        (CLONED, CheckpointPolicy(offline, "cloned")),
-        (OFFLINE, CheckpointPolicy(offline, "learned")),
-        (ONLINE, CheckpointPolicy(online, "learned")),
+    played = play_episodes(
+        config.environment,
+        {
+            CLONED: CheckpointPolicy(offline, "cloned"),
+            OFFLINE: CheckpointPolicy(offline, "learned"),
+            ONLINE: CheckpointPolicy(online, "learned"),
+        },
+        seeds,
+        workers=min(config.evaluate.workers, len(seeds)),
     )
-    policies = []
-    cloned: list[Outcome] = []
-    for name, load_policy in entries:
-        outcomes = play_episodes(
-            config.environment,
-            load_policy,
-            seeds,
-            workers=min(config.evaluate.workers, len(seeds)),
-            label=name,
-        )
-        cloned = cloned or outcomes
-        policies.append(
-            {"name": name, **summarize(outcomes, limit), **_against(cloned, outcomes, limit)}
-        )
+    policies = [
+        {
+            "name": name,
+            **summarize(outcomes, limit),
+            **_against(played[CLONED], outcomes, limit),
+        }
+        for name, outcomes in played.items()
+    ]
     content = {
         "schema-version": SCHEMA_VERSION,
         "environment": config.environment,

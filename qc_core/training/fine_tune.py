@@ -73,7 +73,7 @@ def fine_tune(
     agent = load_agent(
         checkpoint,
         device,
-        learning_rate=train.learning_rate,
+        learning_rate=train.online_learning_rate,
         distillation_weight=train.distillation_weight,
     )
     policy = AgentPolicy(agent)

@@ -51,7 +51,7 @@ def create_study(name: str, storage: str, config: Config) -> None:
         raise WorkFailed(f"the study storage does not answer: {type(error).__name__}") from error
     study.enqueue_trial(
         {
-            "learning_rate": config.train.learning_rate,
+            "online_learning_rate": config.train.online_learning_rate,
             "distillation_weight": config.train.distillation_weight,
         },
         user_attrs=_PLANNED,
@@ -94,10 +94,10 @@ def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
     from dataclasses import replace
 
     train, tune = config.train, config.tune
-    learning_rate = trial.suggest_float(
-        "learning_rate",
-        train.learning_rate / tune.learning_rate_factor,
-        train.learning_rate * tune.learning_rate_factor,
+    online_learning_rate = trial.suggest_float(
+        "online_learning_rate",
+        train.online_learning_rate / tune.learning_rate_factor,
+        train.online_learning_rate * tune.learning_rate_factor,
         log=True,
     )
     distillation_weight = trial.suggest_float(
@@ -106,4 +106,8 @@ def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
         train.distillation_weight * tune.distillation_weight_factor,
         log=True,
     )
-    return replace(train, learning_rate=learning_rate, distillation_weight=distillation_weight)
+    return replace(
+        train,
+        online_learning_rate=online_learning_rate,
+        distillation_weight=distillation_weight,
+    )

@@ -57,10 +57,11 @@ def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
 
 def test_outcomes_come_in_the_order_of_the_seeds_whatever_the_workers() -> None:
     seeds = [5, 3, 4]
-    alone = play_episodes(ENVIRONMENT, Wandering, seeds)
-    shared = play_episodes(ENVIRONMENT, Wandering, seeds, workers=2)
-    assert alone == shared
-    assert [outcome.seed for outcome in alone] == seeds
+    policies = {"one": Wandering, "two": Wandering}
+    alone = play_episodes(ENVIRONMENT, policies, seeds)
+    assert play_episodes(ENVIRONMENT, policies, seeds, workers=2) == alone
+    assert alone["one"] == alone["two"]
+    assert [outcome.seed for outcome in alone["one"]] == seeds
     environment = make_environment(ENVIRONMENT)
-    assert play_episode(environment, Wandering(), 4) == alone[2]
+    assert play_episode(environment, Wandering(), 4) == alone["one"][2]
     environment.close()

@@ -23,7 +23,7 @@ def duel(monkeypatch: pytest.MonkeyPatch):
 
     def arrange(champion: list[int], challenger: list[int]) -> None:
         games = {"champion": outcomes(champion), "challenger": outcomes(challenger)}
-        monkeypatch.setattr(promotion, "play_episodes", lambda *_, label, **__: games[label])
+        monkeypatch.setattr(promotion, "play_episodes", lambda *_, **__: games)
 
     return arrange
 

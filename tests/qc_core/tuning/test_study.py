@@ -88,7 +88,7 @@ def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
     best = history["trials"][history["best-trial"]]
     info = read_info(tmp_path / "online")
     assert info.online_steps == config.train.online_steps
-    assert info.config.train.learning_rate == best["parameters"]["learning_rate"]
+    assert info.config.train.online_learning_rate == best["parameters"]["online_learning_rate"]
 
 
 def record(trial: int, success: float, steps: float) -> dict:
