@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import os
 import shlex
+import shutil
 import sys
 import time
 import warnings
@@ -23,6 +24,8 @@ from qc_core.tuning.tune import threads_per_worker
 
 # kfp.local runs no more of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2
+# A run that is refused before this step is done has made nothing.
+_WORTH_KEEPING = {"ingest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,12 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
     start = time.monotonic()
     with log, contextlib.closing(Console(log)) as console:
         console.say(f"{recipe} in {folder}, everything it prints in {folder / 'run.log'}")
-        outputs = _run(recipe, overrides, workers, folder, console)
+        try:
+            outputs = _run(recipe, overrides, workers, folder, console)
+        except WrongUse:
+            if not _WORTH_KEEPING & console.seconds.keys():
+                shutil.rmtree(folder)
+            raise
         seconds = {**console.seconds, "all": time.monotonic() - start}
     result = RunResult(
         folder=folder,
@@ -82,7 +90,7 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
         promotion=read_json(Path(outputs["promotion"].path)),
         seconds=seconds,
     )
-    os.link(outputs["report"].path, result.report)
+    shutil.copyfile(outputs["report"].path, result.report)
     write_json(folder / "summary.json", result.as_dict())
     return result
 

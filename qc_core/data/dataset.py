@@ -81,10 +81,13 @@ class DatasetWriter:
         self._columns["terminals"].write(episodes.terminals)
         self._episodes += int(ends.sum())
 
-    def finish(self, source: dict[str, Any]) -> dict[str, Any]:
-        """Close the arrays, write `dataset.json` and return its content."""
-        import mujoco
+    def finish(self, source: dict[str, Any], mujoco_version: str | None = None) -> dict[str, Any]:
+        """Close the arrays, write `dataset.json` and return its content.
 
+        Args:
+            source: where the episodes come from.
+            mujoco_version: of the simulator that made them, None if the source does not say.
+        """
         arrays = {}
         for name, column in self._columns.items():
             column.close()
@@ -98,6 +101,9 @@ class DatasetWriter:
         manifest = {
             "schema-version": SCHEMA_VERSION,
             "environment": self._spec.id,
+            "observation-size": self._spec.observation_size,
+            "action-size": self._spec.action_size,
+            "units": "the environment's own, not normalised",
             "observation-names": list(self._spec.observation_names),
             "action-names": list(self._spec.action_names),
             "action-low": list(self._spec.action_low),
@@ -108,7 +114,7 @@ class DatasetWriter:
             "solved-transitions": int((masks == 0).sum()),
             "reward-range": [float(rewards.min()), float(rewards.max())],
             "reward-convention": "r(s): the reward of the state in which the action is taken",
-            "mujoco-version": mujoco.__version__,
+            "mujoco-version": mujoco_version,
             "source": source,
             "arrays": arrays,
             "digest": _digest(arrays),

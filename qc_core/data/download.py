@@ -96,7 +96,7 @@ def _download(url: str, part: Path) -> None:
             done = have if resumed else 0
             with (
                 part.open("ab" if resumed else "wb") as file,
-                Progress(done + length, f"fetching {part.stem}", "B") as progress,
+                Progress(done + length, f"fetching {part.stem}", "byte") as progress,
             ):
                 progress.update(done)
                 # read1 hands over what came before a break; read would drop it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,10 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
             writer.append(episode)
             solved += int(episode.masks[-1] == 0)
             progress.update(note=f"{solved / done:.0%} solved")
-        writer.finish({"kind": "collect", "episodes": count, "seed": config.seed})
+        writer.finish(
+            {"kind": "collect", "episodes": count, "seed": config.seed},
+            mujoco_version=version("mujoco"),
+        )
 
 
 def _convert(path: Path, spec: EnvironmentSpec, output: Path, *, origin: str) -> None:

@@ -68,12 +68,16 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
 
     from qc_core.envs.make import make_environment
     from qc_core.envs.play import play_episode
+    from qc_core.errors import WrongUse
     from qc_core.runtime import ChunkPolicy
 
     policy = ChunkPolicy.load(folder)
-    environment = make_environment(
-        policy.contract["environment"], width=_WIDTH, height=_HEIGHT, render_mode="rgb_array"
-    )
+    name = policy.contract["environment"]
+    try:
+        environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
+    except WrongUse:
+        # Not every environment lets its size be chosen.
+        environment = make_environment(name, render_mode="rgb_array")
     # Fail before playing where there is no renderer.
     environment.reset(seed=seeds[0])
     environment.render()
@@ -95,7 +99,11 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
     frames += [np.asarray(environment.render())] * _HELD_FRAMES
     interval = policy.contract["control-interval-seconds"] * _STEPS_PER_FRAME
     writer = imageio_ffmpeg.write_frames(
-        str(output), (_WIDTH, _HEIGHT), fps=1 / interval, quality=7, macro_block_size=16
+        str(output),
+        (frames[0].shape[1], frames[0].shape[0]),
+        fps=1 / interval,
+        quality=7,
+        macro_block_size=16,
     )
     writer.send(None)
     for frame in frames:

@@ -96,6 +96,7 @@ def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("qc: ")]
     assert "bad.npz is not an npz file, or it is truncated" in line
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> None:

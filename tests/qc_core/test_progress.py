@@ -27,7 +27,8 @@ def test_the_drawing_process_gets_events(
     monkeypatch.setenv(EVENTS_VARIABLE, "1")
     with step("ingest", "collect"), Progress(2, "collecting", "episode") as progress:
         progress.update(2)
-    kinds = [event["event"] for event in (told := events(capsys.readouterr().out))]
+    told = events(capsys.readouterr().out)
+    kinds = [event["event"] for event in told]
     assert (kinds[0], kinds[-1]) == ("step", "step-done")
     assert told[-2]["closed"] and told[-2]["count"] == told[-2]["total"] == 2
 
