@@ -10,7 +10,6 @@ from dataclasses import is_dataclass
 from typing import Any, NoReturn
 
 from qc_core.errors import WrongUse, closest
-from qc_core.recipes.config import Config
 
 _NUMBER = re.compile(r"-\.?\d")
 
@@ -38,6 +37,8 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Returns:
         (the other words, the overrides)
     """
+    from qc_core.recipes.config import Config
+
     kinds = _option_kinds(Config)
     others: list[str] = []
     overrides: list[str] = []

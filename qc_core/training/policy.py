@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Literal
 
@@ -40,5 +41,7 @@ class CheckpointPolicy:
     kind: PolicyKind
 
     def __call__(self) -> AgentPolicy:
-        torch.set_num_threads(1)
+        if parent_process() is not None:
+            # One worker process per core: none may take the others'.
+            torch.set_num_threads(1)
         return AgentPolicy(load_agent(self.checkpoint, torch.device("cpu")), self.kind)
