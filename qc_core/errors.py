@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+# Set to anything to see tracebacks, in every process of a run.
+DEBUG_VARIABLE = "QC_DEBUG"
+
+
 class QCError(Exception):
     """One line for a person: what, the limit, what was got, what to do."""
 

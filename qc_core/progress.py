@@ -17,10 +17,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from qc_core.errors import QCError
+from qc_core.errors import DEBUG_VARIABLE, QCError
 
 EVENTS_VARIABLE = "QC_PROGRESS_EVENTS"
-DEBUG_VARIABLE = "QC_DEBUG"
 EVENT_PREFIX = "@qc "
 _EVENT_INTERVAL = 0.25
 _LOG_INTERVAL = 10.0
