@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # Set to anything to see tracebacks, in every process of a run.
 DEBUG_VARIABLE = "QC_DEBUG"
 

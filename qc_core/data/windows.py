@@ -118,7 +118,7 @@ def sample_windows(
     """
     start_B = torch.randint(
         0,
-        transitions.size - config.train.horizon + 1,
+        transitions.size - config.train.backup_length + 1,
         (batch_size or config.train.batch_size,),
         generator=generator,
         device=generator.device,
@@ -126,7 +126,7 @@ def sample_windows(
     return gather_windows(
         transitions,
         start_B,
-        horizon=config.train.horizon,
+        horizon=config.train.backup_length,
         discount=config.train.discount,
         terminal_handling=config.data.terminal_handling,
     )

@@ -11,11 +11,12 @@ import onnx
 import torch
 
 from qc_core import __version__
-from qc_core.agents.qc_fql import QCFQL
+from qc_core.agents.best_of_n import BestOfNAgent
+from qc_core.agents.flow_agent import FlowAgent
 from qc_core.envs.make import EnvironmentSpec, describe
 from qc_core.errors import WorkFailed
 from qc_core.export.card import model_card
-from qc_core.export.module import OneStepChunk
+from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.files import read_json, require_vacant, staged_folder, write_json
 from qc_core.progress import say
@@ -54,7 +55,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
     spec = describe(info.config.environment)
     contract = _contract(agent, info, spec, evaluation)
-    model = to_onnx(OneStepChunk(agent), info.observation_size, agent.noise_shape)
+    model = to_onnx(ExportableChunk(agent), info.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
     onnx.checker.check_model(model, full_check=True)
@@ -82,15 +83,15 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
 
 
 def _contract(
-    agent: QCFQL, info: CheckpointInfo, spec: EnvironmentSpec, evaluation: Path | None
+    agent: FlowAgent, info: CheckpointInfo, spec: EnvironmentSpec, evaluation: Path | None
 ) -> dict[str, Any]:
     config: Config = info.config
     return {
         "schema-version": SCHEMA_VERSION,
         "method": config.train.method,
         "environment": spec.id,
-        "horizon": config.train.horizon,
-        "execution-length": config.train.horizon,
+        "horizon": config.train.chunk_length,
+        "execution-length": config.train.chunk_length,
         "control-interval-seconds": spec.control_interval,
         "episode-limit": spec.episode_limit,
         "observation": {"names": list(spec.observation_names), "units": "environment, raw"},
@@ -100,7 +101,7 @@ def _contract(
             "high": list(spec.action_high),
         },
         "noise": {"shape": list(agent.noise_shape), "law": "standard normal, independent"},
-        "flow-steps": 0,
+        "flow-steps": config.train.flow_steps if isinstance(agent, BestOfNAgent) else 0,
         "opset": OPSET,
         "versions": {"q-chunking": __version__, **versions()},
         "dataset-digest": info.dataset_digest,
@@ -126,7 +127,7 @@ def _figures(evaluation: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _cases(agent: QCFQL, count: int, seed: int) -> dict[str, np.ndarray]:
+def _cases(agent: FlowAgent, count: int, seed: int) -> dict[str, np.ndarray]:
     """Random observations at the data's scale, noise, and what torch makes of them."""
     rng = np.random.default_rng(seed)
     observation = rng.standard_normal((count, agent.observation_size), dtype=np.float32)

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 import tyro
 
 from qc_core.errors import WrongUse, closest
+from qc_core.recipes.methods import METHODS
 
-METHODS = ("qc-fql",)
 TerminalHandling = Literal["drop", "keep"]
 
 
@@ -39,13 +39,15 @@ class TrainConfig:
     """What learns, offline and online."""
 
     method: str = "qc-fql"
-    """Algorithm."""
+    """Algorithm: qc, qc-fql, bfn, bfn-n, fql or fql-n."""
     horizon: int = 5
-    """Chunk length H in control steps."""
+    """H in control steps: the chunk's length, and the backup's where the method has several."""
     discount: float = 0.99
     """Per control step; the backup over a chunk bootstraps with discount^H."""
     distillation_weight: float = 300.0
     """Alpha of the one-step policy: how closely it follows the flow."""
+    candidates: int = 32
+    """N of the best-of-N policy."""
     flow_steps: int = 10
     """Euler steps T of the flow."""
     critics: int = 2
@@ -72,6 +74,16 @@ class TrainConfig:
     """Online updates per environment step."""
     log_every: int = 500
     """Updates between two points of the learning curves."""
+
+    @property
+    def chunk_length(self) -> int:
+        """Actions that the policy chooses at once."""
+        return self.horizon if METHODS[self.method].chunked else 1
+
+    @property
+    def backup_length(self) -> int:
+        """Steps whose rewards one backup sums."""
+        return self.horizon if METHODS[self.method].multi_step else 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from qc_core.agents.qc_fql import QCFQL
+from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.make import make_agent
 from qc_core.errors import WrongUse
 from qc_core.files import read_json, staged_folder, write_json
 from qc_core.recipes.config import Config
@@ -44,7 +45,7 @@ class CheckpointInfo:
     online_steps: int = 0
 
 
-def save_checkpoint(folder: Path, agent: QCFQL, info: CheckpointInfo, curve: Curve) -> None:
+def save_checkpoint(folder: Path, agent: FlowAgent, info: CheckpointInfo, curve: Curve) -> None:
     """Write a checkpoint folder; until it is whole, `folder` does not exist."""
     with staged_folder(folder) as staging:
         weights = {name: value.contiguous().cpu() for name, value in agent.state_dict().items()}
@@ -90,7 +91,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     )
 
 
-def load_agent(folder: Path, device: torch.device, **changes: Any) -> QCFQL:
+def load_agent(folder: Path, device: torch.device, **changes: Any) -> FlowAgent:
     """The agent of a checkpoint with its optimiser state.
 
     Args:
@@ -103,7 +104,7 @@ def load_agent(folder: Path, device: torch.device, **changes: Any) -> QCFQL:
 
     info = read_info(folder)
     config = dataclasses.replace(info.config.train, **changes)
-    agent = QCFQL(info.observation_size, info.action_size, config).to(device)
+    agent = make_agent(info.observation_size, info.action_size, config).to(device)
     agent.load_state_dict(_load(folder / "weights.safetensors", device))
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in _load(folder / "optimizer.safetensors", device).items():

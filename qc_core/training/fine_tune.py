@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from qc_core.agents.qc_fql import QCFQL
+from qc_core.agents.flow_agent import FlowAgent
 from qc_core.data.dataset import open_dataset, require_match
 from qc_core.data.replay import OfflineData, Replay
 from qc_core.data.windows import sample_windows
@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 
 class FineTuned(NamedTuple):
-    agent: QCFQL
+    agent: FlowAgent
     info: CheckpointInfo
     curve: Curve
 

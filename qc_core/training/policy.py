@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from qc_core.agents.qc_fql import QCFQL
+from qc_core.agents.flow_agent import FlowAgent
 from qc_core.training.checkpoint import load_agent
 
 PolicyKind = Literal["cloned", "learned"]
@@ -19,7 +19,7 @@ PolicyKind = Literal["cloned", "learned"]
 class AgentPolicy:
     """Plays an agent's learned policy, or the flow it was cloned into."""
 
-    def __init__(self, agent: QCFQL, kind: PolicyKind = "learned") -> None:
+    def __init__(self, agent: FlowAgent, kind: PolicyKind = "learned") -> None:
         self._chunk = agent.chunk if kind == "learned" else agent.cloned_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape

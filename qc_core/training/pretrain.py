@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from qc_core.agents.qc_fql import QCFQL
+from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.make import make_agent
 from qc_core.data.dataset import open_dataset, require_match
 from qc_core.data.replay import OfflineData
 from qc_core.data.windows import sample_windows
@@ -38,15 +39,15 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     spec = describe(config.environment)
     dataset = open_dataset(dataset_folder)
     require_match(dataset, spec)
-    if dataset.transitions < train.horizon:
+    if dataset.transitions < train.backup_length:
         raise WrongUse(
-            f"{dataset_folder}: chunks of {train.horizon} need at least as many transitions, "
-            f"got {dataset.transitions}"
+            f"{dataset_folder}: backups over {train.backup_length} steps need at least as many "
+            f"transitions, got {dataset.transitions}"
         )
     device = training_device()
     seed = seeds_for("pretrain", config.seed, 1)[0]
     torch.manual_seed(seed)
-    agent = QCFQL(spec.observation_size, spec.action_size, train).to(device)
+    agent = make_agent(spec.observation_size, spec.action_size, train).to(device)
     generator = torch.Generator(device).manual_seed(seed)
     data = OfflineData(dataset, device)
     if train.normalize_observations:
@@ -93,7 +94,7 @@ def require_finite(point: dict[str, float], step: int) -> None:
 
 
 @torch.no_grad()
-def _validate(agent: QCFQL, data: OfflineData, config: Config, seed: int) -> float:
+def _validate(agent: FlowAgent, data: OfflineData, config: Config, seed: int) -> float:
     """Cloning loss on held-out windows, the same ones and the same noise each time."""
     generator = torch.Generator(data.rewards.device).manual_seed(seed)
     windows = agent.normalize_windows(sample_windows(data, config, generator, _VALIDATION_BATCH))

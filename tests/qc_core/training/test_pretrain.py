@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused_before_training(
 ) -> None:
     with pytest.raises(WrongUse, match="numbers, the data set 28 and 5"):
         pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
-    with pytest.raises(WrongUse, match="chunks of 1000 need at least as many transitions"):
+    with pytest.raises(WrongUse, match="backups over 1000 steps need at least as many transitions"):
         long = replace(config.train, horizon=1000)
         pretrain(replace(config, train=long), dataset, tmp_path / "c")
     with pytest.raises(WrongUse, match="is not a data set folder"):

@@ -1,4 +1,4 @@
-"""QC-FQL computes what the paper's code computes."""
+"""QC and QC-FQL compute what the paper's code computes."""
 
 import json
 from pathlib import Path
@@ -7,25 +7,30 @@ import numpy as np
 import pytest
 import torch
 
-from qc_core.agents.qc_fql import QCFQL, UpdateNoise
+from qc_core.agents.flow_agent import UpdateNoise
+from qc_core.agents.make import make_agent
+from qc_core.agents.one_step import OneStepNoise
 from qc_core.data.windows import Windows
 from qc_core.recipes.config import TrainConfig
 
-VECTORS = Path(__file__).parents[2] / "data" / "vectors" / "qc-fql.npz"
+VECTORS = Path(__file__).parents[2] / "data" / "vectors"
 TOLERANCE = 1e-4
 
 
 class Reference:
     """The paper's numbers, under our names."""
 
-    def __init__(self) -> None:
-        self.arrays = dict(np.load(VECTORS))
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.arrays = dict(np.load(VECTORS / f"{method}.npz"))
         self.meta = json.loads(str(self.arrays["meta"]))
         meta = self.meta
-        self.agent = QCFQL(
+        self.agent = make_agent(
             meta["observation"],
             meta["action"],
             TrainConfig(
+                method=method,
+                candidates=meta["candidates"],
                 widths=tuple(meta["hidden"]),
                 horizon=meta["horizon"],
                 discount=meta["discount"],
@@ -36,17 +41,20 @@ class Reference:
                 target_rate=meta["tau"],
             ),
         )
-        self.agent.load_state_dict(self.weights("params"), strict=False)
+        buffers = dict(self.agent.named_buffers())
+        self.agent.load_state_dict({**buffers, **self.weights("params")})
 
     def weights(self, group: str) -> dict[str, torch.Tensor]:
         """Our state dict from one group of theirs; their kernels are (in, out)."""
         state = {}
-        for ours, theirs in (
-            ("flow.mlp", "modules_actor_bc_flow/mlp"),
-            ("one_step", "modules_actor_onestep_flow/mlp"),
-            ("critic", "modules_critic/value_net"),
-            ("target_critic", "modules_target_critic/value_net"),
-        ):
+        networks = {
+            "flow.mlp": "modules_actor_bc_flow/mlp",
+            "critic": "modules_critic/value_net",
+            "target_critic": "modules_target_critic/value_net",
+        }
+        if self.method == "qc-fql":
+            networks["one_step"] = "modules_actor_onestep_flow/mlp"
+        for ours, theirs in networks.items():
             for layer in range(len(self.meta["hidden"]) + 1):
                 dense = f"{group}/{theirs}/Dense_{layer}"
                 state[f"{ours}.weights.{layer}"] = self.array(f"{dense}/kernel").mT
@@ -75,17 +83,15 @@ class Reference:
 
     @property
     def noise(self) -> UpdateNoise:
-        return UpdateNoise(
-            target_BL=self.array("noise/target"),
-            flow_x0_BL=self.array("noise/flow_x0"),
-            flow_time_B1=self.array("noise/flow_t"),
-            distillation_BL=self.array("noise/distill"),
-        )
+        target, x0, time = map(self.array, ("noise/target", "noise/flow_x0", "noise/flow_t"))
+        if self.method == "qc-fql":
+            return OneStepNoise(target, x0, time, self.array("noise/distill"))
+        return UpdateNoise(target, x0, time)
 
 
-@pytest.fixture
-def reference() -> Reference:
-    return Reference()
+@pytest.fixture(params=["qc", "qc-fql"])
+def reference(request: pytest.FixtureRequest) -> Reference:
+    return Reference(request.param)
 
 
 def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -106,14 +112,14 @@ def test_actor_loss_and_its_terms_are_the_papers(reference: Reference) -> None:
     loss, info = reference.agent.actor_loss(reference.windows, reference.noise)
     assert relative_error(loss, reference.array("out/actor_loss")) < TOLERANCE
     assert relative_error(info["cloning_loss"], reference.array("out/bc_flow_loss")) < TOLERANCE
-    assert relative_error(info["distillation_loss"], reference.array("out/distill_loss")) < (
-        TOLERANCE
-    )
+    if reference.method == "qc-fql":
+        distillation = info["distillation_loss"]
+        assert relative_error(distillation, reference.array("out/distill_loss")) < TOLERANCE
 
 
 def test_chosen_actions_are_the_papers(reference: Reference) -> None:
     chunk_BHA = reference.agent.chunk(
-        reference.windows.next_observations_BO, reference.noise.target_BL
+        reference.windows.next_observations_BO, reference.noise.target
     )
     assert relative_error(chunk_BHA.flatten(1), reference.array("out/next_actions")) < TOLERANCE
 
@@ -154,7 +160,7 @@ def test_actor_loss_leaves_the_critic_alone(reference: Reference) -> None:
     agent.update(reference.windows, reference.noise)
     with_actor = [p.grad.clone() for p in agent.critic.parameters() if p.grad is not None]
 
-    alone = Reference().agent
+    alone = Reference(reference.method).agent
     loss, _ = alone.critic_loss(reference.windows, reference.noise)
     loss.backward()
     expected = [p.grad for p in alone.critic.parameters()]
@@ -180,13 +186,13 @@ def test_normalisation_is_part_of_the_policy(reference: Reference) -> None:
         torch.full((agent.observation_size,), 3.0),
         torch.full((agent.observation_size,), 2.0),
     )
-    before = agent.chunk(windows.observations_BO, reference.noise.target_BL)
+    before = agent.chunk(windows.observations_BO, reference.noise.target)
     agent.set_normalization(mean, std)
-    after = agent.chunk(windows.observations_BO * std + mean, reference.noise.target_BL)
+    after = agent.chunk(windows.observations_BO * std + mean, reference.noise.target)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 def test_chunks_stay_within_their_bounds(reference: Reference) -> None:
     observation = reference.windows.observations_BO * 100
     for policy in (reference.agent.chunk, reference.agent.cloned_chunk):
-        assert policy(observation, reference.noise.target_BL * 100).abs().max() <= 1
+        assert policy(observation, reference.noise.target * 100).abs().max() <= 1

@@ -1,0 +1,56 @@
+"""QC, BFN, BFN-n: of N chunks that the flow proposes, the one that the critics like best.
+
+Shapes: B batch, N candidates, O observation, L flattened chunk.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from qc_core.agents.flow_agent import FlowAgent, Info, UpdateNoise
+from qc_core.data.windows import Windows
+from qc_core.networks.flow import integrate
+from qc_core.recipes.config import TrainConfig
+
+
+class BestOfNAgent(FlowAgent):
+    """The policy is the argmax of the online critics' mean over N samples of the flow."""
+
+    def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
+        super().__init__(observation_size, action_size, config)
+        self.optimizer = self.make_optimizer()
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.config.candidates, self.chunk_size)
+
+    def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        """Chunks [B, L]; of equal candidates the first."""
+        batch, candidates, size = noise.shape
+        observation_RO = observation_BO.repeat_interleave(candidates, dim=0)
+        chunk_RL = integrate(
+            self.flow, observation_RO, noise.reshape(-1, size), self.config.flow_steps
+        )
+        value_R = self.values(self.critic, observation_RO, chunk_RL).mean(dim=0)
+        best_B = value_R.reshape(batch, candidates).argmax(dim=1)
+        index_B1L = best_B[:, None, None].expand(-1, 1, size)
+        return chunk_RL.reshape(batch, candidates, size).gather(1, index_B1L).squeeze(1)
+
+    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
+        """Cloning only: values choose among candidates, they do not shape them."""
+        loss = self.cloning_loss(windows, noise)
+        return loss, {"loss": loss, "cloning_loss": loss}
+
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> UpdateNoise:
+        device = generator.device
+        return UpdateNoise(
+            target=torch.randn((batch_size, *self.noise_shape), generator=generator, device=device),
+            flow_x0_BL=torch.randn(
+                (batch_size, self.chunk_size), generator=generator, device=device
+            ),
+            flow_time_B1=torch.rand((batch_size, 1), generator=generator, device=device),
+        )
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        return [*self.flow.parameters()]
