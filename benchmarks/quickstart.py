@@ -123,7 +123,13 @@ def main() -> None:
     parser.add_argument("--recipe", default="cube-single-quickstart")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    runs = []
+    runs: list[dict[str, Any]] = []
+    seeds = " ".join(map(str, options.seeds))
+    content = {
+        "command": f"python -m benchmarks.quickstart --recipe {options.recipe} --seeds {seeds}",
+        "hardware": hardware(),
+        "runs": runs,
+    }
     for seed in options.seeds:
         runs.append(measure(seed, options.recipe))
         row = runs[-1]
@@ -137,9 +143,8 @@ def main() -> None:
             f"pulled {pulled['value']:.0%} ({pulled['low']:.0%} to {pulled['high']:.0%})",
             flush=True,
         )
-    content = {"command": sys.argv, "hardware": hardware(), "runs": runs}
-    if options.output:
-        options.output.write_text(json.dumps(content, indent=2) + "\n")
+        if options.output:
+            options.output.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Draw what the steps of a local run report, and keep everything else in a log.
 
 `kfp.local` copies each step's output to this process line by line, its own log lines between
-them. Lines that are events become announcements and bars; all lines go to the log file.
+them. Lines that are events become announcements and bars; all other lines, and what the events
+say in words, go to the log.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from tqdm import tqdm
 from qc_core.progress import EVENT_PREFIX
 
 _LOG_INTERVAL = 15.0
+# What kfp puts before the output of a step.
+_INDENT = "    "
 _EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
 
 
@@ -51,16 +54,15 @@ class Console(io.TextIOBase):
     def write(self, text: str, /) -> int:
         with self._lock:
             for line in text.splitlines():
-                line = line.strip()
-                if not line:
+                if not line.strip():
                     continue
                 event = _as_event(line)
                 if event is not None:
                     self._handle(event)
                     continue
-                self._log.write(line + "\n")
-                if _EXCEPTION.match(line):
-                    self.exception = line
+                self._log.write(line.removeprefix(_INDENT) + "\n")
+                if _EXCEPTION.match(line.strip()):
+                    self.exception = line.strip()
         return len(text)
 
     def flush(self) -> None:
@@ -92,6 +94,7 @@ class Console(io.TextIOBase):
             self.say(f"    {event['text']}")
         elif kind == "error":
             self.error = event["message"], event["code"]
+            self._log.write(f"{event['name']}: {event['message']}\n")
         elif self._terminal:
             self._draw(event)
         else:

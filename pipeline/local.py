@@ -66,7 +66,7 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
         WorkFailed: a step failed; the message is the step's own.
     """
     require_vacant(folder)
-    open_store().check()
+    open_store().require_writable()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "run.log").open("w", buffering=1)

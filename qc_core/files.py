@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Raises:
         WrongUse: `target` holds files already, or its place cannot be written.
     """
-    target = Path(target)
+    target = Path(target).resolve()
     require_vacant(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,23 +42,40 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 def require_vacant(target: Path) -> None:
-    """Refuse a target folder that exists and is not empty (WrongUse)."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WrongUse(f"{target} is in use: choose another output folder or delete it first")
+    """Refuse a target that exists and is not an empty folder (WrongUse)."""
+    try:
+        in_use = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"cannot write to {str(target)[:200]!r}: {error}") from error
+    if in_use:
+        raise WrongUse(f"{target} is in use: choose another output or delete it first")
+
+
+@contextmanager
+def staged_file(target: Path) -> Iterator[Path]:
+    """Give a file beside `target` to write; on success it replaces `target`, else it is gone.
+
+    A reader sees the old file or the new one, never a part. OSError where it cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
+    )
+    os.close(handle)
+    staging = Path(name)
+    try:
+        yield staging
+        staging.chmod(0o644)
+        staging.replace(target)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, whole, even under a reader's eyes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(staging, 0o644)
-        os.replace(staging, path)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise
+    """Replace `path` by `content`, whole."""
+    with staged_file(path) as staging:
+        staging.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -69,11 +86,27 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is WrongUse that names it."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise WrongUse(f"{path} does not exist") from error
-    except (ValueError, OSError) as error:
-        raise WrongUse(f"{path} is not readable JSON: {error}") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise WrongUse(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
+
+
+def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
+    """Refuse JSON content that is not an object with these fields of these types (WrongUse).
+
+    Args:
+        what: the file or object, as the message names it.
+    """
+    if not isinstance(content, dict):
+        raise WrongUse(f"{what} must hold a JSON object, got {type(content).__name__}")
+    for name, kind in fields.items():
+        if name not in content:
+            raise WrongUse(f"{what} is damaged: {name!r} is missing")
+        if not isinstance(content[name], kind):
+            got = type(content[name]).__name__
+            raise WrongUse(f"{what} is damaged: {name!r} cannot be of type {got}")
 
 
 def sha256_of(path: Path) -> str:

@@ -12,23 +12,28 @@ _PACKAGES = ("torch", "mujoco", "ogbench", "onnx", "onnxruntime", "numpy")
 
 
 def git_commit() -> str:
-    """The commit that runs: what the image says, else the clone's, else 'unknown'."""
+    """The commit that runs: what the image says, else the clone's, else 'unknown'.
+
+    A clone with changes that no commit holds says so with '-dirty'.
+    """
     if commit := os.environ.get(COMMIT_VARIABLE):
         return commit
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return "unknown"
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,8 @@ _PURPOSES: tuple[Purpose, ...] = (
 )
 _RANGE = 1 << 27
 _STRIDE = 1 << 17
+# Run seeds for which no two runs share an episode.
+RUN_SEEDS = _RANGE // _STRIDE
 
 
 def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -> list[int]:
@@ -31,8 +33,8 @@ def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -
 
     Args:
         run_seed: the seed of the run; seeds of neighbouring runs start 131072 apart.
-        offset: skip that many, to go on where an earlier call stopped.
+        offset: skip that many, to go on where an earlier call stopped. A run has 131072 seeds
+            for each purpose; beyond, they begin again.
     """
-    start = _PURPOSES.index(purpose) * _RANGE
-    first = run_seed * _STRIDE + offset
-    return [start + (first + i) % _RANGE for i in range(count)]
+    start = _PURPOSES.index(purpose) * _RANGE + run_seed % RUN_SEEDS * _STRIDE
+    return [start + (offset + i) % _STRIDE for i in range(count)]

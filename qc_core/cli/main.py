@@ -80,9 +80,9 @@ def _dispatch(words: list[str]) -> int:
         known = [flag for action in parser._actions for flag in action.option_strings]
         if command.takes_overrides:
             from qc_core.recipes.config import Config
-            from qc_core.recipes.resolve import option_names
+            from qc_core.recipes.resolve import option_kinds
 
-            known += option_names(Config)
+            known += option_kinds(Config)
         raise WrongUse(f"unknown option {unknown[0]}.{closest(unknown[0], known)}")
     return command.run(options, overrides) or 0
 

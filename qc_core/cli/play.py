@@ -9,7 +9,7 @@ from qc_core.cli.output import estimate, print_json
 from qc_core.envs.play import play_episodes
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.runtime.folder import read_contract, verify
-from qc_core.seeds import seeds_for
+from qc_core.seeds import RUN_SEEDS, seeds_for
 from qc_core.store.promote import PulledPolicy
 from qc_core.training.evaluate import summarize
 
@@ -21,6 +21,10 @@ def play(
     for name, value, low in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if value < low:
             raise WrongUse(f"--{name} must be at least {low}, got {value}")
+    if seed >= RUN_SEEDS:
+        raise WrongUse(f"--seed must be less than {RUN_SEEDS}, got {seed}")
+    if video is not None and video.suffix != ".mp4":
+        raise WrongUse(f"--video writes an .mp4 file, got {video}")
     verify(folder)
     contract = read_contract(folder)
     seeds = seeds_for("play", seed, episodes)
@@ -29,7 +33,6 @@ def play(
         {"success": PulledPolicy(folder)},
         seeds,
         workers=min(workers, episodes),
-        execution_length=contract["execution-length"],
     )
     outcomes = played["success"]
     result: dict[str, Any] = {
@@ -55,8 +58,6 @@ def play(
 def _film(folder: Path, seeds: list[int], video: Path, result: dict[str, Any]) -> None:
     from qc_core.report.video import film_policy
 
-    if video.suffix != ".mp4":
-        raise WrongUse(f"--video writes an .mp4 file, got {video}")
     video.parent.mkdir(parents=True, exist_ok=True)
     film = film_policy(folder, seeds, video)
     if film.path is None:

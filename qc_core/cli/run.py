@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,11 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
     from pipeline.local import run_locally
 
     config = resolve(recipe, overrides)
+    if os.environ.get("QC_DEVICE"):
+        # Better refused now than after the data is collected.
+        from qc_core.training.device import training_device
+
+        training_device()
     name, words = expand(recipe, overrides)
     if folder is None:
         folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
@@ -41,7 +47,7 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
     print_table(
         ("step", "time"), [(step, f"{seconds:.0f} s") for step, seconds in result.seconds.items()]
     )
-    pulled = f"{promotion['name']}-{alias}"
+    pulled = f"{promotion['name']}-{promotion['version']}"
     print(
         f"\nreport  {result.report}\n"
         f"policy  {promotion['name']}:{promotion['version']} ({alias}) in {promotion['store']}\n"

@@ -6,28 +6,21 @@ import argparse
 import re
 import typing
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from typing import Any, NoReturn
 
-from qc_core.errors import WrongUse, closest
+from qc_core.errors import WrongUse
 
 _NUMBER = re.compile(r"-\.?\d")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses in one line and suggests what was meant."""
+    """An argument parser that refuses in one line."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        choice = re.match(r"argument .*?: invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        if choice:
-            word, known = choice[1], re.findall(r"[\w-]+", choice[2])
-            raise WrongUse(
-                f"unknown command {word!r}: see {self.prog} --help.{closest(word, known)}"
-            )
         raise WrongUse(f"{self.prog}: {message}")
 
 
@@ -38,8 +31,9 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
         (the other words, the overrides)
     """
     from qc_core.recipes.config import Config
+    from qc_core.recipes.resolve import option_kinds
 
-    kinds = _option_kinds(Config)
+    kinds = option_kinds(Config)
     others: list[str] = []
     overrides: list[str] = []
     rest = list(words)
@@ -59,16 +53,3 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             if not many:
                 break
     return others, overrides
-
-
-def _option_kinds(kind: type, prefix: str = "--") -> dict[str, Any]:
-    kinds: dict[str, Any] = {"--data": str} if prefix == "--" else {}
-    for name, hint in typing.get_type_hints(kind).items():
-        flag = name.replace("_", "-")
-        if is_dataclass(hint):
-            kinds |= _option_kinds(typing.cast(type, hint), f"{prefix}{flag}.")
-        elif flag != "recipe":
-            kinds[prefix + flag] = hint
-            if hint is bool:
-                kinds[f"{prefix}no-{flag}"] = hint
-    return kinds

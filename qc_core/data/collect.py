@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -19,6 +18,7 @@ import numpy as np
 from qc_core.data.dataset import Episodes
 from qc_core.envs.make import make_environment
 from qc_core.errors import WrongUse
+from qc_core.processes import worker_pool
 
 # Drawn anew for every episode. With these about four in five cube-single episodes succeed.
 _PLAN_SHARE = 0.4
@@ -45,10 +45,8 @@ def collect_episodes(
         with contextlib.closing(make_environment(environment)) as made:
             yield from (collect_episode(made, seed) for seed in seeds)
         return
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_start_worker, initargs=(environment,)
-    ) as pool:
-        yield from pool.map(_collect_in_worker, seeds)
+    with worker_pool(workers) as pool:
+        yield from pool.map(partial(_collect_in_worker, environment), seeds)
 
 
 def collect_episode(environment: gymnasium.Env, seed: int) -> Episodes:
@@ -119,14 +117,10 @@ def _global_numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-_worker: gymnasium.Env | None = None
+_environments: dict[str, gymnasium.Env] = {}
 
 
-def _start_worker(environment: str) -> None:
-    global _worker
-    _worker = make_environment(environment)
-
-
-def _collect_in_worker(seed: int) -> Episodes:
-    assert _worker is not None
-    return collect_episode(_worker, seed)
+def _collect_in_worker(environment: str, seed: int) -> Episodes:
+    if environment not in _environments:
+        _environments[environment] = make_environment(environment)
+    return collect_episode(_environments[environment], seed)

@@ -26,10 +26,11 @@ import numpy as np
 
 from qc_core.envs.make import EnvironmentSpec
 from qc_core.errors import WrongUse
-from qc_core.files import read_json, sha256_of, write_json
+from qc_core.files import read_json, require_fields, sha256_of, write_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
+VALIDATION = "validation"
 ARRAYS = ("observations", "observation_index", "actions", "rewards", "masks", "terminals")
 
 
@@ -148,7 +149,7 @@ class Dataset:
     @property
     def validation(self) -> Dataset | None:
         """The held-out episodes that came with the data, if any."""
-        folder = self.folder / "validation"
+        folder = self.folder / VALIDATION
         return open_dataset(folder) if folder.is_dir() else None
 
 
@@ -164,12 +165,19 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
     """
     if not folder.is_dir():
         raise WrongUse(f"{folder} is not a data set folder")
-    manifest = read_json(folder / MANIFEST)
-    version = manifest.get("schema-version")
+    path = folder / MANIFEST
+    manifest = read_json(path)
+    require_fields(manifest, {"schema-version": int}, str(path))
+    version = manifest["schema-version"]
     if version != SCHEMA_VERSION:
         raise WrongUse(
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
+    fields = {"environment": str, "digest": str, "transitions": int, "episodes": int}
+    require_fields(manifest, {**fields, "arrays": dict}, str(path))
+    described = {"shape": list, "sha256": str}
+    for name in ARRAYS:
+        require_fields(manifest["arrays"].get(name), described, f"{path}, array {name!r}")
     arrays = {}
     for name in ARRAYS:
         path = folder / f"{name}.npy"
@@ -188,12 +196,18 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
 
 
 def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
-    """Refuse a data set whose sizes are not the environment's (WrongUse)."""
+    """Refuse a data set of other sizes than the environment's, or with another's rewards."""
     got = (dataset.observations.shape[1], dataset.actions.shape[1])
     if got != (spec.observation_size, spec.action_size):
         raise WrongUse(
             f"{dataset.folder}: {spec.id} has observations of {spec.observation_size} and actions "
             f"of {spec.action_size} numbers, the data set {got[0]} and {got[1]}"
+        )
+    rewarded = dataset.manifest["environment"]
+    if rewarded != spec.id:
+        raise WrongUse(
+            f"{dataset.folder} holds rewards for {rewarded}, not {spec.id}: "
+            f"give --environment {rewarded} or other data"
         )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
@@ -15,6 +19,10 @@ from qc_core.progress import Progress
 _BLOCK = 1 << 20
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _RETRIES = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504))
+
+
+class NotOnServer(WorkFailed):
+    """The server answers and has no such file."""
 
 
 def official_name(environment: str) -> str:
@@ -36,7 +44,9 @@ def fetch_official(environment: str) -> Path:
 
     name = official_name(environment)
     folder = Path(DEFAULT_DATASET_DIR).expanduser()
-    fetch(f"{DATASET_URL}/{name}-val.npz", folder / f"{name}-val.npz")
+    with contextlib.suppress(NotOnServer):
+        # Not every data set comes with held-out episodes.
+        fetch(f"{DATASET_URL}/{name}-val.npz", folder / f"{name}-val.npz")
     return fetch(f"{DATASET_URL}/{name}.npz", folder / f"{name}.npz")
 
 
@@ -53,14 +63,15 @@ def fetch(url: str, target: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
+    most = -1
     while True:
-        before = _size(part)
+        most = max(most, _size(part))
         try:
             _download(url, part)
             break
         except urllib3.exceptions.HTTPError as error:
-            # As long as each try brings something, the next one goes on behind it.
-            if _size(part) == before:
+            # As long as each try brings more, the next one goes on behind it.
+            if _size(part) <= most:
                 raise WorkFailed(
                     f"{url} cannot be fetched ({_reason(error)}): download it on a machine that "
                     "can, and give it with --data PATH"
@@ -68,7 +79,7 @@ def fetch(url: str, target: Path) -> Path:
     try:
         with zipfile.ZipFile(part) as archive:
             damaged = archive.testzip()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError):
         damaged = "the file itself"
     if damaged:
         part.unlink()
@@ -83,12 +94,14 @@ def _download(url: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES) as pool:
+    with _connections(url) as pool:
         response = pool.request("GET", url, headers=headers, preload_content=False)
         try:
             if response.status == 416:
                 # Nothing is left to send: the part is the whole.
                 return
+            if response.status == 404:
+                raise NotOnServer(f"{url} does not exist (404): give a data set with --data PATH")
             if response.status not in (200, 206):
                 raise urllib3.exceptions.HTTPError(f"the server answered {response.status}")
             resumed = response.status == 206
@@ -108,6 +121,15 @@ def _download(url: str, part: Path) -> None:
                 raise urllib3.exceptions.HTTPError("the connection broke off")
         finally:
             response.release_conn()
+
+
+def _connections(url: str) -> urllib3.PoolManager:
+    """Through the proxy of the environment where there is one, as other tools do."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, timeout=_TIMEOUT, retries=_RETRIES)
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES)
 
 
 def _size(part: Path) -> int:

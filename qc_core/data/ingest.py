@@ -11,7 +11,9 @@ import numpy as np
 from qc_core.data import ogbench_npz
 from qc_core.data.collect import collect_episodes, require_collectable
 from qc_core.data.dataset import (
+    ARRAYS,
     MANIFEST,
+    VALIDATION,
     DatasetWriter,
     open_dataset,
     require_match,
@@ -43,7 +45,7 @@ def ingest(config: Config, output: Path) -> None:
         _collect(config, spec, output)
     elif source == "ogbench":
         _convert(fetch_official(config.environment), spec, output, origin="ogbench")
-    elif (Path(source) / MANIFEST).exists():
+    elif _is_dataset(source):
         _copy(Path(source), spec, output)
     else:
         _convert(Path(source), spec, output, origin="file")
@@ -52,6 +54,13 @@ def ingest(config: Config, output: Path) -> None:
         f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
         f"digest {manifest['digest'][:12]}"
     )
+
+
+def _is_dataset(source: str) -> bool:
+    try:
+        return (Path(source) / MANIFEST).exists()
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
 
 
 def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
@@ -76,7 +85,7 @@ def _convert(path: Path, spec: EnvironmentSpec, output: Path, *, origin: str) ->
     with staged_folder(output) as staging:
         _convert_one(path, spec, staging, origin)
         if (validation := ogbench_npz.validation_file(path)) is not None:
-            _convert_one(validation, spec, staging / "validation", origin)
+            _convert_one(validation, spec, staging / VALIDATION, origin)
 
 
 def _convert_one(path: Path, spec: EnvironmentSpec, folder: Path, origin: str) -> None:
@@ -87,12 +96,16 @@ def _convert_one(path: Path, spec: EnvironmentSpec, folder: Path, origin: str) -
 
 def _copy(source: Path, spec: EnvironmentSpec, output: Path) -> None:
     """A data set folder is taken as it is, once its checksums are right."""
-    require_match(open_dataset(source, verify=True), spec)
-    trained_for = open_dataset(source).manifest["environment"]
-    if trained_for != spec.id:
-        raise WrongUse(
-            f"{source} holds rewards for {trained_for}, not {spec.id}: "
-            f"give --environment {trained_for} or other data"
-        )
+    dataset = open_dataset(source, verify=True)
+    require_match(dataset, spec)
     with staged_folder(output) as staging:
-        shutil.copytree(source, staging, dirs_exist_ok=True)
+        _copy_one(source, staging)
+        if dataset.validation is not None:
+            open_dataset(source / VALIDATION, verify=True)
+            _copy_one(source / VALIDATION, staging / VALIDATION)
+
+
+def _copy_one(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for name in (MANIFEST, *(f"{array}.npy" for array in ARRAYS)):
+        shutil.copyfile(source / name, target / name)

@@ -10,6 +10,7 @@ import contextlib
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,7 +22,12 @@ from qc_core.progress import Progress
 
 _REQUIRED = ("observations", "actions", "terminals")
 _STATE = ("qpos", "button_states")
+# What a family's rewards are computed from; other families use the positions alone.
+_REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 _BLOCK_ROWS = 100_000
+# Whatever a damaged or foreign zip file makes the library raise.
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, NotImplementedError)
+_DAMAGE += (zipfile.BadZipFile, zlib.error)
 
 
 def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
@@ -57,8 +63,8 @@ def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
             for start in range(0, rows, _BLOCK_ROWS):
                 count = min(_BLOCK_ROWS, rows - start)
                 block = {name: column.read(count) for name, column in columns.items()}
-                for name in ("observations", "actions"):
-                    _require_finite(path, name, block[name], start)
+                for name, values in block.items():
+                    _require_finite(path, name, values, start)
                 block["terminals"] = block["terminals"].astype(bool)
                 if start + count == rows:
                     # The file's end is the last episode's end, said or not.
@@ -91,7 +97,7 @@ class _Member:
                 npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             )
             self.shape, fortran, self.dtype = read_header(self._file)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise WrongUse(f"{path}: array {name!r} cannot be read: {error}") from error
         if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
             raise WrongUse(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
@@ -101,7 +107,7 @@ class _Member:
         wanted = count * self.dtype.itemsize
         try:
             content = self._file.read(wanted)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGE as error:
             raise WrongUse(f"{self._path}: array {self._name!r} is damaged: {error}") from error
         if len(content) != wanted:
             raise WrongUse(f"{self._path}: array {self._name!r} ends early: the file is truncated")
@@ -122,10 +128,18 @@ class _Relabelling:
             raise WrongUse(
                 f"{environment} has no single task to reward: use a '-singletask-' environment"
             )
-        needed = ("qpos",) if "puzzle" not in environment else ("button_states",)
-        for name in needed:
+        self._env.reset(seed=0)
+        inner: Any = self._env.unwrapped
+        widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
+        family = environment.split("-")[0]
+        for name in _REWARDED_BY.get(family, ("qpos",)):
             if name not in columns:
                 raise WrongUse(f"{path}: array {name!r} is missing, the rewards depend on it")
+            if columns[name].shape[1:] != (widths[name],):
+                raise WrongUse(
+                    f"{path}: {environment} has {name} of {widths[name]} numbers, "
+                    f"the file {list(columns[name].shape[1:])}"
+                )
 
     def __call__(self, block: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         from ogbench.relabel_utils import relabel_dataset
@@ -143,17 +157,16 @@ def _append(
 ) -> None:
     """Append the whole episodes of a block; each one's last row is only a next observation."""
     last_rows = block["terminals"]
-    starts_none = last_rows
     lengths = np.diff(np.flatnonzero(last_rows), prepend=-1)
     if lengths.min() < 2:
         raise WrongUse(f"{path}: an episode needs at least two rows, one has {lengths.min()}")
     rewards, masks = relabel(block)
-    transitions = ~starts_none
+    transitions = ~last_rows
     terminals = np.roll(last_rows, -1)[transitions]
     writer.append(
         Episodes(
             observations=block["observations"],
-            actions=block["actions"][transitions],
+            actions=block["actions"][transitions].clip(-1, 1),
             rewards=rewards[transitions],
             masks=masks[transitions],
             terminals=terminals.astype(np.float32),
@@ -169,6 +182,9 @@ def _require_arrays(path: Path, columns: dict[str, _Member], spec: EnvironmentSp
     if len(set(rows.values())) > 1:
         lengths = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise WrongUse(f"{path}: arrays must have equal lengths, got {lengths}")
+    if columns["terminals"].shape != (rows["terminals"],):
+        shape = list(columns["terminals"].shape)
+        raise WrongUse(f"{path}: 'terminals' must have one number per row, got shape {shape}")
     if rows["terminals"] == 0:
         raise WrongUse(f"{path} holds no rows")
     for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
@@ -180,7 +196,7 @@ def _require_arrays(path: Path, columns: dict[str, _Member], spec: EnvironmentSp
 
 
 def _require_finite(path: Path, name: str, values: np.ndarray, first_row: int) -> None:
-    finite = np.isfinite(values).all(axis=1)
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if not finite.all():
         row = first_row + int(np.argmin(finite))
         raise WrongUse(f"{path}: {name} holds NaN or infinity in row {row}")

@@ -13,6 +13,7 @@ from qc_core.data.dataset import Dataset
 
 # The paper keeps data actions this far inside their bounds.
 ACTION_MARGIN = 1e-5
+_BLOCK_ROWS = 1 << 20
 
 
 class OfflineData:
@@ -44,7 +45,13 @@ class OfflineData:
 
     def observation_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [O] per coordinate; a constant one keeps its scale."""
-        std_O, mean_O = torch.std_mean(self._observations.double(), dim=0, correction=0)
+        blocks = self._observations.split(_BLOCK_ROWS)
+        rows = len(self._observations)
+        mean_O = sum((block.double().sum(dim=0) for block in blocks), torch.tensor(0.0)) / rows
+        squares_O = sum(
+            ((block.double() - mean_O).square().sum(dim=0) for block in blocks), torch.tensor(0.0)
+        )
+        std_O = (squares_O / rows).sqrt()
         return mean_O.float(), torch.where(std_O < 1e-6, 1.0, std_O).float()
 
 

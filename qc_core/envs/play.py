@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from qc_core.envs.chunks import ChunkExecutor, ChunkFunction
 from qc_core.envs.make import make_environment
+from qc_core.processes import worker_pool
 from qc_core.progress import Progress
+from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 
 LoadPolicy = Callable[[], ChunkFunction]
 
@@ -41,16 +40,14 @@ def play_episode(
     environment: gymnasium.Env,
     policy: ChunkFunction,
     seed: int,
-    execution_length: int | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> Outcome:
     """Play one episode; its seed decides the start and the policy's noise.
 
     Args:
-        execution_length: actions played per chunk; None plays whole chunks.
         on_frame: called after the reset and after each step, to record.
     """
-    executor = ChunkExecutor(policy, np.random.default_rng(seed), execution_length)
+    executor = ChunkExecutor(policy, np.random.default_rng(seed))
     observation, _ = environment.reset(seed=seed)
     steps, total, success, ended = 0, 0.0, False, False
     while not ended:
@@ -74,7 +71,6 @@ def play_episodes(
     seeds: Sequence[int],
     *,
     workers: int = 1,
-    execution_length: int | None = None,
 ) -> dict[str, list[Outcome]]:
     """Let each policy play one episode per seed.
 
@@ -88,7 +84,7 @@ def play_episodes(
     games = [(name, seed) for name in policies for seed in seeds]
     outcomes: dict[tuple[str, int], Outcome] = {}
     with Progress(len(games), "playing", "episode") as progress:
-        for name, outcome in _play_all(environment, policies, games, workers, execution_length):
+        for name, outcome in _play_all(environment, policies, games, workers):
             outcomes[name, outcome.seed] = outcome
             rate = np.mean([o.success for (by, _), o in outcomes.items() if by == name])
             progress.update(note=f"{name} {rate:.0%}")
@@ -100,20 +96,16 @@ def _play_all(
     policies: Mapping[str, LoadPolicy],
     games: Sequence[tuple[str, int]],
     workers: int,
-    execution_length: int | None,
 ) -> Iterator[tuple[str, Outcome]]:
     if workers == 1:
-        player = _Player(environment, policies, execution_length)
-        with contextlib.closing(player.environment):
+        player = _Player(environment, policies)
+        try:
             for name, seed in games:
                 yield player.play(name, seed)
+        finally:
+            player.close()
         return
-    with ProcessPoolExecutor(
-        workers,
-        get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(environment, policies, execution_length),
-    ) as pool:
+    with worker_pool(workers, _start_worker, environment, policies) as pool:
         futures = [pool.submit(_play_in_worker, name, seed) for name, seed in games]
         for future in as_completed(futures):
             yield future.result()
@@ -122,27 +114,29 @@ def _play_all(
 class _Player:
     """One process's environment and the policies that it has needed so far."""
 
-    def __init__(
-        self, environment: str, policies: Mapping[str, LoadPolicy], execution_length: int | None
-    ) -> None:
-        self.environment = make_environment(environment)
-        self._policies, self._length = policies, execution_length
+    def __init__(self, environment: str, policies: Mapping[str, LoadPolicy]) -> None:
+        self._id, self._policies = environment, policies
+        self._environment: gymnasium.Env | None = None
         self._loaded: dict[str, ChunkFunction] = {}
 
     def play(self, name: str, seed: int) -> tuple[str, Outcome]:
+        if self._environment is None:
+            self._environment = make_environment(self._id)
         if name not in self._loaded:
             self._loaded[name] = self._policies[name]()
-        return name, play_episode(self.environment, self._loaded[name], seed, self._length)
+        return name, play_episode(self._environment, self._loaded[name], seed)
+
+    def close(self) -> None:
+        if self._environment is not None:
+            self._environment.close()
 
 
 _player: _Player | None = None
 
 
-def _start_worker(
-    environment: str, policies: Mapping[str, LoadPolicy], execution_length: int | None
-) -> None:
+def _start_worker(environment: str, policies: Mapping[str, LoadPolicy]) -> None:
     global _player
-    _player = _Player(environment, policies, execution_length)
+    _player = _Player(environment, policies)
 
 
 def _play_in_worker(name: str, seed: int) -> tuple[str, Outcome]:

@@ -14,11 +14,11 @@ from qc_core import __version__
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.agents.flow_agent import FlowAgent
 from qc_core.envs.make import EnvironmentSpec, describe
-from qc_core.errors import WorkFailed
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
-from qc_core.files import read_json, require_vacant, staged_folder, write_json
+from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
 from qc_core.progress import say
 from qc_core.provenance import git_commit, versions
 from qc_core.recipes.config import Config
@@ -31,8 +31,7 @@ from qc_core.runtime.folder import (
     SCHEMA_VERSION,
     write_checksums,
 )
-from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info
-from qc_core.training.evaluate import ONLINE
+from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
 PARITY_CASES = 1000
 PARITY_TOLERANCE = 1e-5
@@ -47,14 +46,14 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
         evaluation: the comparison written by `evaluate`; its figures go into the contract.
 
     Raises:
-        WrongUse: not a checkpoint, or an output folder in use.
+        WrongUse: not a checkpoint, an evaluation of others, or an output folder in use.
         WorkFailed: onnxruntime and torch disagree by more than 1e-5.
     """
     require_vacant(output)
     info = read_info(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
     spec = describe(info.config.environment)
-    contract = _contract(agent, info, spec, evaluation)
+    contract = _contract(agent, info, spec, _figures(evaluation, checkpoint))
     model = to_onnx(ExportableChunk(agent), info.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
@@ -83,7 +82,10 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
 
 
 def _contract(
-    agent: FlowAgent, info: CheckpointInfo, spec: EnvironmentSpec, evaluation: Path | None
+    agent: FlowAgent,
+    info: CheckpointInfo,
+    spec: EnvironmentSpec,
+    evaluation: dict[str, Any] | None,
 ) -> dict[str, Any]:
     config: Config = info.config
     return {
@@ -110,21 +112,27 @@ def _contract(
         "seed": config.seed,
         "offline-steps": info.offline_steps,
         "online-steps": info.online_steps,
-        "evaluation": _figures(evaluation),
+        "evaluation": evaluation,
     }
 
 
-def _figures(evaluation: Path | None) -> dict[str, Any] | None:
+def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None:
+    """What the comparison says of this checkpoint's learned policy, not of another."""
     if evaluation is None:
         return None
-    content = read_json(evaluation)
-    entry = next(policy for policy in content["policies"] if policy["name"] == ONLINE)
-    return {
-        "episodes": content["episodes"],
-        "first-seed": content["first-seed"],
-        "success": entry["success"],
-        "steps": entry["steps"],
-    }
+    content, what = read_json(evaluation), str(evaluation)
+    require_fields(content, {"policies": list, "episodes": int, "first-seed": int}, what)
+    fields = {"kind": str, "weights": str, "success": dict, "steps": dict}
+    for policy in content["policies"]:
+        require_fields(policy, fields, what)
+        if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
+            return {
+                "episodes": content["episodes"],
+                "first-seed": content["first-seed"],
+                "success": policy["success"],
+                "steps": policy["steps"],
+            }
+    raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")
 
 
 def _cases(agent: FlowAgent, count: int, seed: int) -> dict[str, np.ndarray]:

@@ -14,6 +14,8 @@ import tyro
 
 from qc_core.errors import WrongUse, closest
 from qc_core.recipes.methods import METHODS
+from qc_core.seeds import RUN_SEEDS
+from qc_core.store.names import require_name
 
 TerminalHandling = Literal["drop", "keep"]
 
@@ -31,7 +33,7 @@ class DataConfig:
     """Processes that collect."""
     terminal_handling: TerminalHandling = "drop"
     """Chunks in which the episode ends early: the critic drops them, as in the paper, or keeps
-    them with reward and state frozen at the end."""
+    them with reward and state frozen at the episode's end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,8 +169,9 @@ def check(config: Config) -> Config:
             if not low <= value < float("inf"):
                 name = f"--{_GROUP_NAMES[type(group)]}.{entry.name.replace('_', '-')}"
                 raise WrongUse(f"{name} must be at least {low}, got {value}")
-    if not 0 <= config.seed < 1 << 31:
-        raise WrongUse(f"--seed must be in [0, 2147483648), got {config.seed}")
+    if not 0 <= config.seed < RUN_SEEDS:
+        raise WrongUse(f"--seed must be in [0, {RUN_SEEDS}), got {config.seed}")
+    require_name(config.policy_name, "policy name (--publish.name)")
     if min(tune.distillation_weight_factor, tune.learning_rate_factor) < 1:
         raise WrongUse("--tune.*-factor must be at least 1: it widens the search both ways")
     return config

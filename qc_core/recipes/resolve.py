@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import tyro
 
 from qc_core.errors import WrongUse, closest
-from qc_core.files import read_json
+from qc_core.files import read_json, require_fields
 from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config, check
 
@@ -60,22 +61,22 @@ def parse(kind: type[T], words: Sequence[str], *, default: T | None = None) -> T
         raise WrongUse(_one_line(refusal.getvalue())) from None
     if unknown:
         name = unknown[0].split("=")[0]
-        raise WrongUse(f"unknown option {name}.{closest(name, option_names(kind))}")
+        raise WrongUse(f"unknown option {name}.{closest(name, list(option_kinds(kind)))}")
     return parsed
 
 
-def option_names(kind: type) -> list[str]:
-    """Every `--option` of a dataclass of dataclasses."""
-    import typing
-
-    names = []
+def option_kinds(kind: type, prefix: str = "--") -> dict[str, Any]:
+    """Every `--option` of a dataclass of dataclasses, with its type."""
+    kinds: dict[str, Any] = {"--data": str} if prefix == "--" else {}
     for name, hint in typing.get_type_hints(kind).items():
-        flag = "--" + name.replace("_", "-")
+        flag = name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
-            names += [flag + "." + inner[2:] for inner in option_names(hint)]  # type: ignore[arg-type]
-        else:
-            names.append(flag)
-    return names
+            kinds |= option_kinds(typing.cast(type, hint), f"{prefix}{flag}.")
+        elif flag != "recipe":
+            kinds[prefix + flag] = hint
+            if hint is bool:
+                kinds[f"{prefix}no-{flag}"] = hint
+    return kinds
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -90,27 +91,24 @@ def to_mapping(config: Any) -> dict[str, Any]:
     }
 
 
-def from_mapping(kind: type[T], mapping: Mapping[str, Any]) -> T:
-    """The inverse of `to_mapping`."""
-    import typing
+def as_config(mapping: Any, what: str) -> Config:
+    """The inverse of `to_mapping`, every value checked as if it stood on the command line.
 
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in mapping.items():
-        key = name.replace("-", "_")
-        hint = hints.get(key)
-        if hint is None:
-            raise WrongUse(f"unknown setting {name!r} in a saved configuration")
-        if dataclasses.is_dataclass(hint):
-            values[key] = from_mapping(hint, value)  # type: ignore[arg-type]
-        else:
-            values[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
+    Args:
+        what: the file, as messages name it.
+    """
+    require_fields(mapping, {"recipe": str}, what)
+    values = {name: value for name, value in mapping.items() if name != "recipe"}
+    base = dataclasses.replace(Config(), recipe=mapping["recipe"])
+    try:
+        return check(parse(Config, _as_words(values), default=base))
+    except WrongUse as error:
+        raise WrongUse(f"{what}: {error}") from error
 
 
 def read_config(path: Path) -> Config:
     """Load a resolved configuration that a step wrote."""
-    return check(from_mapping(Config, read_json(path)))
+    return as_config(read_json(path), str(path))
 
 
 def _read_file(path: Path) -> tuple[str, list[str]]:
@@ -118,11 +116,12 @@ def _read_file(path: Path) -> tuple[str, list[str]]:
 
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise WrongUse(f"cannot read recipe file {path}: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
-        raise WrongUse(f"{path} must be a mapping with the name of a `recipe` to start from")
-    return content.pop("recipe"), _as_words(content)
+        if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
+            raise WrongUse(f"{path} must be a mapping with the name of a `recipe` to start from")
+        return content.pop("recipe"), _as_words(content)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise WrongUse(f"cannot read recipe file {path}: {reason}") from error
 
 
 def _as_words(content: Mapping[str, Any], prefix: str = "--") -> list[str]:

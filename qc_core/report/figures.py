@@ -42,7 +42,7 @@ def offline_curves(curve: list[dict[str, float]]) -> str:
 
 
 def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
-    """Each trial's success over its online steps, and what it searched."""
+    """Each trial's success over its online steps, and over what it searched."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     scores, search = figure.subplots(1, 2)
     for index, trial in enumerate(trials):
@@ -56,17 +56,16 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
             linewidth=2.5 if chosen else 1,
             label=f"trial {trial['trial']} ({'best' if chosen else trial['state']})",
         )
-        search.scatter(
-            trial["parameters"]["distillation_weight"],
-            trial["parameters"]["online_learning_rate"],
-            color=colour,
-            s=90 if chosen else 30,
-        )
+        if trial["scores"]:
+            search.scatter(
+                trial["parameters"]["online_learning_rate"],
+                trial["scores"][-1]["steps"],
+                color=colour,
+                s=90 if chosen else 30,
+            )
     scores.set(xlabel="online steps", ylabel="success", ylim=(-0.05, 1.05))
     scores.legend(frameon=False)
-    search.set(
-        xlabel="distillation weight α", ylabel="online learning rate", xscale="log", yscale="log"
-    )
+    search.set(xlabel="online learning rate", ylabel="steps to success", xscale="log")
     return _svg(figure)
 
 

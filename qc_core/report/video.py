@@ -7,10 +7,14 @@ is imported and a broken one may take the process with it.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from qc_core.files import staged_file
 
 _BACKENDS = ("egl", "osmesa")
 _WIDTH, _HEIGHT = 320, 240
@@ -20,6 +24,7 @@ _STEPS_PER_FRAME = 3
 _MOST_FRAMES = 50
 _HELD_FRAMES = 8
 _TIMEOUT_SECONDS = 300
+_RENDERS = "renders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +46,31 @@ def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
     `MUJOCO_GL`, if set, is the only one tried.
     """
     chosen = os.environ.get("MUJOCO_GL")
-    for backend in [chosen] if chosen else _BACKENDS:
-        command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(output)]
-        try:
-            made = subprocess.run(
-                [*command, *map(str, seeds)],
-                env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            continue
-        if made.returncode == 0 and output.exists():
-            return Film(output, made.stdout.strip())
+    backends = (chosen,) if chosen else _BACKENDS
+    with tempfile.TemporaryDirectory(prefix="qc-film-") as scratch:
+        made = Path(scratch) / "film.mp4"
+        for backend in backends:
+            command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(made)]
+            try:
+                done = subprocess.run(
+                    [*command, *map(str, seeds)],
+                    env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
+                    capture_output=True,
+                    text=True,
+                    timeout=_TIMEOUT_SECONDS,
+                )
+            except subprocess.TimeoutExpired:
+                return Film(None, f"No film: it took longer than {_TIMEOUT_SECONDS} s.")
+            if done.returncode == 0:
+                with staged_file(output) as staging:
+                    shutil.copyfile(made, staging)
+                return Film(output, done.stdout.strip().splitlines()[-1])
+            if _RENDERS in done.stdout:
+                lines = done.stderr.strip().splitlines() or ["its process ended without a word"]
+                return Film(None, f"No film: {lines[-1]}")
     return Film(
         None,
-        "No video: MuJoCo can render here neither with EGL nor with OSMesa "
+        f"No film: MuJoCo cannot render here with {' or '.join(backends)} "
         "(Debian: apt-get install libosmesa6).",
     )
 
@@ -78,11 +91,11 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
     except WrongUse:
         # Not every environment lets its size be chosen.
         environment = make_environment(name, render_mode="rgb_array")
-    # Fail before playing where there is no renderer.
+    # What fails up to here is the renderer's fault, behind it is not.
     environment.reset(seed=seeds[0])
     environment.render()
-    length = policy.execution_length
-    outcomes = (play_episode(environment, policy, seed, length) for seed in seeds)
+    print(_RENDERS, flush=True)
+    outcomes = (play_episode(environment, policy, seed) for seed in seeds)
     shown = next((outcome for outcome in outcomes if outcome.success), None)
     seed = seeds[0] if shown is None else shown.seed
 
@@ -95,7 +108,7 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
             frames.append(np.asarray(environment.render()))
         step += 1
 
-    outcome = play_episode(environment, policy, seed, length, on_frame=record)
+    outcome = play_episode(environment, policy, seed, on_frame=record)
     frames += [np.asarray(environment.render())] * _HELD_FRAMES
     interval = policy.contract["control-interval-seconds"] * _STEPS_PER_FRAME
     writer = imageio_ffmpeg.write_frames(

@@ -6,12 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import read_json, sha256_of
+from qc_core.files import read_json, require_fields, sha256_of
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
 CHECKSUMS = "SHA256SUMS"
 CONTENTS = (MODEL, CONTRACT, GOLDEN, CARD)
 SCHEMA_VERSION = 1
+_CONTRACT_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "method": str,
+    "environment": str,
+    "horizon": int,
+    "execution-length": int,
+    "control-interval-seconds": (int, float),
+    "episode-limit": int,
+    "observation": dict,
+    "action": dict,
+    "noise": dict,
+    "evaluation": (dict, type(None)),
+}
 
 
 def write_checksums(folder: Path) -> None:
@@ -46,9 +58,13 @@ def verify(folder: Path) -> None:
 def read_contract(folder: Path) -> dict[str, Any]:
     """The policy's contract (WrongUse: unreadable, or a schema this version does not know)."""
     contract = read_json(folder / CONTRACT)
-    version = contract.get("schema-version") if isinstance(contract, dict) else None
+    require_fields(contract, {"schema-version": int}, str(folder / CONTRACT))
+    version = contract["schema-version"]
     if version != SCHEMA_VERSION:
         raise WrongUse(
             f"{folder / CONTRACT}: policy schema {SCHEMA_VERSION} is needed, got {version}"
         )
+    require_fields(contract, _CONTRACT_FIELDS, str(folder / CONTRACT))
+    require_fields(contract["observation"], {"names": list}, f"{folder / CONTRACT}, observation")
+    require_fields(contract["noise"], {"shape": list}, f"{folder / CONTRACT}, noise")
     return contract

@@ -5,14 +5,17 @@ Shapes: B batch, O observation, H horizon, A action.
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.runtime.executor import ChunkExecutor
 from qc_core.runtime.folder import MODEL, read_contract, verify
+
+# The first that this machine's onnxruntime has.
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class ChunkPolicy:
@@ -36,11 +39,19 @@ class ChunkPolicy:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
-        )
+        available = onnxruntime.get_available_providers()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(folder / MODEL),
+                options,
+                providers=[provider for provider in _PROVIDERS if provider in available],
+            )
+        except Exception as error:
+            # onnxruntime's own exceptions have no common class.
+            reason = " ".join(str(error).split())
+            raise WorkFailed(f"{folder / MODEL} cannot be opened: {reason}") from error
         self._rng = np.random.default_rng(seed)
-        self._pending: deque[np.ndarray] = deque()
+        self._executor = ChunkExecutor(self, self._rng)
 
     @classmethod
     def load(cls, folder: str | Path, *, seed: int | None = None, threads: int = 1) -> ChunkPolicy:
@@ -71,7 +82,7 @@ class ChunkPolicy:
             [B, H, A], or [H, A] for one observation, clipped to the action bounds.
 
         Raises:
-            WrongUse: a wrong shape, or an observation that is not finite.
+            WrongUse: a wrong shape, or an observation or noise that is not finite.
         """
         observation = np.asarray(observation_BO, np.float32)
         single = observation.ndim == 1
@@ -81,12 +92,15 @@ class ChunkPolicy:
                 f"the policy takes observations [B, {self.observation_size}], "
                 f"got {list(np.shape(observation_BO))}"
             )
-        if not np.isfinite(batch_BO).all():
-            raise WrongUse("the observation holds NaN or infinity")
         shape = (len(batch_BO), *self.noise_shape)
         if noise is None:
             noise = self._rng.standard_normal(shape, dtype=np.float32)
+        elif np.shape(noise) not in (shape, shape[1:] if single else shape):
+            raise WrongUse(f"the policy takes noise {list(shape)}, got {list(np.shape(noise))}")
         noise = np.asarray(noise, np.float32).reshape(shape)
+        for what, values in (("observation", batch_BO), ("noise", noise)):
+            if not np.isfinite(values).all():
+                raise WrongUse(f"the {what} holds NaN or infinity")
         chunk_BHA = np.asarray(
             self._session.run(["action_chunk"], {"observation": batch_BO, "noise": noise})[0]
         )
@@ -95,11 +109,19 @@ class ChunkPolicy:
     __call__ = chunk
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
-        """The next action [A]; the policy is asked only when no action is pending."""
-        if not self._pending:
-            self._pending.extend(self.chunk(observation_O)[: self.execution_length])
-        return self._pending.popleft()
+        """The next action [A]; the policy is asked only when no action is pending.
+
+        Raises:
+            WrongUse: as `chunk`, the shape also while actions are pending.
+        """
+        observation = np.asarray(observation_O, np.float32)
+        if observation.shape != (self.observation_size,):
+            raise WrongUse(
+                f"act takes one observation [{self.observation_size}], "
+                f"got {list(np.shape(observation_O))}"
+            )
+        return self._executor.act(observation)
 
     def reset(self) -> None:
         """Drop pending actions: a new episode begins."""
-        self._pending.clear()
+        self._executor.reset()

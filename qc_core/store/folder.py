@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qc_core.errors import WrongUse
-from qc_core.files import write_atomically
-from qc_core.store.objects import NoSuchObject
+from qc_core.files import staged_file, write_atomically
+from qc_core.store.objects import PROBE, NoSuchObject
 
 
 class FolderStore:
     """Objects are files; each is written aside and renamed."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root.expanduser().absolute()
 
     def describe(self) -> str:
         return str(self._root)
@@ -28,18 +27,8 @@ class FolderStore:
             write_atomically(self._path(key), content)
 
     def put_file(self, key: str, path: Path) -> None:
-        with self._writing():
-            target = self._path(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, staging = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            os.close(handle)
-            try:
-                shutil.copyfile(path, staging)
-                os.chmod(staging, 0o644)
-                os.replace(staging, target)
-            except BaseException:
-                Path(staging).unlink(missing_ok=True)
-                raise
+        with self._writing(), staged_file(self._path(key)) as staging:
+            shutil.copyfile(path, staging)
 
     def get(self, key: str) -> bytes:
         try:
@@ -67,10 +56,14 @@ class FolderStore:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
 
     def check(self) -> None:
-        with self._writing():
-            self._root.mkdir(parents=True, exist_ok=True)
-            if not os.access(self._root, os.W_OK | os.X_OK):
-                raise PermissionError(13, "permission denied")
+        existing = next(path for path in (self._root, *self._root.parents) if path.exists())
+        if not existing.is_dir():
+            raise WrongUse(f"the store {self._root} cannot be a folder: {existing} is a file")
+
+    def require_writable(self) -> None:
+        with self._writing(), staged_file(self._path(PROBE)) as staging:
+            staging.write_bytes(b"")
+        self._path(PROBE).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._root / key

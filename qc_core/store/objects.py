@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+# Written and removed to see whether a store can be written.
+PROBE = ".write-probe"
+
 
 class NoSuchObject(KeyError):
     """There is nothing under that key."""
@@ -43,5 +46,9 @@ class ObjectStore(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise WrongUse or WorkFailed unless the store answers."""
+        """Raise WrongUse or WorkFailed unless the store answers; writes nothing."""
+        ...
+
+    def require_writable(self) -> None:
+        """Raise WrongUse or WorkFailed unless an object can be written."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from qc_core.errors import WrongUse
 from qc_core.store.folder import FolderStore
 from qc_core.store.objects import ObjectStore
 
@@ -19,4 +20,6 @@ def open_store() -> ObjectStore:
         from qc_core.store.s3 import S3Store
 
         return S3Store(location)
+    if "://" in location:
+        raise WrongUse(f"QC_STORE must be a folder or s3://bucket/prefix, got {location}")
     return FolderStore(Path(location))

@@ -41,26 +41,31 @@ def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:
     than the 95% interval of the paired differences. Without a champion it becomes one.
     """
     name = config.policy_name
-    store.check()
+    store.require_writable()
     registry = Registry(store)
+    # Published before it is compared: nothing that goes wrong from here on loses the policy.
+    version = registry.publish(folder, name)
+    registry.set_alias(name, LATEST, version)
     incumbent = registry.alias(name, CHAMPION)
-    verdict: dict[str, Any] = {"champion-before": incumbent}
-    with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
+    while True:
+        verdict: dict[str, Any] = {}
         if incumbent is not None:
-            champion = Path(scratch) / "champion"
-            registry.pull(f"{name}@{CHAMPION}", champion)
-            verdict |= _compare(config, folder, champion)
-        version = registry.publish(folder, name)
-        registry.set_alias(name, LATEST, version)
+            verdict = _duel(config, registry, folder, incumbent)
         better = incumbent is None or verdict["steps-saved"]["low"] > 0
-        if better:
-            registry.set_alias(name, CHAMPION, version)
+        now = registry.alias(name, CHAMPION)
+        if now == incumbent:
+            break
+        # Another run has made a champion meanwhile: that is the one to beat.
+        incumbent = now
+    if better:
+        registry.set_alias(name, CHAMPION, version)
     content = {
         "schema-version": SCHEMA_VERSION,
         "name": name,
         "version": version,
         "store": store.describe(),
         "champion": better,
+        "champion-before": incumbent,
         **verdict,
     }
     if incumbent is None:
@@ -73,15 +78,25 @@ def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:
     return content
 
 
-def _compare(config: Config, challenger: Path, champion: Path) -> dict[str, Any]:
+def _duel(config: Config, registry: Registry, challenger: Path, incumbent: str) -> dict[str, Any]:
+    name = config.policy_name
+    with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
+        champion = Path(scratch) / "champion"
+        registry.pull(f"{name}:{incumbent}", champion)
+        return _compare(config, challenger, champion, len(registry.versions(name)))
+
+
+def _compare(config: Config, challenger: Path, champion: Path, versions: int) -> dict[str, Any]:
     contract = read_contract(challenger)
     environment, limit = contract["environment"], contract["episode-limit"]
     if read_contract(champion)["environment"] != environment:
         raise WrongUse(
-            f"the champion of {config.policy_name!r} plays another environment than "
-            f"{environment}: give --publish.name another name"
+            f"published, but the champion of {config.policy_name!r} plays another environment "
+            f"than {environment}: give --publish.name another name"
         )
-    seeds = seeds_for("gate", config.seed, config.publish.gate_episodes)
+    # Other episodes at every promotion: no champion is chosen for luck with a few.
+    episodes = config.publish.gate_episodes
+    seeds = seeds_for("gate", config.seed, episodes, offset=versions * episodes)
     played = play_episodes(
         environment,
         {CHAMPION: PulledPolicy(champion), _CHALLENGER: PulledPolicy(challenger)},

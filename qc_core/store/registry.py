@@ -15,14 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
-from qc_core.files import sha256_of, staged_folder
+from qc_core.files import require_fields, sha256_of, staged_folder
 from qc_core.runtime.folder import CHECKSUMS, CONTENTS, read_contract, verify
+from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 LATEST, CHAMPION = "latest", "champion"
 _MANIFEST = "manifest.json"
 _FILES = (*CONTENTS, CHECKSUMS)
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_MANIFEST_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "files": dict,
+    "success": (dict, type(None)),
+    "created": str,
+}
+_ESTIMATE_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(
+    ("value", "low", "high"), (int, float)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +76,6 @@ class Registry:
         created = datetime.now(timezone.utc)
         version = f"{created:%Y%m%dT%H%M%S}-{sha256_of(folder / CHECKSUMS)[:8]}"
         prefix = _version_prefix(name, version)
-        files = {}
-        for file in _FILES:
-            path = folder / file
-            self._store.put_file(prefix + file, path)
-            files[file] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         evaluation = contract["evaluation"]
         manifest = {
             "name": name,
@@ -81,8 +84,13 @@ class Registry:
             "environment": contract["environment"],
             "method": contract["method"],
             "success": evaluation and evaluation["success"],
-            "files": files,
+            "files": {
+                file: {"bytes": (folder / file).stat().st_size, "sha256": sha256_of(folder / file)}
+                for file in _FILES
+            },
         }
+        for file in _FILES:
+            self._store.put_file(prefix + file, folder / file)
         self._store.put(prefix + _MANIFEST, _as_json(manifest))
         return version
 
@@ -96,20 +104,27 @@ class Registry:
         """The version that an alias points to, or None."""
         try:
             content = json.loads(self._store.get(_alias_key(name, alias)))
-            return str(content["version"])
+            require_fields(content, {"version": str}, "the alias")
+            require_name(content["version"].lower(), "version")
+            return content["version"]
         except NoSuchObject:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, WrongUse) as error:
             raise WorkFailed(
                 f"{_alias_key(name, alias)} in {self._store.describe()} is not an alias"
             ) from error
 
     def versions(self, name: str | None = None) -> list[Version]:
-        """Every whole version, of one name or of all, oldest first within a name."""
+        """Every whole version, of one name or of all, oldest first within a name.
+
+        Raises:
+            WrongUse: no policy has that name.
+        """
         found = []
-        for policy in [name] if name else self._store.folders("policies/"):
-            if not _NAME.fullmatch(policy):
-                continue
+        names = [policy for policy in self._store.folders("policies/") if is_name(policy)]
+        if name is not None and name not in names:
+            raise self._no_policy(name, names)
+        for policy in names if name is None else [name]:
             aliases: dict[str, list[str]] = {}
             prefix = f"policies/{policy}/aliases/"
             for key in self._store.keys(prefix):
@@ -155,10 +170,7 @@ class Registry:
                 return name, target
         known = self._store.folders("policies/")
         if name not in known:
-            raise WrongUse(
-                f"there is no policy {name!r} in {self._store.describe()}: "
-                f"`qc policies` lists them.{closest(name, known)}"
-            )
+            raise self._no_policy(name, known)
         raise WrongUse(f"policy {name!r} has no alias {alias or LATEST!r}: see `qc policies`")
 
     def pull(self, reference: str, output: Path) -> tuple[str, str]:
@@ -174,10 +186,10 @@ class Registry:
         with staged_folder(output) as staging:
             for file in _FILES:
                 key = prefix + file
+                expected = manifest["files"][file]
                 try:
-                    expected = manifest["files"][file]
                     self._store.get_file(key, staging / file)
-                except (NoSuchObject, KeyError) as error:
+                except NoSuchObject as error:
                     raise WorkFailed(f"{key} is missing in {self._store.describe()}") from error
                 size = (staging / file).stat().st_size
                 if size != expected["bytes"]:
@@ -192,23 +204,27 @@ class Registry:
     def _manifest(self, name: str, version: str) -> dict[str, Any]:
         key = _version_prefix(name, version) + _MANIFEST
         try:
-            manifest = json.loads(self._store.get(key))
+            content = self._store.get(key)
         except NoSuchObject as error:
             raise WrongUse(
                 f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
             ) from error
-        except ValueError as error:
+        try:
+            manifest = json.loads(content)
+            require_fields(manifest, _MANIFEST_FIELDS, key)
+            if manifest["success"] is not None:
+                require_fields(manifest["success"], _ESTIMATE_FIELDS, key)
+            for file in _FILES:
+                described = manifest["files"].get(file)
+                require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {file}")
+        except (ValueError, WrongUse) as error:
             raise WorkFailed(f"{key} in {self._store.describe()} is damaged") from error
-        if not isinstance(manifest, dict) or not {"files", "success", "created"} <= set(manifest):
-            raise WorkFailed(f"{key} in {self._store.describe()} is damaged")
         return manifest
 
-
-def require_name(name: str, what: str = "policy name") -> None:
-    """Refuse a name that could mean another place in the store (WrongUse)."""
-    if not _NAME.fullmatch(name):
-        raise WrongUse(
-            f"a {what} has up to 100 lower-case letters, digits, dots and dashes, got {name!r}"
+    def _no_policy(self, name: str, known: list[str]) -> WrongUse:
+        return WrongUse(
+            f"there is no policy {name!r} in {self._store.describe()}: "
+            f"`qc policies` lists them.{closest(name, known)}"
         )
 
 

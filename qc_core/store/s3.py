@@ -14,7 +14,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.store.objects import NoSuchObject
+from qc_core.store.objects import PROBE, NoSuchObject
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -35,17 +35,23 @@ class S3Store:
             raise WrongUse(f"QC_STORE={url} needs a bucket: s3://bucket/prefix")
         endpoint = os.environ.get("QC_S3_ENDPOINT") or _DEFAULT_ENDPOINT
         target = urlsplit(endpoint)
-        if target.scheme not in ("http", "https") or not target.netloc:
+        if target.scheme not in ("http", "https") or not target.netloc or target.path.strip("/"):
             raise WrongUse(f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}")
         self._endpoint = endpoint
-        self._client = Minio(
-            endpoint=target.netloc,
-            access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
-            secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
-            region=os.environ.get("AWS_REGION") or "us-east-1",
-            secure=target.scheme == "https",
-            http_client=urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES),
-        )
+        try:
+            self._client = Minio(
+                endpoint=target.netloc,
+                access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
+                secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+                region=os.environ.get("AWS_REGION") or "us-east-1",
+                secure=target.scheme == "https",
+                http_client=urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES),
+            )
+        except (ValueError, TypeError) as error:
+            raise WrongUse(
+                f"the store's settings cannot be used ({error}): check QC_S3_ENDPOINT, "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
 
     def describe(self) -> str:
         return f"s3://{self._bucket}/{self._prefix} at {self._endpoint}"
@@ -105,6 +111,12 @@ class S3Store:
             if not self._client.bucket_exists(bucket_name=self._bucket):
                 raise WrongUse(f"{self._endpoint} has no bucket {self._bucket}: create it first")
 
+    def require_writable(self) -> None:
+        self.check()
+        self.put(PROBE, b"")
+        with self._talking(PROBE):
+            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(PROBE))
+
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
 
@@ -126,7 +138,9 @@ class S3Store:
                 f"{self.describe()} refuses ({error.code}): check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and the bucket's policy"
             ) from error
-        except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
+        except ValueError as error:
+            raise WrongUse(f"QC_STORE=s3://{self._bucket}/… cannot be used: {error}") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
             raise WorkFailed(
                 f"{self.describe()} does not answer ({type(error).__name__}): check QC_S3_ENDPOINT"
             ) from error

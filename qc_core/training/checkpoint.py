@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,11 +19,26 @@ from safetensors.torch import load_file, save_file
 from qc_core.agents.flow_agent import FlowAgent
 from qc_core.agents.make import make_agent
 from qc_core.errors import WrongUse
-from qc_core.files import read_json, staged_folder, write_json
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import from_mapping, to_mapping
+from qc_core.files import (
+    read_json,
+    require_fields,
+    sha256_of,
+    staged_folder,
+    write_json,
+)
+from qc_core.recipes.config import Config, TrainConfig
+from qc_core.recipes.resolve import as_config, to_mapping
 
 SCHEMA_VERSION = 1
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "observation-size": int,
+    "action-size": int,
+    "dataset-digest": str,
+    "offline-steps": int,
+    "online-steps": int,
+}
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 Curve = list[dict[str, float]]
 
 
@@ -49,13 +63,13 @@ def save_checkpoint(folder: Path, agent: FlowAgent, info: CheckpointInfo, curve:
     """Write a checkpoint folder; until it is whole, `folder` does not exist."""
     with staged_folder(folder) as staging:
         weights = {name: value.contiguous().cpu() for name, value in agent.state_dict().items()}
-        save_file(weights, staging / "weights.safetensors")
+        save_file(weights, staging / WEIGHTS)
         moments = {
             f"{index}.{name}": value.contiguous().cpu()
             for index, entry in agent.optimizer.state_dict()["state"].items()
             for name, value in entry.items()
         }
-        save_file(moments, staging / "optimizer.safetensors")
+        save_file(moments, staging / OPTIMIZER)
         write_curve(staging / "curve.csv", curve)
         write_json(
             staging / "checkpoint.json",
@@ -75,14 +89,17 @@ def read_info(folder: Path) -> CheckpointInfo:
     """Read `checkpoint.json` (WrongUse: not a checkpoint, or of another schema)."""
     if not folder.is_dir():
         raise WrongUse(f"{folder} is not a checkpoint folder")
-    content = read_json(folder / "checkpoint.json")
-    if content.get("schema-version") != SCHEMA_VERSION:
+    path = folder / "checkpoint.json"
+    content = read_json(path)
+    require_fields(content, {"schema-version": int}, str(path))
+    if content["schema-version"] != SCHEMA_VERSION:
         raise WrongUse(
             f"{folder}: checkpoint schema {SCHEMA_VERSION} is needed, "
-            f"got {content.get('schema-version')}"
+            f"got {content['schema-version']}"
         )
+    require_fields(content, _FIELDS, str(path))
     return CheckpointInfo(
-        config=from_mapping(Config, content["config"]),
+        config=as_config(content["config"], str(path)),
         observation_size=content["observation-size"],
         action_size=content["action-size"],
         dataset_digest=content["dataset-digest"],
@@ -91,28 +108,44 @@ def read_info(folder: Path) -> CheckpointInfo:
     )
 
 
-def load_agent(folder: Path, device: torch.device, **changes: Any) -> FlowAgent:
+def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> FlowAgent:
     """The agent of a checkpoint with its optimiser state.
 
     Args:
-        changes: fields of the train config to set otherwise, such as `learning_rate`.
+        train: settings to go on with, for the same networks; None takes the checkpoint's own.
 
     Raises:
-        WrongUse: not a checkpoint, or weights that are missing or damaged.
+        WrongUse: not a checkpoint, or weights that are missing, damaged or for other networks.
     """
-    import dataclasses
-
     info = read_info(folder)
-    config = dataclasses.replace(info.config.train, **changes)
-    agent = make_agent(info.observation_size, info.action_size, config).to(device)
-    agent.load_state_dict(_load(folder / "weights.safetensors", device))
+    agent = make_agent(info.observation_size, info.action_size, train or info.config.train).to(
+        device
+    )
+    try:
+        agent.load_state_dict(_load(folder / WEIGHTS, device))
+    except RuntimeError as error:
+        raise WrongUse(f"{folder / WEIGHTS} does not fit the networks of its config") from error
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _load(folder / "optimizer.safetensors", device).items():
-        index, name = key.split(".")
+    for key, value in _load(folder / OPTIMIZER, device).items():
+        index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     groups = agent.optimizer.state_dict()["param_groups"]
     agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
     return agent
+
+
+def require_environment(info: CheckpointInfo, folder: Path, environment: str) -> None:
+    """Refuse a checkpoint that was trained in another environment (WrongUse)."""
+    if info.config.environment != environment:
+        raise WrongUse(
+            f"{folder} was trained in {info.config.environment}, not {environment}: "
+            f"give --environment {info.config.environment}"
+        )
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights, by which other files refer to it."""
+    return sha256_of(folder / WEIGHTS)
 
 
 def write_curve(path: Path, curve: Curve) -> None:

@@ -22,6 +22,8 @@ def training_device() -> torch.device:
 
 
 def share_cpu() -> None:
-    """Take only this process's share of the cores: `QC_THREADS` where the runner set it."""
+    """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
     if threads := os.environ.get("QC_THREADS"):
+        if not threads.isdecimal() or int(threads) < 1:
+            raise WrongUse(f"QC_THREADS must be a number of CPU threads, got {threads!r}")
         torch.set_num_threads(int(threads))

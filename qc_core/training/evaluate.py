@@ -11,7 +11,7 @@ from qc_core.files import write_json
 from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean, success_rate
-from qc_core.training.checkpoint import read_info
+from qc_core.training.checkpoint import read_info, require_environment, weights_digest
 from qc_core.training.policy import CheckpointPolicy
 
 SCHEMA_VERSION = 1
@@ -28,20 +28,23 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
     limit = describe(config.environment).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     for checkpoint in (offline, online):
-        read_info(checkpoint)
+        require_environment(read_info(checkpoint), checkpoint, config.environment)
+    entries = {
+        CLONED: CheckpointPolicy(offline, "cloned"),
+        OFFLINE: CheckpointPolicy(offline, "learned"),
+        ONLINE: CheckpointPolicy(online, "learned"),
+    }
     played = play_episodes(
         config.environment,
-        {
-            CLONED: CheckpointPolicy(offline, "cloned"),
-            OFFLINE: CheckpointPolicy(offline, "learned"),
-            ONLINE: CheckpointPolicy(online, "learned"),
-        },
+        entries,
         seeds,
         workers=min(config.evaluate.workers, len(seeds)),
     )
     policies = [
         {
             "name": name,
+            "kind": entries[name].kind,
+            "weights": weights_digest(entries[name].checkpoint),
             **summarize(outcomes, limit),
             **_against(played[CLONED], outcomes, limit),
         }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +17,29 @@ from qc_core.agents.flow_agent import FlowAgent
 from qc_core.data.dataset import open_dataset, require_match
 from qc_core.data.replay import OfflineData, Replay
 from qc_core.data.windows import sample_windows
-from qc_core.envs.chunks import ChunkExecutor
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.play import play_episode
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
-from qc_core.recipes.config import Config
+from qc_core.recipes.config import Config, TrainConfig
+from qc_core.recipes.resolve import to_mapping
+from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
-from qc_core.training.checkpoint import CheckpointInfo, Curve, load_agent, read_info
+from qc_core.training.checkpoint import (
+    CheckpointInfo,
+    Curve,
+    load_agent,
+    read_info,
+    require_environment,
+)
 from qc_core.training.device import training_device
 from qc_core.training.policy import AgentPolicy
 from qc_core.training.pretrain import require_finite
+
+# What a checkpoint's weights are made for; the rest may change when training goes on.
+_OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
+# Trials explore on stretches of seeds of their own.
+_EPISODES_PER_TRIAL = 8192
 
 
 class Score(NamedTuple):
@@ -68,21 +81,13 @@ def fine_tune(
     spec = describe(config.environment)
     dataset = open_dataset(dataset_folder)
     require_match(dataset, spec)
-    if (before.observation_size, before.action_size) != (spec.observation_size, spec.action_size):
-        raise WrongUse(f"{checkpoint} was not trained for the sizes of {spec.id}")
-    agent = load_agent(
-        checkpoint,
-        device,
-        learning_rate=train.online_learning_rate,
-        distillation_weight=train.distillation_weight,
-    )
+    require_environment(before, checkpoint, spec.id)
+    _require_same_networks(before.config.train, train, checkpoint)
+    agent = load_agent(checkpoint, device, replace(train, learning_rate=train.online_learning_rate))
     policy = AgentPolicy(agent)
     offline = OfflineData(dataset, device)
     replay = Replay(offline, offline.size + train.online_steps)
-    # Many trials explore; each has a stretch of the seeds for itself.
-    episode_seeds = iter(
-        seeds_for("online", config.seed, train.online_steps, offset=trial * train.online_steps)
-    )
+    episode_seeds = _exploration_seeds(config.seed, trial)
     update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]
     generator = torch.Generator(device).manual_seed(update_seed)
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
@@ -131,7 +136,7 @@ def fine_tune(
                     steps=float(np.mean([o.steps if o.success else limit for o in outcomes])),
                 )
                 point = {name: float(value) for name, value in info.items()}
-                require_finite(point, step)
+                require_finite(point, step, "--train.online-learning-rate")
                 curve.append(
                     {
                         "step": step,
@@ -144,14 +149,28 @@ def fine_tune(
                 note = f"success {score.success:.0%}"
                 on_score(score)
             progress.update(note=note)
-    fine_tuned_config = replace(config, train=train)
     return FineTuned(
         agent,
         replace(
             before,
-            config=fine_tuned_config,
+            config=config,
             dataset_digest=dataset.digest,
             online_steps=before.online_steps + train.online_steps,
         ),
         curve,
     )
+
+
+def _require_same_networks(trained: TrainConfig, asked: TrainConfig, checkpoint: Path) -> None:
+    before, now = to_mapping(trained), to_mapping(asked)
+    for name in _OF_THE_WEIGHTS:
+        if before[name] != now[name]:
+            raise WrongUse(
+                f"{checkpoint} was trained with --train.{name} {before[name]}, "
+                f"got {now[name]}: tune with the settings of its pretraining"
+            )
+
+
+def _exploration_seeds(run_seed: int, trial: int) -> Iterator[int]:
+    for episode in itertools.count(trial * _EPISODES_PER_TRIAL):
+        yield seeds_for("online", run_seed, 1, offset=episode)[0]

@@ -23,6 +23,7 @@ class AgentPolicy:
         self._chunk = agent.chunk if kind == "learned" else agent.cloned_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape
+        self.execution_length = agent.config.chunk_length
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

@@ -52,7 +52,12 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     data = OfflineData(dataset, device)
     if train.normalize_observations:
         agent.set_normalization(*data.observation_statistics())
-    held_out = OfflineData(dataset.validation, device) if dataset.validation else None
+    validation = dataset.validation
+    held_out = (
+        OfflineData(validation, device)
+        if validation is not None and validation.transitions >= train.backup_length
+        else None
+    )
 
     curve: Curve = []
     start = time.monotonic()
@@ -63,7 +68,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
             note = None
             if step % train.log_every == 0 or step == train.offline_steps:
                 point = {name: float(value) for name, value in info.items()}
-                require_finite(point, step)
+                require_finite(point, step, "--train.learning-rate")
                 if held_out is not None:
                     point["validation/cloning_loss"] = _validate(agent, held_out, config, seed)
                 curve.append({"step": step, "seconds": time.monotonic() - start, **point})
@@ -83,13 +88,17 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     )
 
 
-def require_finite(point: dict[str, float], step: int) -> None:
-    """Stop a training whose figures have become NaN or infinite (WorkFailed)."""
+def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
+    """Stop a training whose figures have become NaN or infinite (WorkFailed).
+
+    Args:
+        remedy: the option to lower.
+    """
     wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
     if wrong:
         raise WorkFailed(
             f"training diverged before update {step}: {wrong[0]} is {point[wrong[0]]}; "
-            "lower --train.learning-rate"
+            f"lower {remedy}"
         )
 
 

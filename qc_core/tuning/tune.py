@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from qc_core.files import require_vacant
+from qc_core.processes import worker_pool
 from qc_core.recipes.config import Config
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, create_study
@@ -24,15 +23,16 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
     The study lives in `QC_STUDY_STORAGE` if that is set, else in a file of its own.
     """
     require_vacant(output)
+    require_vacant(history)
     workers = min(config.tune.workers, config.tune.trials)
     os.environ.setdefault("QC_THREADS", str(threads_per_worker(workers)))
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = "" if os.environ.get(STORAGE_VARIABLE) else f"{scratch}/study.journal"
-        name = STUDY_NAME if storage else f"{STUDY_NAME}-{os.path.basename(scratch)}"
+        name = STUDY_NAME if storage else f"{STUDY_NAME}-{Path(scratch).name}"
         create_study(name, storage, config)
         folders = [Path(scratch) / f"worker-{worker}" for worker in range(workers)]
         run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             futures = [
                 pool.submit(run, folder, worker=worker) for worker, folder in enumerate(folders)
             ]

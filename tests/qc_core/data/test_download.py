@@ -15,7 +15,7 @@ from qc_core.errors import WorkFailed, WrongUse
 
 def npz() -> bytes:
     content = io.BytesIO()
-    np.savez(content, values=np.random.default_rng(0).normal(size=50_000))
+    np.savez_compressed(content, values=np.random.default_rng(0).normal(size=50_000))
     return content.getvalue()
 
 
@@ -103,7 +103,7 @@ def test_what_arrives_damaged_is_thrown_away(server: Server, tmp_path: Path) -> 
 
 
 def test_a_refusal_and_an_absent_server_are_one_line(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(WorkFailed, match="the server answered 404") as refusal:
+    with pytest.raises(WorkFailed, match=r"does not exist \(404\)") as refusal:
         fetch(server.url + "x", tmp_path / "data.npz")
     with pytest.raises(WorkFailed, match="cannot be fetched") as absence:
         fetch("http://127.0.0.1:9/data.npz", tmp_path / "data.npz")

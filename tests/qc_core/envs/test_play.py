@@ -12,6 +12,7 @@ class Wandering:
     """A policy of scaled noise."""
 
     noise_shape = (15,)
+    execution_length = 3
 
     def __call__(self, _: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return np.clip(0.3 * noise, -1, 1).reshape(-1, 3, 5)

@@ -6,15 +6,14 @@ import pytest
 
 from qc_core.errors import WrongUse
 from qc_core.recipes.catalog import RECIPES
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import expand, from_mapping, resolve, to_mapping
+from qc_core.recipes.resolve import as_config, expand, resolve, to_mapping
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_resolves_and_survives_being_saved(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
-    assert from_mapping(Config, to_mapping(config)) == config
+    assert as_config(to_mapping(config), "saved") == config
 
 
 def test_overrides_change_what_they_name() -> None:

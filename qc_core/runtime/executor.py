@@ -19,6 +19,11 @@ class ChunkFunction(Protocol):
         """Shape of the standard normal noise of one observation."""
         ...
 
+    @property
+    def execution_length(self) -> int:
+        """Actions of a chunk to play before asking again."""
+        ...
+
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray, /) -> np.ndarray:
         """([B, O], [B, *noise_shape]) → chunk [B, H, A] within the action bounds."""
         ...
@@ -27,16 +32,13 @@ class ChunkFunction(Protocol):
 class ChunkExecutor:
     """One action at a time from a policy that thinks in chunks.
 
-    The first `execution_length` actions of a chunk are played without looking; then, or
-    after `reset`, the policy is asked again. It is never asked while actions are pending.
+    The policy's `execution_length` actions of a chunk are played without looking; then, or
+    after `reset`, it is asked again. It is never asked while actions are pending.
     """
 
-    def __init__(
-        self, policy: ChunkFunction, rng: np.random.Generator, execution_length: int | None = None
-    ) -> None:
+    def __init__(self, policy: ChunkFunction, rng: np.random.Generator) -> None:
         self._policy = policy
         self._rng = rng
-        self._length = execution_length
         self._pending: deque[np.ndarray] = deque()
 
     def reset(self) -> None:
@@ -48,5 +50,5 @@ class ChunkExecutor:
         if not self._pending:
             noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
             chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
-            self._pending.extend(chunk_HA[: self._length])
+            self._pending.extend(chunk_HA[: self._policy.execution_length])
         return self._pending.popleft()
