@@ -47,8 +47,8 @@ def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
             raise WrongUse(f"{path} is a folder without a dataset.json, not an npz file") from error
         except zipfile.BadZipFile as error:
             raise WrongUse(f"{path} is not an npz file, or it is truncated") from error
-        except OSError as error:
-            raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise WrongUse(f"{str(path)!r} cannot be read: {error}") from error
         columns = {
             name: stack.enter_context(contextlib.closing(_Member(archive, path, name)))
             for name in (*_REQUIRED, *_STATE)

@@ -66,8 +66,7 @@ def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
                     shutil.copyfile(made, staging)
                 return Film(output, done.stdout.strip().splitlines()[-1])
             if _RENDERS in done.stdout:
-                lines = done.stderr.strip().splitlines() or ["its process ended without a word"]
-                return Film(None, f"No film: {lines[-1]}")
+                return Film(None, f"No film: {done.stdout.strip().splitlines()[-1]}")
     return Film(
         None,
         f"No film: MuJoCo cannot render here with {' or '.join(backends)} "
@@ -127,4 +126,9 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]])
+    try:
+        _main(Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]])
+    except Exception as error:
+        # The libraries' own last words at exit would hide it on stderr.
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        sys.exit(1)

@@ -3,11 +3,11 @@
 from itertools import combinations
 from typing import get_args
 
-from qc_core.seeds import Purpose, seeds_for
+from qc_core.seeds import RUN_SEEDS, Purpose, seeds_for
 
 
 def test_purposes_never_share_a_seed() -> None:
-    for run_seed in (0, 1, 1023, 2**31 - 1):
+    for run_seed in (0, 1, 1023):
         drawn = [set(seeds_for(purpose, run_seed, 2000)) for purpose in get_args(Purpose)]
         assert all(len(seeds) == 2000 for seeds in drawn)
         assert all(not first & second for first, second in combinations(drawn, 2))
@@ -16,6 +16,11 @@ def test_purposes_never_share_a_seed() -> None:
 
 def test_an_offset_goes_on_where_the_last_call_stopped() -> None:
     assert seeds_for("online", 3, 10)[4:] == seeds_for("online", 3, 6, offset=4)
+
+
+def test_no_two_run_seeds_share_an_episode() -> None:
+    firsts = {seeds_for("evaluate", run_seed, 1)[0] for run_seed in range(RUN_SEEDS)}
+    assert len(firsts) == RUN_SEEDS == 1024
 
 
 def test_run_seeds_give_different_episodes() -> None:

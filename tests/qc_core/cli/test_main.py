@@ -1,6 +1,7 @@
 """The command says what is wrong in one line, with the right exit code, and leaves nothing."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from qc_core.cli.main import main
 from qc_core.cli.words import split_overrides
 from qc_core.recipes.catalog import RECIPES
+from qc_core.runtime.folder import write_checksums
 
 
 def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2) -> str:
@@ -47,6 +49,11 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["pull", "none", "-o", "out"], "there is no policy 'none'"),
         (["play", "none"], "none is not a policy folder"),
         (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
+        (["play", "none", "--video", "x.avi"], "--video writes an .mp4 file"),
+        (["policies", "none"], "there is no policy 'none'"),
+        (["run", "smoke", "--publish.name", "My Policy"], "got 'My Policy'"),
+        (["ingest", "smoke", "-o", "out", "--data", "x" * 5000], "cannot be the path"),
+        (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be read"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(
@@ -153,6 +160,29 @@ def test_single_steps_make_the_pipelines_folders(
     ):
         assert main(words) == 0, capsys.readouterr().err
     assert (tmp_path / "pulled" / "policy.onnx").exists()
+
+
+def test_a_worker_that_cannot_start_is_one_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, policy: Path
+) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    contract = json.loads((copy / "policy.json").read_text())
+    (copy / "policy.json").write_text(json.dumps({**contract, "environment": "no-such-v0"}))
+    write_checksums(copy)
+    assert main(["play", str(copy), "--episodes", "4"]) == 2
+    shown = capfd.readouterr().err
+    assert "qc: unknown environment 'no-such-v0'" in shown
+    assert "Traceback" not in shown
+
+
+def test_an_unusable_device_is_refused_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QC_DEVICE", "warp")
+    assert "QC_DEVICE=warp cannot be used here" in refused(
+        capsys, ["run", "smoke", "-o", str(tmp_path / "run")]
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_debug_shows_where_it_happened() -> None:

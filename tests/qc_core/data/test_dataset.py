@@ -74,6 +74,28 @@ def test_an_unknown_schema_is_refused(copy: Path) -> None:
         open_dataset(copy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: [],
+        lambda m: {**m, "schema-version": "1"},
+        lambda m: {k: v for k, v in m.items() if k != "arrays"},
+        lambda m: {**m, "arrays": "x"},
+        lambda m: {**m, "arrays": {"observations": {}}},
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(change(manifest)))
+    with pytest.raises(WrongUse, match=r"dataset\.json"):
+        open_dataset(copy)
+
+
+def test_another_tasks_rewards_are_refused(dataset: Path) -> None:
+    with pytest.raises(WrongUse, match="holds rewards for cube-single-singletask-task1-v0"):
+        require_match(open_dataset(dataset), describe("cube-single-singletask-task2-v0"))
+
+
 def test_another_environments_sizes_are_refused(dataset: Path) -> None:
     with pytest.raises(WrongUse, match="37 and actions of 5 numbers, the data set 28 and 5"):
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))

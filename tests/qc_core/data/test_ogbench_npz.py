@@ -97,6 +97,11 @@ def nan_in(arrays: Arrays, name: str) -> Arrays:
         (lambda a: {**a, "observations": a["observations"].astype(object)}, "plain numeric"),
         (lambda a: {k: v[:0] for k, v in a.items()}, "holds no rows"),
         (lambda a: {**a, "terminals": np.ones(33, bool)}, "at least two rows"),
+        (lambda a: nan_in(a, "qpos"), "qpos holds NaN or infinity in row 7"),
+        (lambda a: {**a, "qpos": a["qpos"][:, :3]}, r"qpos of 21 numbers, the file \[3\]"),
+        (lambda a: {**a, "qpos": a["qpos"][:, 0]}, "qpos of 21 numbers"),
+        (lambda a: {**a, "terminals": a["terminals"][:, None]}, "one number per row"),
+        (lambda a: {**a, "terminals": np.array(3)}, "equal lengths"),
     ],
 )
 def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(
@@ -108,6 +113,14 @@ def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(
         ingest(with_source(config, path), tmp_path / "dataset")
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_actions_are_kept_within_their_bounds(
+    tmp_path: Path, config: Config, arrays: Arrays
+) -> None:
+    np.savez(tmp_path / "wild.npz", **{**arrays, "actions": arrays["actions"] * 7})
+    ingest(with_source(config, tmp_path / "wild.npz"), tmp_path / "dataset")
+    assert np.abs(open_dataset(tmp_path / "dataset").actions).max() == 1
 
 
 def test_truncated_and_foreign_files_are_refused(

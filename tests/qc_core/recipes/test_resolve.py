@@ -52,7 +52,7 @@ def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
         ("smoke", ["--train.discount", "1.5"], r"--train.discount must be in \(0, 1\], got 1.5"),
         ("smoke", ["--train.learning-rate", "nan"], "--train.learning-rate"),
         ("smoke", ["--train.widths", "8", "0"], "--train.widths"),
-        ("smoke", ["--seed", "-1"], "--seed must be in"),
+        ("smoke", ["--seed", "-1"], "--seed must be in .0, 1024., got -1"),
         ("none.yaml", [], "cannot read recipe file none.yaml"),
     ],
 )
@@ -62,8 +62,25 @@ def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], messag
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("content", ["- a list", "train: {horizon: 3}", "recipe: [1]", "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "- a list",
+        "train: {horizon: 3}",
+        "recipe: [1]",
+        "{",
+        "a: {b\nc: d",
+        "\xff",
+        "recipe: &a {b: *a}",
+    ],
+)
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "x.yaml").write_text(content)
-    with pytest.raises(WrongUse, match=r"x\.yaml"):
+    (tmp_path / "x.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(WrongUse, match=r"x\.yaml") as refusal:
         resolve(str(tmp_path / "x.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_name_that_no_store_could_keep_is_refused_at_once() -> None:
+    with pytest.raises(WrongUse, match="got 'My Policy'"):
+        resolve("smoke", ["--publish.name", "My Policy"])

@@ -53,7 +53,46 @@ def test_a_bad_observation_gives_no_action(
 ) -> None:
     runner = ChunkPolicy.load(policy)
     with pytest.raises(WrongUse, match=message):
+        runner.chunk(observation)
+    with pytest.raises(WrongUse):
         runner.act(observation)
+
+
+def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
+    with pytest.raises(WrongUse, match=r"act takes one observation \[28\], got \[1, 28\]"):
+        ChunkPolicy.load(policy).act(np.zeros((1, 28)))
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (np.zeros((25, 2)), r"noise \[2, 25\], got \[25, 2\]"),
+        (np.zeros(50), r"got \[50\]"),
+        (np.full((2, 25), np.nan), "noise holds NaN"),
+    ],
+)
+def test_bad_noise_gives_no_chunk(policy: Path, noise: np.ndarray, message: str) -> None:
+    with pytest.raises(WrongUse, match=message):
+        ChunkPolicy.load(policy).chunk(np.zeros((2, 28)), noise)
+
+
+@pytest.mark.parametrize(
+    "contract", [[], {}, {"schema-version": 1}, {"schema-version": "1"}, {"schema-version": None}]
+)
+def test_a_contract_that_is_none_is_refused(tmp_path: Path, policy: Path, contract) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    (copy / "policy.json").write_text(json.dumps(contract))
+    write_checksums(copy)
+    with pytest.raises(WrongUse, match=r"policy\.json"):
+        ChunkPolicy.load(copy)
+
+
+def test_a_model_that_is_none_is_refused(tmp_path: Path, policy: Path) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    (copy / "policy.onnx").write_bytes(b"junk")
+    write_checksums(copy)
+    with pytest.raises(WorkFailed, match=r"policy\.onnx cannot be opened"):
+        ChunkPolicy.load(copy)
 
 
 @pytest.mark.parametrize("name", ["policy.onnx", "policy.json", "golden.npz", "model-card.md"])

@@ -1,11 +1,13 @@
 """Both stores keep policies alike: whole or absent, and refused by name when damaged."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.folder import write_checksums
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
@@ -63,6 +65,8 @@ def test_versions_and_aliases_are_listed(registry: Registry, policy: Path) -> No
     registry.set_alias("cube", "latest", version)
     registry.set_alias("cube", "champion", version)
     registry.publish(policy, "other")
+    with pytest.raises(WrongUse, match=r"no policy 'cubee'.*Did you mean cube\?"):
+        registry.versions("cubee")
     first, second = registry.versions()
     assert (first.name, first.version, first.aliases) == ("cube", version, ("champion", "latest"))
     assert (second.name, second.aliases) == ("other", ())
@@ -127,6 +131,71 @@ def test_a_folder_that_cannot_be_written_is_named(
     with pytest.raises(WrongUse, match="cannot be written"):
         Registry(open_store()).publish(policy, "cube")
     with pytest.raises(WrongUse, match="cannot be written"):
+        open_store().require_writable()
+    with pytest.raises(WrongUse, match="cannot be a folder"):
+        open_store().check()
+
+
+def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
+    store.require_writable()
+    assert list(store.keys("")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.json", b"[]"),
+        ("manifest.json", b'{"files": [], "success": null, "created": "x"}'),
+        ("manifest.json", b'{"files": {"policy.onnx": {}}, "success": null, "created": "x"}'),
+        ("manifest.json", b'{"files": {}, "success": "high", "created": "x"}'),
+    ],
+)
+def test_a_manifest_of_another_shape_is_damage(
+    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    version = registry.publish(policy, "cube")
+    store.put(f"policies/cube/versions/{version}/{name}", content)
+    with pytest.raises(WorkFailed, match=r"manifest\.json .* is damaged"):
+        registry.pull(f"cube:{version}", tmp_path / "pulled")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff"])
+def test_an_alias_of_another_shape_is_refused(
+    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, content: bytes
+) -> None:
+    registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
+    store.put("policies/cube/aliases/latest.json", content)
+    with pytest.raises(WorkFailed, match="is not an alias"):
+        registry.pull("cube@latest", tmp_path / "pulled")
+
+
+def test_an_unfinished_contract_publishes_nothing(
+    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    (copy / "policy.json").write_text('{"schema-version": 1}')
+    write_checksums(copy)
+    with pytest.raises(WrongUse, match=r"policy\.json is damaged"):
+        registry.publish(copy, "cube")
+    assert list(store.keys("policies/")) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"QC_STORE": "gs://bucket/x"},
+        {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h:99999"},
+        {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h/path"},
+        {"QC_STORE": "s3://b/x", "AWS_ACCESS_KEY_ID": "k"},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WrongUse):
         open_store().check()
 
 

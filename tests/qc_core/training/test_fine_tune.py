@@ -61,6 +61,17 @@ def test_the_optimiser_goes_on_where_pretraining_stopped(config: Config, checkpo
     assert agent.optimizer.param_groups[0]["lr"] == 5e-5
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("widths", (16, 16)), ("horizon", 4), ("critics", 3), ("method", "qc")]
+)
+def test_settings_that_the_weights_are_not_made_for_are_refused(
+    config: Config, checkpoint: Path, dataset: Path, option: str, value: object
+) -> None:
+    other = replace(config, train=replace(config.train, **{option: value}))
+    with pytest.raises(WrongUse, match=f"was trained with --train.{option}"):
+        fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
+
+
 def test_a_checkpoint_of_other_sizes_is_refused(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:

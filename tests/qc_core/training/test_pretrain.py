@@ -1,5 +1,7 @@
 """Offline training is repeatable, learns, and stops when it diverges."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,9 +70,30 @@ def test_what_does_not_fit_is_refused_before_training(
         pretrain(config, dataset, dataset)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None:
-    import shutil
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: [],
+        lambda c: {**c, "config": 3},
+        lambda c: {k: v for k, v in c.items() if k != "config"},
+        lambda c: {**c, "config": {**c["config"], "train": 3}},
+        lambda c: {**c, "config": {**c["config"], "train": {"horizon": "five"}}},
+        lambda c: {**c, "config": {**c["config"], "train": {"nonsense": 1}}},
+        lambda c: {**c, "config": {**c["config"], "train": {"widths": [8, 8]}}},
+    ],
+)
+def test_a_checkpoint_json_of_another_shape_is_refused(
+    tmp_path: Path, checkpoint: Path, change
+) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    content = json.loads((copy / "checkpoint.json").read_text())
+    (copy / "checkpoint.json").write_text(json.dumps(change(content)))
+    with pytest.raises(WrongUse) as refusal:
+        load_agent(copy, torch.device("cpu"))
+    assert "\n" not in str(refusal.value)
 
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     weights = copy / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])

@@ -7,8 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import read_json, write_json
+from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import read_info
 from qc_core.tuning.select import select_best
@@ -66,6 +67,36 @@ def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
 def test_without_storage_the_variable_is_named() -> None:
     with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
         load_study("s", "", 0)
+    with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
+        create_study("s", "", RECIPES["smoke"].config)
+
+
+def test_a_database_that_does_not_answer_shows_no_password(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_STUDY_STORAGE", "sqlite:////nowhere/very-secret/study.db")
+    for call in (lambda: create_study("s", "", config), lambda: load_study("s", "", 0)):
+        with pytest.raises(WorkFailed, match="does not answer") as refusal:
+            call()
+        assert "very-secret" not in str(refusal.value)
+
+
+def test_a_study_that_was_cut_off_while_being_made_is_completed(
+    storage: str, config: Config
+) -> None:
+    create_study("s", storage, replace(config, tune=replace(config.tune, trials=1)))
+    create_study("s", storage, replace(config, tune=replace(config.tune, trials=3)))
+    study = load_study("s", storage, 0)
+    assert [trial.number for trial in iter(lambda: take_trial(study), None)] == [0, 1, 2]
+
+
+def test_nothing_is_searched_that_the_method_does_not_have(storage: str, config: Config) -> None:
+    best_of_n = replace(config, train=replace(config.train, method="qc"))
+    create_study("s", storage, best_of_n)
+    trial = take_trial(load_study("s", storage, 0))
+    assert trial is not None
+    suggest(trial, best_of_n)
+    assert set(trial.params) == {"online_learning_rate"}
 
 
 def test_a_study_in_a_database_works_the_same(
