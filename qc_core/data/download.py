@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import zipfile
@@ -15,6 +16,9 @@ import urllib3
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.progress import Progress
+
+# Each retry would be a line of its own before the one that says what is wrong.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _BLOCK = 1 << 20
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)

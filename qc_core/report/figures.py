@@ -83,6 +83,7 @@ def comparison(policies: list[dict[str, Any]]) -> str:
             panel.plot(entry["value"], row, "o", color=_COLOURS[row])
         panel.set(xlabel=label)
         panel.grid(axis="x", alpha=0.3)
+        panel.margins(y=0.3)
     panels[0].set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1.02))
     panels[0].invert_yaxis()
     return _svg(figure)

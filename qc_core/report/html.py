@@ -49,7 +49,7 @@ def write_report(
         trim_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
-        title=f"{config.recipe}: {promoted['name']}:{promoted['version']}",
+        title=f"{promoted['name']}:{promoted['version']}",
         environment=config.environment,
         method=config.train.method,
         seed=config.seed,

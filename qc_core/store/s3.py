@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from minio.error import MinioException, S3Error
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.store.objects import PROBE, NoSuchObject
+
+# Each retry would be a line of its own before the one that says what is wrong.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
