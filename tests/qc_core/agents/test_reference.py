@@ -1,0 +1,152 @@
+"""Every method computes what a slow NumPy float64 reference computes from the equations."""
+
+import numpy as np
+import pytest
+import torch
+
+from qc_core.agents.flow_agent import FlowAgent, UpdateNoise
+from qc_core.agents.make import make_agent
+from qc_core.agents.one_step import OneStepNoise
+from qc_core.data.windows import Windows, gather_windows
+from qc_core.recipes.config import TrainConfig
+from qc_core.recipes.methods import METHODS
+from tests import reference
+from tests.qc_core.data.test_windows import Rows
+
+TOLERANCE = 1e-6
+OBSERVATION, ACTION, BATCH, ROWS = 4, 3, 24, 60
+
+
+class Case:
+    """One method on random weights, rows and noise, ours and the reference's."""
+
+    def __init__(self, method: str, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.config = TrainConfig(
+            method=method,
+            horizon=5,
+            widths=(8, 7),
+            critics=3,
+            candidates=6,
+            flow_steps=4,
+            distillation_weight=7.0,
+            target_rate=0.1,
+            learning_rate=1e-3,
+        )
+        self.agent: FlowAgent = make_agent(OBSERVATION, ACTION, self.config).double()
+        with torch.no_grad():
+            for parameter in self.agent.parameters():
+                # Biases, scales and targets away from where they start, and actions that clip.
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        terminals = (rng.uniform(size=ROWS) < 0.15).astype(float)
+        self.rows = {
+            "observations": rng.normal(size=(ROWS, OBSERVATION)),
+            "next_observations": rng.normal(size=(ROWS, OBSERVATION)),
+            "actions": rng.uniform(-1, 1, (ROWS, ACTION)),
+            "rewards": rng.normal(size=ROWS),
+            # Successes that end their episode, and successes on the way.
+            "masks": (rng.uniform(size=ROWS) > 0.1).astype(float),
+            "terminals": terminals,
+        }
+        self.starts = rng.integers(0, ROWS - self.config.backup_length + 1, BATCH)
+        size = self.config.chunk_length * ACTION
+        self.noise = {
+            "target": rng.normal(size=(BATCH, *self.agent.noise_shape)),
+            "flow_x0": rng.normal(size=(BATCH, size)),
+            "flow_time": rng.uniform(size=(BATCH, 1)),
+            "distillation": rng.normal(size=(BATCH, size)),
+        }
+        weights = {
+            name: value.detach().numpy().copy() for name, value in self.agent.state_dict().items()
+        }
+        best_of_n = METHODS[method].policy == "best-of-n"
+        self.expected = reference.update(
+            weights,
+            self.rows,
+            self.starts,
+            self.noise,
+            reference.Settings(
+                chunk=5 if METHODS[method].chunked else 1,
+                backup=5 if METHODS[method].multi_step else 1,
+                discount=self.config.discount,
+                flow_steps=4,
+                alpha=7.0,
+                candidates=6 if best_of_n else 0,
+                critics=3,
+                learning_rate=1e-3,
+                tau=0.1,
+            ),
+        )
+
+    @property
+    def windows(self) -> Windows:
+        return gather_windows(
+            Rows(self.rows),
+            torch.from_numpy(self.starts),
+            horizon=self.config.backup_length,
+            discount=self.config.discount,
+        )
+
+    @property
+    def update_noise(self) -> UpdateNoise:
+        tensors = {name: torch.from_numpy(value) for name, value in self.noise.items()}
+        shared = tensors["target"], tensors["flow_x0"], tensors["flow_time"]
+        if METHODS[self.config.method].policy == "one-step":
+            return OneStepNoise(*shared, tensors["distillation"])
+        return UpdateNoise(*shared)
+
+
+@pytest.fixture(params=METHODS)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def assert_equal(got: torch.Tensor, expected: np.ndarray | float) -> None:
+    wanted = np.asarray(expected)
+    error = np.abs(got.detach().numpy() - wanted).max() / np.abs(wanted).max()
+    assert error <= TOLERANCE
+
+
+def test_chosen_actions_are_the_references(case: Case) -> None:
+    chosen = case.agent.choose(case.windows.next_observations_BO, case.update_noise.target)
+    assert_equal(chosen, case.expected.next_actions)
+
+
+def test_losses_and_target_are_the_references(case: Case) -> None:
+    critic_loss, info = case.agent.critic_loss(case.windows, case.update_noise)
+    actor_loss, _ = case.agent.actor_loss(case.windows, case.update_noise)
+    assert_equal(critic_loss, case.expected.critic_loss)
+    assert_equal(actor_loss, case.expected.actor_loss)
+    assert_equal(info["target"], case.expected.target.mean())
+
+
+def test_one_update_is_the_references(case: Case) -> None:
+    case.agent.update(case.windows, case.update_noise)
+    after = case.agent.state_dict()
+    assert set(case.expected.updated) == {name for name, _ in case.agent.named_parameters()}
+    for name, expected in case.expected.updated.items():
+        gradient = np.abs(case.expected.gradients.get(name, np.ones_like(expected)))
+        # Adam divides a gradient by its size: a sum that is zero but for rounding has no sign.
+        clear = gradient > 1e-12 * gradient.max()
+        assert clear.mean() > 0.9
+        assert_equal(after[name][torch.from_numpy(clear)], expected[clear])
+
+
+def test_the_reference_itself_has_right_gradients() -> None:
+    """Central differences through the one-step method's whole loss."""
+    case = Case("qc-fql", seed=1)
+    windows, noise = case.windows, case.update_noise
+    for name in ("one_step.weights.1", "one_step.biases.0", "critic.scales.0"):
+        parameter = dict(case.agent.named_parameters())[name]
+        place = (0,) * parameter.ndim
+        losses = []
+        for shift in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter[place] += shift
+            which = case.agent.critic_loss if name.startswith("critic") else case.agent.actor_loss
+            losses.append(float(which(windows, noise)[0].detach()))
+            with torch.no_grad():
+                parameter[place] -= shift
+        slope = (losses[0] - losses[1]) / 2e-5
+        assert slope == pytest.approx(case.expected.gradients[name][place], rel=1e-4)
