@@ -20,6 +20,7 @@ from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
 from qc_core.store.open import open_store
+from qc_core.tuning.study import STORAGE_VARIABLE
 from qc_core.tuning.tune import threads_per_worker
 
 # kfp.local runs no more of a ParallelFor at once.
@@ -69,7 +70,7 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
     open_store().require_writable()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / "run.log").open("w", buffering=1)
+        log = (folder / "run.log").open("w", buffering=1, encoding="utf-8")
     except OSError as error:
         raise WrongUse(f"cannot write to {folder}: {error.strerror}") from error
     start = time.monotonic()
@@ -127,11 +128,18 @@ def _run(
             task = pipeline(
                 recipe=recipe,
                 overrides=shlex.join(overrides),
-                study_storage=str((folder / "study.journal").resolve()),
+                study_storage=_study_storage(folder),
             )
         except RuntimeError as error:
             raise _failure(console, folder) from error
     return task.outputs
+
+
+def _study_storage(folder: Path) -> str:
+    """A journal beside the run, unless the environment names a database."""
+    if os.environ.get(STORAGE_VARIABLE):
+        return ""
+    return str((folder / "study.journal").resolve())
 
 
 def _failure(console: Console, folder: Path) -> QCError:

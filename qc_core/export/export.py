@@ -61,7 +61,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
     with staged_folder(output) as staging:
         (staging / MODEL).write_bytes(model.SerializeToString(deterministic=True))
         write_json(staging / CONTRACT, contract)
-        (staging / CARD).write_text(model_card(contract))
+        (staging / CARD).write_text(model_card(contract), encoding="utf-8")
         cases = _cases(agent, PARITY_CASES, info.config.seed)
         np.savez(
             staging / GOLDEN,

@@ -115,7 +115,7 @@ def _read_file(path: Path) -> tuple[str, list[str]]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
             raise WrongUse(f"{path} must be a mapping with the name of a `recipe` to start from")
         return content.pop("recipe"), _as_words(content)
