@@ -142,6 +142,11 @@ class FlowAgent(nn.Module, ABC):
         parameters = [*self.policy_parameters(), *self.critic.parameters()]
         return torch.optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-8, fused=True)
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Use this rate from the next update on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def set_normalization(self, mean_O: Tensor, std_O: Tensor) -> None:
         """Scale observations by these from now on."""
         self.observation_mean.copy_(mean_O)

@@ -19,16 +19,17 @@ class Recipe(NamedTuple):
     config: Config
 
 
-# Sized for two CPU cores. Small normalised networks learn fast at a high rate; the policy then
-# still swings by several percent between updates, which a low rate online settles. Alpha 100
+# Sized for two CPU cores. Small normalised networks learn fast at a high rate, at which the policy
+# swings by several percent between updates: the rate falls, and stays low online. Alpha 100
 # keeps to the data enough: at 30 and below the policy climbs errors of the young critic.
 _QUICKSTART_TRAIN = TrainConfig(
     widths=(256, 256, 256),
     learning_rate=1e-3,
+    learning_rate_decay=0.1,
     online_learning_rate=1e-4,
     normalize_observations=True,
     distillation_weight=100.0,
-    offline_steps=6_000,
+    offline_steps=7_500,
     online_steps=2_000,
     online_start=200,
 )

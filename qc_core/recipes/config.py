@@ -58,6 +58,8 @@ class TrainConfig:
     """Hidden layers of every network."""
     learning_rate: float = 3e-4
     """Adam's, for all networks, offline."""
+    learning_rate_decay: float = 1.0
+    """Offline, the rate falls linearly to this fraction of itself; 1 keeps it, as in the paper."""
     online_learning_rate: float = 3e-4
     """The same, online."""
     batch_size: int = 256
@@ -158,6 +160,10 @@ def check(config: Config) -> Config:
         raise WrongUse(f"--train.discount must be in (0, 1], got {train.discount}")
     if not 0 < train.target_rate <= 1:
         raise WrongUse(f"--train.target-rate must be in (0, 1], got {train.target_rate}")
+    if not 0 < train.learning_rate_decay <= 1:
+        raise WrongUse(
+            f"--train.learning-rate-decay must be in (0, 1], got {train.learning_rate_decay}"
+        )
     if not train.widths or min(train.widths) < 1:
         raise WrongUse(f"--train.widths needs positive layer sizes, got {train.widths}")
     for group in (config.data, train, tune, config.evaluate, config.publish):

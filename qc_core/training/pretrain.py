@@ -16,7 +16,7 @@ from qc_core.envs.make import describe
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import require_vacant
 from qc_core.progress import Progress
-from qc_core.recipes.config import Config
+from qc_core.recipes.config import Config, TrainConfig
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import CheckpointInfo, Curve, save_checkpoint
 from qc_core.training.device import training_device
@@ -63,6 +63,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     start = time.monotonic()
     with Progress(train.offline_steps, "offline", "update") as progress:
         for step in range(1, train.offline_steps + 1):
+            agent.set_learning_rate(learning_rate_at(step, train))
             windows = sample_windows(data, config, generator)
             info = agent.update(windows, agent.draw_noise(train.batch_size, generator))
             note = None
@@ -86,6 +87,12 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
         ),
         curve,
     )
+
+
+def learning_rate_at(step: int, train: TrainConfig) -> float:
+    """The rate of one offline update, the first being 1."""
+    done = (step - 1) / max(1, train.offline_steps - 1)
+    return train.learning_rate * (1 - done * (1 - train.learning_rate_decay))
 
 
 def require_finite(point: dict[str, float], step: int, remedy: str) -> None:

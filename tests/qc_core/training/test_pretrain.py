@@ -10,10 +10,10 @@ import torch
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import sha256_of
-from qc_core.recipes.config import Config
+from qc_core.recipes.config import Config, TrainConfig
 from qc_core.training.checkpoint import load_agent, read_curve, read_info
 from qc_core.training.policy import AgentPolicy
-from qc_core.training.pretrain import pretrain
+from qc_core.training.pretrain import learning_rate_at, pretrain
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -39,6 +39,25 @@ def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, datase
     pretrain(replace(config, train=train), dataset, tmp_path / "c")
     losses = [point["actor/cloning_loss"] for point in read_curve(tmp_path / "c")]
     assert losses[-1] < losses[0]
+
+
+def test_the_rate_falls_linearly_or_stays() -> None:
+    falling = TrainConfig(learning_rate=1e-3, learning_rate_decay=0.1, offline_steps=5)
+    rates = [learning_rate_at(step, falling) for step in range(1, 6)]
+    assert rates == pytest.approx([1e-3, 7.75e-4, 5.5e-4, 3.25e-4, 1e-4])
+    assert {learning_rate_at(step, TrainConfig()) for step in (1, 500_000, 1_000_000)} == {3e-4}
+
+
+def test_training_ends_at_the_fallen_rate(tmp_path: Path, config: Config, dataset: Path) -> None:
+    train = replace(config.train, learning_rate_decay=1e-9, offline_steps=2)
+    for steps in (1, 2):
+        one = replace(train, offline_steps=steps)
+        pretrain(replace(config, train=one), dataset, tmp_path / str(steps))
+    first, second = (
+        load_agent(tmp_path / str(steps), torch.device("cpu")).state_dict() for steps in (1, 2)
+    )
+    # The second update, at a rate of all but zero, changes nothing that the first has done.
+    torch.testing.assert_close(first["flow.mlp.weights.0"], second["flow.mlp.weights.0"])
 
 
 def test_observations_are_normalised_by_the_data(config: Config, checkpoint: Path) -> None:
