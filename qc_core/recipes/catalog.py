@@ -44,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
             tune=TuneConfig(
                 trials=4,
                 evaluations=2,
-                episodes=25,
+                episodes=40,
                 distillation_weight_factor=2.0,
                 learning_rate_factor=2.0,
             ),
