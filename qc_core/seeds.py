@@ -6,22 +6,12 @@ that collection, fine-tuning or a trial's own scoring has seen, whatever the run
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Purpose = Literal[
     "collect", "online", "trial", "evaluate", "gate", "play", "video", "update", "pretrain"
 ]
-_PURPOSES: tuple[Purpose, ...] = (
-    "collect",
-    "online",
-    "trial",
-    "evaluate",
-    "gate",
-    "play",
-    "video",
-    "update",
-    "pretrain",
-)
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 _RANGE = 1 << 27
 _STRIDE = 1 << 17
 # Run seeds for which no two runs share an episode.

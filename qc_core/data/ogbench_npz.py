@@ -26,8 +26,7 @@ _STATE = ("qpos", "button_states")
 _REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 _BLOCK_ROWS = 100_000
 # Whatever a damaged or foreign zip file makes the library raise.
-_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, NotImplementedError)
-_DAMAGE += (zipfile.BadZipFile, zlib.error)
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.test_definition import STEPS
 from tests.qc_core.report.test_video import renders
 
 QC = [sys.executable, "-m", "qc_core.cli.main"]
@@ -33,17 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
 def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = run
     steps = re.findall(r"▸ (\w+):", done.stderr)
-    assert steps == [
-        "configure",
-        "ingest",
-        "pretrain",
-        "tune",
-        "select",
-        "evaluate",
-        "export",
-        "promote",
-        "report",
-    ]
+    assert steps == STEPS
     assert re.search(r"collecting: 6/6 episodes, [\d.]+/s", done.stderr)
     assert re.search(r"offline: 60/60 updates", done.stderr)
     for line in ("behaviour cloning ", "offline Q-chunking ", "fine-tuned online ", "pretrain "):
