@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from qc_core.data.dataset import DatasetWriter, Episodes
-from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.envs.make import describe
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.export.export import export
 from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config

@@ -24,11 +24,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from qc_core.envs.make import EnvironmentSpec
+from qc_core.envs.spec import EnvironmentSpec, spec_from
 from qc_core.errors import WrongUse
 from qc_core.files import read_json, require_fields, sha256_of, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
 VALIDATION = "validation"
 ARRAYS = ("observations", "observation_index", "actions", "rewards", "masks", "terminals")
@@ -101,15 +101,8 @@ class DatasetWriter:
         masks = np.load(self._folder / "masks.npy", mmap_mode="r")
         manifest = {
             "schema-version": SCHEMA_VERSION,
-            "environment": self._spec.id,
-            "observation-size": self._spec.observation_size,
-            "action-size": self._spec.action_size,
+            **self._spec.as_mapping(),
             "units": "the environment's own, not normalised",
-            "observation-names": list(self._spec.observation_names),
-            "action-names": list(self._spec.action_names),
-            "action-low": list(self._spec.action_low),
-            "action-high": list(self._spec.action_high),
-            "control-interval-seconds": self._spec.control_interval,
             "transitions": self._columns["rewards"].rows,
             "episodes": self._episodes,
             "solved-transitions": int((masks == 0).sum()),
@@ -136,6 +129,11 @@ class Dataset:
     rewards: np.ndarray
     masks: np.ndarray
     terminals: np.ndarray
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        """Of the environment or robot that the episodes come from."""
+        return spec_from(self.manifest, str(self.folder / MANIFEST))
 
     @property
     def digest(self) -> str:
@@ -173,7 +171,8 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         raise WrongUse(
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
-    fields = {"environment": str, "digest": str, "transitions": int, "episodes": int}
+    spec_from(manifest, str(path))
+    fields = {"digest": str, "transitions": int, "episodes": int}
     require_fields(manifest, {**fields, "arrays": dict}, str(path))
     described = {"shape": list, "sha256": str}
     for name in ARRAYS:

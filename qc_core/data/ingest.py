@@ -19,7 +19,8 @@ from qc_core.data.dataset import (
     require_match,
 )
 from qc_core.data.download import fetch_official
-from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.envs.make import describe
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.files import require_vacant, sha256_of, staged_folder
 from qc_core.progress import Progress, say

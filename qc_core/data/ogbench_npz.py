@@ -16,7 +16,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from qc_core.data.dataset import DatasetWriter, Episodes
-from qc_core.envs.make import EnvironmentSpec, make_environment
+from qc_core.envs.make import make_environment
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from qc_core.envs.repeatable import RepeatableReset
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse, closest
 
 _ARM_OBSERVATIONS = (
@@ -30,32 +30,6 @@ _CUBE_OBSERVATIONS = (
     "yaw_sin",
 )
 _ARM_ACTIONS = ("effector_dx", "effector_dy", "effector_dz", "effector_dyaw", "gripper_dopening")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EnvironmentSpec:
-    """Sizes and units of an environment.
-
-    Attributes:
-        episode_limit: control steps after which an episode is cut off.
-        control_interval: seconds per control step.
-    """
-
-    id: str
-    observation_names: tuple[str, ...]
-    action_names: tuple[str, ...]
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    episode_limit: int
-    control_interval: float
-
-    @property
-    def observation_size(self) -> int:
-        return len(self.observation_names)
-
-    @property
-    def action_size(self) -> int:
-        return len(self.action_names)
 
 
 def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ import torch
 from qc_core import __version__
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.agents.flow_agent import FlowAgent
-from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.envs.make import describe
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk

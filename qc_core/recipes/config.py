@@ -18,6 +18,9 @@ from qc_core.seeds import RUN_SEEDS
 from qc_core.store.names import require_name
 
 TerminalHandling = Literal["drop", "keep"]
+SuccessHandling = Literal["continue", "end"]
+RewardTransform = Literal["none", "sparse", "minus-one"]
+Collection = Literal["mixed", "play", "noisy", "task"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,15 +28,32 @@ class DataConfig:
     """Where the episodes come from."""
 
     source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "collect"
-    """`collect` (scripted oracles), `ogbench` (the official file), or a path to an npz file
-    or to a data set folder."""
+    """`collect` (scripted oracles), `ogbench` (the official file), `ogbench:NAME`, `minari:ID`, or
+    a path: an npz file or a folder of npz shards, a robomimic HDF5 file, a LeRobot folder, or a
+    data set folder."""
+    collection: Collection = "mixed"
+    """What to collect: `mixed` and `task` episodes go for the environment's task, with
+    demonstrators of mixed or of good quality; `play` and `noisy` go for random goals, as
+    OGBench's data sets do."""
     episodes: int = 300
     """Episodes to collect."""
     workers: int = 2
     """Processes that collect."""
+    filter: str = ""
+    """Of a robomimic file, only the episodes that this mask lists; empty takes all."""
+    reward_transform: RewardTransform = "none"
+    """`sparse`: -1 wherever the reward is not 0; `minus-one`: the reward less 1. The same offline
+    and online."""
+    success_handling: SuccessHandling = "continue"
+    """Solved transitions inside an episode: it goes on behind them, as in the paper, or each
+    ends an episode, so that no later reward adds up."""
     terminal_handling: TerminalHandling = "drop"
     """Chunks in which the episode ends early: the critic drops them, as in the paper, or keeps
     them with reward and state frozen at the episode's end."""
+    resident_transitions: int = 0
+    """Transitions held in memory at a time, for data larger than it; 0 takes the whole set."""
+    slice_updates: int = 1000
+    """Offline updates before the next so many transitions take their place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +203,7 @@ def check(config: Config) -> Config:
     return config
 
 
-_MAY_BE_ZERO = {"online_start", "distillation_weight", "updates_per_step"}
+_MAY_BE_ZERO = {"online_start", "resident_transitions", "distillation_weight", "updates_per_step"}
 _GROUP_NAMES: dict[type, str] = {
     DataConfig: "data",
     TrainConfig: "train",

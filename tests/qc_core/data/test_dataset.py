@@ -70,7 +70,7 @@ def test_an_altered_array_is_refused_when_verified(copy: Path) -> None:
 def test_an_unknown_schema_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps({**manifest, "schema-version": 99}))
-    with pytest.raises(WrongUse, match="schema 1 is needed, got 99"):
+    with pytest.raises(WrongUse, match="schema 2 is needed, got 99"):
         open_dataset(copy)
 
 
