@@ -67,8 +67,8 @@ def measure(seed: int, recipe: str) -> dict[str, Any]:
                 for key in (
                     "success",
                     "steps",
-                    "success-gain-over-cloning",
-                    "steps-saved-over-cloning",
+                    "success-gain",
+                    "steps-saved",
                 )
             }
             for policy in result["evaluation"]["policies"]

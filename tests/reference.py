@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -17,9 +18,22 @@ _C = math.sqrt(2 / math.pi)
 
 
 class Network:
-    """Dense → GELU → LayerNorm (if it has scales), plain last layer; one network, no ensemble."""
+    """Dense → GELU → LayerNorm (if it has scales), plain last layer; one network, no ensemble.
 
-    def __init__(self, arrays: Arrays, prefix: str, member: int | None = None) -> None:
+    Args:
+        norm_first: Dense → LayerNorm → activation instead.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        prefix: str,
+        member: int | None = None,
+        *,
+        activation: str = "gelu",
+        norm_first: bool = False,
+    ) -> None:
+        self.activation, self.norm_first = activation, norm_first
         self.values: Arrays = {}
         for kind in ("weights", "biases", "scales", "shifts"):
             layer = 0
@@ -32,52 +46,65 @@ class Network:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """[B, inputs] → [B, outputs]; keeps what `backward` needs."""
-        self.tape: list[tuple[np.ndarray, ...]] = []
+        self.tape: list[list] = []
         for layer in range(self.layers):
-            before = x
-            u = x @ self.values[f"weights.{layer}"].T + self.values[f"biases.{layer}"]
-            if layer == self.layers - 1:
-                self.tape.append((before,))
-                return u
-            t = np.tanh(_C * (u + 0.044715 * u**3))
-            x = 0.5 * u * (1 + t)
-            if f"scales.{layer}" in self.values:
-                centred = x - x.mean(1, keepdims=True)
-                spread = np.sqrt((centred**2).mean(1, keepdims=True) + EPSILON_OF_NORM)
-                unit = centred / spread
-                x = unit * self.values[f"scales.{layer}"] + self.values[f"shifts.{layer}"]
-                self.tape.append((before, u, t, unit, spread))
-            else:
-                self.tape.append((before, u, t))
-        raise AssertionError("a network has a last layer")
+            x, kept = self._dense(x, layer)
+            steps = [kept]
+            if layer < self.layers - 1:
+                parts = [self._activate, self._normalize]
+                for part in reversed(parts) if self.norm_first else parts:
+                    x, kept = part(x, layer)
+                    steps.append(kept)
+            self.tape.append(steps)
+        return x
 
     def backward(self, gradient: np.ndarray) -> np.ndarray:
         """Add the gradients of the weights; return that of the input."""
-        for layer in reversed(range(self.layers)):
-            before, *rest = self.tape[layer]
-            if rest:
-                u, t = rest[:2]
-                if len(rest) == 4:
-                    unit, spread = rest[2:]
-                    self.gradients[f"scales.{layer}"] += (gradient * unit).sum(0)
-                    self.gradients[f"shifts.{layer}"] += gradient.sum(0)
-                    of_unit = gradient * self.values[f"scales.{layer}"]
-                    gradient = (
-                        of_unit
-                        - of_unit.mean(1, keepdims=True)
-                        - unit * (of_unit * unit).mean(1, keepdims=True)
-                    ) / spread
-                slope = 0.5 * (1 + t) + 0.5 * u * (1 - t**2) * _C * (1 + 3 * 0.044715 * u**2)
-                gradient = gradient * slope
-            self.gradients[f"weights.{layer}"] += gradient.T @ before
-            self.gradients[f"biases.{layer}"] += gradient.sum(0)
-            gradient = gradient @ self.values[f"weights.{layer}"]
+        for steps in reversed(self.tape):
+            for undo in reversed(steps):
+                gradient = undo(gradient)
         return gradient
+
+    # Each gives its output, and how the gradient goes back through it.
+
+    def _dense(self, x, layer):
+        weight, bias = f"weights.{layer}", f"biases.{layer}"
+
+        def back(gradient):
+            self.gradients[weight] += gradient.T @ x
+            self.gradients[bias] += gradient.sum(0)
+            return gradient @ self.values[weight]
+
+        return x @ self.values[weight].T + self.values[bias], back
+
+    def _activate(self, u, layer):
+        if self.activation == "relu":
+            return np.maximum(u, 0), lambda gradient: gradient * (u > 0)
+        t = np.tanh(_C * (u + 0.044715 * u**3))
+        slope = 0.5 * (1 + t) + 0.5 * u * (1 - t**2) * _C * (1 + 3 * 0.044715 * u**2)
+        return 0.5 * u * (1 + t), lambda gradient: gradient * slope
+
+    def _normalize(self, x, layer):
+        scale, shift = f"scales.{layer}", f"shifts.{layer}"
+        if scale not in self.values:
+            return x, lambda gradient: gradient
+        centred = x - x.mean(1, keepdims=True)
+        spread = np.sqrt((centred**2).mean(1, keepdims=True) + EPSILON_OF_NORM)
+        unit = centred / spread
+
+        def back(gradient):
+            self.gradients[scale] += (gradient * unit).sum(0)
+            self.gradients[shift] += gradient.sum(0)
+            of_unit = gradient * self.values[scale]
+            along = unit * (of_unit * unit).mean(1, keepdims=True)
+            return (of_unit - of_unit.mean(1, keepdims=True) - along) / spread
+
+        return unit * self.values[scale] + self.values[shift], back
 
 
 @dataclass
 class Settings:
-    """What the equations need to know.
+    """What the equations of the flow family need to know.
 
     Attributes:
         chunk: actions per chunk.
@@ -108,7 +135,15 @@ class Result:
     gradients: Arrays = field(default_factory=dict)
 
 
-def windows(rows: Arrays, starts: np.ndarray, settings: Settings) -> Arrays:
+class Backup(Protocol):
+    """What windows depend on."""
+
+    chunk: int
+    backup: int
+    discount: float
+
+
+def windows(rows: Arrays, starts: np.ndarray, settings: Backup) -> Arrays:
     """The batch of the paper, row by row."""
     batch: dict[str, list] = {n: [] for n in ("s", "a", "return", "mask", "next", "valid")}
     for start in starts:
@@ -200,16 +235,27 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
     if one_step is not None:
         learned["one_step"] = [one_step]
     for prefix, networks in learned.items():
-        for name in networks[0].values:
-            stack = np.stack if prefix == "critic" else (lambda parts: parts[0])
-            gradient = stack([network.gradients[name] for network in networks])
-            value = stack([network.values[name] for network in networks])
-            step = gradient / (np.abs(gradient) + EPSILON_OF_ADAM)
-            result.gradients[f"{prefix}.{name}"] = gradient
-            result.updated[f"{prefix}.{name}"] = value - settings.learning_rate * step
-    for name in critics[0].values:
-        old = weights[f"target_critic.{name}"]
-        result.updated[f"target_critic.{name}"] = old + settings.tau * (
-            weights[f"critic.{name}"] - old
-        )
+        adam_step(result, prefix, networks, settings.learning_rate, stacked=prefix == "critic")
+    lagging_target(result, critics[0], weights, settings.tau)
     return result
+
+
+def adam_step(
+    result: Result, prefix: str, networks: list[Network], learning_rate: float, *, stacked: bool
+) -> None:
+    """Adam's first step: the gradient over its own size."""
+    for name in networks[0].values:
+        gradient = np.stack([network.gradients[name] for network in networks])
+        value = np.stack([network.values[name] for network in networks])
+        if not stacked:
+            gradient, value = gradient[0], value[0]
+        step = gradient / (np.abs(gradient) + EPSILON_OF_ADAM)
+        result.gradients[f"{prefix}.{name}"] = gradient
+        result.updated[f"{prefix}.{name}"] = value - learning_rate * step
+
+
+def lagging_target(result: Result, critic: Network, weights: Arrays, tau: float) -> None:
+    """The target critics follow the critics as they were before the step."""
+    for name in critic.values:
+        old, online = weights[f"target_critic.{name}"], weights[f"critic.{name}"]
+        result.updated[f"target_critic.{name}"] = old + tau * (online - old)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.flow_agent import FlowAgent, Info, UpdateNoise
+from qc_core.agents.agent import Info, UpdateNoise
+from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.data.windows import Windows
 from qc_core.networks.flow import integrate
 from qc_core.recipes.config import TrainConfig
@@ -39,12 +40,13 @@ class BestOfNAgent(FlowAgent):
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Cloning only: values choose among candidates, they do not shape them."""
+        assert isinstance(noise, FlowNoise)
         loss = self.cloning_loss(windows, noise)
         return loss, {"loss": loss, "cloning_loss": loss}
 
-    def draw_noise(self, batch_size: int, generator: torch.Generator) -> UpdateNoise:
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> FlowNoise:
         device = generator.device
-        return UpdateNoise(
+        return FlowNoise(
             target=torch.randn((batch_size, *self.noise_shape), generator=generator, device=device),
             flow_x0_BL=torch.randn(
                 (batch_size, self.chunk_size), generator=generator, device=device

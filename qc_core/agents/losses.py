@@ -1,4 +1,4 @@
-"""The equations of Q-chunking with a flow policy (arXiv 2507.07969), one function each.
+"""The equations of Q-chunking and its baselines (arXiv 2507.07969), one function each.
 
 Shapes: B batch, K critics, H horizon, A action, L = H·A.
 """
@@ -44,3 +44,18 @@ def distillation_loss(one_step_BL: Tensor, flow_BL: Tensor) -> Tensor:
 def policy_value_loss(values_KB: Tensor) -> Tensor:
     """-mean Q(s, clip μ(s, z)): the one-step policy climbs the critics' mean."""
     return -torch.mean(values_KB)
+
+
+def soft_actor_loss(values_KB: Tensor, log_likelihood_B: Tensor, temperature: Tensor) -> Tensor:
+    """mean(α · log π(a | s) - mean_K Q(s, a)), the action being the policy's own."""
+    return (temperature * log_likelihood_B - values_KB.mean(dim=0)).mean()
+
+
+def temperature_loss(temperature: Tensor, entropy: Tensor, target_entropy: float) -> Tensor:
+    """α · (entropy - target): α falls while the policy has more entropy than it should."""
+    return temperature * (entropy - target_entropy)
+
+
+def likelihood_cloning_loss(log_likelihood_B: Tensor) -> Tensor:
+    """-mean log π(a | s) of the data's chunks."""
+    return -log_likelihood_B.mean()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
-from qc_core.agents.flow_agent import FlowAgent
 from qc_core.agents.one_step import OneStepAgent
+from qc_core.agents.sac import SACAgent
 from qc_core.recipes.config import TrainConfig
 from qc_core.recipes.methods import METHODS
 
 
-def make_agent(observation_size: int, action_size: int, config: TrainConfig) -> FlowAgent:
+def make_agent(observation_size: int, action_size: int, config: TrainConfig) -> Agent:
     """A freshly initialised agent for `config.method`."""
-    kinds = {"one-step": OneStepAgent, "best-of-n": BestOfNAgent}
+    kinds = {"one-step": OneStepAgent, "best-of-n": BestOfNAgent, "gaussian": SACAgent}
     return kinds[METHODS[config.method].policy](observation_size, action_size, config)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.flow_agent import FlowAgent, Info, UpdateNoise
+from qc_core.agents.agent import Info, UpdateNoise
+from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.losses import distillation_loss, policy_value_loss
 from qc_core.data.windows import Windows
 from qc_core.networks.flow import integrate
@@ -19,7 +20,7 @@ from qc_core.recipes.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
-class OneStepNoise(UpdateNoise):
+class OneStepNoise(FlowNoise):
     """The noise of one update, that of the distillation among it."""
 
     distillation_BL: Tensor

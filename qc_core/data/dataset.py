@@ -202,10 +202,15 @@ def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
             f"{dataset.folder}: {spec.id} has observations of {spec.observation_size} and actions "
             f"of {spec.action_size} numbers, the data set {got[0]} and {got[1]}"
         )
-    rewarded = dataset.manifest["environment"]
-    if rewarded != spec.id:
+    require_environment(dataset, spec.id)
+
+
+def require_environment(dataset: Dataset, environment: str) -> None:
+    """Refuse a data set with another environment's rewards (WrongUse)."""
+    rewarded = dataset.spec.id
+    if rewarded != environment:
         raise WrongUse(
-            f"{dataset.folder} holds rewards for {rewarded}, not {spec.id}: "
+            f"{dataset.folder} holds rewards for {rewarded}, not {environment}: "
             f"give --environment {rewarded} or other data"
         )
 

@@ -105,6 +105,11 @@ def gather_windows(
     )
 
 
+def concatenate(*batches: Windows) -> Windows:
+    """One batch of all the windows."""
+    return Windows(*(torch.cat(columns) for columns in zip(*batches, strict=True)))
+
+
 def sample_windows(
     transitions: Transitions,
     config: Config,

@@ -11,10 +11,8 @@ import onnx
 import torch
 
 from qc_core import __version__
+from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
-from qc_core.agents.flow_agent import FlowAgent
-from qc_core.envs.make import describe
-from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
@@ -22,7 +20,6 @@ from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
 from qc_core.progress import say
 from qc_core.provenance import git_commit, versions
-from qc_core.recipes.config import Config
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import (
     CARD,
@@ -53,9 +50,8 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
     require_vacant(output)
     info = read_info(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
-    spec = describe(info.config.environment)
-    contract = _contract(agent, info, spec, _figures(evaluation, checkpoint))
-    model = to_onnx(ExportableChunk(agent), info.observation_size, agent.noise_shape)
+    contract = _contract(agent, info, _figures(evaluation, checkpoint))
+    model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
     onnx.checker.check_model(model, full_check=True)
@@ -83,12 +79,11 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
 
 
 def _contract(
-    agent: FlowAgent,
+    agent: Agent,
     info: CheckpointInfo,
-    spec: EnvironmentSpec,
     evaluation: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    config: Config = info.config
+    config, spec = info.config, info.spec
     return {
         "schema-version": SCHEMA_VERSION,
         "method": config.train.method,
@@ -136,7 +131,7 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
     raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")
 
 
-def _cases(agent: FlowAgent, count: int, seed: int) -> dict[str, np.ndarray]:
+def _cases(agent: Agent, count: int, seed: int) -> dict[str, np.ndarray]:
     """Random observations at the data's scale, noise, and what torch makes of them."""
     rng = np.random.default_rng(seed)
     observation = rng.standard_normal((count, agent.observation_size), dtype=np.float32)

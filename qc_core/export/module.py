@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.agent import Agent
 
 
 class ExportableChunk(nn.Module):
     """An agent's learned policy with its normalisation and clipping inside."""
 
-    def __init__(self, agent: FlowAgent) -> None:
+    def __init__(self, agent: Agent) -> None:
         super().__init__()
         self.agent = agent.requires_grad_(False)
 

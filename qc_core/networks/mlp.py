@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+Activation = Literal["gelu", "relu"]
+Norm = Literal["none", "before", "after"]
 LAYER_NORM_EPSILON = 1e-6
 
 
 class MLP(nn.Module):
-    """Dense → GELU (tanh form) → LayerNorm (optional), with a plain last layer.
+    """Dense layers with an activation between them and a plain last one.
 
     Weights are Xavier-uniform over the fan average, biases zero, as in the paper's code.
 
@@ -24,7 +27,8 @@ class MLP(nn.Module):
         inputs: size I of the last axis of the input.
         widths: sizes of the hidden layers.
         outputs: size of the last axis of the output.
-        layer_norm: normalise after each hidden activation (the critics do).
+        activation: of the hidden layers; "gelu" in its tanh form.
+        norm: where each hidden layer has a LayerNorm, before or after its activation.
         members: None for one network; K for K independently initialised networks,
             evaluated together and stacked on a new leading axis.
     """
@@ -35,7 +39,8 @@ class MLP(nn.Module):
         widths: Sequence[int],
         outputs: int,
         *,
-        layer_norm: bool = False,
+        activation: Activation = "gelu",
+        norm: Norm = "none",
         members: int | None = None,
     ) -> None:
         super().__init__()
@@ -51,10 +56,12 @@ class MLP(nn.Module):
                 nn.Parameter(torch.empty(*ensemble, fan_out, fan_in).uniform_(-bound, bound))
             )
             self.biases.append(nn.Parameter(torch.zeros(*ensemble, fan_out)))
-        if layer_norm:
+        if norm != "none":
             for width in widths:
                 self.scales.append(nn.Parameter(torch.ones(*ensemble, width)))
                 self.shifts.append(nn.Parameter(torch.zeros(*ensemble, width)))
+        self.activation: Activation = activation
+        self.norm: Norm = norm
         self.members = members
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +86,17 @@ class MLP(nn.Module):
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             x = functional.linear(x, weight, bias)
             if layer < last:
-                x = functional.gelu(x, approximate="tanh")
-                if scales:
-                    x = functional.layer_norm(
-                        x, x.shape[-1:], scales[layer], shifts[layer], LAYER_NORM_EPSILON
-                    )
+                if self.norm == "before":
+                    x = _layer_norm(x, scales[layer], shifts[layer])
+                x = functional.relu(x) if self.activation == "relu" else _gelu(x)
+                if self.norm == "after":
+                    x = _layer_norm(x, scales[layer], shifts[layer])
         return x
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return functional.gelu(x, approximate="tanh")
+
+
+def _layer_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return functional.layer_norm(x, x.shape[-1:], scale, shift, LAYER_NORM_EPSILON)

@@ -1,9 +1,14 @@
-"""The recipes: each a function's worth of numbers that are known to work together."""
+"""The recipes that run here, and how any recipe is found by its name.
+
+A recipe of a domain with several tasks has a name for each, `cube-double-task1` to `-task5`.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from dataclasses import replace
 
+from qc_core.errors import WrongUse, closest
 from qc_core.recipes.config import (
     Config,
     DataConfig,
@@ -12,12 +17,8 @@ from qc_core.recipes.config import (
     TrainConfig,
     TuneConfig,
 )
-
-
-class Recipe(NamedTuple):
-    description: str
-    config: Config
-
+from qc_core.recipes.paper import PAPER_RECIPES
+from qc_core.recipes.recipe import Recipe
 
 # Sized for two CPU cores. Small normalised networks learn fast at a high rate, at which the policy
 # swings by several percent between updates: the rate falls, and stays low online. Alpha 100
@@ -34,7 +35,7 @@ _QUICKSTART_TRAIN = TrainConfig(
     online_start=200,
 )
 
-RECIPES: dict[str, Recipe] = {
+_HERE: dict[str, Recipe] = {
     "cube-single-quickstart": Recipe(
         "cube-single task 1 on two CPU cores in under ten minutes, data collected on the way",
         Config(
@@ -73,3 +74,20 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
 }
+
+RECIPES: dict[str, Recipe] = {**_HERE, **PAPER_RECIPES}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name, or of a name with a task's number behind (WrongUse: unknown)."""
+    if name in RECIPES:
+        return RECIPES[name]
+    match = re.fullmatch(r"(.+)-task([1-5])", name)
+    if match and match[1] in RECIPES and RECIPES[match[1]].several_tasks:
+        recipe = RECIPES[match[1]]
+        environment = re.sub(r"-task\d", f"-task{match[2]}", recipe.config.environment)
+        config = replace(recipe.config, recipe=name, environment=environment)
+        return replace(recipe, config=config)
+    raise WrongUse(
+        f"unknown recipe {name!r}: `qc recipes` lists them." + closest(name, list(RECIPES))
+    )

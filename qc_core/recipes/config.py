@@ -20,6 +20,7 @@ from qc_core.store.names import require_name
 TerminalHandling = Literal["drop", "keep"]
 SuccessHandling = Literal["continue", "end"]
 RewardTransform = Literal["none", "sparse", "minus-one"]
+ReplayOverwrites = Literal["oldest", "online"]
 Collection = Literal["mixed", "play", "noisy", "task"]
 
 
@@ -61,7 +62,8 @@ class TrainConfig:
     """What learns, offline and online."""
 
     method: str = "qc-fql"
-    """Algorithm: qc, qc-fql, bfn, bfn-n, fql or fql-n."""
+    """Algorithm: qc, qc-fql, bfn, bfn-n, fql, fql-n, rlpd, rlpd-ac or qc-rlpd. A recipe has its own
+    alpha, N and K for each."""
     horizon: int = 5
     """H in control steps: the chunk's length, and the backup's where the method has several."""
     discount: float = 0.99
@@ -70,6 +72,14 @@ class TrainConfig:
     """Alpha of the one-step policy: how closely it follows the flow."""
     candidates: int = 32
     """N of the best-of-N policy."""
+    cloning_weight: float = 0.01
+    """Weight of the data's log-likelihood in qc-rlpd's actor loss."""
+    initial_temperature: float = 1.0
+    """Of the entropy in the RLPD family's actor loss; it is learned from there."""
+    target_entropy_factor: float = 0.5
+    """The RLPD family's target entropy is minus this per number of its chunk."""
+    offline_fraction: float = 0.5
+    """Of each batch of the RLPD family, what comes from the data set."""
     flow_steps: int = 10
     """Euler steps T of the flow."""
     critics: int = 2
@@ -96,6 +106,11 @@ class TrainConfig:
     """Environment steps before the first online update."""
     updates_per_step: int = 1
     """Online updates per environment step."""
+    replay_capacity: int = 0
+    """Transitions that the online buffer holds; 0 makes room for all."""
+    replay_overwrites: ReplayOverwrites = "oldest"
+    """What a full buffer gives up: its oldest rows, the data set's first, as in the paper, or the
+    oldest online ones, with the place of writing marked as an episode's end."""
     log_every: int = 500
     """Updates between two points of the learning curves."""
 
@@ -184,6 +199,10 @@ def check(config: Config) -> Config:
         raise WrongUse(
             f"--train.learning-rate-decay must be in (0, 1], got {train.learning_rate_decay}"
         )
+    if not 0 < train.offline_fraction < 1:
+        raise WrongUse(
+            f"--train.offline-fraction must be between 0 and 1, got {train.offline_fraction}"
+        )
     if not train.widths or min(train.widths) < 1:
         raise WrongUse(f"--train.widths needs positive layer sizes, got {train.widths}")
     for group in (config.data, train, tune, config.evaluate, config.publish):
@@ -203,7 +222,14 @@ def check(config: Config) -> Config:
     return config
 
 
-_MAY_BE_ZERO = {"online_start", "resident_transitions", "distillation_weight", "updates_per_step"}
+_MAY_BE_ZERO = {
+    "cloning_weight",
+    "distillation_weight",
+    "online_start",
+    "replay_capacity",
+    "resident_transitions",
+    "updates_per_step",
+}
 _GROUP_NAMES: dict[type, str] = {
     DataConfig: "data",
     TrainConfig: "train",

@@ -15,7 +15,7 @@ import tyro
 
 from qc_core.errors import WrongUse, closest
 from qc_core.files import read_json, require_fields
-from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.catalog import find_recipe
 from qc_core.recipes.config import Config, check
 
 T = TypeVar("T")
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a recipe with overrides applied in order.
+
+    `--train.method` also brings what the recipe has tuned for that method.
 
     Args:
         recipe: a name from the catalog, or the path of a YAML file that names one under
@@ -33,11 +35,9 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
         WrongUse: unknown recipe, option or value, or a value outside its limits.
     """
     recipe, overrides = expand(recipe, overrides)
-    if recipe not in RECIPES:
-        raise WrongUse(
-            f"unknown recipe {recipe!r}: `qc recipes` lists them." + closest(recipe, list(RECIPES))
-        )
-    return check(parse(Config, overrides, default=RECIPES[recipe].config))
+    found = find_recipe(recipe)
+    method = check(parse(Config, overrides, default=found.config)).train.method
+    return check(parse(Config, overrides, default=found.for_method(method)))
 
 
 def expand(recipe: str, overrides: Sequence[str]) -> tuple[str, list[str]]:

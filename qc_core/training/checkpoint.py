@@ -2,13 +2,15 @@
 
 weights.safetensors    the agent's networks and normalisation
 optimizer.safetensors  Adam's moments and step, by position of the parameter
-checkpoint.json        resolved config, sizes, progress, digest of the data
+checkpoint.json        resolved config, environment, progress, digest of the data
 curve.csv              the learning curve so far
+training.safetensors   where training can go on: generator, step, online transitions
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
+from qc_core.envs.spec import EnvironmentSpec, spec_from
 from qc_core.errors import WrongUse
 from qc_core.files import (
     read_json,
@@ -29,16 +32,16 @@ from qc_core.files import (
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.resolve import as_config, to_mapping
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "config": dict,
-    "observation-size": int,
-    "action-size": int,
+    "environment": dict,
     "dataset-digest": str,
     "offline-steps": int,
     "online-steps": int,
 }
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+TRAINING = "training.safetensors"
 Curve = list[dict[str, float]]
 
 
@@ -52,15 +55,24 @@ class CheckpointInfo:
     """
 
     config: Config
-    observation_size: int
-    action_size: int
+    spec: EnvironmentSpec
     dataset_digest: str
     offline_steps: int
     online_steps: int = 0
 
 
-def save_checkpoint(folder: Path, agent: FlowAgent, info: CheckpointInfo, curve: Curve) -> None:
-    """Write a checkpoint folder; until it is whole, `folder` does not exist."""
+def save_checkpoint(
+    folder: Path,
+    agent: Agent,
+    info: CheckpointInfo,
+    curve: Curve,
+    training: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a checkpoint folder; until it is whole, `folder` does not exist.
+
+    Args:
+        training: state of a training that is to go on from here.
+    """
     with staged_folder(folder) as staging:
         weights = {name: value.contiguous().cpu() for name, value in agent.state_dict().items()}
         save_file(weights, staging / WEIGHTS)
@@ -70,14 +82,16 @@ def save_checkpoint(folder: Path, agent: FlowAgent, info: CheckpointInfo, curve:
             for name, value in entry.items()
         }
         save_file(moments, staging / OPTIMIZER)
+        if training is not None:
+            state = {name: value.contiguous().cpu() for name, value in training.items()}
+            save_file(state, staging / TRAINING)
         write_curve(staging / "curve.csv", curve)
         write_json(
             staging / "checkpoint.json",
             {
                 "schema-version": SCHEMA_VERSION,
                 "config": to_mapping(info.config),
-                "observation-size": info.observation_size,
-                "action-size": info.action_size,
+                "environment": info.spec.as_mapping(),
                 "dataset-digest": info.dataset_digest,
                 "offline-steps": info.offline_steps,
                 "online-steps": info.online_steps,
@@ -100,15 +114,14 @@ def read_info(folder: Path) -> CheckpointInfo:
     require_fields(content, _FIELDS, str(path))
     return CheckpointInfo(
         config=as_config(content["config"], str(path)),
-        observation_size=content["observation-size"],
-        action_size=content["action-size"],
+        spec=spec_from(content["environment"], str(path)),
         dataset_digest=content["dataset-digest"],
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
     )
 
 
-def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> FlowAgent:
+def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> Agent:
     """The agent of a checkpoint with its optimiser state.
 
     Args:
@@ -118,9 +131,9 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         WrongUse: not a checkpoint, or weights that are missing, damaged or for other networks.
     """
     info = read_info(folder)
-    agent = make_agent(info.observation_size, info.action_size, train or info.config.train).to(
-        device
-    )
+    spec = info.spec
+    agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train)
+    agent.to(device)
     try:
         agent.load_state_dict(_load(folder / WEIGHTS, device))
     except RuntimeError as error:
@@ -132,6 +145,11 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     groups = agent.optimizer.state_dict()["param_groups"]
     agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
     return agent
+
+
+def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
+    """What `save_checkpoint` was given as `training` (WrongUse: missing or damaged)."""
+    return _load(folder / TRAINING, torch.device("cpu"))
 
 
 def require_environment(info: CheckpointInfo, folder: Path, environment: str) -> None:

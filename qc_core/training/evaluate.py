@@ -9,20 +9,24 @@ from qc_core.envs.make import describe
 from qc_core.envs.play import Outcome, play_episodes
 from qc_core.files import write_json
 from qc_core.recipes.config import Config
+from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean, success_rate
 from qc_core.training.checkpoint import read_info, require_environment, weights_digest
 from qc_core.training.policy import CheckpointPolicy
 
 SCHEMA_VERSION = 1
-CLONED, OFFLINE, ONLINE = "behaviour cloning", "offline Q-chunking", "fine-tuned online"
+CLONED, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
+UNTRAINED = "before any training"
 
 
 def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[str, Any]:
     """Play cloned, offline and fine-tuned policy and write the comparison to `output`.
 
+    A method without a cloned policy, or without an offline phase, has none of these to compare.
+
     Success rates carry Wilson's interval. Steps count the episode's limit for a failure, so
-    that they compare over the same episodes; each policy is also set against cloning pair by
+    that they compare over the same episodes; each policy is also set against the first pair by
     pair, where an interval that excludes zero is a difference.
     """
     limit = describe(config.environment).episode_limit
@@ -34,6 +38,9 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
         OFFLINE: CheckpointPolicy(offline, "learned"),
         ONLINE: CheckpointPolicy(online, "learned"),
     }
+    if METHODS[config.train.method].online_only:
+        entries = {UNTRAINED: entries[OFFLINE], ONLINE: entries[ONLINE]}
+    base = next(iter(entries))
     played = play_episodes(
         config.environment,
         entries,
@@ -46,7 +53,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
             "kind": entries[name].kind,
             "weights": weights_digest(entries[name].checkpoint),
             **summarize(outcomes, limit),
-            **_against(played[CLONED], outcomes, limit),
+            **_against(played[base], outcomes, limit),
         }
         for name, outcomes in played.items()
     ]
@@ -80,10 +87,8 @@ def counted_steps(outcome: Outcome, limit: int) -> int:
 def _against(base: list[Outcome], outcomes: list[Outcome], limit: int) -> dict[str, Any]:
     pairs = list(zip(base, outcomes, strict=True))
     return {
-        "success-gain-over-cloning": mean(
-            [int(o.success) - int(b.success) for b, o in pairs]
-        )._asdict(),
-        "steps-saved-over-cloning": mean(
+        "success-gain": mean([int(o.success) - int(b.success) for b, o in pairs])._asdict(),
+        "steps-saved": mean(
             [counted_steps(b, limit) - counted_steps(o, limit) for b, o in pairs]
         )._asdict(),
     }

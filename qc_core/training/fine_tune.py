@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.agent import Agent
 from qc_core.data.dataset import open_dataset, require_match
-from qc_core.data.replay import OfflineData, Replay
-from qc_core.data.windows import sample_windows
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.play import play_episode
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.resolve import to_mapping
-from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
     CheckpointInfo,
@@ -33,13 +28,12 @@ from qc_core.training.checkpoint import (
     require_environment,
 )
 from qc_core.training.device import training_device
+from qc_core.training.evaluate import counted_steps
+from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import AgentPolicy
-from qc_core.training.pretrain import require_finite
 
 # What a checkpoint's weights are made for; the rest may change when training goes on.
 _OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
-# Trials explore on stretches of seeds of their own.
-_EPISODES_PER_TRIAL = 8192
 
 
 class Score(NamedTuple):
@@ -56,7 +50,7 @@ class Score(NamedTuple):
 
 
 class FineTuned(NamedTuple):
-    agent: FlowAgent
+    agent: Agent
     info: CheckpointInfo
     curve: Curve
 
@@ -76,79 +70,43 @@ def fine_tune(
         on_score: called after each scoring; what it raises ends the trial.
     """
     train, tune = config.train, config.tune
-    device = training_device()
     before = read_info(checkpoint)
     spec = describe(config.environment)
     dataset = open_dataset(dataset_folder)
     require_match(dataset, spec)
     require_environment(before, checkpoint, spec.id)
     _require_same_networks(before.config.train, train, checkpoint)
+    device = training_device()
     agent = load_agent(checkpoint, device, replace(train, learning_rate=train.online_learning_rate))
     policy = AgentPolicy(agent)
-    offline = OfflineData(dataset, device)
-    replay = Replay(offline, offline.size + train.online_steps)
-    episode_seeds = _exploration_seeds(config.seed, trial)
-    update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]
-    generator = torch.Generator(device).manual_seed(update_seed)
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
-    score_at = set(
-        np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:].tolist()
-    )
-
+    score_at = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
     curve: Curve = []
     start = time.monotonic()
     with (
-        contextlib.closing(make_environment(config.environment)) as exploring,
+        OnlineTraining(config, agent, dataset, device, trial=trial) as training,
         contextlib.closing(make_environment(config.environment)) as scoring,
         Progress(train.online_steps, f"online, trial {trial}", "step") as progress,
     ):
-        seed = next(episode_seeds)
-        executor = ChunkExecutor(policy, np.random.default_rng(seed))
-        observation, _ = exploring.reset(seed=seed)
-        info: dict[str, torch.Tensor] = {}
-        for step in range(1, train.online_steps + 1):
-            action = executor.act(observation)
-            next_observation, reward, terminated, truncated, _ = exploring.step(action)
-            replay.add(
-                observation,
-                action,
-                float(reward),
-                next_observation,
-                terminated=terminated,
-                ended=terminated or truncated,
+        for step in sorted(set(score_at.tolist())):
+            training.run(step, progress.update)
+            outcomes = [play_episode(scoring, policy, seed) for seed in scoring_seeds]
+            score = Score(
+                online_step=step,
+                success=float(np.mean([o.success for o in outcomes])),
+                steps=float(np.mean([counted_steps(o, spec.episode_limit) for o in outcomes])),
             )
-            observation = next_observation
-            if terminated or truncated:
-                seed = next(episode_seeds)
-                executor = ChunkExecutor(policy, np.random.default_rng(seed))
-                observation, _ = exploring.reset(seed=seed)
-            if step > train.online_start:
-                for _ in range(train.updates_per_step):
-                    windows = sample_windows(replay, config, generator)
-                    info = agent.update(windows, agent.draw_noise(train.batch_size, generator))
-            note = None
-            if step in score_at:
-                outcomes = [play_episode(scoring, policy, seed) for seed in scoring_seeds]
-                limit = spec.episode_limit
-                score = Score(
-                    online_step=step,
-                    success=float(np.mean([o.success for o in outcomes])),
-                    steps=float(np.mean([o.steps if o.success else limit for o in outcomes])),
-                )
-                point = {name: float(value) for name, value in info.items()}
-                require_finite(point, step, "--train.online-learning-rate")
-                curve.append(
-                    {
-                        "step": step,
-                        "seconds": time.monotonic() - start,
-                        "success": score.success,
-                        "steps": score.steps,
-                        **point,
-                    }
-                )
-                note = f"success {score.success:.0%}"
-                on_score(score)
-            progress.update(note=note)
+            curve.append(
+                {
+                    "step": step,
+                    "seconds": time.monotonic() - start,
+                    "success": score.success,
+                    "steps": score.steps,
+                    **training.figures(),
+                }
+            )
+            progress.update(0, note=f"success {score.success:.0%}")
+            on_score(score)
     return FineTuned(
         agent,
         replace(
@@ -169,8 +127,3 @@ def _require_same_networks(trained: TrainConfig, asked: TrainConfig, checkpoint:
                 f"{checkpoint} was trained with --train.{name} {before[name]}, "
                 f"got {now[name]}: tune with the settings of its pretraining"
             )
-
-
-def _exploration_seeds(run_seed: int, trial: int) -> Iterator[int]:
-    for episode in itertools.count(trial * _EPISODES_PER_TRIAL):
-        yield seeds_for("online", run_seed, 1, offset=episode)[0]

@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from qc_core.agents.agent import Agent
 from qc_core.agents.flow_agent import FlowAgent
+from qc_core.errors import WrongUse
 from qc_core.training.checkpoint import load_agent
 
 PolicyKind = Literal["cloned", "learned"]
@@ -19,8 +21,12 @@ PolicyKind = Literal["cloned", "learned"]
 class AgentPolicy:
     """Plays an agent's learned policy, or the flow it was cloned into."""
 
-    def __init__(self, agent: FlowAgent, kind: PolicyKind = "learned") -> None:
-        self._chunk = agent.chunk if kind == "learned" else agent.cloned_chunk
+    def __init__(self, agent: Agent, kind: PolicyKind = "learned") -> None:
+        self._chunk = agent.chunk
+        if kind == "cloned":
+            if not isinstance(agent, FlowAgent):
+                raise WrongUse(f"{agent.config.method} has no cloned policy: play the learned one")
+            self._chunk = agent.cloned_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape
         self.execution_length = agent.config.chunk_length
@@ -32,6 +38,25 @@ class AgentPolicy:
                 torch.from_numpy(noise).to(self._device),
             )
         return chunk_BHA.cpu().numpy()
+
+
+class ExplorationPolicy(AgentPolicy):
+    """The learned policy or, while `uniform` is set, chunks uniform within the bounds.
+
+    The noise of the Gaussian policies is the chunk's size, and so serves for both.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self._agent = agent
+        self.uniform = False
+
+    def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        if not self.uniform:
+            return super().__call__(observation_BO, noise)
+        # The normal distribution function makes normal noise uniform.
+        uniform_BL = torch.special.ndtr(torch.from_numpy(noise).to(self._device)) * 2 - 1
+        return self._agent.in_environment_units(uniform_BL).cpu().numpy()
 
 
 @dataclass(frozen=True)

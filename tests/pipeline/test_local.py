@@ -37,7 +37,7 @@ def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str
     assert steps == STEPS
     assert re.search(r"collecting: 6/6 episodes, [\d.]+/s", done.stderr)
     assert re.search(r"offline: 60/60 updates", done.stderr)
-    for line in ("behaviour cloning ", "offline Q-chunking ", "fine-tuned online ", "pretrain "):
+    for line in ("behaviour cloning ", "offline Q-learning ", "fine-tuned online ", "pretrain "):
         assert re.search(rf"^{line}", done.stdout, re.MULTILINE), done.stdout
     assert "\nreport  run/report.html\n" in done.stdout
     assert re.search(r"\n  qc play smoke-\d{8}T", done.stdout)

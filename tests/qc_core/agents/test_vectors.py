@@ -1,4 +1,4 @@
-"""QC and QC-FQL compute what the paper's code computes."""
+"""QC, QC-FQL and RLPD-AC compute what the paper's code computes."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from qc_core.agents.flow_agent import UpdateNoise
+from qc_core.agents.agent import UpdateNoise
+from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
+from qc_core.agents.sac import SACAgent, SACNoise
 from qc_core.data.windows import Windows
 from qc_core.recipes.config import TrainConfig
 
@@ -30,15 +32,21 @@ class Reference:
             meta["action"],
             TrainConfig(
                 method=method,
-                candidates=meta["candidates"],
                 widths=tuple(meta["hidden"]),
                 horizon=meta["horizon"],
                 discount=meta["discount"],
-                distillation_weight=meta["alpha"],
-                flow_steps=meta["flow_steps"],
                 critics=meta["critics"],
                 learning_rate=meta["lr"],
                 target_rate=meta["tau"],
+                **(
+                    {"target_entropy_factor": -meta["target_entropy"] / self.chunk_size}
+                    if method == "rlpd-ac"
+                    else {
+                        "candidates": meta["candidates"],
+                        "distillation_weight": meta["alpha"],
+                        "flow_steps": meta["flow_steps"],
+                    }
+                ),
             ),
         )
         buffers = dict(self.agent.named_buffers())
@@ -46,7 +54,31 @@ class Reference:
 
     def weights(self, group: str) -> dict[str, torch.Tensor]:
         """Our state dict from one group of theirs; their kernels are (in, out)."""
-        state = {}
+        state: dict[str, torch.Tensor] = {}
+        hidden = len(self.meta["hidden"])
+
+        def dense(ours: str, layer: int, theirs: str) -> None:
+            state[f"{ours}.weights.{layer}"] = self.array(f"{group}/{theirs}/kernel").mT
+            state[f"{ours}.biases.{layer}"] = self.array(f"{group}/{theirs}/bias")
+
+        def norm(ours: str, layer: int, theirs: str) -> None:
+            if f"{group}/{theirs}/scale" in self.arrays:
+                state[f"{ours}.scales.{layer}"] = self.array(f"{group}/{theirs}/scale")
+                state[f"{ours}.shifts.{layer}"] = self.array(f"{group}/{theirs}/bias")
+
+        if self.method == "rlpd-ac":
+            for ours in ("critic", "target_critic"):
+                theirs = f"modules_{ours}/VmapStateActionValue_0"
+                for layer in range(hidden):
+                    dense(ours, layer, f"{theirs}/MLP_0/Dense_{layer}")
+                    norm(ours, layer, f"{theirs}/MLP_0/LayerNorm_{layer}")
+                dense(ours, hidden, f"{theirs}/Dense_0")
+            for layer in range(hidden):
+                dense("actor.trunk", layer, f"modules_actor/MLP_0/Dense_{layer}")
+            dense("actor.mean", 0, "modules_actor/OutputDenseMean")
+            dense("actor.log_std", 0, "modules_actor/OutputDenseLogStd")
+            state["log_temperature"] = self.array(f"{group}/modules_alpha/log_temp")
+            return state
         networks = {
             "flow.mlp": "modules_actor_bc_flow/mlp",
             "critic": "modules_critic/value_net",
@@ -55,15 +87,14 @@ class Reference:
         if self.method == "qc-fql":
             networks["one_step"] = "modules_actor_onestep_flow/mlp"
         for ours, theirs in networks.items():
-            for layer in range(len(self.meta["hidden"]) + 1):
-                dense = f"{group}/{theirs}/Dense_{layer}"
-                state[f"{ours}.weights.{layer}"] = self.array(f"{dense}/kernel").mT
-                state[f"{ours}.biases.{layer}"] = self.array(f"{dense}/bias")
-                norm = f"{group}/{theirs}/LayerNorm_{layer}"
-                if f"{norm}/scale" in self.arrays:
-                    state[f"{ours}.scales.{layer}"] = self.array(f"{norm}/scale")
-                    state[f"{ours}.shifts.{layer}"] = self.array(f"{norm}/bias")
+            for layer in range(hidden + 1):
+                dense(ours, layer, f"{theirs}/Dense_{layer}")
+                norm(ours, layer, f"{theirs}/LayerNorm_{layer}")
         return state
+
+    @property
+    def chunk_size(self) -> int:
+        return self.meta["horizon"] * self.meta["action"]
 
     def array(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[name])
@@ -83,13 +114,15 @@ class Reference:
 
     @property
     def noise(self) -> UpdateNoise:
+        if self.method == "rlpd-ac":
+            return SACNoise(self.array("noise/target"), self.array("noise/actor"))
         target, x0, time = map(self.array, ("noise/target", "noise/flow_x0", "noise/flow_t"))
         if self.method == "qc-fql":
             return OneStepNoise(target, x0, time, self.array("noise/distill"))
-        return UpdateNoise(target, x0, time)
+        return FlowNoise(target, x0, time)
 
 
-@pytest.fixture(params=["qc", "qc-fql"])
+@pytest.fixture(params=["qc", "qc-fql", "rlpd-ac"])
 def reference(request: pytest.FixtureRequest) -> Reference:
     return Reference(request.param)
 
@@ -110,6 +143,16 @@ def test_critic_loss_is_the_papers(reference: Reference) -> None:
 
 def test_actor_loss_and_its_terms_are_the_papers(reference: Reference) -> None:
     loss, info = reference.agent.actor_loss(reference.windows, reference.noise)
+    if reference.method == "rlpd-ac":
+        assert relative_error(loss, reference.array("out/total_actor_loss")) < TOLERANCE
+        for ours, theirs in (
+            ("soft_loss", "actor_loss"),
+            ("temperature_loss", "alpha_loss"),
+            ("temperature", "alpha"),
+            ("entropy", "entropy"),
+        ):
+            assert relative_error(info[ours], reference.array(f"out/{theirs}")) < TOLERANCE
+        return
     assert relative_error(loss, reference.array("out/actor_loss")) < TOLERANCE
     assert relative_error(info["cloning_loss"], reference.array("out/bc_flow_loss")) < TOLERANCE
     if reference.method == "qc-fql":
@@ -121,7 +164,22 @@ def test_chosen_actions_are_the_papers(reference: Reference) -> None:
     chunk_BHA = reference.agent.chunk(
         reference.windows.next_observations_BO, reference.noise.target
     )
-    assert relative_error(chunk_BHA.flatten(1), reference.array("out/next_actions")) < TOLERANCE
+    group = "sample" if reference.method == "rlpd-ac" else "out"
+    expected = reference.array(f"{group}/next_actions")
+    assert relative_error(chunk_BHA.flatten(1), expected) < TOLERANCE
+
+
+def test_a_samples_likelihood_is_the_papers() -> None:
+    reference = Reference("rlpd-ac")
+    agent, noise = reference.agent, reference.noise
+    assert isinstance(agent, SACAgent) and isinstance(noise, SACNoise)
+    policy = agent.actor(reference.windows.observations_BO)
+    chunk_BL, log_likelihood_B = policy.sample(noise.actor_BL)
+    expected = reference.array("sample/log_probs")
+    assert relative_error(chunk_BL, reference.array("sample/actions")) < TOLERANCE
+    assert relative_error(log_likelihood_B, expected) < TOLERANCE
+    # The same chunk, seen as data; atanh of a tanh near 1 is coarse in float32.
+    assert relative_error(policy.log_likelihood(chunk_BL), expected) < 1e-2
 
 
 def test_one_update_moves_every_weight_as_the_paper_does(reference: Reference) -> None:
@@ -194,5 +252,7 @@ def test_normalisation_is_part_of_the_policy(reference: Reference) -> None:
 
 def test_chunks_stay_within_their_bounds(reference: Reference) -> None:
     observation = reference.windows.observations_BO * 100
-    for policy in (reference.agent.chunk, reference.agent.cloned_chunk):
+    agent = reference.agent
+    policies = [agent.chunk, *([agent.cloned_chunk] if isinstance(agent, FlowAgent) else [])]
+    for policy in policies:
         assert policy(observation, reference.noise.target * 100).abs().max() <= 1

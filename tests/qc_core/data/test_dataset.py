@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from qc_core.data.dataset import DatasetWriter, open_dataset, require_match
-from qc_core.data.replay import OfflineData, Replay
-from qc_core.envs.make import EnvironmentSpec, describe
+from qc_core.data.replay import OfflineData
+from qc_core.envs.make import describe
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.recipes.config import DataConfig
 from tests.conftest import random_episodes
 
 
@@ -21,7 +23,7 @@ def test_transitions_lead_to_their_observations(tmp_path: Path, spec: Environmen
     writer.append(first)
     writer.append(second)
     manifest = writer.finish({})
-    data = OfflineData(open_dataset(tmp_path / "d", verify=True), torch.device("cpu"))
+    data = OfflineData(open_dataset(tmp_path / "d", verify=True), torch.device("cpu"), DataConfig())
 
     starts = np.concatenate(
         [first.observations[:3], first.observations[4:6], second.observations[:4]]
@@ -101,32 +103,13 @@ def test_another_environments_sizes_are_refused(dataset: Path) -> None:
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
 
 
-def test_replay_holds_offline_then_online_transitions(dataset: Path, spec: EnvironmentSpec) -> None:
-    offline = OfflineData(open_dataset(dataset), torch.device("cpu"))
-    replay = Replay(offline, offline.size + 1)
-    every = torch.arange(offline.size)
-    assert torch.equal(replay.next_observations_at(every), offline.next_observations_at(every))
-    assert torch.equal(replay.terminals[: offline.size], offline.terminals)
-
-    observation, after = np.full(spec.observation_size, 1.0), np.full(spec.observation_size, 2.0)
-    replay.add(observation, np.ones(5), -1.0, after, terminated=False, ended=True)
-    last = torch.tensor([offline.size])
-    assert replay.size == offline.size + 1
-    assert (replay.observations_at(last) == 1).all()
-    assert (replay.next_observations_at(last) == 2).all()
-    assert (replay.masks[last], replay.terminals[last]) == (1, 1)
-    assert replay.actions[last].max() == pytest.approx(1 - 1e-5)
-    with pytest.raises(IndexError):
-        replay.add(observation, np.ones(5), -1.0, after, terminated=True, ended=True)
-
-
 def test_constant_observations_keep_their_scale(tmp_path: Path, spec: EnvironmentSpec) -> None:
     episodes = random_episodes(spec, [20])
     episodes.observations[:, 3] = 7.0
     writer = DatasetWriter(tmp_path / "d", spec)
     writer.append(episodes)
     writer.finish({})
-    data = OfflineData(open_dataset(tmp_path / "d"), torch.device("cpu"))
+    data = OfflineData(open_dataset(tmp_path / "d"), torch.device("cpu"), DataConfig())
     mean, std = data.observation_statistics()
     assert (mean[3], std[3]) == (7, 1)
     np.testing.assert_allclose(std[0], episodes.observations[:, 0].std(), rtol=1e-5)

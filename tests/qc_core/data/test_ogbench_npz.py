@@ -62,7 +62,7 @@ def test_a_file_becomes_what_ogbench_makes_of_it(
     np.savez(tmp_path / "cube-single-play-v0-val.npz", **arrays)
     ingest(with_source(config, path), tmp_path / "dataset")
     dataset = open_dataset(tmp_path / "dataset", verify=True)
-    data = OfflineData(dataset, torch.device("cpu"))
+    data = OfflineData(dataset, torch.device("cpu"), config.data)
 
     made: Any = ogbench.make_env_and_datasets(
         "cube-single-play-singletask-task1-v0", dataset_path=str(path)

@@ -9,7 +9,7 @@ from qc_core.networks.mlp import MLP
 
 
 def test_hidden_layers_are_dense_then_tanh_gelu_then_norm() -> None:
-    network = MLP(3, (4,), 2, layer_norm=True)
+    network = MLP(3, (4,), 2, norm="after")
     torch.nn.init.normal_(network.scales[0])
     torch.nn.init.normal_(network.shifts[0])
     x = torch.randn(5, 3)
@@ -26,8 +26,18 @@ def test_hidden_layers_are_dense_then_tanh_gelu_then_norm() -> None:
     torch.testing.assert_close(network(x), expected)
 
 
+def test_norm_can_come_before_a_relu() -> None:
+    network = MLP(3, (4,), 2, activation="relu", norm="before")
+    torch.nn.init.normal_(network.shifts[0])
+    x = torch.randn(5, 3)
+    hidden = functional.layer_norm(
+        x @ network.weights[0].T, (4,), network.scales[0], network.shifts[0], eps=1e-6
+    )
+    torch.testing.assert_close(network(x), torch.relu(hidden) @ network.weights[1].T)
+
+
 def test_layer_norm_epsilon_is_small_enough_for_quiet_layers() -> None:
-    network = MLP(2, (8,), 1, layer_norm=True)
+    network = MLP(2, (8,), 1, norm="after")
     quiet = torch.randn(4, 2) * 1e-3
     hidden = functional.gelu(quiet @ network.weights[0].T, approximate="tanh")
     expected = functional.layer_norm(hidden, (8,), eps=1e-6) @ network.weights[1].T
@@ -49,7 +59,7 @@ def test_weights_start_xavier_uniform_and_biases_zero() -> None:
 
 
 def test_members_of_an_ensemble_start_different_and_do_not_mix() -> None:
-    network = MLP(3, (4, 4), 1, layer_norm=True, members=2)
+    network = MLP(3, (4, 4), 1, norm="after", members=2)
     x = torch.randn(5, 3)
     first = network(x)
     assert first.shape == (2, 5, 1)

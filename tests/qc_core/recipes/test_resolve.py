@@ -6,6 +6,8 @@ import pytest
 
 from qc_core.errors import WrongUse
 from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.config import TrainConfig
+from qc_core.recipes.methods import METHODS
 from qc_core.recipes.resolve import as_config, expand, resolve, to_mapping
 
 
@@ -14,6 +16,66 @@ def test_every_recipe_resolves_and_survives_being_saved(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
     assert as_config(to_mapping(config), "saved") == config
+
+
+@pytest.mark.parametrize(
+    ("recipe", "environment", "qc_fql", "fql", "fql_n", "qc", "bfn"),
+    [
+        ("cube-double", "cube-double-singletask-task2-v0", 300, 300, 100, 32, 4),
+        ("cube-triple-task3", "cube-triple-singletask-task3-v0", 100, 300, 100, 32, 4),
+        ("cube-quadruple-100m", "cube-quadruple-singletask-task2-v0", 100, 300, 100, 32, 4),
+        ("scene-sparse-task5", "scene-singletask-task5-v0", 300, 300, 100, 32, 4),
+        ("puzzle-3x3-sparse", "puzzle-3x3-singletask-task4-v0", 300, 100, 100, 64, 4),
+        ("square-mh", "robomimic/square-v0", 10_000, 10_000, 10_000, 16, 4),
+    ],
+)
+def test_the_papers_recipes_have_its_values_for_each_method(
+    recipe: str, environment: str, qc_fql: int, fql: int, fql_n: int, qc: int, bfn: int
+) -> None:
+    def train(method: str) -> TrainConfig:
+        config = resolve(recipe, ["--train.method", method])
+        assert (config.recipe, config.environment) == (recipe, environment)
+        return config.train
+
+    assert resolve(recipe).train == train("qc")
+    assert [train(m).distillation_weight for m in ("qc-fql", "fql", "fql-n")] == [
+        qc_fql,
+        fql,
+        fql_n,
+    ]
+    assert [train(m).candidates for m in ("qc", "bfn", "bfn-n")] == [qc, bfn, bfn]
+    assert [train(m).critics for m in ("qc", "fql", "rlpd", "qc-rlpd")] == [2, 2, 10, 10]
+    for method in METHODS:
+        values = train(method)
+        assert (values.widths, values.learning_rate) == ((512,) * 4, 3e-4)
+        assert (values.horizon, values.discount, values.target_rate) == (5, 0.99, 0.005)
+        assert (values.offline_steps, values.online_steps) == (1_000_000, 1_000_000)
+        assert (values.batch_size, values.online_start) == (256, 5_000)
+
+
+def test_rewards_are_the_papers() -> None:
+    transforms = {name: resolve(name).data.reward_transform for name in RECIPES}
+    assert {name for name in transforms if transforms[name] == "sparse"} == {
+        "scene-sparse",
+        "puzzle-3x3-sparse",
+    }
+    assert {name for name in transforms if transforms[name] == "minus-one"} == {
+        "lift-mh",
+        "can-mh",
+        "square-mh",
+    }
+
+
+def test_what_is_asked_for_wins_over_what_was_tuned() -> None:
+    words = ["--train.method", "fql", "--train.distillation-weight", "7", "--train.critics", "4"]
+    train = resolve("puzzle-3x3-sparse", words).train
+    assert (train.distillation_weight, train.critics) == (7, 4)
+
+
+def test_only_recipes_with_tasks_have_names_for_them() -> None:
+    for name in ("smoke-task1", "lift-mh-task1", "cube-double-task6"):
+        with pytest.raises(WrongUse, match="unknown recipe"):
+            resolve(name)
 
 
 def test_overrides_change_what_they_name() -> None:

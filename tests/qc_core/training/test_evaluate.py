@@ -28,7 +28,7 @@ def test_three_policies_play_the_same_unseen_seeds(
     content = evaluate(config, checkpoint, online, tmp_path / "evaluation.json")
     assert asked == {
         "behaviour cloning": CheckpointPolicy(checkpoint, "cloned"),
-        "offline Q-chunking": CheckpointPolicy(checkpoint, "learned"),
+        "offline Q-learning": CheckpointPolicy(checkpoint, "learned"),
         "fine-tuned online": CheckpointPolicy(online, "learned"),
     }
     assert json.loads((tmp_path / "evaluation.json").read_text()) == content
@@ -37,7 +37,7 @@ def test_three_policies_play_the_same_unseen_seeds(
     for policy in content["policies"]:
         assert [outcome["seed"] for outcome in policy["outcomes"]] == expected
     cloned = content["policies"][0]
-    assert cloned["steps-saved-over-cloning"] == {"value": 0, "low": 0, "high": 0}
+    assert cloned["steps-saved"] == {"value": 0, "low": 0, "high": 0}
 
 
 def test_a_failure_counts_the_limit() -> None:

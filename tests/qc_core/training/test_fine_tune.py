@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from qc_core.agents.flow_agent import FlowAgent
+from qc_core.agents.agent import Agent
 from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import load_agent
 from qc_core.training.fine_tune import Score, fine_tune
 
 
-def first_weight(agent: FlowAgent) -> torch.Tensor:
+def first_weight(agent: Agent) -> torch.Tensor:
     return agent.state_dict()["one_step.weights.0"]
 
 

@@ -12,8 +12,9 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import sha256_of
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.training.checkpoint import load_agent, read_curve, read_info
+from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
-from qc_core.training.pretrain import learning_rate_at, pretrain
+from qc_core.training.pretrain import pretrain
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -30,7 +31,7 @@ def test_a_checkpoint_says_what_is_behind_it(config: Config, checkpoint: Path) -
     info = read_info(checkpoint)
     assert info.config == config
     assert (info.offline_steps, info.online_steps) == (config.train.offline_steps, 0)
-    assert (info.observation_size, info.action_size) == (28, 5)
+    assert (info.spec.observation_size, info.spec.action_size) == (28, 5)
     assert [point["step"] for point in read_curve(checkpoint)] == [2, 4]
 
 
@@ -78,7 +79,7 @@ def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
 def test_what_does_not_fit_is_refused_before_training(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
-    with pytest.raises(WrongUse, match="numbers, the data set 28 and 5"):
+    with pytest.raises(WrongUse, match="holds rewards for cube-single"):
         pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
     with pytest.raises(WrongUse, match="backups over 1000 steps need at least as many transitions"):
         long = replace(config.train, horizon=1000)

@@ -1,0 +1,187 @@
+"""What every method shares: an ensemble of critics on chunks, a policy, and one update of both.
+
+Shapes: B batch, K critics, O observation, C actions per chunk, A action, L = C·A.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qc_core.agents.losses import chunk_target, critic_loss
+from qc_core.data.windows import Windows
+from qc_core.networks.mlp import MLP, Activation, Norm
+from qc_core.recipes.config import TrainConfig
+
+Info = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateNoise:
+    """Everything random in one update.
+
+    Attributes:
+        target: [B, *noise_shape], standard normal, for the action in the target.
+    """
+
+    target: Tensor
+
+
+class Agent(nn.Module, ABC):
+    """Networks, losses and one update; how the policy is made is the subclass's.
+
+    `chunk` takes observations and gives actions in the environment's units; both scalings are the
+    agent's own and travel with its weights. `choose` and the losses work on normalised
+    observations and on actions in [-1, 1].
+    """
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    action_center: Tensor
+    action_scale: Tensor
+    optimizer: torch.optim.Adam
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        config: TrainConfig,
+        *,
+        activation: Activation,
+        critic_norm: Norm,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.observation_size, self.action_size = observation_size, action_size
+        self.chunk_size = config.chunk_length * action_size
+
+        def ensemble() -> MLP:
+            return MLP(
+                observation_size + self.chunk_size,
+                config.widths,
+                1,
+                activation=activation,
+                norm=critic_norm,
+                members=config.critics,
+            )
+
+        self.critic = ensemble()
+        self.target_critic = ensemble()
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.target_critic.requires_grad_(False)
+        self.register_buffer("observation_mean", torch.zeros(observation_size))
+        self.register_buffer("observation_std", torch.ones(observation_size))
+        self.register_buffer("action_center", torch.zeros(action_size))
+        self.register_buffer("action_scale", torch.ones(action_size))
+
+    # What the policy does
+
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the policy's noise for one observation."""
+
+    @abstractmethod
+    def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        """Chunks [B, L] in [-1, 1] for normalised observations and noise [B, *noise_shape]."""
+
+    def chunk(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        """The learned policy: [B, O], [B, *noise_shape] → [B, C, A], within the action bounds."""
+        return self.in_environment_units(self.choose(self._normalize(observation_BO), noise))
+
+    # How it learns
+
+    def critic_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
+        """The critics' regression on their multi-step target."""
+        with torch.no_grad():
+            next_actions_BL = self.choose(windows.next_observations_BO, noise.target)
+            next_values_KB = self.values(
+                self.target_critic, windows.next_observations_BO, next_actions_BL
+            )
+            target_B = chunk_target(windows.returns_B, windows.bootstrap_B, next_values_KB)
+        values_KB = self.values(self.critic, windows.observations_BO, self.data_chunk(windows))
+        loss = critic_loss(values_KB, target_B, windows.weight_B)
+        return loss, {"loss": loss, "value": values_KB.mean(), "target": target_B.mean()}
+
+    @abstractmethod
+    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
+        """What the policy's networks minimise; it runs through the critics without moving them."""
+
+    def update(self, windows: Windows, noise: UpdateNoise) -> Info:
+        """One optimiser step on all networks, then the target critic's lagging average.
+
+        Returns:
+            Figures as tensors on the device, named `critic/…` and `actor/…`.
+        """
+        windows = self.normalize_windows(windows)
+        loss_of_critic, critic_info = self.critic_loss(windows, noise)
+        loss_of_actor, actor_info = self.actor_loss(windows, noise)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_of_critic.backward(inputs=[*self.critic.parameters()])
+        loss_of_actor.backward(inputs=self.policy_parameters())
+        # The target follows the critic as it was before this step.
+        with torch.no_grad():
+            for target, online in zip(
+                self.target_critic.parameters(), self.critic.parameters(), strict=True
+            ):
+                target.lerp_(online, self.config.target_rate)
+        self.optimizer.step()
+        info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
+        return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}
+
+    @abstractmethod
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> UpdateNoise:
+        """Fresh noise for one update, on the generator's device."""
+
+    @abstractmethod
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """What the actor loss moves."""
+
+    def make_optimizer(self) -> torch.optim.Adam:
+        """One Adam over everything that learns."""
+        parameters = [*self.policy_parameters(), *self.critic.parameters()]
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-8, fused=True)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Use this rate from the next update on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def set_normalization(self, mean_O: Tensor, std_O: Tensor) -> None:
+        """Scale observations by these from now on."""
+        self.observation_mean.copy_(mean_O)
+        self.observation_std.copy_(std_O)
+
+    def set_action_bounds(self, low: Sequence[float], high: Sequence[float]) -> None:
+        """Give chunks between these bounds, A numbers each, from now on."""
+        low_A, high_A = torch.tensor(low), torch.tensor(high)
+        self.action_center.copy_((high_A + low_A) / 2)
+        self.action_scale.copy_((high_A - low_A) / 2)
+
+    def normalize_windows(self, windows: Windows) -> Windows:
+        """Windows as the losses want them."""
+        return windows._replace(
+            observations_BO=self._normalize(windows.observations_BO),
+            next_observations_BO=self._normalize(windows.next_observations_BO),
+        )
+
+    def data_chunk(self, windows: Windows) -> Tensor:
+        """The actions of the data that policy and critics act on, [B, L]."""
+        return windows.actions_BHA[:, : self.config.chunk_length].flatten(1)
+
+    @staticmethod
+    def values(critic: MLP, observation_BO: Tensor, actions_BL: Tensor) -> Tensor:
+        """Q of every ensemble member: [K, B]."""
+        return critic(torch.cat([observation_BO, actions_BL], dim=-1)).squeeze(-1)
+
+    def _normalize(self, observation_BO: Tensor) -> Tensor:
+        return (observation_BO - self.observation_mean) / self.observation_std
+
+    def in_environment_units(self, chunk_BL: Tensor) -> Tensor:
+        """[B, L] in [-1, 1] → [B, C, A] within the action bounds."""
+        chunk_BCA = chunk_BL.unflatten(-1, (self.config.chunk_length, self.action_size))
+        return chunk_BCA * self.action_scale + self.action_center

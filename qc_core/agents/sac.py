@@ -1,0 +1,81 @@
+"""RLPD, RLPD-AC, QC-RLPD: soft actor-critic on single actions or on chunks.
+
+Shapes: B batch, K critics, L flattened chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qc_core.agents.agent import Agent, Info, UpdateNoise
+from qc_core.agents.losses import likelihood_cloning_loss, soft_actor_loss, temperature_loss
+from qc_core.data.windows import Windows
+from qc_core.networks.gaussian import GaussianActor
+from qc_core.recipes.config import TrainConfig
+from qc_core.recipes.methods import METHODS
+
+
+@dataclass(frozen=True, slots=True)
+class SACNoise(UpdateNoise):
+    """The noise of one update, that of the actor's own action among it."""
+
+    actor_BL: Tensor
+
+
+class SACAgent(Agent):
+    """A tanh-Gaussian policy whose entropy a learned temperature holds at its target.
+
+    The backup carries no entropy term, and the target is the critics' mean, as in the paper.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
+        super().__init__(
+            observation_size, action_size, config, activation="relu", critic_norm="before"
+        )
+        self.actor = GaussianActor(observation_size, self.chunk_size, config.widths)
+        self.log_temperature = nn.Parameter(torch.tensor(config.initial_temperature).log())
+        self.target_entropy = -config.target_entropy_factor * self.chunk_size
+        self.optimizer = self.make_optimizer()
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.chunk_size,)
+
+    def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        return self.actor(observation_BO).sample(noise)[0]
+
+    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
+        """Climb the critics with some entropy left, move the temperature, clone (QC-RLPD)."""
+        assert isinstance(noise, SACNoise)
+        policy = self.actor(windows.observations_BO)
+        chunk_BL, log_likelihood_B = policy.sample(noise.actor_BL)
+        values_KB = self.values(self.critic, windows.observations_BO, chunk_BL)
+        temperature = self.log_temperature.exp()
+        soft = soft_actor_loss(values_KB, log_likelihood_B, temperature.detach())
+        entropy = -log_likelihood_B.mean()
+        of_temperature = temperature_loss(temperature, entropy.detach(), self.target_entropy)
+        loss = soft + of_temperature
+        info = {
+            "soft_loss": soft,
+            "temperature_loss": of_temperature,
+            "temperature": temperature,
+            "entropy": entropy,
+        }
+        if METHODS[self.config.method].cloning:
+            cloning = likelihood_cloning_loss(policy.log_likelihood(self.data_chunk(windows)))
+            loss = loss + self.config.cloning_weight * cloning
+            info["cloning_loss"] = cloning
+        return loss, {"loss": loss, **info}
+
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> SACNoise:
+        shape, device = (batch_size, self.chunk_size), generator.device
+        return SACNoise(
+            target=torch.randn(shape, generator=generator, device=device),
+            actor_BL=torch.randn(shape, generator=generator, device=device),
+        )
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        return [*self.actor.parameters(), self.log_temperature]

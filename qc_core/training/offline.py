@@ -1,0 +1,141 @@
+"""Offline updates that can stop and go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from qc_core.agents.agent import Agent
+from qc_core.agents.flow_agent import FlowAgent, FlowNoise
+from qc_core.agents.make import make_agent
+from qc_core.data.dataset import Dataset
+from qc_core.data.replay import OfflineData
+from qc_core.data.windows import sample_windows
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.recipes.config import Config, TrainConfig
+from qc_core.recipes.methods import METHODS
+from qc_core.seeds import seeds_for
+from qc_core.training.checkpoint import Curve
+
+_VALIDATION_BATCH = 1024
+
+
+class OfflineTraining:
+    """An agent that learns from a data set.
+
+    The same seed gives the same weights on the same CPU with as many threads.
+
+    Args:
+        agent: to go on with; None makes a fresh one.
+
+    Attributes:
+        step: updates done.
+        steps: updates in all; none for a method without an offline phase.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        agent: Agent | None = None,
+    ) -> None:
+        train, spec = config.train, dataset.spec
+        if dataset.transitions < train.backup_length:
+            raise WrongUse(
+                f"{dataset.folder}: backups over {train.backup_length} steps need at least as "
+                f"many transitions, got {dataset.transitions}"
+            )
+        self._config = config
+        self._seed = seeds_for("pretrain", config.seed, 1)[0]
+        self._generator = torch.Generator(device).manual_seed(self._seed)
+        self._data = OfflineData(dataset, device, config.data)
+        if agent is None:
+            torch.manual_seed(self._seed)
+            agent = make_agent(spec.observation_size, spec.action_size, train).to(device)
+            agent.set_action_bounds(spec.action_low, spec.action_high)
+            if train.normalize_observations:
+                agent.set_normalization(*self._data.observation_statistics())
+        self.agent = agent
+        self._held_out: OfflineData | None = None
+        held_out = dataset.validation
+        if held_out is not None and held_out.transitions >= train.backup_length:
+            self._held_out = OfflineData(held_out, device, config.data)
+        self.curve: Curve = []
+        self.step = 0
+        self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
+        self._seconds = 0.0
+
+    def run(self, until: int, on_update: Callable[[str | None], None]) -> None:
+        """Update until `step` is `until`.
+
+        Args:
+            on_update: called after each update, with a remark now and then.
+
+        Raises:
+            WorkFailed: the losses are no longer finite.
+        """
+        train = self._config.train
+        start = time.monotonic() - self._seconds
+        while self.step < until:
+            self.step += 1
+            self.agent.set_learning_rate(learning_rate_at(self.step, train))
+            windows = sample_windows(self._data, self._config, self._generator)
+            noise = self.agent.draw_noise(train.batch_size, self._generator)
+            info = self.agent.update(windows, noise)
+            note = None
+            if self.step % train.log_every == 0 or self.step == self.steps:
+                point = {name: float(value) for name, value in info.items()}
+                require_finite(point, self.step, "--train.learning-rate")
+                if self._held_out is not None and isinstance(self.agent, FlowAgent):
+                    point["validation/cloning_loss"] = self._validate(self.agent, self._held_out)
+                self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
+                note = f"value {point['critic/value']:.1f}"
+            on_update(note)
+        self._seconds = time.monotonic() - start
+
+    def state(self) -> dict[str, Tensor]:
+        """What `restore` needs beside the agent and the curve."""
+        return {
+            "generator": self._generator.get_state(),
+            "step": torch.tensor(self.step),
+            "seconds": torch.tensor(self._seconds, dtype=torch.float64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor], curve: Curve) -> None:
+        """Go on where `state` was taken: the same updates follow."""
+        self._generator.set_state(state["generator"].cpu())
+        self.step, self._seconds = int(state["step"]), float(state["seconds"])
+        self.curve = list(curve)
+
+    @torch.no_grad()
+    def _validate(self, agent: FlowAgent, data: OfflineData) -> float:
+        """Cloning loss on held-out windows, the same ones and the same noise each time."""
+        generator = torch.Generator(data.rewards.device).manual_seed(self._seed)
+        sampled = sample_windows(data, self._config, generator, _VALIDATION_BATCH)
+        noise = agent.draw_noise(_VALIDATION_BATCH, generator)
+        assert isinstance(noise, FlowNoise)
+        return float(agent.cloning_loss(agent.normalize_windows(sampled), noise))
+
+
+def learning_rate_at(step: int, train: TrainConfig) -> float:
+    """The rate of one offline update, the first being 1."""
+    done = (step - 1) / max(1, train.offline_steps - 1)
+    return train.learning_rate * (1 - done * (1 - train.learning_rate_decay))
+
+
+def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
+    """Stop a training whose figures have become NaN or infinite (WorkFailed).
+
+    Args:
+        remedy: the option to lower.
+    """
+    wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
+    if wrong:
+        raise WorkFailed(
+            f"training diverged before update {step}: {wrong[0]} is {point[wrong[0]]}; "
+            f"lower {remedy}"
+        )

@@ -1,0 +1,66 @@
+"""Offline training can stop and go on as if it had not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from qc_core.data.dataset import open_dataset
+from qc_core.errors import WrongUse
+from qc_core.recipes.config import Config
+from qc_core.training.checkpoint import (
+    CheckpointInfo,
+    load_agent,
+    load_training_state,
+    read_curve,
+    save_checkpoint,
+)
+from qc_core.training.offline import OfflineTraining
+
+CPU = torch.device("cpu")
+
+
+def test_a_restored_training_ends_with_the_same_weights(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    data = open_dataset(dataset)
+    whole = OfflineTraining(config, data, CPU)
+    whole.run(4, lambda _: None)
+
+    first = OfflineTraining(config, data, CPU)
+    first.run(2, lambda _: None)
+    info = CheckpointInfo(
+        config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=2
+    )
+    save_checkpoint(tmp_path / "c", first.agent, info, first.curve, first.state())
+    second = OfflineTraining(config, data, CPU, load_agent(tmp_path / "c", CPU))
+    second.restore(load_training_state(tmp_path / "c"), read_curve(tmp_path / "c"))
+    assert second.step == 2
+    second.run(4, lambda _: None)
+
+    expected = whole.agent.state_dict()
+    assert all(torch.equal(expected[n], v) for n, v in second.agent.state_dict().items())
+    assert [point["step"] for point in second.curve] == [2, 4]
+
+
+def test_a_method_without_an_offline_phase_has_no_steps(config: Config, dataset: Path) -> None:
+    online_only = replace(config, train=replace(config.train, method="rlpd"))
+    assert OfflineTraining(online_only, open_dataset(dataset), CPU).steps == 0
+
+
+def test_a_checkpoint_without_a_training_state_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(WrongUse, match=r"training\.safetensors is missing or damaged"):
+        load_training_state(checkpoint)
+
+
+def test_actions_outside_one_are_learned_in_their_own_units(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    """The agent of a data set with bounds of 0 and 10 gives actions between these."""
+    data = open_dataset(dataset)
+    data.manifest.update({"action-low": [0.0] * 5, "action-high": [10.0] * 5})
+    training = OfflineTraining(config, data, CPU)
+    chunk = training.agent.chunk(torch.randn(64, 28), torch.randn(64, 25) * 9)
+    assert chunk.min() == 0
+    assert chunk.max() == 10

@@ -1,0 +1,97 @@
+"""Online training mixes what it should, explores as it should, and can be resumed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qc_core.agents.make import make_agent
+from qc_core.data.dataset import Dataset, open_dataset
+from qc_core.errors import WrongUse
+from qc_core.recipes.config import Config
+from qc_core.training.online import OnlineTraining
+from qc_core.training.policy import ExplorationPolicy
+
+CPU = torch.device("cpu")
+
+
+def training(config: Config, dataset: Path, **train) -> OnlineTraining:
+    data: Dataset = open_dataset(dataset)
+    chosen = replace(config, train=replace(config.train, **train))
+    torch.manual_seed(0)
+    agent = make_agent(28, 5, chosen.train)
+    return OnlineTraining(chosen, agent, data, CPU, trial=0)
+
+
+def weights(run: OnlineTraining) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.agent.state_dict().items()}
+
+
+def test_rlpd_draws_its_part_of_each_batch_from_the_data_set(config: Config, dataset: Path) -> None:
+    with training(config, dataset, method="rlpd", batch_size=40, offline_fraction=0.25) as run:
+        run.run(3, lambda: None)
+        batch = run.draw_batch()
+        held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
+        from_data = [tuple(row) in held for row in batch.observations_BO.tolist()]
+        assert (len(from_data), sum(from_data)) == (40, 10)
+
+
+def test_the_flow_family_draws_from_one_buffer(config: Config, dataset: Path) -> None:
+    with training(config, dataset, method="fql", batch_size=600) as run:
+        run.run(4, lambda: None)
+        held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
+        rows = run.draw_batch().observations_BO.tolist()
+        online = sum(tuple(row) not in held for row in rows)
+        # 4 of 154 transitions are online ones.
+        assert 0 < online < 60
+
+
+def test_rlpd_explores_uniformly_until_it_learns(config: Config, dataset: Path) -> None:
+    """Uniform chunks do not depend on the observation, the policy's do."""
+    with training(config, dataset, method="rlpd-ac") as run:
+        policy = ExplorationPolicy(run.agent)
+        noise = np.random.default_rng(0).standard_normal((2000, 25), dtype=np.float32)
+        observations = np.random.default_rng(1).normal(size=(2000, 28)).astype(np.float32)
+        policy.uniform = True
+        uniform = policy(observations, noise)
+        np.testing.assert_array_equal(uniform, policy(observations * 2, noise))
+        edges = np.histogram(uniform, bins=4, range=(-1, 1))[0] / uniform.size
+        np.testing.assert_allclose(edges, 0.25, atol=0.01)
+        policy.uniform = False
+        assert not np.array_equal(policy(observations, noise), policy(observations * 2, noise))
+
+
+@pytest.mark.parametrize("method", ["qc-fql", "rlpd"])
+def test_a_restored_training_has_learned_and_seen_the_same(
+    config: Config, dataset: Path, method: str
+) -> None:
+    def made() -> OnlineTraining:
+        return training(config, dataset, method=method, online_start=2, online_steps=12)
+
+    with made() as first, made() as second:
+        first.run(6, lambda: None)
+        second.agent.load_state_dict(first.agent.state_dict())
+        second.restore(first.state())
+        assert second.step == 6
+        # Both drop the episode that goes on: the next episode and the batches are the same.
+        first.restore(first.state())
+        mine, theirs = first.draw_batch(), second.draw_batch()
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        second.run(8, lambda: None)
+        assert second.step == 8
+
+
+def test_nothing_is_learned_before_there_is_a_whole_window(config: Config, dataset: Path) -> None:
+    with training(config, dataset, method="qc-rlpd", online_start=0) as run:
+        before = weights(run)
+        run.run(4, lambda: None)
+        assert all(torch.equal(before[name], value) for name, value in weights(run).items())
+        run.run(5, lambda: None)
+        assert not all(torch.equal(before[name], value) for name, value in weights(run).items())
+
+
+def test_a_buffer_too_small_for_the_data_is_refused(config: Config, dataset: Path) -> None:
+    with pytest.raises(WrongUse, match=r"--train\.replay-capacity must be at least 151"):
+        training(config, dataset, replay_capacity=100)
