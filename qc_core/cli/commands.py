@@ -172,6 +172,30 @@ def _promote(options: Namespace, overrides: Overrides) -> None:
         print_json(content)
 
 
+def _study_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="YAML file: recipes, methods, seeds and more")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="study folder (default: ./runs/NAME)"
+    )
+    parser.add_argument("--workers", type=int, help="runs side by side (default: one per core)")
+
+
+def _study(options: Namespace, _: Overrides) -> None:
+    import os
+
+    from qc_core.errors import WrongUse
+    from qc_core.study.definition import read_study
+    from qc_core.study.run import FIGURE, RESULTS, run_study
+
+    study = read_study(options.study)
+    workers = options.workers or len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise WrongUse(f"--workers must be at least 1, got {workers}")
+    folder = options.output or Path("runs") / study.name
+    run_study(study, folder, workers)
+    print(f"curves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
+
+
 def _compile_arguments(parser: ArgumentParser) -> None:
     _recipe(parser)
     _output(parser, "package to write, a .yaml file")
@@ -280,6 +304,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("one step: compare the policies", _evaluate_arguments, _evaluate, True),
     "export": Command("one step: write the policy as ONNX", _export_arguments, _export),
     "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
+    "study": Command("compare methods, tasks and seeds", _study_arguments, _study),
     "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
     "policies": Command("list the published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),

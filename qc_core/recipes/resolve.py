@@ -101,7 +101,7 @@ def as_config(mapping: Any, what: str) -> Config:
     values = {name: value for name, value in mapping.items() if name != "recipe"}
     base = dataclasses.replace(Config(), recipe=mapping["recipe"])
     try:
-        return check(parse(Config, _as_words(values), default=base))
+        return check(parse(Config, as_words(values), default=base))
     except WrongUse as error:
         raise WrongUse(f"{what}: {error}") from error
 
@@ -111,25 +111,31 @@ def read_config(path: Path) -> Config:
     return as_config(read_json(path), str(path))
 
 
-def _read_file(path: Path) -> tuple[str, list[str]]:
+def read_yaml(path: Path) -> Any:
+    """Plain YAML content (WrongUse: unreadable)."""
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
-            raise WrongUse(f"{path} must be a mapping with the name of a `recipe` to start from")
-        return content.pop("recipe"), _as_words(content)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise WrongUse(f"cannot read recipe file {path}: {reason}") from error
+        raise WrongUse(f"cannot read {path}: {reason}") from error
 
 
-def _as_words(content: Mapping[str, Any], prefix: str = "--") -> list[str]:
+def _read_file(path: Path) -> tuple[str, list[str]]:
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
+        raise WrongUse(f"{path} must be a mapping with the name of a `recipe` to start from")
+    return content.pop("recipe"), as_words(content)
+
+
+def as_words(content: Mapping[str, Any], prefix: str = "--") -> list[str]:
+    """Nested options as on the command line."""
     words: list[str] = []
     for name, value in content.items():
         flag = f"{prefix}{name}"
         if isinstance(value, dict):
-            words += _as_words(value, f"{flag}.")
+            words += as_words(value, f"{flag}.")
         elif isinstance(value, bool):
             head, _, leaf = flag.rpartition(".")
             words.append(flag if value else (f"{head}.no-{leaf}" if head else f"--no-{name}"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from qc_core.agents.agent import Agent
+from qc_core.agents.agent import Agent, Info
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.data.dataset import Dataset
@@ -68,6 +68,7 @@ class OfflineTraining:
         self.step = 0
         self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
         self._seconds = 0.0
+        self._info: Info = {}
 
     def run(self, until: int, on_update: Callable[[str | None], None]) -> None:
         """Update until `step` is `until`.
@@ -85,17 +86,22 @@ class OfflineTraining:
             self.agent.set_learning_rate(learning_rate_at(self.step, train))
             windows = sample_windows(self._data, self._config, self._generator)
             noise = self.agent.draw_noise(train.batch_size, self._generator)
-            info = self.agent.update(windows, noise)
+            self._info = self.agent.update(windows, noise)
             note = None
             if self.step % train.log_every == 0 or self.step == self.steps:
-                point = {name: float(value) for name, value in info.items()}
-                require_finite(point, self.step, "--train.learning-rate")
+                point = self.figures()
                 if self._held_out is not None and isinstance(self.agent, FlowAgent):
                     point["validation/cloning_loss"] = self._validate(self.agent, self._held_out)
                 self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
                 note = f"value {point['critic/value']:.1f}"
             on_update(note)
         self._seconds = time.monotonic() - start
+
+    def figures(self) -> dict[str, float]:
+        """The last update's losses and values (WorkFailed if they are no longer finite)."""
+        point = {name: float(value) for name, value in self._info.items()}
+        require_finite(point, self.step, "--train.learning-rate")
+        return point
 
     def state(self) -> dict[str, Tensor]:
         """What `restore` needs beside the agent and the curve."""

@@ -115,7 +115,7 @@ def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
         ("smoke", ["--train.learning-rate", "nan"], "--train.learning-rate"),
         ("smoke", ["--train.widths", "8", "0"], "--train.widths"),
         ("smoke", ["--seed", "-1"], "--seed must be in .0, 1024., got -1"),
-        ("none.yaml", [], "cannot read recipe file none.yaml"),
+        ("none.yaml", [], "cannot read none.yaml"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], message: str) -> None:

@@ -1,0 +1,176 @@
+"""One run of the offline-to-online protocol, which goes on where it was broken off."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from qc_core.agents.agent import Agent
+from qc_core.data.dataset import Dataset, open_dataset, require_match
+from qc_core.envs.make import describe, make_environment
+from qc_core.envs.play import play_episode
+from qc_core.recipes.config import Config
+from qc_core.recipes.methods import METHODS
+from qc_core.seeds import seeds_for
+from qc_core.training.checkpoint import (
+    CheckpointInfo,
+    Curve,
+    load_agent,
+    load_training_state,
+    read_curve,
+    read_info,
+    save_checkpoint,
+)
+from qc_core.training.device import training_device
+from qc_core.training.evaluate import counted_steps
+from qc_core.training.offline import OfflineTraining
+from qc_core.training.online import OnlineTraining
+from qc_core.training.policy import AgentPolicy
+
+_CHECKPOINT = "checkpoint-"
+
+
+def run_job(
+    config: Config,
+    dataset_folder: Path,
+    folder: Path,
+    *,
+    evaluate_every: int,
+    episodes: int,
+    on_point: Callable[[dict[str, float]], None],
+) -> None:
+    """Train offline, then online, and evaluate on the way.
+
+    After each evaluation `folder` holds one checkpoint with every point so far. A folder that has
+    one already is gone on from there; an episode that was being explored then is given up.
+
+    Args:
+        evaluate_every: updates offline, environment steps online.
+        on_point: called with each point of the curve: `step`, counting the offline steps of the
+            recipe also for a method that has none, `success`, `steps` and `return`.
+    """
+    _Run(config, open_dataset(dataset_folder), folder, evaluate_every, episodes, on_point).run()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run has come to."""
+    found = sorted(
+        folder.glob(f"{_CHECKPOINT}*"), key=lambda path: int(path.name.removeprefix(_CHECKPOINT))
+    )
+    return found[-1] if found else None
+
+
+def is_finished(config: Config, folder: Path) -> bool:
+    """Whether a run has come to its end."""
+    checkpoint = last_checkpoint(folder)
+    return (
+        checkpoint is not None and read_info(checkpoint).online_steps == config.train.online_steps
+    )
+
+
+class _Run:
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        folder: Path,
+        evaluate_every: int,
+        episodes: int,
+        on_point: Callable[[dict[str, float]], None],
+    ) -> None:
+        self._config, self._dataset, self._folder = config, dataset, folder
+        self._every, self._on_point = evaluate_every, on_point
+        self._spec = describe(config.environment)
+        require_match(dataset, self._spec)
+        self._seeds = seeds_for("evaluate", config.seed, episodes)
+        self._device = training_device()
+        self._checkpoint = last_checkpoint(folder)
+        self._points: Curve = read_curve(self._checkpoint) if self._checkpoint else []
+        earlier = self._points[-1]["seconds"] if self._points else 0.0
+        self._start = time.monotonic() - earlier
+
+    def run(self) -> None:
+        train = self._config.train
+        offline_steps = 0 if METHODS[train.method].online_only else train.offline_steps
+        agent, offline, online = None, 0, 0
+        if self._checkpoint is not None:
+            info = read_info(self._checkpoint)
+            offline, online = info.offline_steps, info.online_steps
+            agent = load_agent(self._checkpoint, self._device, train)
+        if agent is None or offline < offline_steps:
+            agent = self._offline(agent, offline)
+        if online < train.online_steps:
+            agent.set_learning_rate(train.online_learning_rate)
+            self._online(agent, online, offline_steps)
+
+    def _offline(self, agent: Agent | None, done: int) -> Agent:
+        training = OfflineTraining(self._config, self._dataset, self._device, agent)
+        if done:
+            training.restore(self._training_state(), [])
+        for step in self._stops(done, training.steps):
+            training.run(step, lambda _: None)
+            self._keep(training.agent, training.figures(), training.state(), step, 0)
+        return training.agent
+
+    def _online(self, agent: Agent, done: int, offline_steps: int) -> None:
+        steps = self._config.train.online_steps
+        with OnlineTraining(self._config, agent, self._dataset, self._device, trial=0) as training:
+            if done:
+                training.restore(self._training_state())
+            for step in self._stops(done, steps):
+                training.run(step, lambda: None)
+                state = training.state() if step < steps else None
+                self._keep(agent, training.figures(), state, offline_steps, step)
+
+    def _stops(self, done: int, total: int) -> list[int]:
+        """Where to evaluate: every so many steps, and at the end."""
+        return [*range(done + self._every, total, self._every), *([total] if done < total else [])]
+
+    def _keep(
+        self,
+        agent: Agent,
+        figures: Mapping[str, float],
+        state: Mapping[str, Tensor] | None,
+        offline: int,
+        online: int,
+    ) -> None:
+        """Evaluate, and put a checkpoint with the new point in the place of the last one."""
+        # A method without an offline phase starts where the others go online.
+        step = online + self._config.train.offline_steps if online else offline
+        point = {"step": step, **self._evaluate(agent), **figures}
+        point["seconds"] = time.monotonic() - self._start
+        self._points.append(point)
+        info = CheckpointInfo(
+            config=self._config,
+            spec=self._spec,
+            dataset_digest=self._dataset.digest,
+            offline_steps=offline,
+            online_steps=online,
+        )
+        target = self._folder / f"{_CHECKPOINT}{step}"
+        save_checkpoint(target, agent, info, self._points, state)
+        if self._checkpoint is not None:
+            shutil.rmtree(self._checkpoint)
+        self._checkpoint = target
+        self._on_point(point)
+
+    def _evaluate(self, agent: Agent) -> dict[str, float]:
+        policy = AgentPolicy(agent)
+        with closing(make_environment(self._config.environment)) as environment:
+            outcomes = [play_episode(environment, policy, seed) for seed in self._seeds]
+        limit = self._spec.episode_limit
+        return {
+            "success": float(np.mean([outcome.success for outcome in outcomes])),
+            "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
+            "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
+        }
+
+    def _training_state(self) -> dict[str, Tensor]:
+        assert self._checkpoint is not None
+        return load_training_state(self._checkpoint)

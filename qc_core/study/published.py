@@ -1,0 +1,55 @@
+"""The published curves: "Reinforcement Learning with Action Chunking" (arXiv 2507.07969).
+
+`published.csv` holds what the paper's figures show: success rate in [0, 1] with its 95% interval,
+over 4 or 5 seeds, every 0.1M steps; 1.0M is the end of offline training. Columns: domain, task,
+method, step_million, mean, lo, hi, n.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from importlib.resources import files
+from typing import NamedTuple
+
+from qc_core.recipes.config import Config
+
+SOURCE = "Li, Zhou, Levine (arXiv 2507.07969)"
+
+
+class PublishedPoint(NamedTuple):
+    """Success at a step, offline and online steps together, with its 95% interval."""
+
+    step: float
+    success: float
+    low: float
+    high: float
+
+
+def published_curve(config: Config, method: str) -> list[PublishedPoint]:
+    """The paper's curve for a configuration's task; empty where it has none.
+
+    Args:
+        method: ours, `qc-fql`; the paper's names are the same in capitals.
+    """
+    place = _place(config)
+    text = files("qc_core.study").joinpath("published.csv").read_text(encoding="utf-8")
+    return [
+        PublishedPoint(
+            float(row["step_million"]) * 1e6, float(row["mean"]), float(row["lo"]), float(row["hi"])
+        )
+        for row in csv.DictReader(text.splitlines())
+        if (row["domain"], row["task"]) == place and row["method"].lower() == method
+    ]
+
+
+def _place(config: Config) -> tuple[str, str] | None:
+    """Domain and task of the paper, which has scene and puzzle with sparse rewards only."""
+    if match := re.fullmatch(r"robomimic/(\w+)-v0", config.environment):
+        return "robomimic", match[1]
+    match = re.fullmatch(r"(.+)-singletask-(task\d)-v0", config.environment)
+    if match is None:
+        return None
+    family, task = match.groups()
+    transform = "sparse" if family in ("scene", "puzzle-3x3") else "none"
+    return (family, task) if config.data.reward_transform == transform else None

@@ -1,0 +1,120 @@
+"""Run a study: its runs side by side, one CSV, one figure."""
+
+from __future__ import annotations
+
+import csv
+import os
+from concurrent.futures import as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qc_core.data.ingest import ingest
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import read_json, staged_file, write_json
+from qc_core.processes import worker_pool
+from qc_core.progress import say
+from qc_core.study.definition import Job, Study
+from qc_core.study.figure import draw
+from qc_core.study.job import is_finished, last_checkpoint, run_job
+from qc_core.training.checkpoint import read_curve
+
+RESULTS, FIGURE = "results.csv", "results.svg"
+_MANIFEST = "study.json"
+_COLUMNS = (
+    *("recipe", "environment", "method", "seed", "step"),
+    *("success", "steps", "return", "episodes", "seconds"),
+)
+
+
+def run_study(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
+    """Do what is not done yet, and write `results.csv` and `results.svg` from all there is.
+
+    Args:
+        folder: a new one, or that of the same study, which goes on.
+        workers: runs side by side, each with its share of the cores.
+
+    Returns:
+        The rows of the CSV.
+
+    Raises:
+        WrongUse: a folder of another study.
+        WorkFailed: runs that failed; the others have come to their end.
+    """
+    _claim(study, folder)
+    for recipe in study.recipes:
+        data = folder / "data" / recipe
+        if not data.exists():
+            ingest(study.data_config(recipe), data)
+    jobs = [
+        job
+        for job in study.jobs
+        if not is_finished(study.config(job), folder / "runs" / job.folder)
+    ]
+    failures: list[str] = []
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    with worker_pool(workers, torch.set_num_threads, threads) as pool:
+        futures = {pool.submit(partial(_work, study, folder), job): job for job in jobs}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except WorkFailed as error:
+                failures.append(f"{futures[future]}: {error}")
+                say(failures[-1])
+            _collect(study, folder)
+    if failures:
+        raise WorkFailed(f"{len(failures)} of {len(futures)} runs failed; first {failures[0]}")
+    return _collect(study, folder)
+
+
+def _claim(study: Study, folder: Path) -> None:
+    manifest = folder / _MANIFEST
+    if manifest.exists():
+        if read_json(manifest) != study.as_mapping():
+            raise WrongUse(
+                f"{folder} holds another study: choose another folder, or restore its settings"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WrongUse(f"{folder} is in use: choose another output or delete it first")
+    else:
+        write_json(manifest, study.as_mapping())
+
+
+def _work(study: Study, folder: Path, job: Job) -> None:
+    def tell(point: dict[str, float]) -> None:
+        say(f"{job}: step {point['step']:,.0f}, success {point['success']:.0%}")
+
+    # The data are the recipe's, whatever the run's seed.
+    run_job(
+        study.config(job),
+        folder / "data" / job.recipe,
+        folder / "runs" / job.folder,
+        evaluate_every=study.evaluate_every,
+        episodes=study.episodes,
+        on_point=tell,
+    )
+
+
+def _collect(study: Study, folder: Path) -> list[dict[str, Any]]:
+    """Write CSV and figure from the checkpoints that are there."""
+    rows: list[dict[str, Any]] = []
+    for job in study.jobs:
+        checkpoint = last_checkpoint(folder / "runs" / job.folder)
+        if checkpoint is None:
+            continue
+        shared = {
+            "recipe": job.recipe,
+            "environment": study.config(job).environment,
+            "method": job.method,
+            "seed": job.seed,
+            "episodes": study.episodes,
+        }
+        rows += [{**point, **shared} for point in read_curve(checkpoint)]
+    with staged_file(folder / RESULTS) as staging, staging.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(study, rows, folder / FIGURE)
+    return rows
