@@ -23,7 +23,7 @@ from qc_core.study.run import FIGURE, RESULTS, run_study
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="do the methods learn?")
     parser.add_argument("study", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="without a suffix")
     parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="study folder")
