@@ -108,11 +108,11 @@ def _lines(place: Mapping[str, Any] | None) -> list[tuple[str, str, float, str]]
     return [
         ("path-metres", f"path of the {what} in {WINDOW} steps, cm", 100, "{:.1f}"),
         ("displacement-metres", f"displacement in {WINDOW} steps, cm", 100, "{:.1f}"),
-        ("straightness", "straightness: displacement by path", 1, "{:.3f}"),
+        ("straightness", "straightness: displacement by path", 1, "{:.2f}"),
         ("spread-metres", f"spread of the {what} in an episode, cm", 100, "{:.1f}"),
         ("cells", f"cells of {100 * cell:.0f} cm visited in an episode", 1, "{:.1f}"),
-        ("autocorrelation", "autocorrelation of actions at lag 1", 1, "{:.3f}"),
-        ("observation-spread", "spread of observations in an episode", 1, "{:.3f}"),
+        ("autocorrelation", "autocorrelation of actions at lag 1", 1, "{:.2f}"),
+        ("observation-spread", "spread of observations in an episode", 1, "{:.2f}"),
     ]
 
 
