@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qc_core.cli.output import print_json, print_table
+from qc_core.errors import WrongUse
 
 Overrides = list[str]
 
@@ -257,10 +258,45 @@ def _play_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="choose other episodes (0)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--video", type=Path, metavar="FILE", help="also film one, as mp4")
+    parser.add_argument(
+        "--execution-horizon",
+        type=int,
+        metavar="K",
+        help="actions of a chunk to play before asking again (what the policy says)",
+    )
+    parser.add_argument(
+        "--coherence",
+        type=Path,
+        nargs="?",
+        const=Path("coherence.svg"),
+        metavar="FIGURE",
+        help="instead, compare how chunks and single actions explore; draw it (coherence.svg)",
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="with --coherence: another policy to compare"
+    )
     _json(parser)
 
 
 def _play(options: Namespace, _: Overrides) -> None:
+    if options.coherence is None and options.against is not None:
+        raise WrongUse("--against is for --coherence: give both")
+    if options.coherence is not None and options.video is not None:
+        raise WrongUse("--coherence and --video are two things: ask for one at a time")
+    if options.coherence is not None:
+        from qc_core.cli.coherence import coherence
+
+        coherence(
+            options.policy,
+            options.coherence,
+            against=options.against,
+            episodes=options.episodes,
+            seed=options.seed,
+            workers=options.workers,
+            execution_horizon=options.execution_horizon,
+            as_json=options.json,
+        )
+        return
     from qc_core.cli.play import play
 
     play(
@@ -268,6 +304,7 @@ def _play(options: Namespace, _: Overrides) -> None:
         episodes=options.episodes,
         seed=options.seed,
         workers=options.workers,
+        execution_horizon=options.execution_horizon,
         video=options.video,
         as_json=options.json,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,9 @@ from qc_core.processes import worker_pool
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 
+T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
+PlayOne = Callable[[gymnasium.Env, ChunkFunction, int], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,64 +83,78 @@ def play_episodes(
     Returns:
         Outcomes by name in the order of the seeds, whatever the number of workers.
     """
-    games = [(name, seed) for name in policies for seed in seeds]
     outcomes: dict[tuple[str, int], Outcome] = {}
-    with Progress(len(games), "playing", "episode") as progress:
-        for name, outcome in _play_all(environment, policies, games, workers):
-            outcomes[name, outcome.seed] = outcome
+    with Progress(len(policies) * len(seeds), "playing", "episode") as progress:
+        for name, seed, outcome in play_each(
+            environment, policies, seeds, play_episode, workers=workers
+        ):
+            outcomes[name, seed] = outcome
             rate = np.mean([o.success for (by, _), o in outcomes.items() if by == name])
             progress.update(note=f"{name} {rate:.0%}")
     return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
 
 
-def _play_all(
+def play_each(
     environment: str,
     policies: Mapping[str, LoadPolicy],
-    games: Sequence[tuple[str, int]],
-    workers: int,
-) -> Iterator[tuple[str, Outcome]]:
+    seeds: Sequence[int],
+    play: PlayOne[T],
+    *,
+    workers: int = 1,
+) -> Iterator[tuple[str, int, T]]:
+    """Let each policy play each seed, in processes that make the environment once.
+
+    Args:
+        play: plays one episode; picklable, as what it returns.
+
+    Yields:
+        (name, seed, what `play` returned), in the order in which they end.
+    """
+    games = [(name, seed) for name in policies for seed in seeds]
     if workers == 1:
-        player = _Player(environment, policies)
+        player = _Player(environment, policies, play)
         try:
             for name, seed in games:
                 yield player.play(name, seed)
         finally:
             player.close()
         return
-    with worker_pool(workers, _start_worker, environment, policies) as pool:
+    with worker_pool(workers, _start_worker, environment, policies, play) as pool:
         futures = [pool.submit(_play_in_worker, name, seed) for name, seed in games]
         for future in as_completed(futures):
             yield future.result()
 
 
-class _Player:
+class _Player(Generic[T]):
     """One process's environment and the policies that it has needed so far."""
 
-    def __init__(self, environment: str, policies: Mapping[str, LoadPolicy]) -> None:
-        self._id, self._policies = environment, policies
+    def __init__(
+        self, environment: str, policies: Mapping[str, LoadPolicy], play: PlayOne[T]
+    ) -> None:
+        self._id, self._policies, self._play = environment, policies, play
         self._environment: gymnasium.Env | None = None
         self._loaded: dict[str, ChunkFunction] = {}
 
-    def play(self, name: str, seed: int) -> tuple[str, Outcome]:
+    def play(self, name: str, seed: int) -> tuple[str, int, T]:
         if self._environment is None:
             self._environment = make_environment(self._id)
         if name not in self._loaded:
             self._loaded[name] = self._policies[name]()
-        return name, play_episode(self._environment, self._loaded[name], seed)
+        return name, seed, self._play(self._environment, self._loaded[name], seed)
 
     def close(self) -> None:
         if self._environment is not None:
             self._environment.close()
 
 
-_player: _Player | None = None
+_player: _Player[Any] | None = None
 
 
-def _start_worker(environment: str, policies: Mapping[str, LoadPolicy]) -> None:
+def _start_worker(environment: str, policies: Mapping[str, LoadPolicy], play: PlayOne[Any]) -> None:
     global _player
-    _player = _Player(environment, policies)
+    _player = _Player(environment, policies, play)
 
 
-def _play_in_worker(name: str, seed: int) -> tuple[str, Outcome]:
+def _play_in_worker(name: str, seed: int) -> tuple[str, int, Any]:
     assert _player is not None
     return _player.play(name, seed)

@@ -41,7 +41,8 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
     """Export a checkpoint's learned policy and return its contract.
 
     Args:
-        evaluation: the comparison written by `evaluate`; its figures go into the contract.
+        evaluation: the comparison written by `evaluate`; its figures go into the contract, and
+            the execution length with which they were measured.
 
     Raises:
         WrongUse: not a checkpoint, an evaluation of others, or an output folder in use.
@@ -84,12 +85,15 @@ def _contract(
     evaluation: dict[str, Any] | None,
 ) -> dict[str, Any]:
     config, spec = info.config, info.spec
+    execution_length = config.execution_length
+    if evaluation is not None:
+        execution_length = evaluation["execution-length"]
     return {
         "schema-version": SCHEMA_VERSION,
         "method": config.train.method,
         "environment": spec.id,
         "horizon": config.train.chunk_length,
-        "execution-length": config.train.chunk_length,
+        "execution-length": execution_length,
         "control-interval-seconds": spec.control_interval,
         "episode-limit": spec.episode_limit,
         "observation": {"names": list(spec.observation_names), "units": "environment, raw"},
@@ -117,14 +121,14 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
     if evaluation is None:
         return None
     content, what = read_json(evaluation), str(evaluation)
-    require_fields(content, {"policies": list, "episodes": int, "first-seed": int}, what)
+    numbers = ("episodes", "first-seed", "execution-length")
+    require_fields(content, {"policies": list, **dict.fromkeys(numbers, int)}, what)
     fields = {"kind": str, "weights": str, "success": dict, "steps": dict}
     for policy in content["policies"]:
         require_fields(policy, fields, what)
         if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
             return {
-                "episodes": content["episodes"],
-                "first-seed": content["first-seed"],
+                **{name: content[name] for name in numbers},
                 "success": policy["success"],
                 "steps": policy["steps"],
             }

@@ -151,6 +151,8 @@ class EvaluateConfig:
     """Episodes per policy, the same seeds for each."""
     workers: int = 2
     """Processes that play them."""
+    execution_horizon: int = 0
+    """Actions of a chunk to play before asking again; 0 plays the whole chunk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +183,11 @@ class Config:
     @property
     def policy_name(self) -> str:
         return self.publish.name or self.recipe
+
+    @property
+    def execution_length(self) -> int:
+        """Actions of a chunk that the policy plays before it is asked again."""
+        return self.evaluate.execution_horizon or self.train.chunk_length
 
 
 def check(config: Config) -> Config:
@@ -214,6 +221,11 @@ def check(config: Config) -> Config:
             if not low <= value < float("inf"):
                 name = f"--{_GROUP_NAMES[type(group)]}.{entry.name.replace('_', '-')}"
                 raise WrongUse(f"{name} must be at least {low}, got {value}")
+    if config.execution_length > train.chunk_length:
+        raise WrongUse(
+            f"--evaluate.execution-horizon must be at most {train.chunk_length}, the actions of a "
+            f"chunk, got {config.execution_length}"
+        )
     if not 0 <= config.seed < RUN_SEEDS:
         raise WrongUse(f"--seed must be in [0, {RUN_SEEDS}), got {config.seed}")
     require_name(config.policy_name, "policy name (--publish.name)")
@@ -225,6 +237,7 @@ def check(config: Config) -> Config:
 _MAY_BE_ZERO = {
     "cloning_weight",
     "distillation_weight",
+    "execution_horizon",
     "online_start",
     "replay_capacity",
     "resident_transitions",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+
+from qc_core.coherence import LAGS, Trajectory
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _SIZE = (8.4, 2.9)
+# More paths than these hide one another.
+_PATHS = 4
 
 matplotlib.rcParams["svg.hashsalt"] = "q-chunking"
 matplotlib.rcParams["font.size"] = 9
@@ -87,6 +93,69 @@ def comparison(policies: list[dict[str, Any]]) -> str:
     panels[0].set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1.02))
     panels[0].invert_yaxis()
     return _svg(figure)
+
+
+def exploration(measures: dict[str, Any], rollouts: Mapping[str, Sequence[Trajectory]]) -> str:
+    """Paths of two rollouts from the same starts, and how far and how alike they go on.
+
+    Args:
+        measures: what `qc_core.coherence.compare` says of the rollouts.
+    """
+    place = measures["place"]
+    if place is None:
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        _autocorrelation(figure.subplots(), measures)
+        return _svg(figure)
+    figure = Figure(figsize=(8.4, 5.8), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    _paths(above.subplots(1, 2, sharex=True, sharey=True), measures, rollouts)
+    left, right = below.subplots(1, 2)
+    _autocorrelation(left, measures)
+    _with_band(right, measures, "displacement-metres", 100)
+    right.set(xlabel="control steps", ylabel=f"displacement of the {place['what']}, cm", ylim=0)
+    return _svg(figure)
+
+
+def _paths(
+    panels: Any, measures: dict[str, Any], rollouts: Mapping[str, Sequence[Trajectory]]
+) -> None:
+    """A few episodes seen from above, the longer way across."""
+    shown = {name: episodes[:_PATHS] for name, episodes in rollouts.items()}
+    points = np.concatenate([e.positions_TX for episodes in shown.values() for e in episodes])
+    across, up = np.argsort(-np.ptp(points[:, :2], axis=0), kind="stable")
+    cell = measures["place"]["cell-metres"]
+    for panel, rollout in zip(panels, measures["rollouts"], strict=True):
+        for colour, episode in zip(_COLOURS, shown[rollout["name"]], strict=False):
+            path = episode.positions_TX
+            panel.plot(path[:, across], path[:, up], color=colour, lw=1)
+            panel.plot(path[0, across], path[0, up], "o", color=colour)
+        spread, cells = (rollout["measures"][key]["value"] for key in ("spread-metres", "cells"))
+        panel.set_title(
+            f"{rollout['name']}\nspread {100 * spread:.1f} cm, {cells:.1f} cells of "
+            f"{100 * cell:.0f} cm an episode",
+            fontsize="medium",
+        )
+        panel.set(xlabel=f"{'xy'[across]}, m", aspect="equal")
+    panels[0].set(ylabel=f"{'xy'[up]}, m")
+
+
+def _autocorrelation(axes: Any, measures: dict[str, Any]) -> None:
+    axes.axhline(0, color="#9ca3af", lw=0.8)
+    _with_band(axes, measures, "autocorrelation", 1)
+    axes.set(xlabel="lag, control steps", ylabel="autocorrelation of actions")
+    axes.legend(frameon=False)
+
+
+def _with_band(axes: Any, measures: dict[str, Any], curve: str, factor: float) -> None:
+    for colour, rollout in zip(_COLOURS, measures["rollouts"], strict=False):
+        value, low, high = (
+            [factor * point[key] for point in rollout["curves"][curve]]
+            for key in ("value", "low", "high")
+        )
+        lags = range(1, len(value) + 1)
+        axes.fill_between(lags, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(lags, value, color=colour, label=rollout["name"])
+    axes.set(xticks=[1, *range(5, LAGS + 1, 5)])
 
 
 def _line(axes: Any, curve: list[dict[str, float]], name: str, label: str, colour: str) -> None:

@@ -6,21 +6,26 @@ import base64
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from qc_core.data.dataset import open_dataset
+from qc_core.errors import WorkFailed
 from qc_core.files import read_json, write_atomically
 from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from qc_core.report import figures
+from qc_core.report.exploration import STEPS, explore, rows
 from qc_core.report.video import film_policy
+from qc_core.runtime.folder import read_contract
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import read_curve
 
 _FILM_SEEDS = 5
+_EXPLORED_EPISODES = 8
 
 
 def write_report(
@@ -42,6 +47,7 @@ def write_report(
         )
         video = film.path and _data_uri(film.path, "video/mp4")
     say(film.note)
+    explored = _explore(policy, config.seed)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -59,6 +65,7 @@ def write_report(
         comparison=Markup(figures.comparison(compared["policies"])),
         video=video,
         video_note=film.note,
+        explored=explored,
         offline=Markup(figures.offline_curves(read_curve(offline))),
         trials=tuned["trials"],
         best_trial=tuned["best-trial"],
@@ -70,6 +77,25 @@ def write_report(
         percent=lambda value: f"{value:.0%}",
     )
     write_atomically(output, page.encode())
+
+
+def _explore(policy: Path, seed: int) -> dict[str, Any]:
+    """What the template says of exploration: names, rows and figure, or only a note."""
+    if read_contract(policy)["horizon"] == 1:
+        return {"note": "This policy plays single actions: it has no chunks to compare them with."}
+    try:
+        measures, rollouts = explore(policy, seeds_for("play", seed, _EXPLORED_EPISODES))
+    except WorkFailed as reason:
+        return {"note": f"Not measured: {reason}."}
+    return {
+        "note": f"The first {STEPS} steps of {measures['episodes']} episodes, played twice from "
+        "the same starts by the exported policy and cut pair by pair to the shorter one: chunks "
+        "open loop, and one action each of a fresh chunk at every step. Intervals are bootstrap "
+        "over episodes, and the last column compares pair by pair.",
+        "names": list(rollouts),
+        "rows": rows(measures),
+        "figure": Markup(figures.exploration(measures, rollouts)),
+    }
 
 
 def _data_uri(path: Path, kind: str) -> str:

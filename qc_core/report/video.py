@@ -6,6 +6,7 @@ is imported and a broken one may take the process with it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,10 +41,15 @@ class Film:
     note: str
 
 
-def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
+def film_policy(
+    folder: Path, seeds: list[int], output: Path, *, execution_horizon: int | None = None
+) -> Film:
     """Render the first success of a policy folder over these seeds with whichever renderer works.
 
     `MUJOCO_GL`, if set, is the only one tried.
+
+    Args:
+        execution_horizon: actions of a chunk to play, None for what the policy's contract says.
     """
     chosen = os.environ.get("MUJOCO_GL")
     backends = (chosen,) if chosen else _BACKENDS
@@ -53,7 +59,7 @@ def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
             command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(made)]
             try:
                 done = subprocess.run(
-                    [*command, *map(str, seeds)],
+                    [*command, json.dumps(execution_horizon), json.dumps(seeds)],
                     env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
                     capture_output=True,
                     text=True,
@@ -74,7 +80,7 @@ def film_policy(folder: Path, seeds: list[int], output: Path) -> Film:
     )
 
 
-def _main(folder: Path, output: Path, seeds: list[int]) -> None:
+def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list[int]) -> None:
     import imageio_ffmpeg
     import numpy as np
 
@@ -83,7 +89,7 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
     from qc_core.errors import WrongUse
     from qc_core.runtime import ChunkPolicy
 
-    policy = ChunkPolicy.load(folder)
+    policy = ChunkPolicy.load(folder, execution_horizon=execution_horizon)
     name = policy.contract["environment"]
     try:
         environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
@@ -127,7 +133,7 @@ def _main(folder: Path, output: Path, seeds: list[int]) -> None:
 
 if __name__ == "__main__":
     try:
-        _main(Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]])
+        _main(Path(sys.argv[1]), Path(sys.argv[2]), *map(json.loads, sys.argv[3:]))
     except Exception as error:
         # The libraries' own last words at exit would hide it on stderr.
         print(f"{type(error).__name__}: {' '.join(str(error).split())}")

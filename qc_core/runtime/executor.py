@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from qc_core.errors import WrongUse
+
 
 class ChunkFunction(Protocol):
     """A policy over chunks: pure, with its noise as an argument."""
@@ -27,6 +29,16 @@ class ChunkFunction(Protocol):
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray, /) -> np.ndarray:
         """([B, O], [B, *noise_shape]) → chunk [B, H, A] within the action bounds."""
         ...
+
+
+def require_execution_length(actions: int, horizon: int) -> int:
+    """Return how many actions of a chunk of `horizon` to play (WrongUse: not in [1, horizon])."""
+    if not 1 <= actions <= horizon:
+        raise WrongUse(
+            f"the execution horizon must be in [1, {horizon}], the policy's actions per chunk, "
+            f"got {actions}"
+        )
+    return actions
 
 
 class ChunkExecutor:

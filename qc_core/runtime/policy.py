@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.runtime.executor import ChunkExecutor
+from qc_core.runtime.executor import ChunkExecutor, require_execution_length
 from qc_core.runtime.folder import MODEL, read_contract, verify
 
 # The first that this machine's onnxruntime has.
@@ -23,19 +23,33 @@ class ChunkPolicy:
 
     Attributes:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
+        execution_length: actions to play of a chunk before asking again.
     """
 
-    def __init__(self, folder: Path, *, seed: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int | None = None,
+        threads: int = 1,
+        execution_horizon: int | None = None,
+    ) -> None:
         """Open a policy folder whose checksums are right.
 
         Args:
             seed: of the noise that `act` draws; None takes a fresh one.
             threads: CPU threads of one inference.
+            execution_horizon: actions to play of a chunk before asking again, in [1, H]; None
+                takes the contract's execution length.
         """
         import onnxruntime
 
         verify(folder)
         self.contract: dict[str, Any] = read_contract(folder)
+        self.execution_length = require_execution_length(
+            self.contract["execution-length"] if execution_horizon is None else execution_horizon,
+            self.contract["horizon"],
+        )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -54,9 +68,16 @@ class ChunkPolicy:
         self._executor = ChunkExecutor(self, self._rng)
 
     @classmethod
-    def load(cls, folder: str | Path, *, seed: int | None = None, threads: int = 1) -> ChunkPolicy:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        seed: int | None = None,
+        threads: int = 1,
+        execution_horizon: int | None = None,
+    ) -> ChunkPolicy:
         """Open a pulled policy folder (WrongUse or WorkFailed if it is not whole)."""
-        return cls(Path(folder), seed=seed, threads=threads)
+        return cls(Path(folder), seed=seed, threads=threads, execution_horizon=execution_horizon)
 
     @property
     def observation_size(self) -> int:
@@ -65,11 +86,6 @@ class ChunkPolicy:
     @property
     def noise_shape(self) -> tuple[int, ...]:
         return tuple(self.contract["noise"]["shape"])
-
-    @property
-    def execution_length(self) -> int:
-        """Actions to play of a chunk before asking again."""
-        return self.contract["execution-length"]
 
     def chunk(self, observation_BO: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """Chunks for a batch of observations, or for one.

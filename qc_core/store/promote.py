@@ -28,9 +28,10 @@ class PulledPolicy:
     """Opens a policy folder wherever it is called, for worker processes."""
 
     folder: Path
+    execution_horizon: int | None = None
 
     def __call__(self) -> ChunkPolicy:
-        return ChunkPolicy.load(self.folder)
+        return ChunkPolicy.load(self.folder, execution_horizon=self.execution_horizon)
 
 
 def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:

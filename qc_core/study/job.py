@@ -161,7 +161,7 @@ class _Run:
         self._on_point(point)
 
     def _evaluate(self, agent: Agent) -> dict[str, float]:
-        policy = AgentPolicy(agent)
+        policy = AgentPolicy(agent, execution_length=self._config.evaluate.execution_horizon)
         with closing(make_environment(self._config.environment)) as environment:
             outcomes = [play_episode(environment, policy, seed) for seed in self._seeds]
         limit = self._spec.episode_limit

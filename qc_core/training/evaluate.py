@@ -31,12 +31,14 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
     """
     limit = describe(config.environment).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
-    for checkpoint in (offline, online):
-        require_environment(read_info(checkpoint), checkpoint, config.environment)
+    trained = {checkpoint: read_info(checkpoint) for checkpoint in (offline, online)}
+    for checkpoint, info in trained.items():
+        require_environment(info, checkpoint, config.environment)
+    length = config.evaluate.execution_horizon
     entries = {
-        CLONED: CheckpointPolicy(offline, "cloned"),
-        OFFLINE: CheckpointPolicy(offline, "learned"),
-        ONLINE: CheckpointPolicy(online, "learned"),
+        CLONED: CheckpointPolicy(offline, "cloned", length),
+        OFFLINE: CheckpointPolicy(offline, "learned", length),
+        ONLINE: CheckpointPolicy(online, "learned", length),
     }
     if METHODS[config.train.method].online_only:
         entries = {UNTRAINED: entries[OFFLINE], ONLINE: entries[ONLINE]}
@@ -63,6 +65,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
         "episode-limit": limit,
         "first-seed": seeds[0],
         "episodes": len(seeds),
+        "execution-length": length or trained[online].config.train.chunk_length,
         "policies": policies,
     }
     write_json(output, content)

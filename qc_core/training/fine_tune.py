@@ -78,7 +78,7 @@ def fine_tune(
     _require_same_networks(before.config.train, train, checkpoint)
     device = training_device()
     agent = load_agent(checkpoint, device, replace(train, learning_rate=train.online_learning_rate))
-    policy = AgentPolicy(agent)
+    policy = AgentPolicy(agent, execution_length=config.evaluate.execution_horizon)
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
     score_at = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
     curve: Curve = []

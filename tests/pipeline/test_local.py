@@ -74,8 +74,14 @@ def test_the_report_is_one_self_contained_page(
 ) -> None:
     folder, _ = run
     page = (folder / "run" / "report.html").read_text()
-    assert page.count("<svg") == 3
-    for words in ("behaviour cloning", "trial 1", "smoke:", "&#34;offline-steps&#34;: 60"):
+    assert page.count("<svg") == 4
+    for words in (
+        "chunks of 5, open loop",
+        "behaviour cloning",
+        "trial 1",
+        "smoke:",
+        "&#34;offline-steps&#34;: 60",
+    ):
         assert words in page
     # Nothing is fetched: every src is data, and no style sheet or script is named.
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]+)"', page))

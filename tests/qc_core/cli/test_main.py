@@ -50,6 +50,11 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["play", "none"], "none is not a policy folder"),
         (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
         (["play", "none", "--video", "x.avi"], "--video writes an .mp4 file"),
+        (["play", "none", "--against", "x"], "--against is for --coherence"),
+        (["play", "none", "--coherence", "x.svg", "--video", "y.mp4"], "ask for one at a time"),
+        (["play", "none", "--coherence", "x.png"], "--coherence writes an .svg file, got x.png"),
+        (["play", "none", "--coherence"], "none is not a policy folder"),
+        (["play", "none", "--coherence", "--episodes", "0"], "--episodes must be at least 1"),
         (["policies", "none"], "there is no policy 'none'"),
         (["run", "smoke", "--publish.name", "My Policy"], "got 'My Policy'"),
         (["ingest", "smoke", "-o", "out", "--data", "x" * 5000], "cannot be the path"),
@@ -131,6 +136,35 @@ def test_tables_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "first steps" in capsys.readouterr().out
     assert main(["run", "--help"]) == 0
     assert "--train.offline-steps" in capsys.readouterr().out
+
+
+def test_coherence_is_printed_and_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, policy: Path
+) -> None:
+    figure = tmp_path / "figure.svg"
+    words = ["play", str(policy), "--coherence", str(figure), "--episodes", "2", "--workers", "1"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for word in ("chunks of 5, open loop", "single actions", "difference", "autocorrelation"):
+        assert word in shown
+    assert "100 steps of 2 of 2 episodes" in shown
+    assert figure.read_text().startswith("<svg")
+    assert main([*words, "--json", "--execution-horizon", "3"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [rollout["name"] for rollout in printed["rollouts"]] == [
+        "chunks of 3, open loop",
+        "single actions",
+    ]
+    assert len(printed["rollouts"][0]["per-episode"]) == 2
+
+
+def test_play_takes_an_execution_horizon(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    words = ["play", str(policy), "--episodes", "1", "--workers", "1", "--execution-horizon"]
+    assert main([*words, "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["execution-length"] == 2
+    assert "must be in [1, 5], the policy's actions per chunk, got 6" in refused(
+        capsys, [*words, "6"]
+    )
 
 
 def test_overrides_are_told_apart_wherever_they_stand() -> None:

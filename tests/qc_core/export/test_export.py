@@ -3,6 +3,7 @@
 import hashlib
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from qc_core.errors import WrongUse
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.recipes.config import Config
-from qc_core.training.checkpoint import load_agent
+from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.evaluate import evaluate
 
 
@@ -58,7 +59,7 @@ def test_the_model_carries_its_contract_and_passes_the_full_check(policy: Path) 
     inside = {entry.key: entry.value for entry in model.metadata_props}
     contract = json.loads((policy / "policy.json").read_text())
     assert json.loads(inside[METADATA_KEY]) == contract
-    assert contract["horizon"] == 5
+    assert contract["horizon"] == contract["execution-length"] == 5
     assert contract["noise"] == {"shape": [25], "law": "standard normal, independent"}
     assert len(contract["observation"]["names"]) == 28
     assert contract["action"]["low"] == [-1.0] * 5
@@ -94,6 +95,21 @@ def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpo
     card = (tmp_path / "policy" / "model-card.md").read_text()
     assert f"over {config.evaluate.episodes} episodes" in card
     assert "95% interval" in card
+
+
+def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
+    tmp_path: Path, config: Config, checkpoint: Path
+) -> None:
+    two = replace(config, evaluate=replace(config.evaluate, execution_horizon=2, episodes=1))
+    evaluate(two, checkpoint, checkpoint, tmp_path / "evaluation.json")
+    measured = export(checkpoint, tmp_path / "measured", tmp_path / "evaluation.json")
+    assert (measured["horizon"], measured["execution-length"]) == (5, 2)
+    assert measured["evaluation"]["execution-length"] == 2
+    configured = tmp_path / "configured"
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    save_checkpoint(configured, agent, replace(read_info(checkpoint), config=two), [])
+    assert export(configured, tmp_path / "policy")["execution-length"] == 2
+    assert "Play\n2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:

@@ -115,6 +115,13 @@ def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
         ("smoke", ["--train.learning-rate", "nan"], "--train.learning-rate"),
         ("smoke", ["--train.widths", "8", "0"], "--train.widths"),
         ("smoke", ["--seed", "-1"], "--seed must be in .0, 1024., got -1"),
+        ("smoke", ["--evaluate.execution-horizon", "6"], "must be at most 5, .* got 6"),
+        ("smoke", ["--evaluate.execution-horizon", "-1"], "must be at least 0, got -1"),
+        (
+            "smoke",
+            ["--evaluate.execution-horizon", "2", "--train.method", "fql"],
+            "--evaluate.execution-horizon must be at most 1, .* got 2",
+        ),
         ("none.yaml", [], "cannot read none.yaml"),
     ],
 )

@@ -39,6 +39,31 @@ def test_act_plays_a_chunk_open_loop_until_reset(policy: Path) -> None:
     np.testing.assert_array_equal(runner.act(np.zeros(28)), same.chunk(np.zeros(28))[0])
 
 
+def test_a_shorter_execution_horizon_asks_again_earlier(policy: Path) -> None:
+    runner = ChunkPolicy.load(policy, seed=0, execution_horizon=2)
+    same = ChunkPolicy.load(policy, seed=0)
+    for question in range(2):
+        chunk = same.chunk(np.full(28, float(question)))
+        np.testing.assert_array_equal(runner.act(np.full(28, float(question))), chunk[0])
+        np.testing.assert_array_equal(runner.act(np.full(28, 9.0)), chunk[1])
+
+
+@pytest.mark.parametrize("horizon", [0, 6, -1])
+def test_an_execution_horizon_beyond_the_chunk_is_refused(policy: Path, horizon: int) -> None:
+    message = rf"execution horizon must be in \[1, 5\].* got {horizon}"
+    with pytest.raises(WrongUse, match=message):
+        ChunkPolicy.load(policy, execution_horizon=horizon)
+
+
+def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(policy, tmp_path / "copy"))
+    contract = json.loads((copy / "policy.json").read_text())
+    (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 0}))
+    write_checksums(copy)
+    with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 0"):
+        ChunkPolicy.load(copy)
+
+
 @pytest.mark.parametrize(
     ("observation", "message"),
     [

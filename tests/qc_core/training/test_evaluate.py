@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qc_core.envs.play import Outcome, play_episodes
+from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.training import evaluate as evaluation
@@ -32,12 +34,35 @@ def test_three_policies_play_the_same_unseen_seeds(
         "fine-tuned online": CheckpointPolicy(online, "learned"),
     }
     assert json.loads((tmp_path / "evaluation.json").read_text()) == content
+    assert content["execution-length"] == 5
     assert [policy["name"] for policy in content["policies"]] == list(asked)
     expected = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     for policy in content["policies"]:
         assert [outcome["seed"] for outcome in policy["outcomes"]] == expected
     cloned = content["policies"][0]
     assert cloned["steps-saved"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_policies_are_compared_at_the_execution_horizon(
+    tmp_path: Path, config: Config, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: set[int] = set()
+
+    def play(environment: str, policies: dict[str, CheckpointPolicy], seeds, **options):
+        lengths.update(load().execution_length for load in policies.values())
+        return play_episodes(environment, policies, seeds, **options)
+
+    monkeypatch.setattr(evaluation, "play_episodes", play)
+    short = replace(config, evaluate=replace(config.evaluate, execution_horizon=2, episodes=1))
+    content = evaluate(short, checkpoint, checkpoint, tmp_path / "evaluation.json")
+    assert (lengths, content["execution-length"]) == ({2}, 2)
+
+
+def test_an_agent_plays_whole_chunks_unless_asked_for_less(checkpoint: Path) -> None:
+    assert CheckpointPolicy(checkpoint, "learned")().execution_length == 5
+    assert CheckpointPolicy(checkpoint, "learned", 3)().execution_length == 3
+    with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 6"):
+        CheckpointPolicy(checkpoint, "learned", 6)()
 
 
 def test_a_failure_counts_the_limit() -> None:
