@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,9 @@ def run_job(
         on_point: called with each point of the curve: `step`, counting the offline steps of the
             recipe also for a method that has none, `success`, `steps` and `return`.
     """
-    _Run(config, open_dataset(dataset_folder), folder, evaluate_every, episodes, on_point).run()
+    dataset = open_dataset(dataset_folder)
+    with _Run(config, dataset, folder, evaluate_every, episodes, on_point) as run:
+        run.do_the_rest()
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -74,7 +76,7 @@ def is_finished(config: Config, folder: Path) -> bool:
     )
 
 
-class _Run:
+class _Run(AbstractContextManager["_Run"]):
     def __init__(
         self,
         config: Config,
@@ -89,13 +91,17 @@ class _Run:
         self._spec = describe(config.environment)
         require_match(dataset, self._spec)
         self._seeds = seeds_for("evaluate", config.seed, episodes)
+        self._environment = make_environment(config.environment)
         self._device = training_device()
         self._checkpoint = last_checkpoint(folder)
         self._points: Curve = read_curve(self._checkpoint) if self._checkpoint else []
         earlier = self._points[-1]["seconds"] if self._points else 0.0
         self._start = time.monotonic() - earlier
 
-    def run(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._environment.close()
+
+    def do_the_rest(self) -> None:
         train = self._config.train
         offline_steps = 0 if METHODS[train.method].online_only else train.offline_steps
         agent, offline, online = None, 0, 0
@@ -162,8 +168,7 @@ class _Run:
 
     def _evaluate(self, agent: Agent) -> dict[str, float]:
         policy = AgentPolicy(agent, execution_length=self._config.evaluate.execution_horizon)
-        with closing(make_environment(self._config.environment)) as environment:
-            outcomes = [play_episode(environment, policy, seed) for seed in self._seeds]
+        outcomes = [play_episode(self._environment, policy, seed) for seed in self._seeds]
         limit = self._spec.episode_limit
         return {
             "success": float(np.mean([outcome.success for outcome in outcomes])),

@@ -1,0 +1,127 @@
+"""A study does what is missing and nothing twice, and draws all that is there."""
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.study.definition import Job, Study
+from qc_core.study.job import is_finished, last_checkpoint, run_job
+from qc_core.study.run import run_study
+from qc_core.training.checkpoint import read_curve, read_info, weights_digest
+
+QUICK = ("--train.offline-steps", "4", "--train.online-steps", "6", "--train.online-start", "1")
+STUDY = Study(
+    name="tiny",
+    recipes=("smoke",),
+    methods=("qc-fql", "rlpd"),
+    seeds=(0,),
+    evaluate_every=3,
+    episodes=1,
+    overrides=(*QUICK, "--train.batch-size", "16", "--data.episodes", "1"),
+)
+
+
+def run(job: Job, dataset: Path, folder: Path, stop_after: int | None = None) -> list[float]:
+    """Run a job, or break it off after so many points; returns the steps of its points."""
+    steps: list[float] = []
+
+    def on_point(point: dict[str, float]) -> None:
+        steps.append(point["step"])
+        if len(steps) == stop_after:
+            raise KeyboardInterrupt
+
+    run_job(STUDY.config(job), dataset, folder, evaluate_every=3, episodes=1, on_point=on_point)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("method", "stops"), [("qc-fql", [3, 4, 7, 10]), ("rlpd", [7, 10]), ("qc", [3, 4, 7, 10])]
+)
+def test_a_run_is_evaluated_on_the_way_and_at_each_phases_end(
+    tmp_path: Path, dataset: Path, method: str, stops: list[int]
+) -> None:
+    job = Job("smoke", method, 0)
+    assert run(job, dataset, tmp_path) == stops
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert [point["step"] for point in read_curve(checkpoint)] == stops
+    info = read_info(checkpoint)
+    assert (info.offline_steps, info.online_steps) == (0 if method == "rlpd" else 4, 6)
+    assert is_finished(STUDY.config(job), tmp_path)
+    assert run(job, dataset, tmp_path) == []
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_run_broken_off_goes_on_behind_its_last_point(
+    tmp_path: Path, dataset: Path, stop_after: int
+) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after)
+    assert run(job, dataset, tmp_path) == [3, 4, 7, 10][stop_after:]
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert [point["step"] for point in read_curve(checkpoint)] == [3, 4, 7, 10]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_offline_a_run_broken_off_ends_with_the_same_weights(tmp_path: Path, dataset: Path) -> None:
+    job, offline = Job("smoke", "qc-fql", 0), 2
+    for name, breaks in (("whole", [offline]), ("twice", [1, 1])):
+        for stop_after in breaks:
+            with pytest.raises(KeyboardInterrupt):
+                run(job, dataset, tmp_path / name, stop_after)
+    whole, twice = last_checkpoint(tmp_path / "whole"), last_checkpoint(tmp_path / "twice")
+    assert whole is not None and twice is not None
+    assert whole.name == twice.name == "checkpoint-4"
+    assert weights_digest(whole) == weights_digest(twice)
+
+
+def test_a_study_writes_one_table_and_one_figure_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    rows = run_study(STUDY, folder, workers=1)
+    with (folder / "results.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [(row["method"], float(row["step"])) for row in written] == [
+        ("qc-fql", 3),
+        ("qc-fql", 4),
+        ("qc-fql", 7),
+        ("qc-fql", 10),
+        ("rlpd", 7),
+        ("rlpd", 10),
+    ]
+    assert {row["environment"] for row in written} == {"cube-single-singletask-task1-v0"}
+    figure = (folder / "results.svg").read_text()
+    assert "<svg" in figure
+
+    checkpoint = last_checkpoint(folder / "runs/smoke/qc-fql/seed-0")
+    assert checkpoint is not None
+    untouched = (checkpoint / "weights.safetensors").stat().st_mtime_ns
+    shutil.rmtree(folder / "runs/smoke/rlpd")
+    assert [row["step"] for row in run_study(STUDY, folder, workers=1)] == [
+        row["step"] for row in rows
+    ]
+    assert (checkpoint / "weights.safetensors").stat().st_mtime_ns == untouched
+
+
+def test_another_study_is_not_mixed_in(tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine").touch()
+    with pytest.raises(WrongUse, match="is in use"):
+        run_study(STUDY, tmp_path / "used", workers=1)
+    run_study(replace(STUDY, methods=("rlpd",)), tmp_path / "study", workers=1)
+    with pytest.raises(WrongUse, match="holds another study"):
+        run_study(STUDY, tmp_path / "study", workers=1)
+
+
+def test_a_run_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
+    words = (*STUDY.overrides, "--train.learning-rate", "1e30", "--train.offline-steps", "20")
+    with pytest.raises(
+        WorkFailed, match=r"1 of 2 runs failed; first smoke qc-fql seed 0: .*diverg"
+    ):
+        run_study(replace(STUDY, overrides=words), tmp_path / "study", workers=1)
+    assert "rlpd" in (tmp_path / "study" / "results.csv").read_text()
