@@ -13,13 +13,13 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.hardware import hardware
-from qc_core.cli.output import estimate, print_table
-from qc_core.statistics import mean
-from qc_core.study.definition import Study, read_study
+from qc_core.cli.output import print_table
+from qc_core.cli.study import as_table
+from qc_core.study.definition import read_study
 from qc_core.study.run import FIGURE, RESULTS, run_study
+from qc_core.study.summary import summarize
 
 
 def main() -> None:
@@ -38,51 +38,13 @@ def main() -> None:
         "study": study.as_mapping(),
         "workers": options.workers,
         "seconds": round(time.monotonic() - start),
-        "ends": _ends(study, rows),
+        "ends": summarize(study, rows),
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
     shutil.copyfile(options.work / RESULTS, options.output.with_suffix(".csv"))
     shutil.copyfile(options.work / FIGURE, options.output.with_suffix(".svg"))
-    print_table(
-        ("recipe", "method", "step", "success, 95% over seeds", "steps"),
-        [
-            (
-                end["recipe"],
-                end["method"],
-                f"{end['step']:,.0f}",
-                estimate(end["success"], "{:.0%}"),
-                estimate(end["steps"], "{:.0f}"),
-            )
-            for end in content["ends"]
-        ],
-    )
-
-
-def _ends(study: Study, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each method at the end of its offline and of its online phase."""
-    ends = []
-    for recipe in study.recipes:
-        train = study.data_config(recipe).train
-        for method in study.methods:
-            for step in (train.offline_steps, train.offline_steps + train.online_steps):
-                found = [
-                    row
-                    for row in rows
-                    if (row["recipe"], row["method"], row["step"]) == (recipe, method, step)
-                ]
-                if found:
-                    ends.append(
-                        {
-                            "recipe": recipe,
-                            "method": method,
-                            "step": step,
-                            "seeds": len(found),
-                            "success": mean([row["success"] for row in found])._asdict(),
-                            "steps": mean([row["steps"] for row in found])._asdict(),
-                        }
-                    )
-    return ends
+    print_table(*as_table(content["ends"]))
 
 
 if __name__ == "__main__":

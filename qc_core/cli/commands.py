@@ -182,19 +182,9 @@ def _study_arguments(parser: ArgumentParser) -> None:
 
 
 def _study(options: Namespace, _: Overrides) -> None:
-    import os
+    from qc_core.cli.study import study
 
-    from qc_core.errors import WrongUse
-    from qc_core.study.definition import read_study
-    from qc_core.study.run import FIGURE, RESULTS, run_study
-
-    study = read_study(options.study)
-    workers = options.workers or len(os.sched_getaffinity(0))
-    if workers < 1:
-        raise WrongUse(f"--workers must be at least 1, got {workers}")
-    folder = options.output or Path("runs") / study.name
-    run_study(study, folder, workers)
-    print(f"curves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
+    study(options.study, options.output, options.workers)
 
 
 def _compile_arguments(parser: ArgumentParser) -> None:

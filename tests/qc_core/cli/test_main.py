@@ -44,6 +44,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
         (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
         (["export", "none", "-o", "out"], "none is not a checkpoint folder"),
+        (["study", "none.yaml"], "cannot read none.yaml"),
         (["promote", "smoke", "none"], "none is not a policy folder"),
         (["compile", "smoke", "-o", "out.txt"], "a pipeline package is a .yaml file"),
         (["pull", "none", "-o", "out"], "there is no policy 'none'"),
