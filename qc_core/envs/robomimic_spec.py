@@ -1,7 +1,9 @@
 """robomimic's low-dimensional tasks, described without robosuite.
 
 Observation numbers stand in the order of the paper: end effector, gripper, then robosuite's object
-state. Names are robosuite's sensors with an axis; its quaternions are x, y, z, w.
+state, as robosuite 1.5 orders it and robomimic's data sets of it (`low_dim_v15.hdf5`): can and nut
+relative to the gripper first, then their pose; 1.4 had the pose first. Names are robosuite's
+sensors with an axis; its quaternions are x, y, z, w.
 """
 
 from __future__ import annotations
@@ -39,9 +41,8 @@ def _pose(name: str) -> tuple[str, ...]:
 
 
 def _object(name: str) -> tuple[str, ...]:
-    return _pose(name) + tuple(
-        f"{name}_to_robot0_{part}" for part in _position("eef_pos") + _quaternion("eef_quat")
-    )
+    relative = (f"{name}_to_robot0_{part}" for part in _pose("eef"))
+    return tuple(relative) + _pose(name)
 
 
 TASKS = {
