@@ -1,8 +1,9 @@
 # Everything is set up on the way: `make run` does the main job, `make test` the tests.
+# `make robomimic` adds the simulator of robomimic's tasks; the tests then try them too.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint types clean
+.PHONY: run test lint types robomimic clean
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -16,6 +17,8 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	.venv/bin/pyright
+
+robomimic: .venv/installed-robomimic
 
 clean:
 	rm -rf .venv build *.egg-info
@@ -33,4 +36,8 @@ clean:
 
 .venv/installed-dev: .venv/installed-run
 	@$(PIP) --editable '.[train,pipeline,dev]'
+	@touch $@
+
+.venv/installed-robomimic: .venv/installed-run
+	@$(PIP) --editable '.[train,pipeline,robomimic]'
 	@touch $@

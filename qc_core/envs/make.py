@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.repeatable import RepeatableReset
+from qc_core.envs.robomimic_spec import robomimic_spec
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse, closest
 
@@ -36,16 +37,18 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     """Make an environment whose observations and actions are vectors.
 
     Args:
-        environment: a Gymnasium id, OGBench's among them.
+        environment: a Gymnasium id, OGBench's and robomimic's among them.
         options: passed to the environment (`width`, `height`, …).
 
     Raises:
-        WrongUse: unknown id, or observations or actions that are not vectors.
+        WrongUse: unknown id, its simulator is not installed, or observations or actions that are
+            not vectors.
     """
     with warnings.catch_warnings():
         # mujoco's viewer, which nothing here opens, remarks that there is no screen.
         warnings.simplefilter("ignore")
         importlib.import_module("ogbench.manipspace.envs.cube_env")
+    importlib.import_module("qc_core.envs.robomimic")
     # Some OGBench spaces warn at every construction about a harmless cast.
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     known = list(gymnasium.registry)
@@ -55,6 +58,8 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
         raise WrongUse(f"{environment}: observations must be vectors, it gives images")
     try:
         made = gymnasium.make(environment, disable_env_checker=True, **options)
+    except WrongUse:
+        raise
     except Exception as error:
         raise WrongUse(f"environment {environment} cannot be made here: {error}") from error
     if hasattr(made.unwrapped, "compute_ob_info"):
@@ -67,7 +72,12 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
 
 
 def describe(environment: str) -> EnvironmentSpec:
-    """Sizes, names and limits of an environment (WrongUse as `make_environment`)."""
+    """Sizes, names and limits of an environment (WrongUse as `make_environment`).
+
+    robomimic's are known without its simulator.
+    """
+    if environment.startswith("robomimic/"):
+        return robomimic_spec(environment)
     made = make_environment(environment)
     try:
         observation, action = made.observation_space, made.action_space

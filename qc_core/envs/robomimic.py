@@ -1,0 +1,169 @@
+"""robomimic's lift, can and square: robosuite's tasks as its low-dimensional data sets were made.
+
+Importing this registers the ids with Gymnasium; robosuite is needed only to make one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
+from qc_core.errors import WrongUse
+
+# mujoco's functions come from a compiled module that no type checker can read.
+_mujoco: Any = mujoco
+
+# Steps of the end effector in the world frame, at most 5 cm and 0.5 rad, from where it is.
+_ARM = {
+    "type": "OSC_POSE",
+    "input_type": "delta",
+    "input_ref_frame": "world",
+    "input_min": -1,
+    "input_max": 1,
+    "output_min": [-0.05] * 3 + [-0.5] * 3,
+    "output_max": [0.05] * 3 + [0.5] * 3,
+    "impedance_mode": "fixed",
+    "kp": 150,
+    "damping_ratio": 1,
+    "uncouple_pos_ori": True,
+    "interpolation": None,
+    "gripper": {"type": "GRIP"},
+}
+_SETTINGS = {
+    "robots": ["Panda"],
+    "controller_configs": {"type": "BASIC", "body_parts": {"right": _ARM}},
+    "control_freq": CONTROL_FREQUENCY,
+    # The order of forward and step of robosuite 1.4, with which people collected the data.
+    "lite_physics": False,
+    "reward_shaping": False,
+    "ignore_done": True,
+    "use_object_obs": True,
+    "use_camera_obs": False,
+    "has_renderer": False,
+    "has_offscreen_renderer": False,
+}
+_CAMERA = "agentview"
+_COLLISION_SHAPES = 0  # the group of these geoms, which robosuite's own pictures leave out
+
+
+class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A robomimic task with vectors for observations and actions.
+
+    An episode ends with the first success, whose reward is 1 and the only one; `info["success"]`
+    says so. The same seed gives the same episode, bit for bit.
+
+    Raises:
+        WrongUse: robosuite is not installed, or cannot be imported.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQUENCY}  # noqa: RUF012
+
+    def __init__(
+        self, task: str, render_mode: str | None = None, width: int = 320, height: int = 240
+    ) -> None:
+        spec = robomimic_spec(task)
+        robosuite = _import_robosuite(task)
+        with _numpy_seeded(0):
+            self._simulation = robosuite.make(TASKS[task].robosuite_name, **_SETTINGS)
+        self.observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (spec.observation_size,), np.float32
+        )
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
+        self.render_mode = render_mode
+        self._size = height, width
+        self._renderer: mujoco.Renderer | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._forget_renderer()
+        # robosuite 1.5.1 draws from NumPy's global generator, 1.5.2 from one that its parts share.
+        self._simulation.rng.bit_generator.state = self.np_random.bit_generator.state
+        with _numpy_seeded(int(self.np_random.integers(2**32))):
+            self._simulation.reset()
+        # What reset returns has zeros where the object relative to the gripper belongs.
+        sensors = self._simulation._get_observations(force_update=True)
+        return _observation(sensors), {"success": False}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        sensors, reward, _, _ = self._simulation.step(np.asarray(action, np.float64))
+        success = float(reward) > 0
+        return _observation(sensors), float(reward), success, False, {"success": success}
+
+    def render(self) -> Any:
+        """The scene as `[height, width, 3]` bytes (WrongUse unless made for `rgb_array`)."""
+        if self.render_mode != "rgb_array":
+            raise WrongUse("an environment renders if it was made with render_mode='rgb_array'")
+        simulation = self._simulation.sim
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(simulation.model._model, *self._size)
+        shown = _mujoco.MjvOption()
+        shown.geomgroup[_COLLISION_SHAPES] = 0
+        self._renderer.update_scene(simulation.data._data, _CAMERA, shown)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        self._forget_renderer()
+        self._simulation.close()
+
+    def _forget_renderer(self) -> None:
+        """Every reset builds a model of its own, which a renderer belongs to."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def _observation(sensors: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([sensors[key] for key in (*ROBOT_KEYS, "object-state")], dtype=np.float32)
+
+
+def _import_robosuite(task: str) -> Any:
+    """robosuite, without its remarks and without its choice of a renderer for this process."""
+    logging.getLogger("robosuite_logs").disabled = True
+    renderer = os.environ.get("MUJOCO_GL")
+    try:
+        return importlib.import_module("robosuite")
+    except ModuleNotFoundError:
+        raise WrongUse(
+            f"environment {task} needs robosuite: install q-chunking[robomimic]"
+        ) from None
+    except ImportError as error:
+        raise WrongUse(
+            f"environment {task} needs robosuite, which cannot be imported: {error} "
+            "(Debian: apt-get install libgl1 libglib2.0-0)"
+        ) from error
+    finally:
+        if renderer is None:
+            os.environ.pop("MUJOCO_GL", None)
+        else:
+            os.environ["MUJOCO_GL"] = renderer
+
+
+@contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator in between, and leave it as it was found."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+for _id, _task in TASKS.items():
+    gymnasium.register(
+        _id,
+        entry_point=f"{__name__}:{RobomimicEnvironment.__name__}",
+        max_episode_steps=_task.episode_limit,
+        kwargs={"task": _id},
+    )

@@ -1,0 +1,266 @@
+"""robomimic's tasks run as their data sets were made; without robosuite one line says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from qc_core.envs.make import describe, make_environment
+from qc_core.envs.robomimic_spec import TASKS
+from qc_core.errors import WrongUse
+from tests.qc_core.report.test_video import renders
+
+LIFT = "robomimic/lift-v0"
+
+needs_robosuite = pytest.mark.skipif(
+    importlib.util.find_spec("robosuite") is None,
+    reason="robosuite is not installed (make robomimic)",
+)
+each_task = pytest.mark.parametrize("task", TASKS)
+
+
+def test_without_robosuite_a_task_is_described_but_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "robosuite", None)
+    assert describe(LIFT).observation_size == 19
+    with pytest.raises(WrongUse) as refused:
+        make_environment(LIFT)
+    assert str(refused.value) == (
+        f"environment {LIFT} needs robosuite: install q-chunking[robomimic]"
+    )
+
+
+def test_a_robosuite_that_cannot_be_imported_is_told_from_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "robosuite.py").write_text("raise ImportError('libGL.so.1: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "robosuite", raising=False)
+    with pytest.raises(WrongUse, match=r"cannot be imported: libGL.so.1: no such file \(Debian"):
+        make_environment(LIFT)
+
+
+@pytest.mark.parametrize("ask", [describe, make_environment])
+def test_an_unknown_task_is_refused(ask: Any) -> None:
+    with pytest.raises(WrongUse, match=r"Did you mean robomimic/square-v0\?"):
+        ask("robomimic/sqare-v0")
+
+
+@needs_robosuite
+@each_task
+def test_the_spec_agrees_with_the_environment(task: str) -> None:
+    spec, environment = describe(task), make_environment(task)
+    simulation = simulation_of(environment)
+    assert environment.spec is not None
+    assert environment.spec.max_episode_steps == spec.episode_limit
+    assert simulation.control_timestep == spec.control_interval
+    assert isinstance(environment.action_space, gymnasium.spaces.Box)
+    for low, high in (
+        (environment.action_space.low, environment.action_space.high),
+        simulation.action_spec,
+    ):
+        np.testing.assert_array_equal((low, high), (spec.action_low, spec.action_high))
+
+    observation, _ = environment.reset(seed=1)
+    by_name = named(simulation._get_observations())
+    for _ in range(3):
+        assert environment.observation_space.contains(observation)
+        expected = [by_name[name] for name in spec.observation_names]
+        np.testing.assert_array_equal(observation, np.array(expected, np.float32))
+        observation, *_ = environment.step(np.full(7, 0.5))
+        by_name = named(simulation._get_observations())
+    environment.close()
+
+
+@needs_robosuite
+@pytest.mark.parametrize(
+    ("task", "relative", "thing"),
+    [
+        (LIFT, "gripper_to_cube_pos", "cube_pos"),
+        ("robomimic/can-v0", "Can_to_robot0_eef_pos", "Can_pos"),
+        ("robomimic/square-v0", "SquareNut_to_robot0_eef_pos", "SquareNut_pos"),
+    ],
+)
+def test_the_first_observation_says_how_far_the_object_is(
+    task: str, relative: str, thing: str
+) -> None:
+    environment = make_environment(task)
+    observation, _ = environment.reset(seed=0)
+    by_name = dict(zip(describe(task).observation_names, observation, strict=True))
+
+    def position(name: str) -> np.ndarray:
+        return np.array([by_name[f"{name}_{axis}"] for axis in "xyz"])
+
+    # The numbers relative to the gripper may stand in its frame: lengths agree in any.
+    apart = np.linalg.norm(position(thing) - position("robot0_eef_pos"))
+    assert np.linalg.norm(position(relative)) == pytest.approx(apart, abs=1e-5)
+    environment.close()
+
+
+@needs_robosuite
+def test_the_arm_is_controlled_as_in_the_data_sets() -> None:
+    environment = make_environment(LIFT)
+    environment.reset(seed=1)
+    simulation = simulation_of(environment)
+    controller = simulation.robots[0].part_controllers["right"]
+    position, orientation = controller.ref_pos.copy(), controller.ref_ori_mat.copy()
+    environment.step(np.array([1, -0.5, 9, 0, 0, 1, -1]))
+    np.testing.assert_allclose(controller.goal_pos - position, [0.05, -0.025, 0.05], atol=1e-3)
+    turn = controller.goal_ori @ orientation.T
+    assert np.arctan2(turn[1, 0], turn[0, 0]) == pytest.approx(0.5, abs=1e-2)
+    np.testing.assert_array_equal(controller.kp, 150)
+    np.testing.assert_allclose(controller.kd, 2 * np.sqrt(150))
+    assert not simulation.lite_physics
+    environment.close()
+
+
+@needs_robosuite
+@each_task
+def test_the_same_seed_gives_the_same_episode_bit_for_bit(task: str) -> None:
+    fresh, used = make_environment(task), make_environment(task)
+    rng = np.random.default_rng(0)
+    np.random.seed(5)
+    others = np.random.get_state(legacy=False)
+    used.reset(seed=9)
+    for _ in range(20):
+        used.step(rng.uniform(-1, 1, 7))
+    first, _ = fresh.reset(seed=3)
+    second, _ = used.reset(seed=3)
+    np.testing.assert_array_equal(first, second)
+    for _ in range(30):
+        action = rng.uniform(-1, 1, 7)
+        first, *_ = fresh.step(action)
+        second, *_ = used.step(action)
+        np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(fresh.reset(seed=3)[0], used.reset(seed=4)[0])
+    # Nor do the draws of others from NumPy's global generator change.
+    np.testing.assert_equal(np.random.get_state(legacy=False), others)
+    fresh.close()
+    used.close()
+
+
+@needs_robosuite
+def test_another_process_plays_the_same_episode_and_robosuite_says_nothing() -> None:
+    program = (
+        "import os; from qc_core.envs.make import make_environment; import numpy as np;"
+        f"e = make_environment({LIFT!r}); e.reset(seed=3);"
+        "o = [e.step(np.full(7, 0.3))[0] for _ in range(5)][-1];"
+        "print(o.tobytes().hex(), os.environ.get('MUJOCO_GL'))"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+    )
+    environment = make_environment(LIFT)
+    environment.reset(seed=3)
+    observation = [environment.step(np.full(7, 0.3))[0] for _ in range(5)][-1]
+    assert (done.stdout, done.stderr) == (f"{observation.tobytes().hex()} None\n", "")
+    environment.close()
+
+
+@needs_robosuite
+def test_a_scripted_lift_succeeds_and_ends_the_episode() -> None:
+    environment = make_environment(LIFT)
+    observation, info = environment.reset(seed=2)
+    assert info["success"] is False
+    act = scripted_lift()
+    rewards: list[float] = []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        observation, reward, terminated, truncated, info = environment.step(act(observation))
+        rewards.append(float(reward))
+        assert info["success"] is terminated
+    assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
+    assert len(rewards) < 60
+    environment.close()
+
+
+@needs_robosuite
+def test_an_episode_without_success_is_cut_off_at_its_limit() -> None:
+    environment = make_environment(LIFT)
+    environment.reset(seed=0)
+    ends = [environment.step(np.zeros(7))[2:4] for _ in range(300)]
+    assert ends == [(False, False)] * 299 + [(False, True)]
+    environment.close()
+
+
+@needs_robosuite
+def test_frames_have_the_size_asked_for_and_show_the_present_episode() -> None:
+    program = (
+        "from qc_core.envs.make import make_environment; import numpy as np;"
+        f"made = lambda: make_environment({LIFT!r}, render_mode='rgb_array', width=64, height=48);"
+        "last = lambda e, *seeds: [e.reset(seed=s) and e.render() for s in seeds][-1];"
+        "used, fresh = last(made(), 1, 0), last(made(), 0);"
+        "assert used.shape == (48, 64, 3) and used.std() > 20, (used.shape, used.std());"
+        "assert np.array_equal(used, fresh), 'another episode shows'"
+    )
+    for backend in ("egl", "osmesa"):
+        environ = {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+        done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True)
+        if done.returncode == 0:
+            return
+    if not renders():
+        pytest.skip("no renderer")
+    pytest.fail(done.stderr.decode())
+
+
+@needs_robosuite
+def test_rendering_must_be_asked_for() -> None:
+    environment = make_environment(LIFT)
+    environment.reset(seed=0)
+    with pytest.raises(WrongUse, match="render_mode='rgb_array'"):
+        environment.render()
+    environment.close()
+
+
+def simulation_of(environment: gymnasium.Env) -> Any:
+    inner: Any = environment.unwrapped
+    return inner._simulation
+
+
+def named(sensors: dict[str, np.ndarray]) -> dict[str, float]:
+    """Each number of robosuite's sensors by the name that a spec has for it."""
+    return {
+        f"{key}_{axis}": value
+        for key, values in sensors.items()
+        for axis, value in zip("01" if values.size == 2 else "xyzw", values, strict=False)
+    }
+
+
+def scripted_lift() -> Callable[[np.ndarray], np.ndarray]:
+    """Actions by observation: over the cube, down, close, up."""
+    names = describe(LIFT).observation_names
+    effector = slice(names.index("robot0_eef_pos_x"), names.index("robot0_eef_pos_z") + 1)
+    cube = slice(names.index("cube_pos_x"), names.index("cube_pos_z") + 1)
+    above, down, close, up = range(4)
+    phase, closing = above, 0
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        nonlocal phase, closing
+        to_cube = observation[cube] - observation[effector]
+        if phase == above and np.linalg.norm(to_cube[:2]) < 0.01:
+            phase = down
+        elif phase == down and abs(to_cube[2]) < 0.012:
+            phase = close
+        elif phase == close:
+            closing += 1
+            phase = up if closing > 6 else close
+        higher = np.array([0, 0, 0.08])
+        wanted = {above: to_cube + higher, down: to_cube, close: 0 * higher, up: higher}
+        steps = np.clip(wanted[phase] / 0.05, -1, 1)
+        return np.array([*steps, 0, 0, 0, 1 if phase in (close, up) else -1])
+
+    return act
