@@ -48,6 +48,7 @@ def write_report(
         video = film.path and _data_uri(film.path, "video/mp4")
     say(film.note)
     explored = _explore(policy, config.seed)
+    curve = read_curve(offline)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -66,7 +67,7 @@ def write_report(
         video=video,
         video_note=film.note,
         explored=explored,
-        offline=Markup(figures.offline_curves(read_curve(offline))),
+        offline=Markup(figures.offline_curves(curve)) if curve else None,
         trials=tuned["trials"],
         best_trial=tuned["best-trial"],
         tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
