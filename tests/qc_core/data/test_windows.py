@@ -134,6 +134,30 @@ def test_kept_windows_stop_where_their_episode_stops(
         assert kept.weight_B[row] == 1
 
 
+def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
+    """Dropped, one start per episode is left from which the success can be learned."""
+    size, horizon = 8, 5
+    rows = Rows(
+        {
+            "observations": np.arange(size, dtype=float)[:, None],
+            "next_observations": np.arange(size, dtype=float)[:, None] + 1,
+            "actions": np.zeros((size, 1)),
+            "rewards": np.array([-1.0, -1, -1, -1, -1, -1, 0, -1]),
+            "masks": np.array([1.0, 1, 1, 1, 1, 1, 0, 1]),
+            "terminals": np.array([0.0, 0, 0, 0, 0, 0, 1, 0]),
+        }
+    )
+    starts = torch.arange(4)
+    dropped = gather_windows(rows, starts, horizon=horizon, discount=1.0)
+    kept = gather_windows(rows, starts, horizon=horizon, discount=1.0, terminal_handling="keep")
+    solved = dropped.bootstrap_B == 0
+    assert solved.tolist() == (kept.bootstrap_B == 0).tolist() == [False, False, True, True]
+    assert (dropped.weight_B * solved).sum() == 1
+    assert (kept.weight_B * solved).sum() == 2
+    # The reward behind the end belongs to another episode.
+    assert (dropped.returns_B[3], kept.returns_B[3]) == (-4, -3)
+
+
 def test_every_start_is_drawn_up_to_the_last_whole_window() -> None:
     size, horizon = 7, 5
     rows = Rows(
