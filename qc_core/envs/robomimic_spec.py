@@ -1,0 +1,85 @@
+"""robomimic's low-dimensional tasks, described without robosuite.
+
+Observation numbers stand in the order of the paper: end effector, gripper, then robosuite's object
+state. Names are robosuite's sensors with an axis; its quaternions are x, y, z, w.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qc_core.envs.spec import EnvironmentSpec
+from qc_core.errors import WrongUse, closest
+
+
+class Task(NamedTuple):
+    """A task.
+
+    Attributes:
+        robosuite_name: of robosuite's environment, as in a file's `env_args`.
+        object_names: of the numbers in `object` (`object-state` in robosuite itself).
+        episode_limit: control steps.
+    """
+
+    robosuite_name: str
+    object_names: tuple[str, ...]
+    episode_limit: int
+
+
+def _position(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in "xyz")
+
+
+def _quaternion(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in "xyzw")
+
+
+def _pose(name: str) -> tuple[str, ...]:
+    return _position(f"{name}_pos") + _quaternion(f"{name}_quat")
+
+
+def _object(name: str) -> tuple[str, ...]:
+    return _pose(name) + tuple(
+        f"{name}_to_robot0_{part}" for part in _position("eef_pos") + _quaternion("eef_quat")
+    )
+
+
+TASKS = {
+    "robomimic/lift-v0": Task("Lift", _pose("cube") + _position("gripper_to_cube_pos"), 300),
+    "robomimic/can-v0": Task("PickPlaceCan", _object("Can"), 300),
+    "robomimic/square-v0": Task("NutAssemblySquare", _object("SquareNut"), 400),
+}
+
+# Keys of a robomimic observation in the order in which they are joined; the object's follow.
+ROBOT_KEYS = {
+    "robot0_eef_pos": _position("robot0_eef_pos"),
+    "robot0_eef_quat": _quaternion("robot0_eef_quat"),
+    "robot0_gripper_qpos": ("robot0_gripper_qpos_0", "robot0_gripper_qpos_1"),
+}
+# Steps of the end effector in the units of the controller, [-1, 1] each; the gripper closes at 1.
+_ACTIONS = (
+    *(f"effector_d{axis}" for axis in "xyz"),
+    *(f"effector_rotation_d{axis}" for axis in "xyz"),
+    "gripper",
+)
+CONTROL_FREQUENCY = 20
+
+
+def robomimic_spec(environment: str) -> EnvironmentSpec:
+    """Sizes, names and limits of `robomimic/lift-v0`, `can-v0` or `square-v0` (else WrongUse)."""
+    if environment not in TASKS:
+        raise WrongUse(
+            f"unknown robomimic task {environment!r}: one of {', '.join(TASKS)}."
+            + closest(environment, list(TASKS))
+        )
+    task = TASKS[environment]
+    robot_names = tuple(name for names in ROBOT_KEYS.values() for name in names)
+    return EnvironmentSpec(
+        id=environment,
+        observation_names=robot_names + task.object_names,
+        action_names=_ACTIONS,
+        action_low=(-1.0,) * len(_ACTIONS),
+        action_high=(1.0,) * len(_ACTIONS),
+        episode_limit=task.episode_limit,
+        control_interval=1 / CONTROL_FREQUENCY,
+    )

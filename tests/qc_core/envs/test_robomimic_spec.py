@@ -1,0 +1,29 @@
+"""robomimic's tasks are known without its simulator."""
+
+import pytest
+
+from qc_core.envs.robomimic_spec import robomimic_spec
+from qc_core.envs.spec import spec_from
+from qc_core.errors import WrongUse
+
+
+@pytest.mark.parametrize(
+    ("environment", "observations", "limit"),
+    [
+        ("robomimic/lift-v0", 19, 300),
+        ("robomimic/can-v0", 23, 300),
+        ("robomimic/square-v0", 23, 400),
+    ],
+)
+def test_a_task_has_the_papers_sizes(environment: str, observations: int, limit: int) -> None:
+    spec = robomimic_spec(environment)
+    assert (spec.observation_size, spec.action_size) == (observations, 7)
+    assert len(set(spec.observation_names)) == observations
+    assert (spec.episode_limit, spec.control_interval) == (limit, 0.05)
+    assert set(spec.action_low + spec.action_high) == {-1.0, 1.0}
+    assert spec_from(spec.as_mapping(), "spec") == spec
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(WrongUse, match=r"Did you mean robomimic/can-v0\?"):
+        robomimic_spec("robomimic/cans-v0")
