@@ -53,7 +53,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["policies", "none"], "there is no policy 'none'"),
         (["run", "smoke", "--publish.name", "My Policy"], "got 'My Policy'"),
         (["ingest", "smoke", "-o", "out", "--data", "x" * 5000], "cannot be the path"),
-        (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be read"),
+        (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be the path"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(
