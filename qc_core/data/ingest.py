@@ -17,7 +17,9 @@ from qc_core.data.dataset import (
     require_environment,
 )
 from qc_core.data.download import fetch_official, official_name
+from qc_core.data.lerobot import open_lerobot
 from qc_core.data.locate import Kind, kind_of, name_after
+from qc_core.data.minari_dataset import open_minari
 from qc_core.data.ogbench_npz import open_ogbench
 from qc_core.data.robomimic_hdf5 import open_robomimic
 from qc_core.data.source import Source
@@ -75,12 +77,16 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
 
 
 def _open(kind: Kind, data: DataConfig, environment: str) -> Source:
+    if kind == "minari":
+        return open_minari(name_after(data.source))
     if kind == "ogbench":
         name = official_name(environment, name_after(data.source))
         return open_ogbench(fetch_official(name), environment)
     path = Path(data.source)
     if kind == "robomimic":
         return open_robomimic(path, data.filter)
+    if kind == "lerobot":
+        return open_lerobot(path)
     return open_ogbench(path, environment)
 
 

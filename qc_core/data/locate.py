@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from qc_core.data.dataset import MANIFEST
+from qc_core.data.lerobot import INFO
 from qc_core.errors import WrongUse
 
-Kind = Literal["collect", "ogbench", "data set", "npz", "robomimic"]
+Kind = Literal["collect", "ogbench", "minari", "data set", "lerobot", "npz", "robomimic"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -23,6 +24,8 @@ def kind_of(source: str) -> Kind:
         return "collect"
     if source == "ogbench" or source.startswith("ogbench:"):
         return "ogbench"
+    if source.startswith("minari:"):
+        return "minari"
     path = Path(source)
     try:
         if path.is_dir():
@@ -44,6 +47,8 @@ def name_after(source: str) -> str:
 def _kind_of_folder(path: Path) -> Kind:
     if (path / MANIFEST).exists():
         return "data set"
+    if (path / INFO).exists():
+        return "lerobot"
     if any(path.glob("*.npz")):
         return "npz"
-    raise WrongUse(f"{path} is a folder without a {MANIFEST} or npz files")
+    raise WrongUse(f"{path} is a folder without a {MANIFEST}, a LeRobot {INFO} or npz files")
