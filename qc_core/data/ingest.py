@@ -7,6 +7,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from qc_core.data.collect import collect_episodes, require_collectable
 from qc_core.data.dataset import (
     ARRAYS,
@@ -15,6 +17,7 @@ from qc_core.data.dataset import (
     DatasetWriter,
     open_dataset,
     require_environment,
+    require_match,
 )
 from qc_core.data.download import fetch_official, official_name
 from qc_core.data.lerobot import open_lerobot
@@ -104,11 +107,11 @@ def _write(source: Source, environment: str, output: Path) -> None:
 
 
 def _write_one(source: Source, folder: Path) -> None:
-    writer, spec = DatasetWriter(folder, source.spec), source.spec
+    writer = DatasetWriter(folder, source.spec)
+    low, high = np.float32(source.spec.action_low), np.float32(source.spec.action_high)
     with Progress(source.rows, f"reading {source.name}", "row") as progress:
         for block in source.read():
-            actions = block.actions.clip(spec.action_low, spec.action_high)
-            writer.append(replace(block, actions=actions))
+            writer.append(replace(block, actions=block.actions.clip(low, high)))
             progress.update(len(block.observations))
     files = {name: sha256_of(path) for name, path in source.files.items()}
     writer.finish(
@@ -127,6 +130,7 @@ def _copy(source: Path, environment: str, output: Path) -> None:
     """A data set folder is taken as it is, once its checksums are right."""
     dataset = open_dataset(source, verify=True)
     require_environment(str(source), dataset.spec.id, environment)
+    require_match(dataset, dataset.spec)
     with staged_folder(output) as staging:
         _copy_one(source, staging)
         if dataset.validation is not None:
