@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,13 @@ from qc_core.recipes.config import Config, DataConfig
 from qc_core.seeds import seeds_for
 
 
-def ingest(config: Config, output: Path) -> None:
+def ingest(config: Config, output: Path) -> dict[str, Any]:
     """Write a data set folder for `config.environment` from `config.data.source`.
 
     The same seed gives the same digest, whatever the number of workers.
+
+    Returns:
+        The content of its `dataset.json`.
 
     Raises:
         WrongUse: a source that does not exist, is damaged or is not the environment's.
@@ -59,6 +63,7 @@ def ingest(config: Config, output: Path) -> None:
         f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
         f"digest {manifest['digest'][:12]}"
     )
+    return manifest
 
 
 def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
@@ -108,7 +113,7 @@ def _write(source: Source, environment: str, output: Path) -> None:
 
 def _write_one(source: Source, folder: Path) -> None:
     writer = DatasetWriter(folder, source.spec)
-    low, high = np.float32(source.spec.action_low), np.float32(source.spec.action_high)
+    low, high = np.array([source.spec.action_low, source.spec.action_high], np.float32)
     with Progress(source.rows, f"reading {source.name}", "row") as progress:
         for block in source.read():
             writer.append(replace(block, actions=block.actions.clip(low, high)))

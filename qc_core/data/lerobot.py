@@ -22,7 +22,7 @@ import numpy as np
 
 from qc_core.data.dataset import Episodes
 from qc_core.data.parquet import read_blocks
-from qc_core.data.source import Source
+from qc_core.data.source import Source, transitions_of
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.files import read_json, require_fields
@@ -71,7 +71,7 @@ def open_lerobot(folder: Path) -> Source:
         rows=info["total_frames"],
         read=partial(_read, files, columns),
         files={str(path.relative_to(folder)): path for path in files},
-        origin={"codebase-version": info["codebase_version"], "robot-type": info.get("robot_type")},
+        origin={"codebase-version": info["codebase_version"]},
         notes=tuple(notes),
     )
 
@@ -206,14 +206,14 @@ def _episodes(block: Mapping[str, np.ndarray]) -> Episodes:
     arrives = solved[last] & ~solved[last - 1]
     rewards[last - 1] += np.where(arrives, rewards[last], 0)
     solved[last - 1] |= solved[last]
-    transitions = ~last_rows
+    transitions, terminals = transitions_of(last_rows)
     observations = [values for name, values in block.items() if name.startswith("observation.")]
     return Episodes(
         observations=np.concatenate(observations, axis=1),
         actions=block["action"][transitions],
         rewards=rewards[transitions],
         masks=1.0 - solved[transitions],
-        terminals=np.roll(last_rows, -1)[transitions].astype(np.float32),
+        terminals=terminals.astype(np.float32),
     )
 
 

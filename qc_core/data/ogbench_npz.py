@@ -15,7 +15,7 @@ import numpy as np
 
 from qc_core.data.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.npz_file import NpzFile, Shapes
-from qc_core.data.source import Source
+from qc_core.data.source import Source, transitions_of
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
@@ -72,6 +72,17 @@ def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
     return files, held_out
 
 
+def require_vectors(file: Path, shapes: Shapes) -> None:
+    """Refuse arrays of other shapes than rows of vectors and a flag for each (WrongUse)."""
+    if shapes["terminals"] != ():
+        raise WrongUse(
+            f"{file}: 'terminals' must have one number per row, got {list(shapes['terminals'])}"
+        )
+    for name in ("observations", "actions"):
+        if len(shapes[name]) != 1:
+            raise WrongUse(f"{file}: {name} must be vectors, got {list(shapes[name])} per row")
+
+
 def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
     """Blocks that end where an episode ends; memory is that of a block and an episode."""
     pending: dict[str, np.ndarray] = {}
@@ -106,9 +117,7 @@ def _read(files: Sequence[Path], relabel: _Relabelling) -> Iterator[Episodes]:
 def _episodes(block: dict[str, np.ndarray], relabel: _Relabelling) -> Episodes:
     """The whole episodes of a block; each one's last row is only a next observation."""
     rewards, masks = relabel(block)
-    last_rows = block["terminals"]
-    transitions = ~last_rows
-    terminals = np.roll(last_rows, -1)[transitions]
+    transitions, terminals = transitions_of(block["terminals"])
     return Episodes(
         observations=block["observations"],
         actions=block["actions"][transitions],
@@ -152,10 +161,7 @@ class _Relabelling:
 
 
 def _require_fit(file: Path, shapes: Shapes, spec: EnvironmentSpec) -> None:
-    if shapes["terminals"] != ():
-        raise WrongUse(
-            f"{file}: 'terminals' must have one number per row, got {list(shapes['terminals'])}"
-        )
+    require_vectors(file, shapes)
     for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
         if shapes[name] != (size,):
             raise WrongUse(

@@ -69,7 +69,7 @@ def open_robomimic(path: Path, demo_filter: str = "") -> Source:
         rows=2 * rows,
         read=partial(_read, path, demos, spec),
         files={path.name: path},
-        origin={"demonstrations": len(demos), "filter": demo_filter or None},
+        origin={"demonstrations": len(demos)} | ({"filter": demo_filter} if demo_filter else {}),
         filters={name: len(chosen) for name, chosen in filters.items()},
     )
 

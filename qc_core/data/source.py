@@ -55,6 +55,20 @@ def rows_of(observations: np.ndarray, following: np.ndarray, ends: np.ndarray) -
     return np.insert(observations, last + 1, following[last], axis=0)
 
 
+def transitions_of(last_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows start a transition, and which of these transitions end an episode.
+
+    Args:
+        last_rows: [rows] bool, of whole episodes; an episode's last row is only a next
+            observation.
+
+    Returns:
+        ([rows] bool, [N] bool)
+    """
+    transitions = ~last_rows
+    return transitions, np.roll(last_rows, -1)[transitions]
+
+
 def require_finite(what: str, name: str, values: np.ndarray, first_row: int = 0) -> None:
     """Refuse NaN and infinity, as which larger numbers than a float32 holds count (WrongUse).
 
