@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 
 _BLOCK = 1 << 20
+# The disk is full, or the person's share of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -23,6 +26,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         WrongUse: `target` holds files already, or its place cannot be written.
+        WorkFailed: the disk is full.
     """
     target = Path(target).resolve()
     require_vacant(target)
@@ -36,9 +40,24 @@ def staged_folder(target: Path) -> Iterator[Path]:
     try:
         yield staging
         os.replace(staging, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise WorkFailed(f"{target.parent} has no room left: {error.strerror}") from error
         raise
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Refuse to start what the disk has no room for (WorkFailed).
+
+    Args:
+        size: bytes that will be written below the folder.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise WorkFailed(
+            f"{folder.parent} has room for {free / 1e9:,.1f} GB, {size / 1e9:,.1f} GB are needed"
+        )
 
 
 def require_vacant(target: Path) -> None:

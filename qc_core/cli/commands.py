@@ -15,6 +15,8 @@ from qc_core.errors import WrongUse
 
 Overrides = list[str]
 
+_RECIPE = "a name from `qc recipes`, or a YAML file"
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -71,15 +73,32 @@ def _run(options: Namespace, overrides: Overrides) -> None:
 
 
 def _ingest_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    _output(parser, "data set folder to write")
+    parser.add_argument("recipe", nargs="?", help=_RECIPE)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="data set folder to write"
+    )
+    parser.add_argument(
+        "--describe", metavar="SOURCE", help="only tell what is in a file, a folder or minari:ID"
+    )
+    _json(parser)
 
 
 def _ingest(options: Namespace, overrides: Overrides) -> None:
+    if options.describe is not None:
+        from qc_core.cli.describe import describe
+
+        if options.recipe or options.output or overrides:
+            raise WrongUse("qc ingest: --describe SOURCE stands alone, or with --json")
+        describe(options.describe, as_json=options.json)
+        return
+    if not options.recipe or not options.output:
+        raise WrongUse("qc ingest: the following arguments are required: recipe, -o/--output")
     from qc_core.data.ingest import ingest
     from qc_core.recipes.resolve import resolve
 
-    ingest(resolve(options.recipe, overrides), options.output)
+    manifest = ingest(resolve(options.recipe, overrides), options.output)
+    if options.json:
+        print_json(manifest)
 
 
 def _pretrain_arguments(parser: ArgumentParser) -> None:
@@ -311,7 +330,7 @@ def _info(options: Namespace, _: Overrides) -> None:
 
 
 def _recipe(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a name from `qc recipes`, or a YAML file")
+    parser.add_argument("recipe", help=_RECIPE)
 
 
 def _output(parser: ArgumentParser, what: str) -> None:

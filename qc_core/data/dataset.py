@@ -31,6 +31,7 @@ from qc_core.files import read_json, require_fields, sha256_of, write_json
 SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
 VALIDATION = "validation"
+REWARD_OF_STATE = "r(s): the reward of the state in which the action is taken"
 ARRAYS = ("observations", "observation_index", "actions", "rewards", "masks", "terminals")
 
 
@@ -65,7 +66,8 @@ class DatasetWriter:
             "masks": _Column(folder, "masks", np.float32, None),
             "terminals": _Column(folder, "terminals", np.float32, None),
         }
-        self._episodes = 0
+        self._episodes = self._solved = 0
+        self._rewards = (float("inf"), -float("inf"))
 
     def append(self, episodes: Episodes) -> None:
         """Add whole episodes, the last of which has ended."""
@@ -81,13 +83,25 @@ class DatasetWriter:
         self._columns["masks"].write(episodes.masks)
         self._columns["terminals"].write(episodes.terminals)
         self._episodes += int(ends.sum())
+        self._solved += int((episodes.masks == 0).sum())
+        rewards = np.float32(episodes.rewards)
+        self._rewards = (
+            min(self._rewards[0], float(rewards.min())),
+            max(self._rewards[1], float(rewards.max())),
+        )
 
-    def finish(self, source: dict[str, Any], mujoco_version: str | None = None) -> dict[str, Any]:
+    def finish(
+        self,
+        source: dict[str, Any],
+        mujoco_version: str | None = None,
+        reward_convention: str = REWARD_OF_STATE,
+    ) -> dict[str, Any]:
         """Close the arrays, write `dataset.json` and return its content.
 
         Args:
             source: where the episodes come from.
             mujoco_version: of the simulator that made them, None if the source does not say.
+            reward_convention: to which state a transition's reward belongs.
         """
         arrays = {}
         for name, column in self._columns.items():
@@ -97,17 +111,15 @@ class DatasetWriter:
                 "dtype": column.dtype.name,
                 "sha256": sha256_of(self._folder / f"{name}.npy"),
             }
-        rewards = np.load(self._folder / "rewards.npy", mmap_mode="r")
-        masks = np.load(self._folder / "masks.npy", mmap_mode="r")
         manifest = {
             "schema-version": SCHEMA_VERSION,
             **self._spec.as_mapping(),
             "units": "the environment's own, not normalised",
             "transitions": self._columns["rewards"].rows,
             "episodes": self._episodes,
-            "solved-transitions": int((masks == 0).sum()),
-            "reward-range": [float(rewards.min()), float(rewards.max())],
-            "reward-convention": "r(s): the reward of the state in which the action is taken",
+            "solved-transitions": self._solved,
+            "reward-range": list(self._rewards),
+            "reward-convention": reward_convention,
             "mujoco-version": mujoco_version,
             "source": source,
             "arrays": arrays,
@@ -202,16 +214,19 @@ def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
             f"{dataset.folder}: {spec.id} has observations of {spec.observation_size} and actions "
             f"of {spec.action_size} numbers, the data set {got[0]} and {got[1]}"
         )
-    require_environment(dataset, spec.id)
+    require_environment(str(dataset.folder), dataset.spec.id, spec.id)
 
 
-def require_environment(dataset: Dataset, environment: str) -> None:
-    """Refuse a data set with another environment's rewards (WrongUse)."""
-    rewarded = dataset.spec.id
-    if rewarded != environment:
+def require_environment(what: str, held: str, wanted: str) -> None:
+    """Refuse data of another environment than the one that is asked for.
+
+    Args:
+        what: the data, as the message names them.
+    """
+    if held != wanted:
         raise WrongUse(
-            f"{dataset.folder} holds rewards for {rewarded}, not {environment}: "
-            f"give --environment {rewarded} or other data"
+            f"{what} holds rewards for {held}, not {wanted}: "
+            f"give --environment {held} or other data"
         )
 
 
@@ -230,7 +245,7 @@ class _Column:
         return (self.rows,) if self._width is None else (self.rows, self._width)
 
     def write(self, values: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
+        self._file.write(np.ascontiguousarray(values, self.dtype).data)
         self.rows += len(values)
 
     def close(self) -> None:

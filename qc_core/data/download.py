@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -25,33 +24,90 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _RETRIES = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504))
 
 
+_OFFICIAL = re.compile(
+    r"(?P<family>[a-z\d-]+)-(play|noisy|navigate|stitch|explore)(?P<size>-\d+[mb])?-v\d+"
+)
+_GIVE_ONE = "give a data set with --data PATH"
+
+
 class NotOnServer(WorkFailed):
     """The server answers and has no such file."""
 
 
-def official_name(environment: str) -> str:
-    """Name of the official data set behind a single-task environment.
+def official_name(environment: str, name: str = "") -> str:
+    """Name of an official data set of a single-task environment.
 
-    `cube-single-singletask-task1-v0` → `cube-single-play-v0`; mazes have `navigate`.
+    Args:
+        name: one of them, `cube-double-noisy-v0`, `cube-double-play-100m-v0`; empty for the usual
+            one: `cube-single-singletask-task1-v0` → `cube-single-play-v0`, mazes have `navigate`.
+
+    Raises:
+        WrongUse: an environment without official data, or a set of another one.
     """
     match = re.fullmatch(r"(.+?)-singletask(?:-task\d)?-(v\d+)", environment)
     if not match:
         raise WrongUse(f"{environment} has no official data set: give one with --data PATH")
     family, version = match.groups()
-    kind = "navigate" if re.search("maze|soccer", family) else "play"
-    return f"{family}-{kind}-{version}"
+    if not name:
+        kind = "navigate" if re.search("maze|soccer", family) else "play"
+        return f"{family}-{kind}-{version}"
+    named = _OFFICIAL.fullmatch(name)
+    if not named:
+        raise WrongUse(
+            f"{name[:100]!r} is no official data set: "
+            f"it looks like {official_name(environment)} or {family}-play-100m-{version}"
+        )
+    if named["family"] != family:
+        raise WrongUse(
+            f"{name} is not of {environment}: "
+            f"give --environment {named['family']}-singletask-task1-{version} or other data"
+        )
+    return name
 
 
-def fetch_official(environment: str) -> Path:
-    """The official npz of an environment, downloaded once, its `-val` file beside it."""
+def fetch_official(name: str) -> Path:
+    """The npz file of an official data set, its `-val` file beside it, downloaded once.
+
+    A set of 100 million rows is a folder of shards on the server, and becomes one here.
+    """
     from ogbench.utils import DATASET_URL, DEFAULT_DATASET_DIR
 
-    name = official_name(environment)
     folder = Path(DEFAULT_DATASET_DIR).expanduser()
-    with contextlib.suppress(NotOnServer):
-        # Not every data set comes with held-out episodes.
-        fetch(f"{DATASET_URL}/{name}-val.npz", folder / f"{name}-val.npz")
+    match = _OFFICIAL.fullmatch(name)
+    if match is not None and match["size"]:
+        stem = name.replace(match["size"], "")
+        return fetch_shards(f"{DATASET_URL}/{name}", stem, folder / name)
+    _fetch_if_there(f"{DATASET_URL}/{name}-val.npz", folder)
     return fetch(f"{DATASET_URL}/{name}.npz", folder / f"{name}.npz")
+
+
+def fetch_shards(url: str, stem: str, folder: Path) -> Path:
+    """STEM-000.npz, STEM-001.npz, … with their `-val` files, until the server has no next one.
+
+    Args:
+        url: the folder's.
+        folder: where they go; complete ones are not asked for again.
+    """
+    complete = folder / ".complete"
+    count = 0
+    while not complete.exists():
+        if _fetch_if_there(f"{url}/{stem}-{count:03d}.npz", folder):
+            _fetch_if_there(f"{url}/{stem}-{count:03d}-val.npz", folder)
+            count += 1
+        elif count:
+            complete.touch()
+        else:
+            raise NotOnServer(f"{url}/{stem}-000.npz does not exist (404): {_GIVE_ONE}")
+    return folder
+
+
+def _fetch_if_there(url: str, folder: Path) -> bool:
+    """Whether the server has the file: not every data set comes with held-out episodes."""
+    try:
+        fetch(url, folder / url.rpartition("/")[2])
+    except NotOnServer:
+        return False
+    return True
 
 
 def fetch(url: str, target: Path) -> Path:
@@ -105,7 +161,7 @@ def _download(url: str, part: Path) -> None:
                 # Nothing is left to send: the part is the whole.
                 return
             if response.status == 404:
-                raise NotOnServer(f"{url} does not exist (404): give a data set with --data PATH")
+                raise NotOnServer(f"{url} does not exist (404): {_GIVE_ONE}")
             if response.status not in (200, 206):
                 raise urllib3.exceptions.HTTPError(f"the server answered {response.status}")
             resumed = response.status == 206

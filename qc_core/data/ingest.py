@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from qc_core.data import ogbench_npz
 from qc_core.data.collect import collect_episodes, require_collectable
 from qc_core.data.dataset import (
     ARRAYS,
@@ -16,52 +17,53 @@ from qc_core.data.dataset import (
     VALIDATION,
     DatasetWriter,
     open_dataset,
+    require_environment,
     require_match,
 )
-from qc_core.data.download import fetch_official
+from qc_core.data.download import fetch_official, official_name
+from qc_core.data.lerobot import open_lerobot
+from qc_core.data.locate import Kind, kind_of, name_after
+from qc_core.data.minari_dataset import open_minari
+from qc_core.data.ogbench_npz import open_ogbench
+from qc_core.data.robomimic_hdf5 import open_robomimic
+from qc_core.data.source import Source
 from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
-from qc_core.files import require_vacant, sha256_of, staged_folder
+from qc_core.files import require_space, require_vacant, sha256_of, staged_folder
 from qc_core.progress import Progress, say
-from qc_core.recipes.config import Config
+from qc_core.recipes.config import Config, DataConfig
 from qc_core.seeds import seeds_for
 
 
-def ingest(config: Config, output: Path) -> None:
+def ingest(config: Config, output: Path) -> dict[str, Any]:
     """Write a data set folder for `config.environment` from `config.data.source`.
 
     The same seed gives the same digest, whatever the number of workers.
 
+    Returns:
+        The content of its `dataset.json`.
+
     Raises:
-        WrongUse: a source that does not exist, is damaged or does not fit the environment.
-        WorkFailed: a download that did not come through.
+        WrongUse: a source that does not exist, is damaged or is not the environment's.
+        WorkFailed: a download that did not come through, or no room on the disk.
     """
     require_vacant(output)
-    source = config.data.source
-    spec = describe(config.environment)
-    if not np.allclose((spec.action_low, spec.action_high), ([-1.0], [1.0])):
-        raise WrongUse(f"{spec.id}: actions must lie in [-1, 1], its bounds are others")
-    if source == "collect":
-        _collect(config, spec, output)
-    elif source == "ogbench":
-        _convert(fetch_official(config.environment), spec, output, origin="ogbench")
-    elif _is_dataset(source):
-        _copy(Path(source), spec, output)
+    kind = kind_of(config.data.source)
+    if config.data.filter and kind != "robomimic":
+        raise WrongUse("--data.filter chooses demonstrations of a robomimic file: give one")
+    if kind == "collect":
+        _collect(config, describe(config.environment), output)
+    elif kind == "data set":
+        _copy(Path(config.data.source), config.environment, output)
     else:
-        _convert(Path(source), spec, output, origin="file")
+        _write(_open(kind, config.data, config.environment), config.environment, output)
     manifest = open_dataset(output).manifest
     say(
         f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
         f"digest {manifest['digest'][:12]}"
     )
-
-
-def _is_dataset(source: str) -> bool:
-    try:
-        return (Path(source) / MANIFEST).exists()
-    except (OSError, ValueError) as error:
-        raise WrongUse(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
+    return manifest
 
 
 def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
@@ -82,23 +84,58 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
         )
 
 
-def _convert(path: Path, spec: EnvironmentSpec, output: Path, *, origin: str) -> None:
+def _open(kind: Kind, data: DataConfig, environment: str) -> Source:
+    if kind == "minari":
+        return open_minari(name_after(data.source))
+    if kind == "ogbench":
+        name = official_name(environment, name_after(data.source))
+        return open_ogbench(fetch_official(name), environment)
+    path = Path(data.source)
+    if kind == "robomimic":
+        return open_robomimic(path, data.filter)
+    if kind == "lerobot":
+        return open_lerobot(path)
+    return open_ogbench(path, environment)
+
+
+def _write(source: Source, environment: str, output: Path) -> None:
+    require_environment(source.name, source.spec.id, environment)
+    for note in source.notes:
+        say(f"{source.name}: {note}")
     with staged_folder(output) as staging:
-        _convert_one(path, spec, staging, origin)
-        if (validation := ogbench_npz.validation_file(path)) is not None:
-            _convert_one(validation, spec, staging / VALIDATION, origin)
+        parts = {staging: source}
+        if source.validation is not None:
+            parts[staging / VALIDATION] = source.validation
+        require_space(staging, sum(map(_bytes_of, parts.values())))
+        for folder, part in parts.items():
+            _write_one(part, folder)
 
 
-def _convert_one(path: Path, spec: EnvironmentSpec, folder: Path, origin: str) -> None:
-    writer = DatasetWriter(folder, spec)
-    ogbench_npz.convert(path, spec, writer)
-    writer.finish({"kind": origin, "file": path.name, "file-sha256": sha256_of(path)})
+def _write_one(source: Source, folder: Path) -> None:
+    writer = DatasetWriter(folder, source.spec)
+    low, high = np.array([source.spec.action_low, source.spec.action_high], np.float32)
+    with Progress(source.rows, f"reading {source.name}", "row") as progress:
+        for block in source.read():
+            writer.append(replace(block, actions=block.actions.clip(low, high)))
+            progress.update(len(block.observations))
+    files = {name: sha256_of(path) for name, path in source.files.items()}
+    writer.finish(
+        {"kind": source.kind, **source.origin, "files": files},
+        reward_convention=source.reward_convention,
+    )
 
 
-def _copy(source: Path, spec: EnvironmentSpec, output: Path) -> None:
+def _bytes_of(source: Source) -> int:
+    """What a source takes on the disk."""
+    numbers = source.spec.observation_size + source.spec.action_size + len(ARRAYS) - 2
+    return 4 * numbers * source.rows
+
+
+def _copy(source: Path, environment: str, output: Path) -> None:
     """A data set folder is taken as it is, once its checksums are right."""
     dataset = open_dataset(source, verify=True)
-    require_match(dataset, spec)
+    require_environment(str(source), dataset.spec.id, environment)
+    require_match(dataset, dataset.spec)
     with staged_folder(output) as staging:
         _copy_one(source, staging)
         if dataset.validation is not None:

@@ -1,144 +1,155 @@
-"""OGBench's npz files as data sets.
+"""OGBench's npz files as data sets: one file, or as many shards as there are.
 
-The file is read array by array and block by block; its rewards come from OGBench's own
-relabelling for the environment's task.
+Files are read one after the other, block by block; rewards come from OGBench's own relabelling
+for the environment's task. A file's end is its last episode's end, said or not.
 """
 
 from __future__ import annotations
 
-import contextlib
-import zipfile
-import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
-from qc_core.data.dataset import DatasetWriter, Episodes
-from qc_core.envs.make import make_environment
+from qc_core.data.dataset import REWARD_OF_STATE, Episodes
+from qc_core.data.npz_file import NpzFile, Shapes
+from qc_core.data.source import Source, transitions_of
+from qc_core.envs.make import describe, make_environment
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
-from qc_core.progress import Progress
 
-_REQUIRED = ("observations", "actions", "terminals")
+REQUIRED = ("observations", "actions", "terminals")
 _STATE = ("qpos", "button_states")
 # What a family's rewards are computed from; other families use the positions alone.
 _REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 _BLOCK_ROWS = 100_000
-# Whatever a damaged or foreign zip file makes the library raise.
-_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
-    """Append every episode of an npz file.
+def open_ogbench(path: Path, environment: str) -> Source:
+    """An npz file, or a folder of them, with the rewards of a single-task environment.
 
     Raises:
-        WrongUse: missing, truncated or not an npz; arrays that are missing, of unequal
-            length, of the wrong size for the environment, or hold NaN or infinity. The
-            message names the file, the array and the row.
+        WrongUse: as `NpzFile`; an environment without a task; arrays that do not fit it.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(path))
-        except FileNotFoundError as error:
-            raise WrongUse(f"{path} does not exist") from error
-        except IsADirectoryError as error:
-            raise WrongUse(f"{path} is a folder without a dataset.json, not an npz file") from error
-        except zipfile.BadZipFile as error:
-            raise WrongUse(f"{path} is not an npz file, or it is truncated") from error
-        except (OSError, ValueError) as error:
-            raise WrongUse(f"{str(path)!r} cannot be read: {error}") from error
-        columns = {
-            name: stack.enter_context(contextlib.closing(_Member(archive, path, name)))
-            for name in (*_REQUIRED, *_STATE)
-            if f"{name}.npy" in archive.namelist()
-        }
-        _require_arrays(path, columns, spec)
-        relabel = _Relabelling(spec.id, path, columns)
-        stack.callback(relabel.close)
-        rows = columns["terminals"].shape[0]
-        with Progress(rows, f"reading {path.name}", "row") as progress:
-            pending: dict[str, np.ndarray] | None = None
-            for start in range(0, rows, _BLOCK_ROWS):
-                count = min(_BLOCK_ROWS, rows - start)
-                block = {name: column.read(count) for name, column in columns.items()}
-                for name, values in block.items():
-                    _require_finite(path, name, values, start)
-                block["terminals"] = block["terminals"].astype(bool)
-                if start + count == rows:
-                    # The file's end is the last episode's end, said or not.
-                    block["terminals"][-1] = True
-                if pending is not None:
-                    block = {k: np.concatenate([pending[k], v]) for k, v in block.items()}
-                ends = np.flatnonzero(block["terminals"])
-                whole = int(ends[-1]) + 1 if len(ends) else 0
-                pending = {name: values[whole:] for name, values in block.items()}
-                if whole:
-                    _append(writer, {k: v[:whole] for k, v in block.items()}, relabel, path)
-                progress.update(count)
+    files, validation = npz_files(path)
+    # All before the first is read, which may take hours.
+    heads = {}
+    for file in (*files, *validation):
+        with NpzFile(file, REQUIRED, _STATE) as npz:
+            heads[file] = npz.rows, npz.shapes
+    spec, relabel = describe(environment), _Relabelling(environment)
+    for file, (_, shapes) in heads.items():
+        _require_fit(file, shapes, spec)
+        relabel.require_state(file, shapes)
+
+    def opened(part: Sequence[Path], held_out: Source | None) -> Source:
+        return Source(
+            kind="ogbench",
+            name=str(path),
+            spec=spec,
+            rows=sum(heads[file][0] for file in part),
+            read=partial(_read, part, relabel),
+            files={file.name: file for file in part},
+            reward_convention=REWARD_OF_STATE,
+            validation=held_out,
+        )
+
+    return opened(files, opened(validation, None) if validation else None)
 
 
-def validation_file(path: Path) -> Path | None:
-    """The `-val.npz` beside an npz file, if it is there."""
-    beside = path.with_name(f"{path.stem}-val.npz")
-    return beside if beside.is_file() else None
+def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """A file or the shards of a folder, by name, and the validation files that go with them."""
+    if not path.is_dir():
+        beside = path.with_name(f"{path.stem}-val.npz")
+        return [path], [beside] if beside.is_file() else []
+    paths = sorted(path.glob("*.npz"))
+    held_out = [path for path in paths if path.stem.endswith("-val")]
+    files = [path for path in paths if path not in held_out]
+    if not files:
+        raise WrongUse(f"{path} holds no npz files but validation files (*-val.npz)")
+    return files, held_out
 
 
-class _Member:
-    """One array of an npz file, read from the front in blocks."""
+def require_vectors(file: Path, shapes: Shapes) -> None:
+    """Refuse arrays of other shapes than rows of vectors and a flag for each (WrongUse)."""
+    if shapes["terminals"] != ():
+        raise WrongUse(
+            f"{file}: 'terminals' must have one number per row, got {list(shapes['terminals'])}"
+        )
+    for name in ("observations", "actions"):
+        if len(shapes[name]) != 1:
+            raise WrongUse(f"{file}: {name} must be vectors, got {list(shapes[name])} per row")
 
-    def __init__(self, archive: zipfile.ZipFile, path: Path, name: str) -> None:
-        self._path, self._name = path, name
-        try:
-            self._file = archive.open(f"{name}.npy")
-            version = npy.read_magic(self._file)
-            read_header = (
-                npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            )
-            self.shape, fortran, self.dtype = read_header(self._file)
-        except _DAMAGE as error:
-            raise WrongUse(f"{path}: array {name!r} cannot be read: {error}") from error
-        if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
-            raise WrongUse(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
 
-    def read(self, rows: int) -> np.ndarray:
-        count = rows * int(np.prod(self.shape[1:], dtype=np.int64))
-        wanted = count * self.dtype.itemsize
-        try:
-            content = self._file.read(wanted)
-        except _DAMAGE as error:
-            raise WrongUse(f"{self._path}: array {self._name!r} is damaged: {error}") from error
-        if len(content) != wanted:
-            raise WrongUse(f"{self._path}: array {self._name!r} ends early: the file is truncated")
-        return np.frombuffer(content, self.dtype).reshape(rows, *self.shape[1:])
+def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
+    """Blocks that end where an episode ends; memory is that of a block and an episode."""
+    pending: dict[str, np.ndarray] = {}
+    unread = npz.rows
+    for block in npz.blocks(_BLOCK_ROWS):
+        unread -= len(block["terminals"])
+        block["terminals"] = block["terminals"].astype(bool)
+        if not unread:
+            block["terminals"][-1] = True
+        if pending:
+            block = {name: np.concatenate([pending[name], v]) for name, v in block.items()}
+        ends = np.flatnonzero(block["terminals"])
+        whole = int(ends[-1]) + 1 if len(ends) else 0
+        # A copy, or a view would keep the block's memory through the next one.
+        pending = {name: values[whole:].copy() for name, values in block.items()}
+        if whole:
+            lengths = np.diff(ends, prepend=-1)
+            if lengths.min() < 2:
+                raise WrongUse(
+                    f"{npz.path}: an episode needs at least two rows, one has {lengths.min()}"
+                )
+            yield {name: values[:whole] for name, values in block.items()}
 
-    def close(self) -> None:
-        self._file.close()
+
+def _read(files: Sequence[Path], relabel: _Relabelling) -> Iterator[Episodes]:
+    for file in files:
+        with NpzFile(file, REQUIRED, _STATE) as npz:
+            for block in whole_episodes(npz):
+                yield _episodes(block, relabel)
+
+
+def _episodes(block: dict[str, np.ndarray], relabel: _Relabelling) -> Episodes:
+    """The whole episodes of a block; each one's last row is only a next observation."""
+    rewards, masks = relabel(block)
+    transitions, terminals = transitions_of(block["terminals"])
+    return Episodes(
+        observations=block["observations"],
+        actions=block["actions"][transitions],
+        rewards=rewards[transitions],
+        masks=masks[transitions],
+        terminals=terminals.astype(np.float32),
+    )
 
 
 class _Relabelling:
     """Rewards and masks of the environment's task, from the simulator's state."""
 
-    def __init__(self, environment: str, path: Path, columns: dict[str, _Member]) -> None:
+    def __init__(self, environment: str) -> None:
         self._id = environment
         self._env = make_environment(environment)
         if getattr(self._env.unwrapped, "_reward_task_id", None) is None:
-            self._env.close()
             raise WrongUse(
                 f"{environment} has no single task to reward: use a '-singletask-' environment"
             )
         self._env.reset(seed=0)
+
+    def require_state(self, file: Path, shapes: Shapes) -> None:
+        """Refuse a file without the state that the rewards depend on (WrongUse)."""
         inner: Any = self._env.unwrapped
         widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
-        family = environment.split("-")[0]
-        for name in _REWARDED_BY.get(family, ("qpos",)):
-            if name not in columns:
-                raise WrongUse(f"{path}: array {name!r} is missing, the rewards depend on it")
-            if columns[name].shape[1:] != (widths[name],):
+        for name in _REWARDED_BY.get(self._id.split("-")[0], ("qpos",)):
+            if name not in shapes:
+                raise WrongUse(f"{file}: array {name!r} is missing, the rewards depend on it")
+            if shapes[name] != (widths[name],):
                 raise WrongUse(
-                    f"{path}: {environment} has {name} of {widths[name]} numbers, "
-                    f"the file {list(columns[name].shape[1:])}"
+                    f"{file}: {self._id} has {name} of {widths[name]} numbers, "
+                    f"the file {list(shapes[name])}"
                 )
 
     def __call__(self, block: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -148,55 +159,11 @@ class _Relabelling:
         relabel_dataset(self._id, self._env, state)
         return state["rewards"], state["masks"]
 
-    def close(self) -> None:
-        self._env.close()
 
-
-def _append(
-    writer: DatasetWriter, block: dict[str, np.ndarray], relabel: _Relabelling, path: Path
-) -> None:
-    """Append the whole episodes of a block; each one's last row is only a next observation."""
-    last_rows = block["terminals"]
-    lengths = np.diff(np.flatnonzero(last_rows), prepend=-1)
-    if lengths.min() < 2:
-        raise WrongUse(f"{path}: an episode needs at least two rows, one has {lengths.min()}")
-    rewards, masks = relabel(block)
-    transitions = ~last_rows
-    terminals = np.roll(last_rows, -1)[transitions]
-    writer.append(
-        Episodes(
-            observations=block["observations"],
-            actions=block["actions"][transitions].clip(-1, 1),
-            rewards=rewards[transitions],
-            masks=masks[transitions],
-            terminals=terminals.astype(np.float32),
-        )
-    )
-
-
-def _require_arrays(path: Path, columns: dict[str, _Member], spec: EnvironmentSpec) -> None:
-    for name in _REQUIRED:
-        if name not in columns:
-            raise WrongUse(f"{path}: array {name!r} is missing; OGBench files have {_REQUIRED}")
-    rows = {name: column.shape[0] if column.shape else 0 for name, column in columns.items()}
-    if len(set(rows.values())) > 1:
-        lengths = ", ".join(f"{name} {count}" for name, count in rows.items())
-        raise WrongUse(f"{path}: arrays must have equal lengths, got {lengths}")
-    if columns["terminals"].shape != (rows["terminals"],):
-        shape = list(columns["terminals"].shape)
-        raise WrongUse(f"{path}: 'terminals' must have one number per row, got shape {shape}")
-    if rows["terminals"] == 0:
-        raise WrongUse(f"{path} holds no rows")
+def _require_fit(file: Path, shapes: Shapes, spec: EnvironmentSpec) -> None:
+    require_vectors(file, shapes)
     for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
-        if columns[name].shape[1:] != (size,):
+        if shapes[name] != (size,):
             raise WrongUse(
-                f"{path}: {spec.id} has {name} of {size} numbers, "
-                f"the file {list(columns[name].shape[1:])}"
+                f"{file}: {spec.id} has {name} of {size} numbers, the file {list(shapes[name])}"
             )
-
-
-def _require_finite(path: Path, name: str, values: np.ndarray, first_row: int) -> None:
-    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    if not finite.all():
-        row = first_row + int(np.argmin(finite))
-        raise WrongUse(f"{path}: {name} holds NaN or infinity in row {row}")

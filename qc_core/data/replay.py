@@ -54,17 +54,6 @@ class OfflineData:
     def next_observations_at(self, index: Tensor) -> Tensor:
         return self._observations[self._observation_index[index].long() + 1]
 
-    def observation_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation [O] per coordinate; a constant one keeps its scale."""
-        blocks = self._observations.split(_BLOCK_ROWS)
-        rows = len(self._observations)
-        mean_O = sum((block.double().sum(dim=0) for block in blocks), torch.tensor(0.0)) / rows
-        squares_O = sum(
-            ((block.double() - mean_O).square().sum(dim=0) for block in blocks), torch.tensor(0.0)
-        )
-        std_O = (squares_O / rows).sqrt()
-        return mean_O.float(), torch.where(std_O < 1e-6, 1.0, std_O).float()
-
 
 class ActionBounds:
     """Between the environment's action units and [-1, 1]."""

@@ -116,13 +116,13 @@ class _Run(AbstractContextManager["_Run"]):
             self._online(agent, online, offline_steps)
 
     def _offline(self, agent: Agent | None, done: int) -> Agent:
-        training = OfflineTraining(self._config, self._dataset, self._device, agent)
-        if done:
-            training.restore(self._training_state(), [])
-        for step in self._stops(done, training.steps):
-            training.run(step, lambda _: None)
-            self._keep(training.agent, training.figures(), training.state(), step, 0)
-        return training.agent
+        with OfflineTraining(self._config, self._dataset, self._device, agent) as training:
+            if done:
+                training.restore(self._training_state(), [])
+            for step in self._stops(done, training.steps):
+                training.run(step, lambda _: None)
+                self._keep(training.agent, training.figures(), training.state(), step, 0)
+            return training.agent
 
     def _online(self, agent: Agent, done: int, offline_steps: int) -> None:
         steps = self._config.train.online_steps

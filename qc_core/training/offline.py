@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.data.dataset import Dataset
 from qc_core.data.replay import OfflineData
+from qc_core.data.slices import Slices, observation_statistics
 from qc_core.data.windows import sample_windows
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.recipes.config import Config, TrainConfig
@@ -23,7 +26,7 @@ from qc_core.training.checkpoint import Curve
 _VALIDATION_BATCH = 1024
 
 
-class OfflineTraining:
+class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
     """An agent that learns from a data set.
 
     The same seed gives the same weights on the same CPU with as many threads.
@@ -52,13 +55,16 @@ class OfflineTraining:
         self._config = config
         self._seed = seeds_for("pretrain", config.seed, 1)[0]
         self._generator = torch.Generator(device).manual_seed(self._seed)
-        self._data = OfflineData(dataset, device, config.data)
+        self._closing = contextlib.ExitStack()
+        load = partial(OfflineData, device=device, config=config.data)
+        self._data = self._closing.enter_context(Slices(dataset, config, load))
         if agent is None:
             torch.manual_seed(self._seed)
             agent = make_agent(spec.observation_size, spec.action_size, train).to(device)
             agent.set_action_bounds(spec.action_low, spec.action_high)
             if train.normalize_observations:
-                agent.set_normalization(*self._data.observation_statistics())
+                mean_O, std_O = observation_statistics(dataset)
+                agent.set_normalization(torch.from_numpy(mean_O), torch.from_numpy(std_O))
         self.agent = agent
         self._held_out: OfflineData | None = None
         held_out = dataset.validation
@@ -84,7 +90,7 @@ class OfflineTraining:
         while self.step < until:
             self.step += 1
             self.agent.set_learning_rate(learning_rate_at(self.step, train))
-            windows = sample_windows(self._data, self._config, self._generator)
+            windows = sample_windows(self._data.at(self.step), self._config, self._generator)
             noise = self.agent.draw_noise(train.batch_size, self._generator)
             self._info = self.agent.update(windows, noise)
             note = None
@@ -116,6 +122,9 @@ class OfflineTraining:
         self._generator.set_state(state["generator"].cpu())
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
         self.curve = list(curve)
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
 
     @torch.no_grad()
     def _validate(self, agent: FlowAgent, data: OfflineData) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from qc_core.agents.agent import Agent, Info
 from qc_core.data.dataset import Dataset
 from qc_core.data.replay import OfflineData, Replay
+from qc_core.data.slices import Slices
 from qc_core.data.windows import Windows, concatenate, sample_windows
 from qc_core.envs.make import make_environment
 from qc_core.errors import WrongUse
@@ -47,7 +49,10 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         train = config.train
         self.agent, self.step = agent, 0
         self._config, self._trial = config, trial
-        self._offline = OfflineData(dataset, device, config.data)
+        # Of data that take turns in memory, the part that the offline phase ended with.
+        load = partial(OfflineData, device=device, config=config.data)
+        with Slices(dataset, config, load) as slices:
+            self._offline = slices.at(train.offline_steps)
         self._mixes = METHODS[train.method].online_only
         start_size = 0 if self._mixes else self._offline.size
         capacity = train.replay_capacity or start_size + train.online_steps

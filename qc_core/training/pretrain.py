@@ -25,13 +25,13 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     """
     require_vacant(output)
     dataset = open_dataset(dataset_folder)
-    require_environment(dataset, config.environment)
-    training = OfflineTraining(config, dataset, training_device())
-    if training.steps:
-        with Progress(training.steps, "offline", "update") as progress:
-            training.run(training.steps, lambda note: progress.update(note=note))
-    else:
-        say(f"{config.train.method} has no offline phase: it learns online from both")
+    require_environment(str(dataset.folder), dataset.spec.id, config.environment)
+    with OfflineTraining(config, dataset, training_device()) as training:
+        if training.steps:
+            with Progress(training.steps, "offline", "update") as progress:
+                training.run(training.steps, lambda note: progress.update(note=note))
+        else:
+            say(f"{config.train.method} has no offline phase: it learns online from both")
     save_checkpoint(
         output,
         training.agent,

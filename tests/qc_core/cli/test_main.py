@@ -40,6 +40,13 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["ingest", "smoke", "-o", "out", "--environment", "cube-singel-v0"], "Did you mean"),
         (["ingest", "smoke", "-o", "out", "--data", "none.npz"], "none.npz does not exist"),
         (["ingest", "smoke"], "-o/--output"),
+        (["ingest", "-o", "out"], "required: recipe"),
+        (["ingest", "--describe", "none"], "none does not exist"),
+        (["ingest", "--describe", "collect"], "--describe takes a path or minari:ID"),
+        (["ingest", "smoke", "--describe", "none"], "--describe SOURCE stands alone"),
+        (["ingest", "--describe", "none", "--seed", "3"], "--describe SOURCE stands alone"),
+        (["ingest", "smoke", "-o", "out", "--data", "minari:x"], "is no Minari id"),
+        (["ingest", "smoke", "-o", "out", "--data", "ogbench:x"], "is no official data set"),
         (["pretrain", "smoke", "none", "-o", "out"], "none is not a data set folder"),
         (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
         (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
@@ -59,7 +66,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["policies", "none"], "there is no policy 'none'"),
         (["run", "smoke", "--publish.name", "My Policy"], "got 'My Policy'"),
         (["ingest", "smoke", "-o", "out", "--data", "x" * 5000], "cannot be the path"),
-        (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be read"),
+        (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be the path"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(

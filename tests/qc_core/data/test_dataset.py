@@ -101,15 +101,3 @@ def test_another_tasks_rewards_are_refused(dataset: Path) -> None:
 def test_another_environments_sizes_are_refused(dataset: Path) -> None:
     with pytest.raises(WrongUse, match="37 and actions of 5 numbers, the data set 28 and 5"):
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
-
-
-def test_constant_observations_keep_their_scale(tmp_path: Path, spec: EnvironmentSpec) -> None:
-    episodes = random_episodes(spec, [20])
-    episodes.observations[:, 3] = 7.0
-    writer = DatasetWriter(tmp_path / "d", spec)
-    writer.append(episodes)
-    writer.finish({})
-    data = OfflineData(open_dataset(tmp_path / "d"), torch.device("cpu"), DataConfig())
-    mean, std = data.observation_statistics()
-    assert (mean[3], std[3]) == (7, 1)
-    np.testing.assert_allclose(std[0], episodes.observations[:, 0].std(), rtol=1e-5)

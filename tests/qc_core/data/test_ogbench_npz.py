@@ -124,7 +124,7 @@ def test_actions_are_kept_within_their_bounds(
 
 
 def test_truncated_and_foreign_files_are_refused(
-    tmp_path: Path, config: Config, arrays: Arrays
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, config: Config, arrays: Arrays
 ) -> None:
     path = tmp_path / "bad.npz"
     np.savez(path, **arrays)
@@ -140,8 +140,8 @@ def test_truncated_and_foreign_files_are_refused(
         ingest(with_source(config, path), tmp_path / "dataset")
     with pytest.raises(WrongUse, match="does not exist"):
         ingest(with_source(config, tmp_path / "none.npz"), tmp_path / "dataset")
-    with pytest.raises(WrongUse, match="is a folder"):
-        ingest(with_source(config, tmp_path), tmp_path / "dataset")
+    with pytest.raises(WrongUse, match=r"is a folder without a dataset\.json"):
+        ingest(with_source(config, tmp_path_factory.mktemp("empty")), tmp_path / "dataset")
     assert list(tmp_path.iterdir()) == [path]
 
 

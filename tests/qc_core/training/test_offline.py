@@ -25,19 +25,19 @@ def test_a_restored_training_ends_with_the_same_weights(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     data = open_dataset(dataset)
-    whole = OfflineTraining(config, data, CPU)
-    whole.run(4, lambda _: None)
+    with OfflineTraining(config, data, CPU) as whole:
+        whole.run(4, lambda _: None)
 
-    first = OfflineTraining(config, data, CPU)
-    first.run(2, lambda _: None)
+    with OfflineTraining(config, data, CPU) as first:
+        first.run(2, lambda _: None)
     info = CheckpointInfo(
         config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=2
     )
     save_checkpoint(tmp_path / "c", first.agent, info, first.curve, first.state())
-    second = OfflineTraining(config, data, CPU, load_agent(tmp_path / "c", CPU))
-    second.restore(load_training_state(tmp_path / "c"), read_curve(tmp_path / "c"))
-    assert second.step == 2
-    second.run(4, lambda _: None)
+    with OfflineTraining(config, data, CPU, load_agent(tmp_path / "c", CPU)) as second:
+        second.restore(load_training_state(tmp_path / "c"), read_curve(tmp_path / "c"))
+        assert second.step == 2
+        second.run(4, lambda _: None)
 
     expected = whole.agent.state_dict()
     assert all(torch.equal(expected[n], v) for n, v in second.agent.state_dict().items())

@@ -1,0 +1,68 @@
+"""`qc ingest --describe`: what is inside a source of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qc_core.cli.output import print_json, print_table
+from qc_core.data.describe import describe_source
+
+# Names and bounds in the table; JSON has them all.
+_SHOWN = 6
+
+
+def describe(source: str, *, as_json: bool) -> None:
+    """Print sizes, names, bounds, lengths, rewards and successes."""
+    content = describe_source(source)
+    if as_json:
+        print_json(content)
+    else:
+        print_table(("what", "is"), _rows(content))
+
+
+def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lengths, rewards = content["episode-lengths"], content["reward-range"]
+    held_out = content["validation"]
+    rows = [
+        ("kind", content["kind"]),
+        ("name", content["name"]),
+        ("environment", content["environment"] or "not said"),
+        ("episodes", _counted(content)),
+        ("lengths", "{min} to {max}, median {median:g}".format(**lengths)),
+        *(
+            (f"{what}s", _shortened(content[f"{what}-size"], content.get(f"{what}-names", ())))
+            for what in ("observation", "action")
+        ),
+        ("action bounds", _bounds(content["action-low"], content["action-high"])),
+        ("rewards", "not said" if rewards is None else f"{rewards[0]:g} to {rewards[1]:g}"),
+        ("solved", "not said" if rewards is None else f"{content['solved-episodes']:,} episodes"),
+        ("filters", ", ".join(f"{k} ({v})" for k, v in content["filters"].items()) or "none"),
+        ("validation", "none" if held_out is None else _counted(held_out)),
+    ]
+    if "control-interval-seconds" in content:
+        rows.append(("control interval", f"{content['control-interval-seconds']:g} s"))
+        rows.append(("episode limit", f"{content['episode-limit']} steps"))
+    rows += [(name, str(value)) for name, value in content["source"].items()]
+    rows += [("note", note) for note in content["notes"]]
+    # Names come from files, which may hold anything, a terminal's own commands too.
+    return [
+        (name, "".join(letter if letter.isprintable() else "?" for letter in text))
+        for name, text in rows
+    ]
+
+
+def _counted(sizes: Mapping[str, int]) -> str:
+    return f"{sizes['episodes']:,} of {sizes['transitions']:,} transitions"
+
+
+def _shortened(size: int, names: Sequence[str]) -> str:
+    more = ", …" if len(names) > _SHOWN else ""
+    return f"{size}: {', '.join(names[:_SHOWN])}{more}" if names else str(size)
+
+
+def _bounds(low: Sequence[float], high: Sequence[float]) -> str:
+    ranges = [f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True)]
+    if len(set(ranges)) == 1:
+        return f"{ranges[0]} each"
+    return ", ".join(ranges[:_SHOWN]) + (", …" if len(ranges) > _SHOWN else "")

@@ -1,0 +1,54 @@
+"""What kind of data a source is; of a path, its content tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from qc_core.data.dataset import MANIFEST
+from qc_core.data.lerobot import INFO
+from qc_core.errors import WrongUse
+
+Kind = Literal["collect", "ogbench", "minari", "data set", "lerobot", "npz", "robomimic"]
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def kind_of(source: str) -> Kind:
+    """What `--data` names: a word, a word with a name behind it, or a path.
+
+    Raises:
+        WrongUse: nothing is at the path, or nothing that is known here.
+    """
+    if source == "collect":
+        return "collect"
+    if source == "ogbench" or source.startswith("ogbench:"):
+        return "ogbench"
+    if source.startswith("minari:"):
+        return "minari"
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return _kind_of_folder(path)
+        with path.open("rb") as file:
+            start = file.read(len(_HDF5_MAGIC))
+    except FileNotFoundError as error:
+        raise WrongUse(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
+    return "robomimic" if start == _HDF5_MAGIC or path.suffix in (".hdf5", ".h5") else "npz"
+
+
+def name_after(source: str) -> str:
+    """What stands behind the colon, '' without one."""
+    return source.partition(":")[2]
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    if (path / MANIFEST).exists():
+        return "data set"
+    if (path / INFO).exists():
+        return "lerobot"
+    if any(path.glob("*.npz")):
+        return "npz"
+    raise WrongUse(f"{path} is a folder without a {MANIFEST}, a LeRobot {INFO} or npz files")

@@ -1,0 +1,138 @@
+"""What is told of a source is what ingesting it gives, and nothing is written."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.cli.main import main
+from qc_core.data.dataset import Dataset, DatasetWriter, open_dataset
+from qc_core.data.describe import describe_source
+from qc_core.data.ingest import ingest
+from qc_core.envs.spec import EnvironmentSpec
+from qc_core.errors import WrongUse
+from qc_core.recipes.config import Config
+from tests.conftest import random_episodes
+from tests.qc_core.data.test_lerobot import columns, write_folder
+from tests.qc_core.data.test_minari_dataset import ID, create
+from tests.qc_core.data.test_robomimic_hdf5 import write_file
+
+
+def lengths(dataset: Dataset) -> np.ndarray:
+    return np.diff(np.flatnonzero(dataset.terminals), prepend=-1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")
+@pytest.mark.parametrize("kind", ["robomimic", "lerobot", "minari", "data set"])
+def test_what_is_told_is_what_is_ingested(
+    tmp_path: Path, config: Config, dataset: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    if kind == "robomimic":
+        source = str(write_file(tmp_path / "low_dim.hdf5"))
+    elif kind == "lerobot":
+        success = np.arange(12) == 3
+        source = str(write_folder(tmp_path / "arm", columns(**{"next.success": success})))
+    elif kind == "minari":
+        create()
+        source = f"minari:{ID}"
+    else:
+        source = str(dataset)
+    before = sorted(tmp_path.rglob("*"))
+    told = describe_source(source)
+    assert sorted(tmp_path.rglob("*")) == before
+    json.dumps(told)
+
+    data = replace(config.data, source=source)
+    manifest = ingest(replace(config, environment=told["environment"], data=data), tmp_path / "d")
+    made = open_dataset(tmp_path / "d")
+    assert told["kind"] == kind
+    for name in ("transitions", "episodes", "reward-range", "observation-names", "action-names"):
+        assert told[name] == manifest[name], name
+    for name in ("action-low", "action-high", "episode-limit", "control-interval-seconds"):
+        assert told[name] == manifest[name], name
+    assert told["episode-lengths"] == {
+        "min": lengths(made).min(),
+        "median": np.median(lengths(made)),
+        "max": lengths(made).max(),
+    }
+    ends = np.flatnonzero(made.terminals)
+    solved = np.searchsorted(ends, np.flatnonzero(made.masks == 0))
+    assert told["solved-episodes"] == len(np.unique(solved)) > 0
+
+
+def test_filters_are_listed_with_their_sizes(tmp_path: Path) -> None:
+    told = describe_source(str(write_file(tmp_path / "low_dim.hdf5")))
+    assert told["filters"] == {"few": 2, "lost": 2}
+    assert told["source"]["demonstrations"] == 3
+
+
+def npz(path: Path, rows: int, *, actions: int = 2) -> None:
+    rng = np.random.default_rng(rows)
+    np.savez(
+        path,
+        observations=rng.normal(size=(rows, 3)),
+        actions=rng.uniform(-2, 1, (rows, actions)),
+        terminals=np.arange(rows) % 5 == 4,
+    )
+
+
+def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
+    for name, rows in (("a-000", 10), ("a-001", 13), ("a-000-val", 5)):
+        npz(tmp_path / f"{name}.npz", rows)
+    told = describe_source(str(tmp_path))
+    assert (told["environment"], told["reward-range"], told["solved-episodes"]) == (None,) * 3
+    # The last episode of the second shard has no end but the file's.
+    assert (told["transitions"], told["episodes"]) == (4 + 4 + 4 + 4 + 2, 5)
+    assert told["episode-lengths"] == {"min": 2, "median": 4, "max": 4}
+    assert (told["observation-size"], told["action-size"]) == (3, 2)
+    assert told["validation"] == {"transitions": 4, "episodes": 1}
+    drawn = [np.load(tmp_path / f"a-00{i}.npz")["actions"] for i in range(2)]
+    assert told["action-low"] == np.concatenate(drawn).min(axis=0).tolist()
+    npz(tmp_path / "a-002.npz", 10, actions=4)
+    with pytest.raises(WrongUse, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
+        describe_source(str(tmp_path))
+
+
+def test_episodes_are_counted_wherever_blocks_are_cut(
+    tmp_path: Path, spec: EnvironmentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = random_episodes(spec, [4, 9, 2, 7])
+    masks = np.ones(22, np.float32)
+    masks[[5, 8, 14, 21]] = 0
+    writer = DatasetWriter(tmp_path / "d", spec)
+    writer.append(replace(episodes, masks=masks))
+    writer.finish({})
+    whole = describe_source(str(tmp_path / "d"))
+    assert (whole["episodes"], whole["solved-episodes"]) == (4, 3)
+    assert whole["episode-lengths"] == {"min": 2, "median": 5.5, "max": 9}
+    for rows in (1, 3, 7):
+        monkeypatch.setattr("qc_core.data.describe._BLOCK_ROWS", rows)
+        assert describe_source(str(tmp_path / "d")) == whole
+
+
+def test_the_command_prints_a_table_or_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    monkeypatch.chdir(tmp_path)
+    assert main(["ingest", "--describe", str(path)]) == 0
+    table = capsys.readouterr().out
+    assert "robomimic/lift-v0" in table and "few (2), lost (2)" in table
+    assert main(["ingest", "--describe", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == describe_source(str(path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_cannot_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = columns()
+    folder = write_folder(tmp_path / "arm", arrays)
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"]["action"]["names"] = ["\x1b[2Jx", "y\nz"]
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    assert main(["ingest", "--describe", str(folder)]) == 0
+    assert "?[2Jx, y?z" in capsys.readouterr().out
