@@ -66,7 +66,7 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise WorkFailed(
-            f"{folder} has room for {free / 1e9:,.1f} GB, {size / 1e9:,.1f} GB are needed"
+            f"{folder} has room for {free / 1e6:,.0f} MB, {size / 1e6:,.0f} MB are needed"
         )
 
 
