@@ -38,13 +38,23 @@ def staged_folder(target: Path) -> Iterator[Path]:
     # mkdtemp makes a private folder; an artifact is for others to read.
     staging.chmod(0o755)
     try:
-        yield staging
-        os.replace(staging, target)
-    except BaseException as error:
+        with writing_to(target.parent):
+            yield staging
+            os.replace(staging, target)
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            raise WorkFailed(f"{target.parent} has no room left: {error.strerror}") from error
         raise
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Make a full disk one line (WorkFailed)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise WorkFailed(f"{folder} has no room left: {error.strerror}") from error
 
 
 def require_space(folder: Path, size: int) -> None:
@@ -56,7 +66,7 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise WorkFailed(
-            f"{folder.parent} has room for {free / 1e9:,.1f} GB, {size / 1e9:,.1f} GB are needed"
+            f"{folder} has room for {free / 1e6:,.0f} MB, {size / 1e6:,.0f} MB are needed"
         )
 
 

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import writing_to
 from qc_core.progress import Progress
 
 # Each retry would be a line of its own before the one that says what is wrong.
@@ -117,7 +118,8 @@ def fetch(url: str, target: Path) -> Path:
     name only when it has its announced length and every array's checksum is right.
 
     Raises:
-        WorkFailed: the server cannot be reached, refuses, or sends something else.
+        WorkFailed: the server cannot be reached, refuses, or sends something else; or the disk
+            is full.
     """
     if target.exists():
         return target
@@ -127,7 +129,8 @@ def fetch(url: str, target: Path) -> Path:
     while True:
         most = max(most, _size(part))
         try:
-            _download(url, part)
+            with writing_to(target.parent):
+                _download(url, part)
             break
         except urllib3.exceptions.HTTPError as error:
             # As long as each try brings more, the next one goes on behind it.

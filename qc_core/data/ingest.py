@@ -106,7 +106,7 @@ def _write(source: Source, environment: str, output: Path) -> None:
         parts = {staging: source}
         if source.validation is not None:
             parts[staging / VALIDATION] = source.validation
-        require_space(staging, sum(map(_bytes_of, parts.values())))
+        require_space(staging.parent, sum(map(_bytes_of, parts.values())))
         for folder, part in parts.items():
             _write_one(part, folder)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qc_core.errors import WrongUse
-from qc_core.files import read_json, staged_folder, write_atomically
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import read_json, require_space, staged_folder, write_atomically
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -22,6 +22,24 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         (staging / "file").write_text("x")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WorkFailed, match="has no room left") as refusal,
+        staged_folder(tmp_path / "b") as staging,
+    ):
+        (staging / "file").write_text("x")
+        Path("/dev/full").write_bytes(b"x")
+    assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
+    require_space(tmp_path, 1)
+    with pytest.raises(WorkFailed, match="has room for .* MB, 1,000,000,000,000 MB are needed"):
+        require_space(tmp_path, 10**18)
 
 
 def test_a_folder_in_use_is_refused_and_kept(tmp_path: Path) -> None:

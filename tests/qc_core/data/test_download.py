@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qc_core.data.download import fetch, official_name
+from qc_core.data.download import fetch, fetch_shards, official_name
 from qc_core.errors import WorkFailed, WrongUse
 
 
@@ -23,6 +23,7 @@ class Server:
     """A real HTTP server on loopback that knows ranges.
 
     Attributes:
+        paths: that there are.
         breaks: bytes after which the next answers break off; whole ones follow.
     """
 
@@ -30,13 +31,14 @@ class Server:
         self.content = content
         self.breaks: list[int] = []
         self.ranges: list[str | None] = []
+        self.paths = ["/data.npz"]
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 asked = self.headers.get("Range")
                 outer.ranges.append(asked)
-                if self.path != "/data.npz":
+                if self.path not in outer.paths:
                     self.send_error(404)
                     return
                 start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
@@ -117,12 +119,58 @@ def test_a_refusal_and_an_absent_server_are_one_line(server: Server, tmp_path: P
         ("cube-single-singletask-task1-v0", "cube-single-play-v0"),
         ("puzzle-3x3-singletask-v0", "puzzle-3x3-play-v0"),
         ("antmaze-large-singletask-task2-v0", "antmaze-large-navigate-v0"),
+        ("antsoccer-arena-singletask-v0", "antsoccer-arena-navigate-v0"),
     ],
 )
 def test_official_names_follow_the_environment(environment: str, name: str) -> None:
-    assert official_name(environment) == name
+    assert official_name(environment) == official_name(environment, name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["cube-double-noisy-v0", "cube-double-play-100m-v0", "cube-double-play-1b-v0"]
+)
+def test_a_named_set_of_the_environment_is_taken(name: str) -> None:
+    assert official_name("cube-double-singletask-task2-v0", name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cube-triple-play-v0", "give --environment cube-triple-singletask-task1-v0"),
+        ("visual-cube-double-play-v0", "is not of cube-double"),
+        ("cube-double-v0", "it looks like cube-double-play-v0 or cube-double-play-100m-v0"),
+        ("../cube-double-play-v0", "is no official data set"),
+        ("cube-double-play-v0/../x", "is no official data set"),
+    ],
+)
+def test_another_environments_set_is_refused(name: str, message: str) -> None:
+    with pytest.raises(WrongUse, match=message):
+        official_name("cube-double-singletask-task2-v0", name)
 
 
 def test_an_environment_without_official_data_is_refused() -> None:
     with pytest.raises(WrongUse, match="has no official data set"):
         official_name("Pendulum-v1")
+
+
+def test_shards_are_fetched_until_there_is_no_next(server: Server, tmp_path: Path) -> None:
+    url = server.url.removesuffix("/data.npz")
+    server.paths = [f"/big/cube-v0-00{i}{part}.npz" for i in range(2) for part in ("", "-val")]
+    folder = fetch_shards(f"{url}/big", "cube-v0", tmp_path / "big")
+    names = sorted(path.name for path in folder.glob("*.npz"))
+    assert names == sorted(path.rpartition("/")[2] for path in server.paths)
+    asked = len(server.ranges)
+    assert fetch_shards(f"{url}/big", "cube-v0", tmp_path / "big") == folder
+    assert len(server.ranges) == asked
+    with pytest.raises(WorkFailed, match=r"none-000\.npz does not exist \(404\)"):
+        fetch_shards(f"{url}/big", "none", tmp_path / "none")
+
+
+def test_shards_that_broke_off_are_not_taken_for_all(server: Server, tmp_path: Path) -> None:
+    url = server.url.removesuffix("/data.npz")
+    server.paths = ["/cube-v0-000.npz", "/cube-v0-001.npz"]
+    server.breaks = [len(server.content), 100_000, 0]
+    with pytest.raises(WorkFailed, match=r"cube-v0-001\.npz cannot be fetched"):
+        fetch_shards(url, "cube-v0", tmp_path / "big")
+    folder = fetch_shards(url, "cube-v0", tmp_path / "big")
+    assert len(list(folder.glob("*.npz"))) == 2

@@ -10,37 +10,60 @@ import pytest
 import torch
 
 from qc_core.data import ogbench_npz
-from qc_core.data.dataset import open_dataset
+from qc_core.data.dataset import Dataset, open_dataset
+from qc_core.data.download import official_name
 from qc_core.data.ingest import ingest
 from qc_core.data.replay import OfflineData
 from qc_core.envs.make import make_environment
 from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
+from qc_core.recipes.config import Config, DataConfig
 
 Arrays = dict[str, Any]
 
 
 def play_file(environment: str, episodes: int, rows: int, seed: int = 0) -> Arrays:
     """Arrays as in an official file, from random play in the real environment."""
-    made = make_environment(environment)
+    made: Any = make_environment(environment)
     rng = np.random.default_rng(seed)
-    columns: dict[str, list] = {n: [] for n in ("observations", "actions", "qpos", "qvel")}
+    columns: dict[str, list] = {}
     for episode in range(episodes):
-        observation, info = made.reset(seed=seed + episode)
+        observation, _ = made.reset(seed=seed + episode)
         for _ in range(rows):
-            action = rng.uniform(-1, 1, 5)
-            columns["observations"].append(observation)
-            columns["actions"].append(action)
-            columns["qpos"].append(info["qpos"])
-            columns["qvel"].append(info["qvel"])
+            action = rng.uniform(-1, 1, made.action_space.shape)
+            row = {"observations": observation, "actions": action}
             observation, *_, info = made.step(action)
-    made.close()
-    arrays = {name: np.asarray(values, np.float32) for name, values in columns.items()}
+            for name in ("qpos", "qvel", "button_states"):
+                if f"prev_{name}" in info:
+                    row[name] = info[f"prev_{name}"]
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    arrays = {n: v.astype(np.float32) if v.dtype.kind == "f" else v for n, v in arrays.items()}
     terminals = np.zeros(episodes * rows, bool)
     terminals[rows - 1 :: rows] = True
-    # Let the cube lie in its goal for a while, so that there are rewards to see.
-    arrays["qpos"][rows // 2 : rows // 2 + 3, 14:17] = (0.425, -0.1, 0.02)
+    # For a while in the middle of the first episode, so that there are rewards to see.
+    solve(environment, made.unwrapped, arrays, slice(rows // 2, rows // 2 + 3))
+    made.close()
     return arrays | {"terminals": terminals}
+
+
+def solve(environment: str, inner: Any, arrays: Arrays, rows: slice) -> None:
+    """Bring these rows' simulator states to the goal of the environment's task."""
+    qpos, family = arrays["qpos"], environment.split("-")[0]
+    if family.endswith("maze"):
+        qpos[rows, :2] = inner.cur_goal_xy
+    elif family == "antsoccer":
+        qpos[rows, 15:17] = inner.cur_goal_xy
+    elif family == "puzzle":
+        arrays["button_states"][rows] = inner._target_button_states
+    else:
+        cubes = inner._data.mocap_pos
+        for cube, place in enumerate(cubes):
+            qpos[rows, 14 + 7 * cube : 17 + 7 * cube] = place
+    if family == "scene":
+        arrays["button_states"][rows] = inner._target_button_states
+        drawer = 14 + 7 * inner._num_cubes + inner._num_buttons
+        qpos[rows, drawer : drawer + 2] = inner._target_drawer_pos, inner._target_window_pos
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +73,20 @@ def arrays(config: Config) -> Arrays:
 
 def with_source(config: Config, path: Path) -> Config:
     return replace(config, data=replace(config.data, source=str(path)))
+
+
+def require_ogbenchs(dataset: Dataset, name: str, path: Path) -> None:
+    """The data set is what OGBench's own loader makes of the file, rewards and all."""
+    made: Any = ogbench.make_env_and_datasets(name, dataset_path=str(path))
+    expected: Arrays = made[1]
+    data = OfflineData(dataset, torch.device("cpu"), DataConfig())
+    every = torch.arange(data.size)
+    np.testing.assert_array_equal(data.observations_at(every), expected["observations"])
+    np.testing.assert_array_equal(data.next_observations_at(every), expected["next_observations"])
+    np.testing.assert_allclose(data.actions, expected["actions"], atol=1e-5)
+    for array in ("rewards", "masks", "terminals"):
+        np.testing.assert_array_equal(getattr(data, array), expected[array])
+    assert 0 < (expected["masks"] == 0).sum() < data.size
 
 
 @pytest.mark.parametrize("block_rows", [5, 11, 1000])
@@ -62,21 +99,67 @@ def test_a_file_becomes_what_ogbench_makes_of_it(
     np.savez(tmp_path / "cube-single-play-v0-val.npz", **arrays)
     ingest(with_source(config, path), tmp_path / "dataset")
     dataset = open_dataset(tmp_path / "dataset", verify=True)
-    data = OfflineData(dataset, torch.device("cpu"), config.data)
-
-    made: Any = ogbench.make_env_and_datasets(
-        "cube-single-play-singletask-task1-v0", dataset_path=str(path)
-    )
-    expected: Arrays = made[1]
-    every = torch.arange(data.size)
-    np.testing.assert_array_equal(data.observations_at(every), expected["observations"])
-    np.testing.assert_array_equal(data.next_observations_at(every), expected["next_observations"])
-    np.testing.assert_allclose(data.actions, expected["actions"], atol=1e-5)
-    for name in ("rewards", "masks", "terminals"):
-        np.testing.assert_array_equal(getattr(data, name), expected[name])
-    assert (expected["masks"] == 0).any()
+    require_ogbenchs(dataset, "cube-single-play-singletask-task1-v0", path)
     assert dataset.validation is not None
     assert dataset.validation.digest == dataset.digest
+
+
+@pytest.mark.parametrize(
+    ("environment", "official"),
+    [
+        ("pointmaze-medium-singletask-task2-v0", "pointmaze-medium-stitch-v0"),
+        ("antmaze-medium-singletask-task3-v0", "antmaze-medium-explore-v0"),
+        ("humanoidmaze-medium-singletask-v0", "humanoidmaze-medium-navigate-v0"),
+        ("antsoccer-arena-singletask-task1-v0", "antsoccer-arena-navigate-v0"),
+        ("scene-singletask-task4-v0", "scene-noisy-v0"),
+        ("puzzle-3x3-singletask-task2-v0", "puzzle-3x3-play-v0"),
+    ],
+)
+def test_every_family_becomes_what_ogbench_makes_of_it(
+    tmp_path: Path, config: Config, environment: str, official: str
+) -> None:
+    assert official_name(environment, official) == official
+    path = tmp_path / f"{official}.npz"
+    arrays = play_file(environment, episodes=2, rows=9)
+    np.savez(path, **arrays)
+    np.savez(tmp_path / f"{official}-val.npz", **arrays)
+    ingest(replace(with_source(config, path), environment=environment), tmp_path / "dataset")
+    kind = official.split("-")[-2]
+    name = environment.replace("-singletask", f"-{kind}-singletask")
+    require_ogbenchs(open_dataset(tmp_path / "dataset"), name, path)
+
+
+def test_shards_are_read_one_behind_the_other(
+    tmp_path: Path, config: Config, arrays: Arrays
+) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    # The last episode of the first shard is cut off: it ends where the shard ends.
+    parts = {"b": slice(0, 30), "c": slice(11, 33), "a-val": slice(22, 33), "a": slice(22, 33)}
+    for name, rows in parts.items():
+        np.savez(shards / f"{name}.npz", **{k: v[rows] for k, v in arrays.items()})
+    ingest(with_source(config, shards), tmp_path / "dataset")
+    dataset = open_dataset(tmp_path / "dataset", verify=True)
+    observations = np.concatenate([arrays["observations"][parts[name]] for name in "abc"])
+    np.testing.assert_array_equal(dataset.observations, observations)
+    ends = np.flatnonzero(dataset.terminals)
+    assert np.diff(ends, prepend=-1).tolist() == [10, 10, 10, 7, 10, 10]
+    assert list(dataset.manifest["source"]["files"]) == ["a.npz", "b.npz", "c.npz"]
+    assert dataset.validation is not None
+    np.testing.assert_array_equal(dataset.validation.observations, arrays["observations"][22:])
+
+
+def test_a_bad_shard_is_refused_before_any_is_read(
+    tmp_path: Path, config: Config, arrays: Arrays
+) -> None:
+    np.savez(tmp_path / "a.npz", **nan_in(arrays, "actions"))
+    np.savez(tmp_path / "b.npz", **{k: v for k, v in arrays.items() if k != "qpos"})
+    with pytest.raises(WrongUse, match=r"b\.npz: array 'qpos' is missing"):
+        ingest(with_source(config, tmp_path), tmp_path.parent / "dataset")
+    for path in tmp_path.iterdir():
+        path.rename(path.with_stem(f"{path.stem}-val"))
+    with pytest.raises(WrongUse, match="holds no npz files but validation files"):
+        ingest(with_source(config, tmp_path), tmp_path.parent / "dataset")
 
 
 def nan_in(arrays: Arrays, name: str) -> Arrays:

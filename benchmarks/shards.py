@@ -1,0 +1,156 @@
+"""Does a data set of many shards need more memory than one of few, to ingest and to train from?
+
+Makes npz shards of OGBench's form for cube-quadruple, ingests them as a user would, and draws
+training windows from parts of the data set that take turns in memory. Does so for several
+numbers of shards, each in processes of its own. Prints a table and writes JSON.
+
+    .venv/bin/python -m benchmarks.shards --shards 2 8 --rows 1000000 \
+        -o benchmarks/results/shards.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.hardware import hardware
+from benchmarks.quickstart import PeakMemory
+
+_ENVIRONMENT = "cube-quadruple-singletask-task1-v0"
+_SIZES = {"observations": 55, "actions": 5, "qpos": 42, "qvel": 38}
+_EPISODE_ROWS = 1001
+# What the child that draws does; the parts change every so many updates.
+_SLICE_UPDATES = 100
+
+
+def make_shards(folder: Path, shards: int, rows: int) -> None:
+    """Compressed files as OGBench writes them; all are one file under several names."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        name: rng.uniform(-1, 1, (rows, size)).astype(np.float32) for name, size in _SIZES.items()
+    }
+    arrays["terminals"] = np.arange(rows) % _EPISODE_ROWS == _EPISODE_ROWS - 1
+    first = folder / "cube-quadruple-play-v0-000.npz"
+    np.savez_compressed(first, **arrays)
+    for shard in range(1, shards):
+        os.link(first, folder / f"cube-quadruple-play-v0-{shard:03d}.npz")
+
+
+def measure(shards: Path, rows: int, resident: int, updates: int, scratch: Path) -> dict[str, Any]:
+    """Ingest the shards and draw from the result, each in a process of its own."""
+    dataset = scratch / "dataset"
+    words = ["ingest", "cube-single-quickstart", "-o", str(dataset), "--data", str(shards)]
+    ingested = _watched("qc_core.cli.main", [*words, "--environment", _ENVIRONMENT, "--json"])
+    content = json.loads(ingested["output"])
+    drawn = _watched("benchmarks.shards", ["--draw", str(dataset), str(resident), str(updates)])
+    return {
+        "rows": rows,
+        "transitions": content["transitions"],
+        "ingest": {
+            "seconds": ingested["seconds"],
+            "rows-per-second": round(rows / ingested["seconds"]),
+            "peak-memory-mib": ingested["peak-memory-mib"],
+        },
+        "draw": {
+            **json.loads(drawn["output"]),
+            "resident-transitions": resident,
+            "peak-memory-mib": drawn["peak-memory-mib"],
+        },
+    }
+
+
+def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
+    """Draw one batch of windows per update, as offline training does."""
+    import torch
+
+    from qc_core.data.dataset import open_dataset
+    from qc_core.data.replay import OfflineData
+    from qc_core.data.slices import Slices
+    from qc_core.data.windows import sample_windows
+    from qc_core.recipes.config import Config
+
+    config = Config()
+    data = replace(config.data, resident_transitions=resident, slice_updates=_SLICE_UPDATES)
+    config = replace(config, data=data)
+    device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
+    start = time.monotonic()
+    with Slices(
+        open_dataset(dataset), config, lambda part: OfflineData(part, device, config.data)
+    ) as slices:
+        for update in range(1, updates + 1):
+            sample_windows(slices.at(update), config, generator)
+        seconds = time.monotonic() - start
+        return {
+            "parts": len(slices),
+            "updates": updates,
+            "windows-per-second": round(updates * config.train.batch_size / seconds),
+        }
+
+
+def _watched(module: str, words: Sequence[str]) -> dict[str, Any]:
+    start = time.monotonic()
+    child = subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE)
+    peak = PeakMemory(child.pid)
+    output, _ = child.communicate()
+    seconds = time.monotonic() - start
+    if child.returncode:
+        raise SystemExit(f"{module} {' '.join(words)} failed")
+    return {"output": output, "seconds": round(seconds, 1), "peak-memory-mib": peak.stop()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, nargs="+", default=[2, 8])
+    parser.add_argument(
+        "--rows", type=int, default=250_000, help="of each shard, in whole episodes"
+    )
+    parser.add_argument("--resident", type=int, default=500_000, help="transitions in memory")
+    parser.add_argument("--updates", type=int, default=3_000, help="batches of windows to draw")
+    parser.add_argument("--draw", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    if options.draw:
+        dataset, resident, updates = options.draw
+        print(json.dumps(draw(Path(dataset), int(resident), int(updates))))
+        return
+    runs: list[dict[str, Any]] = []
+    counts = " ".join(map(str, options.shards))
+    content = {
+        "command": f"python -m benchmarks.shards --shards {counts} --rows {options.rows} "
+        f"--resident {options.resident} --updates {options.updates}",
+        "hardware": hardware(),
+        "runs": runs,
+    }
+    rows = options.rows // _EPISODE_ROWS * _EPISODE_ROWS
+    for count in options.shards:
+        with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
+            shards = Path(scratch) / "shards"
+            shards.mkdir()
+            make_shards(shards, count, rows)
+            row = measure(shards, count * rows, options.resident, options.updates, Path(scratch))
+        runs.append({"shards": count, **row})
+        print(
+            f"{count} shards, {row['rows']:,} rows | ingested at "
+            f"{row['ingest']['rows-per-second']:,} rows/s in "
+            f"{row['ingest']['peak-memory-mib']} MiB | {row['draw']['parts']} parts, "
+            f"{row['draw']['windows-per-second']:,} windows/s in "
+            f"{row['draw']['peak-memory-mib']} MiB",
+            flush=True,
+        )
+        if options.output:
+            options.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
