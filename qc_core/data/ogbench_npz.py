@@ -10,21 +10,18 @@ import contextlib
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from qc_core.data.dataset import DatasetWriter, Episodes
-from qc_core.envs.make import make_environment
+from qc_core.data.relabelling import Relabelling
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 
 _REQUIRED = ("observations", "actions", "terminals")
 _STATE = ("qpos", "button_states")
-# What a family's rewards are computed from; other families use the positions alone.
-_REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 _BLOCK_ROWS = 100_000
 # Whatever a damaged or foreign zip file makes the library raise.
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -55,8 +52,8 @@ def convert(path: Path, spec: EnvironmentSpec, writer: DatasetWriter) -> None:
             if f"{name}.npy" in archive.namelist()
         }
         _require_arrays(path, columns, spec)
-        relabel = _Relabelling(spec.id, path, columns)
-        stack.callback(relabel.close)
+        relabel = stack.enter_context(contextlib.closing(Relabelling(spec.id)))
+        _require_state(path, columns, spec, relabel)
         rows = columns["terminals"].shape[0]
         with Progress(rows, f"reading {path.name}", "row") as progress:
             pending: dict[str, np.ndarray] | None = None
@@ -117,43 +114,8 @@ class _Member:
         self._file.close()
 
 
-class _Relabelling:
-    """Rewards and masks of the environment's task, from the simulator's state."""
-
-    def __init__(self, environment: str, path: Path, columns: dict[str, _Member]) -> None:
-        self._id = environment
-        self._env = make_environment(environment)
-        if getattr(self._env.unwrapped, "_reward_task_id", None) is None:
-            self._env.close()
-            raise WrongUse(
-                f"{environment} has no single task to reward: use a '-singletask-' environment"
-            )
-        self._env.reset(seed=0)
-        inner: Any = self._env.unwrapped
-        widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
-        family = environment.split("-")[0]
-        for name in _REWARDED_BY.get(family, ("qpos",)):
-            if name not in columns:
-                raise WrongUse(f"{path}: array {name!r} is missing, the rewards depend on it")
-            if columns[name].shape[1:] != (widths[name],):
-                raise WrongUse(
-                    f"{path}: {environment} has {name} of {widths[name]} numbers, "
-                    f"the file {list(columns[name].shape[1:])}"
-                )
-
-    def __call__(self, block: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        from ogbench.relabel_utils import relabel_dataset
-
-        state = {name: block[name] for name in _STATE if name in block}
-        relabel_dataset(self._id, self._env, state)
-        return state["rewards"], state["masks"]
-
-    def close(self) -> None:
-        self._env.close()
-
-
 def _append(
-    writer: DatasetWriter, block: dict[str, np.ndarray], relabel: _Relabelling, path: Path
+    writer: DatasetWriter, block: dict[str, np.ndarray], relabel: Relabelling, path: Path
 ) -> None:
     """Append the whole episodes of a block; each one's last row is only a next observation."""
     last_rows = block["terminals"]
@@ -191,6 +153,19 @@ def _require_arrays(path: Path, columns: dict[str, _Member], spec: EnvironmentSp
         if columns[name].shape[1:] != (size,):
             raise WrongUse(
                 f"{path}: {spec.id} has {name} of {size} numbers, "
+                f"the file {list(columns[name].shape[1:])}"
+            )
+
+
+def _require_state(
+    path: Path, columns: dict[str, _Member], spec: EnvironmentSpec, relabel: Relabelling
+) -> None:
+    for name, width in relabel.widths.items():
+        if name not in columns:
+            raise WrongUse(f"{path}: array {name!r} is missing, the rewards depend on it")
+        if columns[name].shape[1:] != (width,):
+            raise WrongUse(
+                f"{path}: {spec.id} has {name} of {width} numbers, "
                 f"the file {list(columns[name].shape[1:])}"
             )
 
