@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from qc_core.data.collect.collector import PLAY_LENGTH, Collector, make_collector
 from qc_core.data.collect.families import require_collectable
 from qc_core.data.dataset import Episodes
-from qc_core.processes import map_in_order, worker_pool
+from qc_core.processes import map_in_order, one_thread_each, worker_pool
 from qc_core.recipes.config import Collection
 
 # Episodes under way or waiting for their turn, per worker: enough that none idles behind a slow
@@ -41,7 +41,7 @@ def collect_episodes(
             yield from map(collector.collect, seeds)
         return
     collect = functools.partial(_collect_in_worker, environment, collection, play_length)
-    with worker_pool(workers) as pool:
+    with one_thread_each(), worker_pool(workers) as pool:
         yield from map_in_order(pool, collect, seeds, ahead=_AHEAD * workers)
 
 

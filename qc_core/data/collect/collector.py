@@ -44,7 +44,8 @@ class _TaskCollector:
     """Episodes that go for the environment's task: `task` and `mixed`."""
 
     def __init__(self, environment: str, collection: Collection) -> None:
-        self._id, self._collection = environment, collection
+        self._id = environment
+        self._collection: Collection = collection
         self._env = make_environment(environment)
 
     def collect(self, seed: int) -> Episodes:
@@ -61,7 +62,8 @@ class _PlayCollector:
     """Episodes that go for random goals, rewarded for the task afterwards: `play`, `noisy`."""
 
     def __init__(self, environment: str, collection: Collection, length: int) -> None:
-        self._id, self._collection = environment, collection
+        self._id = environment
+        self._collection: Collection = collection
         self._env = make_environment(
             environment, mode="data_collection", terminate_at_goal=False, max_episode_steps=length
         )

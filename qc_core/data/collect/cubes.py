@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from qc_core.data.collect.targets import Info, Target, cube_target
@@ -18,11 +16,14 @@ _CANDIDATES = 64
 
 
 def next_target(
-    info: Info, goals_C3: np.ndarray, environment: Any, rng: np.random.Generator
+    info: Info, goals_C3: np.ndarray, table: np.ndarray, rng: np.random.Generator
 ) -> Target | None:
     """The next move, None when all cubes are in place. C cubes, positions in metres.
 
     Where every misplaced cube waits for another, one that is in the way goes somewhere free.
+
+    Args:
+        table: lowest and highest x and y of such a place, [2, 2].
     """
     cubes_C3 = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(goals_C3))])
     misplaced_C = np.linalg.norm(cubes_C3 - goals_C3, axis=1) > _TOLERANCE
@@ -46,7 +47,7 @@ def next_target(
             obstacle = int(np.argmax(np.where(in_the_way_C, cubes_C3[:, 2], -np.inf)))
     if obstacle is None:
         return None
-    return cube_target(obstacle, _free_place(np.vstack([cubes_C3, goals_C3]), environment, rng))
+    return cube_target(obstacle, _free_place(np.vstack([cubes_C3, goals_C3]), table, rng))
 
 
 def _distances(positions_P3: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -54,9 +55,9 @@ def _distances(positions_P3: np.ndarray, position: np.ndarray) -> np.ndarray:
     return np.linalg.norm(positions_P3[:, :2] - position[:2], axis=1)
 
 
-def _free_place(taken_P3: np.ndarray, environment: Any, rng: np.random.Generator) -> np.ndarray:
+def _free_place(taken_P3: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A place on the table, [3], far from all that are taken: the first good one, or the best."""
-    places = rng.uniform(*environment._target_sampling_bounds, (_CANDIDATES, 2))
+    places = rng.uniform(table[0], table[1], (_CANDIDATES, 2))
     clearance = np.linalg.norm(places[:, None] - taken_P3[:, :2], axis=2).min(axis=1)
     best = np.argmax(np.minimum(clearance, _WIDE_CLEARANCE))
     return np.array([*places[best], _SIZE / 2])

@@ -60,9 +60,10 @@ def record(
     recording = Recording()
     with _global_numpy_seed(demonstrator.oracle_seed):
         observation, info = environment.reset(seed=seed)
-        _note_state(recording, observation, info)
+        _note(recording, observation, info)
         oracles: dict[str, Any] = {}
         oracle, ended = None, False
+        noise_A, explore = np.zeros_like(demonstrator.noise), False
         while not ended:
             if oracle is None or oracle.done:
                 info = goals.choose(info)
@@ -79,7 +80,7 @@ def record(
                 chosen_A = rng.uniform(-1, 1, len(chosen_A))
             action_A = np.clip(chosen_A, -1.0, 1.0).astype(np.float32)
             observation, reward, terminated, truncated, info = environment.step(action_A)
-            _note_state(recording, observation, info)
+            _note(recording, observation, info)
             recording.actions.append(action_A)
             recording.rewards.append(float(reward))
             recording.masks.append(0.0 if terminated else 1.0)
@@ -88,7 +89,7 @@ def record(
     return recording
 
 
-def _note_state(recording: Recording, observation: np.ndarray, info: dict[str, Any]) -> None:
+def _note(recording: Recording, observation: np.ndarray, info: dict[str, Any]) -> None:
     recording.observations.append(observation)
     recording.states.append({name: info[name] for name in _STATE if name in info})
 

@@ -60,7 +60,8 @@ class TaskGoals:
     def _next(self, info: Info) -> Target | None:
         task = self._environment.cur_task_info
         if "goal_xyzs" in task:
-            return cubes.next_target(info, task["goal_xyzs"], self._environment, self._rng)
+            table = self._environment._target_sampling_bounds
+            return cubes.next_target(info, task["goal_xyzs"], table, self._rng)
         if "goal_button_states" in task:
             return puzzle.next_target(info, task["goal_button_states"], self._environment)
         return scene.next_target(info, task["goal"], self._environment)

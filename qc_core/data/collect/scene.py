@@ -11,7 +11,9 @@ from qc_core.data.collect.targets import Info, Target, button_target, cube_targe
 
 # Metres; the tasks ask for 0.04.
 _TOLERANCE = 0.03
-_DRAWER_OPEN = -0.16
+_DRAWER_OPEN, _DRAWER_CLOSED = -0.16, 0.0
+# A cube that lies further to that side cannot be gripped below the open drawer's handle.
+_BELOW_HANDLE = -0.03
 _LOCKS = {"drawer": 0, "window": 1}
 
 
@@ -23,9 +25,12 @@ def next_target(info: Info, goal: Mapping[str, Any], environment: Any) -> Target
     cube, cube_goal = info["privileged/block_0_pos"], goal["block_xyzs"][0]
     goes_into_drawer = cube_goal[2] > 0.04
     if goes_into_drawer and not environment._is_in_drawer(cube):
-        return _slide("drawer", _DRAWER_OPEN, environment, info) or cube_target(
-            0, environment._drawer_center
-        )
+        if cube[1] < _BELOW_HANDLE:
+            table = np.array([*environment._object_sampling_bounds.mean(axis=0), 0.02])
+            drawer, place = _DRAWER_CLOSED, table
+        else:
+            drawer, place = _DRAWER_OPEN, environment._drawer_center
+        return _slide("drawer", drawer, environment, info) or cube_target(0, place)
     if not goes_into_drawer and np.linalg.norm(cube - cube_goal) > _TOLERANCE:
         return cube_target(0, cube_goal)
     for slide in _LOCKS:
