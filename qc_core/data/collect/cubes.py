@@ -28,8 +28,7 @@ def next_target(
     cubes_C3 = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(goals_C3))])
     misplaced_C = np.linalg.norm(cubes_C3 - goals_C3, axis=1) > _TOLERANCE
     obstacle = None
-    for cube in np.argsort(goals_C3[:, 2], kind="stable"):
-        goal = goals_C3[cube]
+    for cube, goal in enumerate(goals_C3):
         below_C = (_distances(goals_C3, goal) < _SIZE) & (goals_C3[:, 2] < goal[2])
         if not misplaced_C[cube] or (misplaced_C & below_C).any():
             continue
@@ -42,7 +41,7 @@ def next_target(
         in_the_way_C = on_top_C | at_goal_C
         in_the_way_C[cube] = False
         if not in_the_way_C.any():
-            return cube_target(int(cube), goal)
+            return cube_target(cube, goal)
         if obstacle is None:
             obstacle = int(np.argmax(np.where(in_the_way_C, cubes_C3[:, 2], -np.inf)))
     if obstacle is None:

@@ -178,6 +178,14 @@ def test_random_goals_go_on_to_the_given_length(collection: Collection) -> None:
     assert np.abs(episode.actions).max() <= 1
 
 
+def test_one_random_goal_follows_another() -> None:
+    with collector("puzzle-3x3-singletask-v0", "play", 200) as made:
+        episode = made.collect(0)
+    lights = episode.observations[:, 19:].reshape(-1, 9, 4)[:, :, 1]
+    # One button alone, pressed again and again, would only make two patterns.
+    assert len(np.unique(lights, axis=0)) > 3
+
+
 @pytest.mark.parametrize("family", ["cube-double", "scene", "puzzle-3x3"])
 def test_both_modes_of_an_environment_observe_a_state_alike(family: str) -> None:
     environment = f"{family}-singletask-v0"
