@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,8 @@ def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
     config = replace(config, data=data)
     device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
     start = time.monotonic()
-    with Slices(
-        open_dataset(dataset), config, lambda part: OfflineData(part, device, config.data)
-    ) as slices:
+    load = partial(OfflineData, device=device, config=config.data)
+    with Slices(open_dataset(dataset), config, load) as slices:
         for update in range(1, updates + 1):
             sample_windows(slices.at(update), config, generator)
         seconds = time.monotonic() - start

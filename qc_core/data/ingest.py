@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.data.collect import collect_episodes, require_collectable
+from qc_core.data.collect.collect import collect_episodes
+from qc_core.data.collect.families import require_collectable
 from qc_core.data.dataset import (
     ARRAYS,
     MANIFEST,
@@ -74,12 +75,21 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
         writer = DatasetWriter(staging, spec)
         solved = 0
         workers = min(config.data.workers, count)
-        for done, episode in enumerate(collect_episodes(spec.id, seeds, workers=workers), 1):
+        collected = collect_episodes(
+            spec.id, seeds, collection=config.data.collection, workers=workers
+        )
+        for done, episode in enumerate(collected, 1):
             writer.append(episode)
-            solved += int(episode.masks[-1] == 0)
+            # Random goals may pass by the task's goal, and go on.
+            solved += int((episode.masks == 0).any())
             progress.update(note=f"{solved / done:.0%} solved")
         writer.finish(
-            {"kind": "collect", "episodes": count, "seed": config.seed},
+            {
+                "kind": "collect",
+                "collection": config.data.collection,
+                "episodes": count,
+                "seed": config.seed,
+            },
             mujoco_version=version("mujoco"),
         )
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qc_core.data.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.npz_file import NpzFile, Shapes
+from qc_core.data.relabelling import Relabelling
 from qc_core.data.source import Source, transitions_of
-from qc_core.envs.make import describe, make_environment
+from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 
 REQUIRED = ("observations", "actions", "terminals")
 _STATE = ("qpos", "button_states")
-# What a family's rewards are computed from; other families use the positions alone.
-_REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 _BLOCK_ROWS = 100_000
 
 
@@ -39,10 +37,10 @@ def open_ogbench(path: Path, environment: str) -> Source:
     for file in (*files, *validation):
         with NpzFile(file, REQUIRED, _STATE) as npz:
             heads[file] = npz.rows, npz.shapes
-    spec, relabel = describe(environment), _Relabelling(environment)
+    spec, relabel = describe(environment), Relabelling(environment)
     for file, (_, shapes) in heads.items():
         _require_fit(file, shapes, spec)
-        relabel.require_state(file, shapes)
+        _require_state(file, shapes, relabel, environment)
 
     def opened(part: Sequence[Path], held_out: Source | None) -> Source:
         return Source(
@@ -107,14 +105,14 @@ def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
             yield {name: values[:whole] for name, values in block.items()}
 
 
-def _read(files: Sequence[Path], relabel: _Relabelling) -> Iterator[Episodes]:
+def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
     for file in files:
         with NpzFile(file, REQUIRED, _STATE) as npz:
             for block in whole_episodes(npz):
                 yield _episodes(block, relabel)
 
 
-def _episodes(block: dict[str, np.ndarray], relabel: _Relabelling) -> Episodes:
+def _episodes(block: dict[str, np.ndarray], relabel: Relabelling) -> Episodes:
     """The whole episodes of a block; each one's last row is only a next observation."""
     rewards, masks = relabel(block)
     transitions, terminals = transitions_of(block["terminals"])
@@ -127,37 +125,16 @@ def _episodes(block: dict[str, np.ndarray], relabel: _Relabelling) -> Episodes:
     )
 
 
-class _Relabelling:
-    """Rewards and masks of the environment's task, from the simulator's state."""
-
-    def __init__(self, environment: str) -> None:
-        self._id = environment
-        self._env = make_environment(environment)
-        if getattr(self._env.unwrapped, "_reward_task_id", None) is None:
+def _require_state(file: Path, shapes: Shapes, relabel: Relabelling, environment: str) -> None:
+    """Refuse a file without the state that the rewards depend on (WrongUse)."""
+    for name, width in relabel.widths.items():
+        if name not in shapes:
+            raise WrongUse(f"{file}: array {name!r} is missing, the rewards depend on it")
+        if shapes[name] != (width,):
             raise WrongUse(
-                f"{environment} has no single task to reward: use a '-singletask-' environment"
+                f"{file}: {environment} has {name} of {width} numbers, "
+                f"the file {list(shapes[name])}"
             )
-        self._env.reset(seed=0)
-
-    def require_state(self, file: Path, shapes: Shapes) -> None:
-        """Refuse a file without the state that the rewards depend on (WrongUse)."""
-        inner: Any = self._env.unwrapped
-        widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
-        for name in _REWARDED_BY.get(self._id.split("-")[0], ("qpos",)):
-            if name not in shapes:
-                raise WrongUse(f"{file}: array {name!r} is missing, the rewards depend on it")
-            if shapes[name] != (widths[name],):
-                raise WrongUse(
-                    f"{file}: {self._id} has {name} of {widths[name]} numbers, "
-                    f"the file {list(shapes[name])}"
-                )
-
-    def __call__(self, block: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        from ogbench.relabel_utils import relabel_dataset
-
-        state = {name: block[name] for name in _STATE if name in block}
-        relabel_dataset(self._id, self._env, state)
-        return state["rewards"], state["masks"]
 
 
 def _require_fit(file: Path, shapes: Shapes, spec: EnvironmentSpec) -> None:

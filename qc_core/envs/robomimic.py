@@ -8,14 +8,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from qc_core.envs.numpy_seed import global_numpy_seed
 from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
 from qc_core.errors import WrongUse
 
@@ -72,7 +71,7 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> None:
         spec = robomimic_spec(task)
         robosuite = _import_robosuite(task)
-        with _numpy_seeded(0):
+        with global_numpy_seed(0):
             self._simulation = robosuite.make(TASKS[task].robosuite_name, **_SETTINGS)
         self.observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (spec.observation_size,), np.float32
@@ -89,7 +88,7 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         self._forget_renderer()
         # robosuite 1.5.1 draws from NumPy's global generator, 1.5.2 from one that its parts share.
         self._simulation.rng.bit_generator.state = self.np_random.bit_generator.state
-        with _numpy_seeded(int(self.np_random.integers(2**32))):
+        with global_numpy_seed(int(self.np_random.integers(2**32))):
             self._simulation.reset()
         # What reset returns has zeros where the object relative to the gripper belongs.
         sensors = self._simulation._get_observations(force_update=True)
@@ -147,17 +146,6 @@ def _import_robosuite(task: str) -> Any:
             os.environ.pop("MUJOCO_GL", None)
         else:
             os.environ["MUJOCO_GL"] = renderer
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator in between, and leave it as it was found."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
 
 
 for _id, _task in TASKS.items():

@@ -37,7 +37,7 @@ class DataConfig:
     demonstrators of mixed or of good quality; `play` and `noisy` go for random goals, as
     OGBench's data sets do."""
     episodes: int = 300
-    """Episodes to collect."""
+    """Episodes to collect; `play` and `noisy` ones have 1000 steps, others end at success."""
     workers: int = 2
     """Processes that collect."""
     filter: str = ""

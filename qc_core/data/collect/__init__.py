@@ -1,0 +1,1 @@
+"""Scripted collection: episodes that OGBench's oracles play."""

@@ -1,0 +1,41 @@
+"""What an oracle is told to do, under the names that OGBench's environments use for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Info = dict[str, Any]
+Target = dict[str, Any]
+
+
+def cube_target(cube: int, position: np.ndarray) -> Target:
+    """Bring a cube to a position, [3] in metres."""
+    return {
+        "privileged/target_task": "cube",
+        "privileged/target_block": cube,
+        "privileged/target_block_pos": np.asarray(position),
+        "privileged/target_block_yaw": np.zeros(1),
+    }
+
+
+def button_target(button: int, info: Info) -> Target:
+    """Press a button once."""
+    return {
+        "privileged/target_task": "button",
+        "privileged/target_button": button,
+        "privileged/target_button_state": 1 - info[f"privileged/button_{button}_state"],
+    }
+
+
+def slide_target(slide: str, position: float, environment: Any, info: Info) -> Target:
+    """Move the `drawer` or the `window` to a position along its slide, in metres."""
+    axis = environment.data.joint(f"{slide}_slide").xaxis
+    way = position - info[f"privileged/{slide}_pos"][0]
+    return {
+        "privileged/target_task": slide,
+        f"privileged/target_{slide}_pos": np.array([position]),
+        f"privileged/target_{slide}_handle_pos": info[f"privileged/{slide}_handle_pos"]
+        + way * axis,
+    }
