@@ -38,7 +38,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
-    with pytest.raises(WorkFailed, match="has room for .* MB, 1,000,000,000,000 MB are needed"):
+    with pytest.raises(WorkFailed, match=r"has room for .* MB, 1,000,000,000,000 MB are needed"):
         require_space(tmp_path, 10**18)
 
 

@@ -202,6 +202,12 @@ def cut(name: str) -> Columns:
     return {other: values for other, values in columns().items() if other != name}
 
 
+def huge() -> dict[str, Any]:
+    features = info_of(cut("observation.environment_state"))["features"]
+    features["observation.state"]["shape"] = [10**12]
+    return features
+
+
 def ragged() -> Columns:
     rows = [np.zeros(2)] * 11 + [np.zeros(3)]
     values = np.empty(12, object)
@@ -212,14 +218,16 @@ def ragged() -> Columns:
 @pytest.mark.parametrize(
     ("arrays", "change", "message"),
     [
-        (columns(), {"codebase_version": "v2.1"}, r"LeRobot v2\.1, v3 is needed: convert it"),
+        (columns(), {"codebase_version": "v2.1"}, r"LeRobot 'v2\.1', v3 is needed: convert it"),
         (columns(), {"codebase_version": 3}, "'codebase_version' cannot be of type int"),
         (columns(), {"total_episodes": 0}, "holds no episodes"),
         (columns(), {"total_episodes": 4}, "not whole: .* 4 episodes of 12 .* hold 3 of 12"),
         (columns(), {"total_frames": 10**15}, "not whole"),
-        (columns(), {"fps": 0}, "fps must be positive, got 0"),
+        (columns(), {"fps": 0}, "fps must be a rate between .*, got 0"),
+        (columns(), {"fps": 1e-320}, "fps must be a rate between"),
         (columns(), {"fps": "fast"}, "'fps' cannot be of type str"),
         (columns(), {"features": {}}, "a vector action is needed"),
+        (columns(), {"features": huge()}, "a vector observation is needed"),
         (columns(), {"features": {"action": 1}}, "feature action must hold a JSON object"),
         (spoiled("action", 7, np.nan), {}, "action holds NaN or infinity in row 1"),
         (spoiled("observation.state", 2, np.inf), {}, "observation.state holds NaN"),
