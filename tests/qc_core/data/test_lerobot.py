@@ -129,13 +129,13 @@ def test_the_folder_says_what_the_robot_is(ingested: Robot) -> None:
     assert spec.action_low[1] < 7 < spec.action_high[1]
 
 
-SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]
+SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1]
 
 
 def test_success_is_reward_and_end_where_no_reward_is_recorded(ingested: Robot) -> None:
     dataset = ingested(columns(**{"next.success": np.array(SUCCESS, bool)}))
-    # The first episode succeeds in its last frame, the third one on its way.
-    solved = [0, 0, 1, 0, 0, 0, 1, 0, 0]
+    # The first episode succeeds in its last frame, the third on its way and in its last two.
+    solved = [0, 0, 1, 0, 0, 0, 1, 0, 1]
     np.testing.assert_array_equal(dataset.rewards, solved)
     np.testing.assert_array_equal(dataset.masks, 1 - np.array(solved))
 
@@ -144,7 +144,7 @@ def test_the_last_frames_reward_counts_where_the_episode_is_solved_there(ingeste
     rewards = np.arange(1, 13, dtype="f4")
     dataset = ingested(columns(**{"next.reward": rewards, "next.success": np.array(SUCCESS, bool)}))
     np.testing.assert_array_equal(dataset.rewards, [1, 2, 3 + 4, 5, 6, 8, 9, 10, 11])
-    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 1])
+    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 0])
 
 
 def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
