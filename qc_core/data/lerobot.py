@@ -11,7 +11,6 @@ nothing from which a critic could learn it.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -30,6 +29,8 @@ from qc_core.files import read_json, require_fields
 INFO = "meta/info.json"
 
 _OUTCOMES = ("next.reward", "next.done", "next.success")
+# Numbers in one vector; what claims to have more is no robot's.
+_WIDEST = 100_000
 _NUMERIC = re.compile(r"(float|u?int)\d+|bool")
 # Around a number that never moves, relative to it, so that its bounds can be normalised by.
 _MARGIN = 1e-3
@@ -81,15 +82,15 @@ def _read_info(folder: Path) -> dict[str, Any]:
     info = read_json(path)
     require_fields(info, {"codebase_version": str}, str(path))
     version = info["codebase_version"]
-    if not version.startswith("v3."):
+    if not re.fullmatch(r"v3\.\d{1,9}", version):
         raise WrongUse(
-            f"{folder} is of LeRobot {version[:20]}, v3 is needed: "
+            f"{folder} is of LeRobot {version[:20]!r}, v3 is needed: "
             "convert it with lerobot's convert_dataset_v21_to_v30"
         )
     fields = {"total_episodes": int, "total_frames": int, "fps": (int, float), "features": dict}
     require_fields(info, fields, str(path))
-    if not 0 < info["fps"] < math.inf:
-        raise WrongUse(f"{path}: fps must be positive, got {info['fps']}")
+    if not 1e-3 <= info["fps"] <= 1e6:
+        raise WrongUse(f"{path}: fps must be a rate between 0.001 and 1,000,000, got {info['fps']}")
     if info["total_episodes"] < 1:
         raise WrongUse(f"{folder} holds no episodes")
     return info
@@ -109,7 +110,7 @@ def _vectors(folder: Path, features: Mapping[str, Any]) -> tuple[dict[str, int],
             _NUMERIC.fullmatch(feature["dtype"])
             and len(shape) == 1
             and isinstance(shape[0], int)
-            and shape[0] > 0
+            and 0 < shape[0] <= _WIDEST
         ):
             widths[name] = shape[0]
         else:

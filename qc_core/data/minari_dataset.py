@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -18,9 +17,6 @@ from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import read_json, require_fields
-
-# Each retry would be a line of its own before the one that says what is wrong.
-logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 # What the library raises when what it reads is damaged.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError)

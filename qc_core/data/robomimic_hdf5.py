@@ -65,13 +65,13 @@ def open_robomimic(path: Path, demo_filter: str = "") -> Source:
             demos = [name for name in demos if name in chosen]
         if not demos:
             raise WrongUse(f"{path} holds no demonstrations (groups data/demo_0, data/demo_1, …)")
-        rows = sum(len(_array(path, _member(path, data, name), "dones", ())) for name in demos)
+        dones = [_values(path, _member(path, data, name), "dones", ()) > 0 for name in demos]
     return Source(
         kind="robomimic",
         name=str(path),
         spec=spec,
-        # At worst every transition is an episode and brings its own last observation.
-        rows=2 * rows,
+        # Each episode brings a last observation of its own.
+        rows=sum(len(ends) + max(1, int(ends.sum())) for ends in dones),
         read=partial(_read, path, demos),
         files={path.name: path},
         origin={"demonstrations": len(demos)} | ({"filter": demo_filter} if demo_filter else {}),

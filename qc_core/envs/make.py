@@ -64,6 +64,9 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
         raise WrongUse(f"environment {environment} cannot be made here: {error}") from error
     if hasattr(made.unwrapped, "compute_ob_info"):
         made = RepeatableReset(made)
+    if isinstance(made.observation_space, gymnasium.spaces.Dict):
+        # One vector in the order of the keys, as data sets of such environments are read.
+        made = gymnasium.wrappers.FlattenObservation(made)
     for what, space in (("observations", made.observation_space), ("actions", made.action_space)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             made.close()
@@ -87,6 +90,8 @@ def describe(environment: str) -> EnvironmentSpec:
         limit = made.spec.max_episode_steps if made.spec else None
         if limit is None:
             raise WrongUse(f"{environment}: an episode limit is needed, it has none")
+        if not np.isfinite((action.low, action.high)).all():
+            raise WrongUse(f"{environment}: actions must be bounded, got {action}")
         interval = getattr(made.unwrapped, "_control_timestep", None)
         if interval is None:
             interval = getattr(made.unwrapped, "dt", 1.0)

@@ -129,13 +129,13 @@ def test_the_folder_says_what_the_robot_is(ingested: Robot) -> None:
     assert spec.action_low[1] < 7 < spec.action_high[1]
 
 
-SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0]
+SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1]
 
 
 def test_success_is_reward_and_end_where_no_reward_is_recorded(ingested: Robot) -> None:
     dataset = ingested(columns(**{"next.success": np.array(SUCCESS, bool)}))
-    # The first episode succeeds in its last frame, the third one on its way.
-    solved = [0, 0, 1, 0, 0, 0, 1, 0, 0]
+    # The first episode succeeds in its last frame, the third on its way and in its last two.
+    solved = [0, 0, 1, 0, 0, 0, 1, 0, 1]
     np.testing.assert_array_equal(dataset.rewards, solved)
     np.testing.assert_array_equal(dataset.masks, 1 - np.array(solved))
 
@@ -144,7 +144,7 @@ def test_the_last_frames_reward_counts_where_the_episode_is_solved_there(ingeste
     rewards = np.arange(1, 13, dtype="f4")
     dataset = ingested(columns(**{"next.reward": rewards, "next.success": np.array(SUCCESS, bool)}))
     np.testing.assert_array_equal(dataset.rewards, [1, 2, 3 + 4, 5, 6, 8, 9, 10, 11])
-    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 1])
+    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 0])
 
 
 def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
@@ -202,6 +202,12 @@ def cut(name: str) -> Columns:
     return {other: values for other, values in columns().items() if other != name}
 
 
+def huge() -> dict[str, Any]:
+    features = info_of(cut("observation.environment_state"))["features"]
+    features["observation.state"]["shape"] = [10**12]
+    return features
+
+
 def ragged() -> Columns:
     rows = [np.zeros(2)] * 11 + [np.zeros(3)]
     values = np.empty(12, object)
@@ -212,14 +218,16 @@ def ragged() -> Columns:
 @pytest.mark.parametrize(
     ("arrays", "change", "message"),
     [
-        (columns(), {"codebase_version": "v2.1"}, r"LeRobot v2\.1, v3 is needed: convert it"),
+        (columns(), {"codebase_version": "v2.1"}, r"LeRobot 'v2\.1', v3 is needed: convert it"),
         (columns(), {"codebase_version": 3}, "'codebase_version' cannot be of type int"),
         (columns(), {"total_episodes": 0}, "holds no episodes"),
         (columns(), {"total_episodes": 4}, "not whole: .* 4 episodes of 12 .* hold 3 of 12"),
         (columns(), {"total_frames": 10**15}, "not whole"),
-        (columns(), {"fps": 0}, "fps must be positive, got 0"),
+        (columns(), {"fps": 0}, "fps must be a rate between .*, got 0"),
+        (columns(), {"fps": 1e-320}, "fps must be a rate between"),
         (columns(), {"fps": "fast"}, "'fps' cannot be of type str"),
         (columns(), {"features": {}}, "a vector action is needed"),
+        (columns(), {"features": huge()}, "a vector observation is needed"),
         (columns(), {"features": {"action": 1}}, "feature action must hold a JSON object"),
         (spoiled("action", 7, np.nan), {}, "action holds NaN or infinity in row 1"),
         (spoiled("observation.state", 2, np.inf), {}, "observation.state holds NaN"),

@@ -120,6 +120,18 @@ def at(observations: Any, step: int) -> Any:
     return observations[step]
 
 
+def test_an_episode_ends_with_its_data_said_or_not(
+    tmp_path: Path, root: Path, pendulum: Config
+) -> None:
+    create()
+    with h5py.File(root / ID / "data/main_data.hdf5", "a") as file:
+        episode: Any = file["episode_1"]
+        episode["truncations"][:] = False
+    ingest(pendulum, tmp_path / "dataset")
+    dataset = open_dataset(tmp_path / "dataset")
+    np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
+
+
 def test_an_installed_environment_describes_itself(tmp_path: Path, pendulum: Config) -> None:
     create()
     ingest(pendulum, tmp_path / "dataset")

@@ -1,5 +1,6 @@
 """Environments are described, repeatable, and refused in one line when they do not fit."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -50,6 +51,36 @@ def test_the_same_seed_gives_the_same_episode_bit_for_bit() -> None:
         np.testing.assert_array_equal(first, second)
     fresh.close()
     used.close()
+
+
+class Reacher(gymnasium.Env):
+    """Observations in parts, and actions of any size if asked for."""
+
+    def __init__(self, bound: float) -> None:
+        part = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict({"b": part, "a": part})
+        self.action_space = gymnasium.spaces.Box(-bound, bound, (1,), np.float32)
+
+    def reset(self, **_):
+        return {"b": np.full(2, 2, np.float32), "a": np.ones(2, np.float32)}, {}
+
+
+@pytest.fixture
+def reacher():
+    gymnasium.register("Reacher-test-v0", Reacher, max_episode_steps=5)
+    yield "Reacher-test-v0"
+    del gymnasium.registry["Reacher-test-v0"]
+
+
+def test_observations_in_parts_become_one_vector_in_the_order_of_their_keys(reacher: str) -> None:
+    environment = make_environment(reacher, bound=2.0)
+    np.testing.assert_array_equal(environment.reset()[0], [1, 1, 2, 2])
+
+
+def test_actions_without_bounds_are_refused(reacher: str) -> None:
+    gymnasium.registry[reacher].kwargs = {"bound": np.inf}
+    with pytest.raises(WrongUse, match="actions must be bounded"):
+        describe(reacher)
 
 
 @pytest.mark.parametrize(
