@@ -41,8 +41,8 @@ class Agent(nn.Module, ABC):
 
     observation_mean: Tensor
     observation_std: Tensor
-    action_center: Tensor
-    action_scale: Tensor
+    action_low: Tensor
+    action_high: Tensor
     optimizer: torch.optim.Adam
 
     def __init__(
@@ -75,8 +75,8 @@ class Agent(nn.Module, ABC):
         self.target_critic.requires_grad_(False)
         self.register_buffer("observation_mean", torch.zeros(observation_size))
         self.register_buffer("observation_std", torch.ones(observation_size))
-        self.register_buffer("action_center", torch.zeros(action_size))
-        self.register_buffer("action_scale", torch.ones(action_size))
+        self.register_buffer("action_low", -torch.ones(action_size))
+        self.register_buffer("action_high", torch.ones(action_size))
 
     # What the policy does
 
@@ -158,9 +158,8 @@ class Agent(nn.Module, ABC):
 
     def set_action_bounds(self, low: Sequence[float], high: Sequence[float]) -> None:
         """Give chunks between these bounds, A numbers each, from now on."""
-        low_A, high_A = torch.tensor(low), torch.tensor(high)
-        self.action_center.copy_((high_A + low_A) / 2)
-        self.action_scale.copy_((high_A - low_A) / 2)
+        self.action_low.copy_(torch.tensor(low))
+        self.action_high.copy_(torch.tensor(high))
 
     def normalize_windows(self, windows: Windows) -> Windows:
         """Windows as the losses want them."""
@@ -184,4 +183,7 @@ class Agent(nn.Module, ABC):
     def in_environment_units(self, chunk_BL: Tensor) -> Tensor:
         """[B, L] in [-1, 1] → [B, C, A] within the action bounds."""
         chunk_BCA = chunk_BL.unflatten(-1, (self.config.chunk_length, self.action_size))
-        return chunk_BCA * self.action_scale + self.action_center
+        low_A, high_A = self.action_low, self.action_high
+        scaled_BCA = chunk_BCA * ((high_A - low_A) / 2) + (high_A + low_A) / 2
+        # Rounding may have passed a bound.
+        return scaled_BCA.clamp(low_A, high_A)

@@ -52,6 +52,11 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     # Some OGBench spaces warn at every construction about a harmless cast.
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     known = list(gymnasium.registry)
+    if environment.startswith("robot/"):
+        raise WrongUse(
+            f"{environment} has no simulator here: its data can be pretrained on and its policy "
+            "exported, but not fine-tuned or played"
+        )
     if environment not in known:
         raise WrongUse(f"unknown environment {environment!r}.{closest(environment, known)}")
     if environment.startswith("visual-"):

@@ -68,7 +68,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
             action_chunk=cases["action_chunk"][:_GOLDEN_CASES],
         )
         write_checksums(staging)
-        worst = _parity(staging, cases)
+        worst = _parity(staging, cases, agent)
         if not worst <= PARITY_TOLERANCE:
             raise WorkFailed(
                 f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
@@ -146,6 +146,8 @@ def _cases(agent: Agent, count: int, seed: int) -> dict[str, np.ndarray]:
     return {"observation": observation, "noise": noise, "action_chunk": chunk.numpy()}
 
 
-def _parity(folder: Path, cases: dict[str, np.ndarray]) -> float:
+def _parity(folder: Path, cases: dict[str, np.ndarray], agent: Agent) -> float:
+    """The largest difference, in units of the networks' own [-1, 1] where actions have others."""
     chunk = ChunkPolicy.load(folder).chunk(cases["observation"], cases["noise"])
-    return float(np.abs(chunk - cases["action_chunk"]).max())
+    unit_A = np.maximum((agent.action_high - agent.action_low).numpy() / 2, 1.0)
+    return float((np.abs(chunk - cases["action_chunk"]) / unit_A).max())

@@ -67,7 +67,7 @@ class Reacher(gymnasium.Env):
 
 @pytest.fixture
 def reacher():
-    gymnasium.register("Reacher-test-v0", Reacher, max_episode_steps=5)
+    gymnasium.register("Reacher-test-v0", f"{__name__}:Reacher", max_episode_steps=5)
     yield "Reacher-test-v0"
     del gymnasium.registry["Reacher-test-v0"]
 
@@ -88,6 +88,7 @@ def test_actions_without_bounds_are_refused(reacher: str) -> None:
     [
         ("cube-singel-singletask-task1-v0", "Did you mean cube-single-singletask-task1-v0"),
         ("visual-cube-single-v0", "it gives images"),
+        ("robot/so101", "has no simulator here"),
         ("CartPole-v1", "actions must be vectors"),
         ("../etc/passwd", "unknown environment"),
     ],

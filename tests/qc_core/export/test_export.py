@@ -12,11 +12,15 @@ import onnxruntime
 import pytest
 import torch
 
+from qc_core.data.dataset import DatasetWriter
+from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.evaluate import evaluate
+from qc_core.training.pretrain import pretrain
+from tests.conftest import random_episodes
 
 
 def run(policy: Path, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -44,6 +48,29 @@ def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path
     expected = agent.chunk(torch.from_numpy(observation), torch.from_numpy(noise))
     np.testing.assert_allclose(got, expected.detach(), atol=1e-5)
     assert np.abs(got).max() <= 1
+
+
+def test_a_robots_policy_speaks_in_its_own_units(
+    tmp_path: Path, config: Config, spec: EnvironmentSpec
+) -> None:
+    """Data of a robot without a simulator: degrees in, degrees out, never beyond its bounds."""
+    low, high = (-29.9543, 0.0, 1.0, -180.0, 0.1), (89.8638, 3.0, 1.0, 180.0, 0.3)
+    robot = replace(spec, id="robot/mine", action_low=low, action_high=high)
+    writer = DatasetWriter(tmp_path / "data", robot)
+    episodes = random_episodes(robot, [40])
+    episodes.actions[:] = np.asarray(low) + (episodes.actions + 1) / 2 * np.subtract(high, low)
+    writer.append(episodes)
+    writer.finish({})
+    pretrain(replace(config, environment="robot/mine"), tmp_path / "data", tmp_path / "c")
+    contract = export(tmp_path / "c", tmp_path / "policy")
+    assert (contract["action"]["low"], contract["action"]["high"]) == (list(low), list(high))
+
+    rng = np.random.default_rng(0)
+    observation = rng.normal(size=(500, 28)).astype(np.float32)
+    noise = rng.normal(size=(500, 25)).astype(np.float32) * 9
+    chunk = run(tmp_path / "policy", observation, noise)
+    np.testing.assert_array_equal(chunk.min(axis=(0, 1)), np.asarray(low, np.float32))
+    np.testing.assert_array_equal(chunk.max(axis=(0, 1)), np.asarray(high, np.float32))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 17])
