@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from qc_core.data.collect import collector as collector_module
 from qc_core.data.collect.collect import collect_episodes
 from qc_core.data.collect.collector import make_collector
 from qc_core.data.dataset import Dataset, Episodes, open_dataset
@@ -184,6 +185,18 @@ def test_one_random_goal_follows_another() -> None:
     lights = episode.observations[:, 19:].reshape(-1, 9, 4)[:, :, 1]
     # One button alone, pressed again and again, would only make two patterns.
     assert len(np.unique(lights, axis=0)) > 3
+
+
+def test_a_scene_whose_cube_is_lost_is_played_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collector("scene-singletask-v0", "play", 20) as made:
+        first = made.collect(0)
+        for _ in range(2):
+            answers = iter([False, True])
+            monkeypatch.setattr(collector_module, "in_sight", lambda _, it=answers: next(it))
+            second = made.collect(0)
+            assert not np.array_equal(first.observations, second.observations)
+            assert second.rewards.shape == (20,)
+            assert next(answers, None) is None
 
 
 @pytest.mark.parametrize("family", ["cube-double", "scene", "puzzle-3x3"])
