@@ -12,6 +12,7 @@ from qc_core.data.collect.demonstrators import draw_demonstrator
 from qc_core.data.collect.episode import record
 from qc_core.data.collect.families import family_of, stacking_rates
 from qc_core.data.collect.goals import RandomGoals, TaskGoals
+from qc_core.data.collect.scene import in_sight
 from qc_core.data.dataset import Episodes
 from qc_core.data.relabelling import Relabelling
 from qc_core.envs.make import make_environment
@@ -77,24 +78,14 @@ class _PlayCollector:
             goals = RandomGoals(self._env, rng.uniform(*stacking_rates(self._id)))
             recording = record(self._env, goals, demonstrator, rng, start)
             states = recording.state_arrays()
-            if family_of(self._id) != "scene" or _in_sight(states["qpos"]):
+            if family_of(self._id) != "scene" or in_sight(states["qpos"]):
                 rewards, masks = self._relabel(states)
                 return dataclasses.replace(
                     recording.as_episodes(), rewards=rewards[:-1], masks=masks[:-1]
                 )
+            # Rare; whatever is tried next follows from the seed too.
             start = int(rng.integers(1 << 31))
 
     def close(self) -> None:
         with contextlib.closing(self._env), contextlib.closing(self._relabel):
             pass
-
-
-def _in_sight(qpos: np.ndarray) -> bool:
-    """Whether the scene's cube stays on the table or in the drawer, as in OGBench's sets.
-
-    Where it does not, it was pushed off, or the simulation became unstable.
-    """
-    y, z = qpos[:, 15], qpos[:, 16]
-    on_table = (y > -0.3) & (y < 0.29)
-    in_drawer = (y <= -0.3) & (z >= 0.06) & (z <= 0.08)
-    return bool((on_table | in_drawer).all())

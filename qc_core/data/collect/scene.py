@@ -40,6 +40,20 @@ def next_target(info: Info, goal: Mapping[str, Any], environment: Any) -> Target
     return button_target(int(wrong[0]), info) if len(wrong) else None
 
 
+def in_sight(qpos: np.ndarray) -> bool:
+    """Whether the cube stays on the table or in the drawer, as in OGBench's sets.
+
+    Where it does not, it was pushed off, or the simulation became unstable.
+
+    Args:
+        qpos: the simulator's positions in an episode's states, [R, 25].
+    """
+    y, z = qpos[:, 15], qpos[:, 16]
+    on_table = (y > -0.3) & (y < 0.29)
+    in_drawer = (y <= -0.3) & (z >= 0.06) & (z <= 0.08)
+    return bool((on_table | in_drawer).all())
+
+
 def _slide(slide: str, position: float, environment: Any, info: Info) -> Target | None:
     """Unlock the drawer or window, then move it; None when it is there."""
     if abs(info[f"privileged/{slide}_pos"][0] - position) <= _TOLERANCE:
