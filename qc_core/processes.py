@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,6 +15,9 @@ from typing import Any, TypeVar
 # What the numeric libraries look at, once, when a process loads them.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+# For cleaning up behind work that is broken off.
+_GRACE_SECONDS = 3
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,7 +26,7 @@ Result = TypeVar("Result")
 def worker_pool(
     workers: int, initializer: Callable[..., None] | None = None, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes; when its block fails, work not yet begun is dropped.
+    """A pool of fresh processes; when its block fails, their work is broken off.
 
     Args:
         initializer: called with `arguments` in each process. It should only take note of them:
@@ -34,7 +38,15 @@ def worker_pool(
     try:
         yield pool
     except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
+        processes = list(pool._processes.values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            # A call that stood next in line is begun once more, and broken off likewise.
+            while process.is_alive():
+                process.join(_GRACE_SECONDS)
+                process.terminate()
         raise
     pool.shutdown()
 
@@ -42,6 +54,8 @@ def worker_pool(
 def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     # Ctrl-C reaches the whole group; the caller alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Broken off, the work still cleans up behind itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if initializer is not None:
         initializer(*arguments)
 

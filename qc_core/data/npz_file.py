@@ -98,6 +98,8 @@ class _Column:
             raise WrongUse(f"{path}: array {name!r} cannot be read: {error}") from error
         if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
             raise WrongUse(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
+        if min(self.shape, default=1) < 0 or 0 in self.shape[1:]:
+            raise WrongUse(f"{path}: array {name!r} has the impossible shape {list(self.shape)}")
 
     def read(self, rows: int) -> np.ndarray:
         count = rows * int(np.prod(self.shape[1:], dtype=np.int64))

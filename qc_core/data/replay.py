@@ -29,9 +29,7 @@ class OfflineData:
 
     def __init__(self, dataset: Dataset, device: torch.device, config: DataConfig) -> None:
         def load(array: np.ndarray) -> Tensor:
-            if device.type == "cpu":
-                return _from_readonly(array)
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            return _from_readonly(array).to(device)
 
         self._observations = load(dataset.observations)
         self._observation_index = load(dataset.observation_index)

@@ -51,6 +51,14 @@ _HERE: dict[str, Recipe] = {
                 learning_rate_factor=3.0,
             ),
         ),
+        {
+            # The cost of an update is N's: the paper's 32 are too many for two cores.
+            "qc": {"candidates": 8},
+            # What learns only online has no pretrained policy to be gentle with.
+            "rlpd": {"online_learning_rate": 3e-4},
+            "rlpd-ac": {"online_learning_rate": 3e-4},
+            "qc-rlpd": {"online_learning_rate": 3e-4},
+        },
     ),
     "smoke": Recipe(
         "every step of the pipeline in about a minute, for tests; it does not learn",

@@ -17,6 +17,7 @@ from typing import Any
 
 from qc_core.errors import WrongUse
 from qc_core.files import require_fields
+from qc_core.recipes.catalog import find_recipe
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import as_words, read_yaml, resolve
 from qc_core.store.names import require_name
@@ -115,11 +116,15 @@ def read_study(path: Path) -> Study:
         if len(set(entries)) < len(entries):
             raise WrongUse(f"{path}: {name!r} names something twice")
     for name in ("evaluate-every", "episodes"):
-        if values[name] < 1:
+        if type(values[name]) is not int or values[name] < 1:
             raise WrongUse(f"{path}: {name!r} must be at least 1, got {values[name]}")
-    for name in ("recipe", "seed"):
-        if name in content:
-            raise WrongUse(f"{path}: a study has {name + 's'!r}, not {name!r}")
+    overrides = as_words(content)
+    for name in ("recipe", "seed", "train.method"):
+        if f"--{name}" in overrides:
+            plural = name.split(".")[-1] + "s"
+            raise WrongUse(f"{path}: a study has {plural!r}, not {name!r}")
+    for recipe in values["recipes"]:
+        find_recipe(recipe)
     study = Study(
         name=values["name"],
         recipes=tuple(values["recipes"]),
@@ -127,7 +132,7 @@ def read_study(path: Path) -> Study:
         seeds=tuple(values["seeds"]),
         evaluate_every=values["evaluate-every"],
         episodes=values["episodes"],
-        overrides=tuple(as_words(content)),
+        overrides=tuple(overrides),
     )
     for job in study.jobs:
         study.config(job)

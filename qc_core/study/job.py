@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.data.dataset import Dataset, open_dataset, require_match
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.play import play_episode
+from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
@@ -28,7 +28,7 @@ from qc_core.training.checkpoint import (
     save_checkpoint,
 )
 from qc_core.training.device import training_device
-from qc_core.training.evaluate import counted_steps
+from qc_core.training.evaluate import mean_figures
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import AgentPolicy
@@ -62,10 +62,24 @@ def run_job(
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run has come to."""
-    found = sorted(
-        folder.glob(f"{_CHECKPOINT}*"), key=lambda path: int(path.name.removeprefix(_CHECKPOINT))
-    )
-    return found[-1] if found else None
+    found = [path for path in folder.glob(f"{_CHECKPOINT}*") if _step_of(path).isdecimal()]
+    return max(found, key=lambda path: int(_step_of(path)), default=None)
+
+
+def read_points(folder: Path) -> Curve:
+    """Every point that a run has come to; the run may be going on."""
+    while (checkpoint := last_checkpoint(folder)) is not None:
+        try:
+            return read_curve(checkpoint)
+        except WrongUse:
+            # Unless a newer one has just taken its place, it is damaged.
+            if last_checkpoint(folder) == checkpoint:
+                raise
+    return []
+
+
+def _step_of(checkpoint: Path) -> str:
+    return checkpoint.name.removeprefix(_CHECKPOINT)
 
 
 def is_finished(config: Config, folder: Path) -> bool:
@@ -118,7 +132,9 @@ class _Run(AbstractContextManager["_Run"]):
     def _offline(self, agent: Agent | None, done: int) -> Agent:
         with OfflineTraining(self._config, self._dataset, self._device, agent) as training:
             if done:
-                training.restore(self._training_state(), [])
+                with self._restoring():
+                    training.restore(self._training_state(), [])
+                self._require_step(training.step, done)
             for step in self._stops(done, training.steps):
                 training.run(step, lambda _: None)
                 self._keep(training.agent, training.figures(), training.state(), step, 0)
@@ -128,7 +144,9 @@ class _Run(AbstractContextManager["_Run"]):
         steps = self._config.train.online_steps
         with OnlineTraining(self._config, agent, self._dataset, self._device, trial=0) as training:
             if done:
-                training.restore(self._training_state())
+                with self._restoring():
+                    training.restore(self._training_state())
+                self._require_step(training.step, done)
             for step in self._stops(done, steps):
                 training.run(step, lambda: None)
                 state = training.state() if step < steps else None
@@ -168,13 +186,28 @@ class _Run(AbstractContextManager["_Run"]):
 
     def _evaluate(self, agent: Agent) -> dict[str, float]:
         policy = AgentPolicy(agent, execution_length=self._config.evaluate.execution_horizon)
-        outcomes = [play_episode(self._environment, policy, seed) for seed in self._seeds]
         limit = self._spec.episode_limit
-        return {
-            "success": float(np.mean([outcome.success for outcome in outcomes])),
-            "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
-            "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
-        }
+        return mean_figures(
+            [play_episode(self._environment, policy, seed) for seed in self._seeds], limit
+        )
+
+    @contextmanager
+    def _restoring(self) -> Iterator[None]:
+        """Whatever a damaged state makes a training raise is one line that names it."""
+        try:
+            yield
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WrongUse(
+                f"{self._checkpoint} cannot be gone on from, delete it: {reason}"
+            ) from error
+
+    def _require_step(self, got: int, wanted: int) -> None:
+        if got != wanted:
+            raise WrongUse(
+                f"{self._checkpoint} is damaged, delete it: its training is at step {got}, "
+                f"checkpoint.json says {wanted}"
+            )
 
     def _training_state(self) -> dict[str, Tensor]:
         assert self._checkpoint is not None

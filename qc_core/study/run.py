@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ from typing import Any
 import torch
 
 from qc_core.data.ingest import ingest
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import read_json, staged_file, write_json
+from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.files import read_json, require_vacant, staged_file, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
 from qc_core.study.definition import Job, Study
 from qc_core.study.figure import draw
-from qc_core.study.job import is_finished, last_checkpoint, run_job
-from qc_core.training.checkpoint import read_curve
+from qc_core.study.job import is_finished, read_points, run_job
 
 RESULTS, FIGURE = "results.csv", "results.svg"
 _MANIFEST = "study.json"
@@ -60,9 +60,14 @@ def run_study(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
         for future in as_completed(futures):
             try:
                 future.result()
-            except WorkFailed as error:
+            except QCError as error:
                 failures.append(f"{futures[future]}: {error}")
                 say(failures[-1])
+            except BrokenProcessPool:
+                raise WorkFailed(
+                    "a run's process was killed, perhaps for want of memory: go on with fewer "
+                    "--workers"
+                ) from None
             _collect(study, folder)
     if failures:
         raise WorkFailed(f"{len(failures)} of {len(futures)} runs failed; first {failures[0]}")
@@ -76,9 +81,8 @@ def _claim(study: Study, folder: Path) -> None:
             raise WrongUse(
                 f"{folder} holds another study: choose another folder, or restore its settings"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise WrongUse(f"{folder} is in use: choose another output or delete it first")
     else:
+        require_vacant(folder)
         write_json(manifest, study.as_mapping())
 
 
@@ -101,9 +105,7 @@ def _collect(study: Study, folder: Path) -> list[dict[str, Any]]:
     """Write CSV and figure from the checkpoints that are there."""
     rows: list[dict[str, Any]] = []
     for job in study.jobs:
-        checkpoint = last_checkpoint(folder / "runs" / job.folder)
-        if checkpoint is None:
-            continue
+        points = read_points(folder / "runs" / job.folder)
         shared = {
             "recipe": job.recipe,
             "environment": study.config(job).environment,
@@ -111,7 +113,7 @@ def _collect(study: Study, folder: Path) -> list[dict[str, Any]]:
             "seed": job.seed,
             "episodes": study.episodes,
         }
-        rows += [{**point, **shared} for point in read_curve(checkpoint)]
+        rows += [{**point, **shared} for point in points]
     with staged_file(folder / RESULTS) as staging, staging.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()

@@ -42,6 +42,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING = "training.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Curve = list[dict[str, float]]
 
 
@@ -138,13 +139,26 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         agent.load_state_dict(_load(folder / WEIGHTS, device))
     except RuntimeError as error:
         raise WrongUse(f"{folder / WEIGHTS} does not fit the networks of its config") from error
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _load(folder / OPTIMIZER, device).items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    groups = agent.optimizer.state_dict()["param_groups"]
-    agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _load_optimizer(agent, folder / OPTIMIZER, device, begun=info.offline_steps + info.online_steps)
     return agent
+
+
+def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: int) -> None:
+    """Give Adam its moments, all of them or, before the first update, none (WrongUse: else)."""
+    loaded = _load(path, device)
+    groups = agent.optimizer.state_dict()["param_groups"]
+    parameters = agent.optimizer.param_groups[0]["params"]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for index, parameter in enumerate(parameters):
+        moments = {name: loaded.get(f"{index}.{name}") for name in _MOMENTS}
+        if not loaded and not begun:
+            break
+        for name, value in moments.items():
+            shape = () if name == "step" else parameter.shape
+            if value is None or value.shape != shape:
+                raise WrongUse(f"{path} does not fit the networks: {index}.{name} is another's")
+        state[index] = {name: value for name, value in moments.items() if value is not None}
+    agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
@@ -175,9 +189,17 @@ def write_curve(path: Path, curve: Curve) -> None:
 
 
 def read_curve(folder: Path) -> Curve:
-    """The points of a checkpoint's learning curve; a figure not taken at a point is absent."""
-    with (folder / "curve.csv").open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    """The points of a checkpoint's learning curve; a figure not taken at a point is absent.
+
+    Raises:
+        WrongUse: missing or damaged.
+    """
+    path = folder / "curve.csv"
+    try:
+        with path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise WrongUse(f"{path} is missing or damaged: {error}") from error
 
 
 def _load(path: Path, device: torch.device) -> dict[str, torch.Tensor]:

@@ -21,6 +21,16 @@ def training_device() -> torch.device:
     return device
 
 
+def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Go on drawing where `state` was taken (WrongUse: on another kind of device)."""
+    if state.shape != generator.get_state().shape:
+        raise WrongUse(
+            f"training was broken off on another kind of device than {generator.device.type}: "
+            "set QC_DEVICE to that one to go on"
+        )
+    generator.set_state(state.cpu())
+
+
 def share_cpu() -> None:
     """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
     if threads := os.environ.get("QC_THREADS"):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qc_core.envs.make import describe
 from qc_core.envs.play import Outcome, play_episodes
+from qc_core.errors import WrongUse
 from qc_core.files import write_json
 from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
@@ -40,7 +43,10 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
         OFFLINE: CheckpointPolicy(offline, "learned", length),
         ONLINE: CheckpointPolicy(online, "learned", length),
     }
-    if METHODS[config.train.method].online_only:
+    method = trained[offline].config.train.method
+    if (other := trained[online].config.train.method) != method:
+        raise WrongUse(f"{offline} was trained with {method}, {online} with {other}: give a pair")
+    if METHODS[method].online_only:
         entries = {UNTRAINED: entries[OFFLINE], ONLINE: entries[ONLINE]}
     base = next(iter(entries))
     played = play_episodes(
@@ -79,6 +85,15 @@ def summarize(outcomes: list[Outcome], limit: int) -> dict[str, Any]:
         "steps": mean([counted_steps(o, limit) for o in outcomes])._asdict(),
         "return": mean([o.episode_return for o in outcomes])._asdict(),
         "outcomes": [o.as_dict() for o in outcomes],
+    }
+
+
+def mean_figures(outcomes: list[Outcome], limit: int) -> dict[str, float]:
+    """Means over episodes: `success`, `steps` (a failure counts the limit) and `return`."""
+    return {
+        "success": float(np.mean([outcome.success for outcome in outcomes])),
+        "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
+        "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
     }
 
 

@@ -28,7 +28,7 @@ from qc_core.training.checkpoint import (
     require_environment,
 )
 from qc_core.training.device import training_device
-from qc_core.training.evaluate import counted_steps
+from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import AgentPolicy
 
@@ -91,11 +91,8 @@ def fine_tune(
         for step in sorted(set(score_at.tolist())):
             training.run(step, progress.update)
             outcomes = [play_episode(scoring, policy, seed) for seed in scoring_seeds]
-            score = Score(
-                online_step=step,
-                success=float(np.mean([o.success for o in outcomes])),
-                steps=float(np.mean([counted_steps(o, spec.episode_limit) for o in outcomes])),
-            )
+            figures = mean_figures(outcomes, spec.episode_limit)
+            score = Score(step, figures["success"], figures["steps"])
             curve.append(
                 {
                     "step": step,

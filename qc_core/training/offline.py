@@ -22,6 +22,7 @@ from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
+from qc_core.training.device import set_generator
 
 _VALIDATION_BATCH = 1024
 
@@ -66,13 +67,15 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 mean_O, std_O = observation_statistics(dataset)
                 agent.set_normalization(torch.from_numpy(mean_O), torch.from_numpy(std_O))
         self.agent = agent
-        self._held_out: OfflineData | None = None
-        held_out = dataset.validation
-        if held_out is not None and held_out.transitions >= train.backup_length:
-            self._held_out = OfflineData(held_out, device, config.data)
         self.curve: Curve = []
         self.step = 0
         self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
+        self._held_out: OfflineData | None = None
+        held_out = dataset.validation
+        if self.steps and held_out is not None and held_out.transitions >= train.backup_length:
+            # Of more than fits in memory, the first part.
+            with Slices(held_out, config, load) as parts:
+                self._held_out = parts.at(1)
         self._seconds = 0.0
         self._info: Info = {}
 
@@ -119,7 +122,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
 
     def restore(self, state: Mapping[str, Tensor], curve: Curve) -> None:
         """Go on where `state` was taken: the same updates follow."""
-        self._generator.set_state(state["generator"].cpu())
+        set_generator(self._generator, state["generator"])
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
         self.curve = list(curve)
 

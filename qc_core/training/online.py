@@ -22,6 +22,7 @@ from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
+from qc_core.training.device import set_generator
 from qc_core.training.offline import require_finite
 from qc_core.training.policy import ExplorationPolicy
 
@@ -49,12 +50,18 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         train = config.train
         self.agent, self.step = agent, 0
         self._config, self._trial = config, trial
-        # Of data that take turns in memory, the part that the offline phase ended with.
-        load = partial(OfflineData, device=device, config=config.data)
-        with Slices(dataset, config, load) as slices:
-            self._offline = slices.at(train.offline_steps)
         self._mixes = METHODS[train.method].online_only
-        start_size = 0 if self._mixes else self._offline.size
+        self._closing = contextlib.ExitStack()
+        load = partial(OfflineData, device=device, config=config.data)
+        slices = Slices(dataset, config, load)
+        if self._mixes:
+            self._data = self._closing.enter_context(slices)
+            offline = slices.at(1)
+        else:
+            # The part of the data that the offline phase ended with, copied into the buffer.
+            with slices:
+                offline = slices.at(train.offline_steps)
+        start_size = 0 if self._mixes else offline.size
         capacity = train.replay_capacity or start_size + train.online_steps
         if capacity <= start_size or capacity < train.backup_length:
             least = max(start_size + 1, train.backup_length)
@@ -62,15 +69,16 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self._replay = Replay(
             capacity,
             agent.observation_size,
-            self._offline.action_bounds,
+            offline.action_bounds,
             device,
             config,
-            None if self._mixes else self._offline,
+            None if self._mixes else offline,
         )
         update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]
         self._generator = torch.Generator(device).manual_seed(update_seed)
         self._policy = ExplorationPolicy(agent)
         self._environment: gymnasium.Env = make_environment(config.environment)
+        self._closing.callback(self._environment.close)
         self._episode = 0
         self._observation: np.ndarray | None = None
         self._info: Info = {}
@@ -109,7 +117,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on where `state` was taken, with a new episode."""
-        self._generator.set_state(state["generator"].cpu())
+        set_generator(self._generator, state["generator"])
         self.step, self._episode = int(state["step"]), int(state["episode"])
         self._replay.restore(
             {
@@ -121,7 +129,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self._replay.end_episode()
 
     def __exit__(self, *_: object) -> None:
-        self._environment.close()
+        self._closing.close()
 
     def _explore(self) -> None:
         """One step of the environment into the buffer."""
@@ -148,9 +156,10 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             return sample_windows(self._replay, self._config, self._generator)
         batch = self._config.train.batch_size
         offline = round(batch * self._config.train.offline_fraction)
+        data = self._data.at(max(1, self.step))
         parts = (
             sample_windows(source, self._config, self._generator, size)
-            for source, size in ((self._offline, offline), (self._replay, batch - offline))
+            for source, size in ((data, offline), (self._replay, batch - offline))
             if size
         )
         return concatenate(*parts)

@@ -6,13 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.study.definition import Job, Study
 from qc_core.study.job import is_finished, last_checkpoint, run_job
 from qc_core.study.run import run_study
 from qc_core.study.summary import summarize
-from qc_core.training.checkpoint import read_curve, read_info, weights_digest
+from qc_core.training.checkpoint import (
+    load_training_state,
+    read_curve,
+    read_info,
+    weights_digest,
+)
+from qc_core.training.online import OnlineTraining
 
 QUICK = ("--train.offline-steps", "4", "--train.online-steps", "6", "--train.online-start", "1")
 STUDY = Study(
@@ -80,6 +88,72 @@ def test_offline_a_run_broken_off_ends_with_the_same_weights(tmp_path: Path, dat
     assert whole is not None and twice is not None
     assert whole.name == twice.name == "checkpoint-4"
     assert weights_digest(whole) == weights_digest(twice)
+
+
+def test_online_a_run_broken_off_keeps_what_it_has_seen(tmp_path: Path, dataset: Path) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after=3)
+    kept = last_checkpoint(tmp_path)
+    assert kept is not None
+    state = load_training_state(kept)
+    seen = state["replay.rewards"].shape[0]
+    assert (int(state["step"]), seen) == (3, 3)
+
+    watched: list[tuple[int, int]] = []
+    original = OnlineTraining.restore
+
+    def restore(self: OnlineTraining, given) -> None:
+        original(self, given)
+        watched.append((self.step, len(self.state()["replay.rewards"])))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OnlineTraining, "restore", restore)
+        run(job, dataset, tmp_path)
+    assert watched == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("training.safetensors", lambda path: path.unlink()),
+        ("training.safetensors", lambda path: rewrite(path, lambda s: s.pop("generator"))),
+        ("training.safetensors", lambda path: rewrite(path, lambda s: s.pop("replay.place"))),
+        ("training.safetensors", lambda path: rewrite(path, lambda s: s["step"].add_(1))),
+        ("training.safetensors", lambda path: rewrite(path, lambda s: s["replay.place"].add_(9))),
+        ("optimizer.safetensors", lambda path: rewrite(path, lambda s: s.pop("0.exp_avg"))),
+        ("optimizer.safetensors", lambda path: rewrite(path, lambda s: s.clear())),
+        ("curve.csv", lambda path: path.write_text("step,success\n3,many\n")),
+        ("curve.csv", lambda path: path.unlink()),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_in_one_line(
+    tmp_path: Path, dataset: Path, name: str, damage
+) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after=3)
+    (tmp_path / "checkpoint-old").mkdir()
+    damage(tmp_path / "checkpoint-7" / name)
+    with pytest.raises(WrongUse, match="checkpoint-7") as refusal:
+        run(job, dataset, tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def rewrite(path: Path, change) -> None:
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+
+
+def test_a_state_of_another_device_is_not_gone_on_from(tmp_path: Path, dataset: Path) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after=1)
+    path = tmp_path / "checkpoint-3" / "training.safetensors"
+    rewrite(path, lambda state: state.update(generator=torch.zeros(16, dtype=torch.uint8)))
+    with pytest.raises(WrongUse, match="set QC_DEVICE"):
+        run(job, dataset, tmp_path)
 
 
 def test_a_study_writes_one_table_and_one_figure_and_goes_on(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qc_core.agents.make import make_agent
+from qc_core.agents.sac import SACAgent
 from qc_core.data.dataset import Dataset, open_dataset
 from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
@@ -61,6 +62,35 @@ def test_rlpd_explores_uniformly_until_it_learns(config: Config, dataset: Path) 
         np.testing.assert_allclose(edges, 0.25, atol=0.01)
         policy.uniform = False
         assert not np.array_equal(policy(observations, noise), policy(observations * 2, noise))
+
+
+def test_uniform_exploration_ends_when_learning_begins(config: Config, dataset: Path) -> None:
+    """A policy that saturates every action is told from uniform chunks by the buffer."""
+    options = {"online_start": 10, "online_steps": 16, "learning_rate": 1e-12}
+    with training(config, dataset, method="rlpd", **options) as run:
+        assert isinstance(run.agent, SACAgent)
+        with torch.no_grad():
+            run.agent.actor.mean.biases[0].fill_(50.0)
+        run.run(16, lambda: None)
+        actions = run.state()["replay.actions"]
+    limit = 1 - 1e-5
+    assert actions[:10].abs().max() < limit
+    assert actions[10:].min() == pytest.approx(limit)
+
+
+def test_data_that_take_turns_do_so_online_where_batches_are_mixed(
+    config: Config, dataset: Path
+) -> None:
+    turning = replace(config, data=replace(config.data, resident_transitions=60, slice_updates=1))
+    with training(turning, dataset, method="rlpd", batch_size=400) as run:
+        seen: set[tuple[float, ...]] = set()
+        held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
+        for step in range(1, 7):
+            run.run(step, lambda: None)
+            rows = {tuple(row) for row in run.draw_batch().observations_BO.tolist()}
+            assert len(rows & held) <= 100
+            seen |= rows & held
+        assert len(seen) > 110
 
 
 @pytest.mark.parametrize("method", ["qc-fql", "rlpd"])
