@@ -64,6 +64,7 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         WrongUse: robosuite is not installed, or cannot be imported.
     """
 
+    # Gymnasium declares it as a plain attribute, which a ClassVar would not override.
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQUENCY}  # noqa: RUF012
 
     def __init__(
