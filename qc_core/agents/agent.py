@@ -173,9 +173,12 @@ class Agent(nn.Module, ABC):
         return windows.actions_BHA[:, : self.config.chunk_length].flatten(1)
 
     @staticmethod
-    def values(critic: MLP, observation_BO: Tensor, actions_BL: Tensor) -> Tensor:
-        """Q of every ensemble member: [K, B]."""
-        return critic(torch.cat([observation_BO, actions_BL], dim=-1)).squeeze(-1)
+    def values(critic: MLP, observation_BO: Tensor, actions: Tensor) -> Tensor:
+        """Q of every ensemble member: [K, B] for actions [B, L], [K, B, N] for [B, N, L]."""
+        if actions.ndim == 2:
+            return critic(torch.cat([observation_BO, actions], dim=-1)).squeeze(-1)
+        values = [member.given(observation_BO)(actions) for member in critic.ensemble()]
+        return torch.stack(values).squeeze(-1)
 
     def _normalize(self, observation_BO: Tensor) -> Tensor:
         return (observation_BO - self.observation_mean) / self.observation_std

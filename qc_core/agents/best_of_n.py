@@ -28,15 +28,11 @@ class BestOfNAgent(FlowAgent):
 
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """Chunks [B, L]; of equal candidates the first."""
-        batch, candidates, size = noise.shape
-        observation_RO = observation_BO.repeat_interleave(candidates, dim=0)
-        chunk_RL = integrate(
-            self.flow, observation_RO, noise.reshape(-1, size), self.config.flow_steps
-        )
-        value_R = self.values(self.critic, observation_RO, chunk_RL).mean(dim=0)
-        best_B = value_R.reshape(batch, candidates).argmax(dim=1)
-        index_B1L = best_B[:, None, None].expand(-1, 1, size)
-        return chunk_RL.reshape(batch, candidates, size).gather(1, index_B1L).squeeze(1)
+        velocity = self.flow.given(observation_BO)
+        chunk_BNL = integrate(velocity, noise, self.config.flow_steps)
+        value_BN = self.values(self.critic, observation_BO, chunk_BNL).mean(dim=0)
+        index_B11 = value_BN.argmax(dim=1)[:, None, None]
+        return chunk_BNL.take_along_dim(index_B11, dim=1).squeeze(1)
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Cloning only: values choose among candidates, they do not shape them."""

@@ -36,10 +36,8 @@ class FlowAgent(Agent):
     def cloned_chunk(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """Behaviour cloning alone, the flow from the first of the noise: → [B, C, A]."""
         noise_BL = noise.reshape(len(noise), -1)[:, : self.chunk_size]
-        observation_BO = self._normalize(observation_BO)
-        return self.in_environment_units(
-            integrate(self.flow, observation_BO, noise_BL, self.config.flow_steps)
-        )
+        velocity = self.flow.given(self._normalize(observation_BO))
+        return self.in_environment_units(integrate(velocity, noise_BL, self.config.flow_steps))
 
     def cloning_loss(self, windows: Windows, noise: FlowNoise) -> Tensor:
         """The flow's behaviour cloning, which no value reaches."""

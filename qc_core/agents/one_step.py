@@ -48,7 +48,7 @@ class OneStepAgent(FlowAgent):
         cloning = self.cloning_loss(windows, noise)
         with torch.no_grad():
             flow_BL = integrate(
-                self.flow, observation_BO, noise.distillation_BL, self.config.flow_steps
+                self.flow.given(observation_BO), noise.distillation_BL, self.config.flow_steps
             )
         one_step_BL = self._mu(observation_BO, noise.distillation_BL)
         distillation = distillation_loss(one_step_BL, flow_BL)

@@ -5,12 +5,15 @@ Shapes: B batch, O observation, L flattened chunk (horizon · action size).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from qc_core.networks.mlp import MLP
+
+# A velocity [B, ..., L] for chunks x [B, ..., L] at one flow time.
+Velocity = Callable[[Tensor, float], Tensor]
 
 
 class VelocityField(nn.Module):
@@ -23,13 +26,14 @@ class VelocityField(nn.Module):
     def forward(self, observation_BO: Tensor, x_BL: Tensor, time_B1: Tensor) -> Tensor:
         return self.mlp(torch.cat([observation_BO, x_BL, time_B1], dim=-1))
 
+    def given(self, observation_BO: Tensor) -> Velocity:
+        """The field at these observations, for many chunks each and many times."""
+        return self.mlp.layers().given(observation_BO)
 
-def integrate(
-    field: VelocityField, observation_BO: Tensor, noise_BL: Tensor, flow_steps: int
-) -> Tensor:
-    """Chunks [B, L] in [-1, 1] from noise: x ← x + v(s, x, i/T)/T for i < T, then clipped."""
-    x_BL = noise_BL
+
+def integrate(velocity: Velocity, noise: Tensor, flow_steps: int) -> Tensor:
+    """Chunks in [-1, 1] from noise [B, ..., L]: x ← x + v(x, i/T)/T for i < T, then clipped."""
+    x = noise
     for i in range(flow_steps):
-        time_B1 = torch.full_like(x_BL[..., :1], i / flow_steps)
-        x_BL = x_BL + field(observation_BO, x_BL, time_B1) / flow_steps
-    return x_BL.clamp(-1, 1)
+        x = torch.add(x, velocity(x, i / flow_steps), alpha=1 / flow_steps)
+    return x.clamp(-1, 1)

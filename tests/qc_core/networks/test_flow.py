@@ -1,36 +1,45 @@
 """The flow integrates its velocity field by Euler steps."""
 
 import torch
+from torch import Tensor
 
 from qc_core.networks.flow import VelocityField, integrate
 
 
-class Constant(VelocityField):
+def constant(x: Tensor, time: float) -> Tensor:
     """A field that moves everything by the same, whatever the time."""
-
-    def forward(self, observation_BO, x_BL, time_B1):
-        return torch.full_like(x_BL, 0.5)
+    return torch.full_like(x, 0.5)
 
 
-class Clock(VelocityField):
+def clock(x: Tensor, time: float) -> Tensor:
     """A field that is the flow time itself."""
-
-    def forward(self, observation_BO, x_BL, time_B1):
-        return time_B1.expand_as(x_BL)
+    return torch.full_like(x, time)
 
 
 def test_a_constant_field_is_followed_for_unit_time() -> None:
-    start = torch.zeros(3, 4)
-    end = integrate(Constant(2, 4, (8,)), torch.zeros(3, 2), start, flow_steps=10)
+    end = integrate(constant, torch.zeros(3, 4), flow_steps=10)
     torch.testing.assert_close(end, torch.full((3, 4), 0.5))
 
 
 def test_times_are_evenly_spaced_from_zero() -> None:
-    end = integrate(Clock(2, 4, (8,)), torch.zeros(1, 2), torch.zeros(1, 4), flow_steps=4)
+    end = integrate(clock, torch.zeros(1, 4), flow_steps=4)
     torch.testing.assert_close(end, torch.full((1, 4), (0 + 1 + 2 + 3) / 16))
 
 
 def test_only_the_end_is_clipped() -> None:
     # Starting at -3 a step of 0.5 leads to -2.5: clipping on the way would give another end.
-    end = integrate(Constant(2, 1, (8,)), torch.zeros(2, 2), torch.tensor([[-3.0], [0.8]]), 10)
+    end = integrate(constant, torch.tensor([[-3.0], [0.8]]), 10)
     torch.testing.assert_close(end, torch.tensor([[-1.0], [1.0]]))
+
+
+def test_a_field_given_its_observations_is_the_field() -> None:
+    field = VelocityField(3, 4, (8, 8))
+    for bias in field.mlp.biases:
+        torch.nn.init.normal_(bias)
+    observation, x = torch.randn(5, 3), torch.randn(5, 2, 4)
+    expected = torch.stack(
+        [field(observation, x[:, i], torch.full((5, 1), 0.3)) for i in range(2)], dim=1
+    )
+    velocity = field.given(observation)
+    torch.testing.assert_close(velocity(x, 0.3), expected)
+    torch.testing.assert_close(velocity(x[:, 0], 0.3), expected[:, 0])
