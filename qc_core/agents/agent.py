@@ -8,16 +8,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qc_core.agents.losses import chunk_target, critic_loss
 from qc_core.data.windows import Windows
+from qc_core.networks import arithmetic
 from qc_core.networks.mlp import MLP, Activation, Norm
 from qc_core.recipes.config import TrainConfig
 
 Info = dict[str, Tensor]
+
+# One kernel for all tensors on a GPU. Not in torch's stubs.
+_foreach_lerp: Any = torch.ops.aten._foreach_lerp_.Scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class Agent(nn.Module, ABC):
     `chunk` takes observations and gives actions in the environment's units; both scalings are the
     agent's own and travel with its weights. `choose` and the losses work on normalised
     observations and on actions in [-1, 1].
+
+    Attributes:
+        arithmetic: kernels that an update computes with; plain torch's, unless training chooses.
     """
 
     observation_mean: Tensor
@@ -56,6 +64,7 @@ class Agent(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.config = config
+        self.arithmetic = arithmetic.PLAIN
         self.observation_size, self.action_size = observation_size, action_size
         self.chunk_size = config.chunk_length * action_size
 
@@ -114,21 +123,24 @@ class Agent(nn.Module, ABC):
     def update(self, windows: Windows, noise: UpdateNoise) -> Info:
         """One optimiser step on all networks, then the target critic's lagging average.
 
+        Nothing in it waits for the device or depends on a number there, so that a GPU can record
+        it and repeat it.
+
         Returns:
             Figures as tensors on the device, named `critic/…` and `actor/…`.
         """
         windows = self.normalize_windows(windows)
-        loss_of_critic, critic_info = self.critic_loss(windows, noise)
-        loss_of_actor, actor_info = self.actor_loss(windows, noise)
+        with arithmetic.using(self.arithmetic):
+            loss_of_critic, critic_info = self.critic_loss(windows, noise)
+            loss_of_actor, actor_info = self.actor_loss(windows, noise)
         self.optimizer.zero_grad(set_to_none=True)
         loss_of_critic.backward(inputs=[*self.critic.parameters()])
         loss_of_actor.backward(inputs=self.policy_parameters())
         # The target follows the critic as it was before this step.
+        targets: list[Tensor] = [*self.target_critic.parameters()]
+        online: list[Tensor] = [*self.critic.parameters()]
         with torch.no_grad():
-            for target, online in zip(
-                self.target_critic.parameters(), self.critic.parameters(), strict=True
-            ):
-                target.lerp_(online, self.config.target_rate)
+            _foreach_lerp(targets, online, self.config.target_rate)
         self.optimizer.step()
         info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
         return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}
@@ -142,14 +154,21 @@ class Agent(nn.Module, ABC):
         """What the actor loss moves."""
 
     def make_optimizer(self) -> torch.optim.Adam:
-        """One Adam over everything that learns."""
+        """One Adam over everything that learns, where the networks are now."""
         parameters = [*self.policy_parameters(), *self.critic.parameters()]
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-8, fused=True)
+        device = parameters[0].device
+        return torch.optim.Adam(
+            parameters,
+            lr=torch.tensor(self.config.learning_rate, device=device),
+            eps=1e-8,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Use this rate from the next update on."""
+    def set_learning_rate(self, rate: float | Tensor) -> None:
+        """Use this rate, a number or a tensor on the device, from the next update on."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"].copy_(rate) if isinstance(rate, Tensor) else group["lr"].fill_(rate)
 
     def set_normalization(self, mean_O: Tensor, std_O: Tensor) -> None:
         """Scale observations by these from now on."""
@@ -173,12 +192,9 @@ class Agent(nn.Module, ABC):
         return windows.actions_BHA[:, : self.config.chunk_length].flatten(1)
 
     @staticmethod
-    def values(critic: MLP, observation_BO: Tensor, actions: Tensor) -> Tensor:
-        """Q of every ensemble member: [K, B] for actions [B, L], [K, B, N] for [B, N, L]."""
-        if actions.ndim == 2:
-            return critic(torch.cat([observation_BO, actions], dim=-1)).squeeze(-1)
-        values = [member.given(observation_BO)(actions) for member in critic.ensemble()]
-        return torch.stack(values).squeeze(-1)
+    def values(critic: MLP, observation_BO: Tensor, actions_BL: Tensor) -> Tensor:
+        """Q of every ensemble member: [K, B]."""
+        return critic(torch.cat([observation_BO, actions_BL], dim=-1)).squeeze(-1)
 
     def _normalize(self, observation_BO: Tensor) -> Tensor:
         return (observation_BO - self.observation_mean) / self.observation_std

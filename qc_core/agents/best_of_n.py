@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qc_core.agents.agent import Info, UpdateNoise
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.data.windows import Windows
+from qc_core.networks import arithmetic
 from qc_core.networks.flow import integrate
 from qc_core.recipes.config import TrainConfig
 
@@ -20,7 +21,6 @@ class BestOfNAgent(FlowAgent):
 
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(observation_size, action_size, config)
-        self.optimizer = self.make_optimizer()
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -28,11 +28,22 @@ class BestOfNAgent(FlowAgent):
 
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """Chunks [B, L]; of equal candidates the first."""
-        velocity = self.flow.given(observation_BO)
-        chunk_BNL = integrate(velocity, noise, self.config.flow_steps)
-        value_BN = self.values(self.critic, observation_BO, chunk_BNL).mean(dim=0)
-        index_B11 = value_BN.argmax(dim=1)[:, None, None]
-        return chunk_BNL.take_along_dim(index_B11, dim=1).squeeze(1)
+        flow, critics = self.flow.mlp.layers(), self.critic.ensemble()
+
+        def best(observation_BO: Tensor, noise_BNL: Tensor) -> Tensor:
+            chunk_BNL = integrate(flow.given(observation_BO), noise_BNL, self.config.flow_steps)
+            values = [critic.given(observation_BO)(chunk_BNL) for critic in critics]
+            value_BN = torch.stack(values).mean(dim=0).squeeze(-1)
+            index_B11 = value_BN.argmax(dim=1)[:, None, None]
+            return chunk_BNL.take_along_dim(index_B11, dim=1).squeeze(1)
+
+        rows = arithmetic.current().rows
+        if rows is None or torch.is_grad_enabled():
+            return best(observation_BO, noise)
+        # All candidates of an observation are in the same part.
+        size = max(1, rows // self.config.candidates)
+        parts = zip(observation_BO.split(size), noise.split(size), strict=True)
+        return torch.cat([best(*part) for part in parts])
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Cloning only: values choose among candidates, they do not shape them."""

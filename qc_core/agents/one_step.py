@@ -32,7 +32,6 @@ class OneStepAgent(FlowAgent):
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(observation_size, action_size, config)
         self.one_step = MLP(observation_size + self.chunk_size, config.widths, self.chunk_size)
-        self.optimizer = self.make_optimizer()
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

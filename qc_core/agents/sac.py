@@ -38,7 +38,6 @@ class SACAgent(Agent):
         self.actor = GaussianActor(observation_size, self.chunk_size, config.widths)
         self.log_temperature = nn.Parameter(torch.tensor(config.initial_temperature).log())
         self.target_entropy = -config.target_entropy_factor * self.chunk_size
-        self.optimizer = self.make_optimizer()
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

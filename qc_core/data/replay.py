@@ -42,9 +42,27 @@ class OfflineData:
         if config.success_handling == "end":
             self.terminals = torch.maximum(self.terminals, 1 - self.masks)
 
-    @property
-    def size(self) -> int:
-        return len(self.rewards)
+        self.size = len(self.rewards)
+        # On the device, for what is recorded there once and repeated.
+        self._size = torch.tensor(self.size, dtype=torch.float64, device=device)
+
+    def holding(self, other: OfflineData) -> OfflineData:
+        """`other`'s transitions in this one's place, if there is room for them; else `other`."""
+        columns = [*zip(self._columns(), other._columns(), strict=True)]
+        if any(len(theirs) > len(ours) for ours, theirs in columns):
+            return other
+        for ours, theirs in columns:
+            ours[: len(theirs)] = theirs
+        self.size = other.size
+        self._size.fill_(other.size)
+        return self
+
+    def _columns(self) -> list[Tensor]:
+        columns = [self.actions, self.rewards, self.masks, self.terminals]
+        return [self._observations, self._observation_index, *columns]
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (self._size - horizon + 1)).long()
 
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[self._observation_index[index].long()]
@@ -106,7 +124,10 @@ class Replay:
         self._next_observations = room(observation_size)
         self.actions = room(action_size)
         self.rewards, self.masks, self.terminals = room(), room(), room()
-        self._capacity, self.size, self._row = capacity, 0, 0
+        self._capacity, self._row = capacity, 0
+        # On the device, for what is recorded there once and repeated while transitions come.
+        self._size = torch.zeros((), dtype=torch.float64, device=device)
+        self.size = 0
         if offline is not None:
             size = offline.size
             for start in range(0, size, _BLOCK_ROWS):
@@ -121,6 +142,19 @@ class Replay:
         self._initial = self.size
         # The first row that is written when the buffer is full.
         self._kept = self.size if self._marks_seam else 0
+
+    @property
+    def size(self) -> int:
+        """Transitions that it holds."""
+        return self._host_size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._host_size = size
+        self._size.fill_(size)
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (self._size - horizon + 1)).long()
 
     def add(
         self,

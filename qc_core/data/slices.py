@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -70,6 +71,12 @@ class Slices(contextlib.AbstractContextManager, Generic[Loaded]):
             # Only now has the caller let go of the part before this one.
             self._upcoming = self._reader.submit(self._read, following)
         return self._current
+
+    def last(self, update: int) -> int:
+        """The last update in a row that draws from the same part as this one."""
+        if len(self) == 1:
+            return sys.maxsize
+        return -(-update // self._updates) * self._updates
 
     def __exit__(self, *_: object) -> None:
         self._reader.shutdown(cancel_futures=True)

@@ -17,8 +17,7 @@ class Transitions(Protocol):
     """Transitions in the order in which they happened, episode after episode.
 
     `actions` [N, A], `rewards` [N], `masks` [N] (0: solved, no bootstrap) and `terminals` [N]
-    (1: the last transition of its episode) may hold more than `size` rows; those beyond are
-    not transitions.
+    (1: the last transition of its episode) may hold more rows than there are transitions.
     """
 
     actions: Tensor
@@ -26,8 +25,12 @@ class Transitions(Protocol):
     masks: Tensor
     terminals: Tensor
 
-    @property
-    def size(self) -> int: ...
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        """int64 [B] from float64 in [0, 1): every start of a window of `horizon` is as likely.
+
+        No number leaves the device, so that a recorded update sees the transitions of its day.
+        """
+        ...
 
     def observations_at(self, index: Tensor) -> Tensor:
         """[...] → [..., O]: where these transitions start."""
@@ -116,21 +119,20 @@ def sample_windows(
     generator: torch.Generator,
     batch_size: int | None = None,
 ) -> Windows:
-    """Windows from starts uniform over [0, size - horizon], episode seams not filtered.
+    """Windows from uniform starts, episode seams not filtered.
 
     Args:
         batch_size: instead of the config's.
     """
-    start_B = torch.randint(
-        0,
-        transitions.size - config.train.backup_length + 1,
-        (batch_size or config.train.batch_size,),
+    uniform_B = torch.rand(
+        batch_size or config.train.batch_size,
         generator=generator,
         device=generator.device,
+        dtype=torch.float64,
     )
     return gather_windows(
         transitions,
-        start_B,
+        transitions.starts(uniform_B, config.train.backup_length),
         horizon=config.train.backup_length,
         discount=config.train.discount,
         terminal_handling=config.data.terminal_handling,

@@ -37,20 +37,21 @@ def cpu_gelu(x: Tensor) -> Tensor:
 
 def _gate(x: Tensor) -> Tensor:
     """σ(u)."""
-    return torch.mul(x, x).mul_(_D).add_(_C).mul_(x).sigmoid_()
+    return torch.addcmul(x.new_tensor(_C), x, x, value=_D).mul_(x).sigmoid_()
 
 
 class _Gelu(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         gate = _gate(x)
-        context.save_for_backward(x, gate)
-        return x * gate
+        y = x * gate
+        ctx.save_for_backward(x, gate, y)
+        return y
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        # (x · σ(u))' = σ + x · σ · (1 - σ) · u', u' = c + 3 · d · x²
-        x, gate = context.saved_tensors
-        slope = torch.mul(x, x).mul_(3 * _D).add_(_C).mul_(x)
-        slope.mul_(1 - gate).add_(1).mul_(gate)
-        return slope.mul_(gradients[0])
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
+        # y' = σ + (y - y · σ) · u' with u' = c + 3 · d · x²
+        x, gate, y = ctx.saved_tensors
+        slope = torch.addcmul(x.new_tensor(_C), x, x, value=3 * _D)
+        rest = torch.addcmul(y, y, gate, value=-1)
+        return torch.addcmul(gate, rest, slope, out=slope).mul_(grad_outputs[0])

@@ -160,7 +160,7 @@ class Layers:
             if self._fuses:
                 x = self._normalize(self._kernels.dense_gelu(x, weight, bias), layer)
             else:
-                x = self._activate(functional.linear(x, weight, bias), layer)
+                x = self._activate(self._kernels.dense(x, weight, bias), layer)
         return functional.linear(
             x.to(self._weights[last].dtype), self._weights[last], self._biases[last]
         )

@@ -21,6 +21,7 @@ TerminalHandling = Literal["drop", "keep"]
 SuccessHandling = Literal["continue", "end"]
 RewardTransform = Literal["none", "sparse", "minus-one"]
 ReplayOverwrites = Literal["oldest", "online"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Collection = Literal["mixed", "play", "noisy", "task"]
 
 
@@ -111,6 +112,9 @@ class TrainConfig:
     replay_overwrites: ReplayOverwrites = "oldest"
     """What a full buffer gives up: its oldest rows, the data set's first, as in the paper, or the
     oldest online ones, with the place of writing marked as an episode's end."""
+    precision: Precision = "auto"
+    """Of the products between hidden layers while learning: bfloat16 where the device multiplies
+    it, or as said. Weights are float32, and policies are played and exported in float32."""
     log_every: int = 500
     """Updates between two points of the learning curves."""
 

@@ -136,7 +136,7 @@ class _Run(AbstractContextManager["_Run"]):
                     training.restore(self._training_state(), [])
                 self._require_step(training.step, done)
             for step in self._stops(done, training.steps):
-                training.run(step, lambda _: None)
+                training.run(step, lambda *_: None)
                 self._keep(training.agent, training.figures(), training.state(), step, 0)
             return training.agent
 

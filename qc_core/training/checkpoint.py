@@ -133,8 +133,7 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     """
     info = read_info(folder)
     spec = info.spec
-    agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train)
-    agent.to(device)
+    agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train, device)
     try:
         agent.load_state_dict(_load(folder / WEIGHTS, device))
     except RuntimeError as error:

@@ -18,11 +18,13 @@ from qc_core.data.replay import OfflineData
 from qc_core.data.slices import Slices, observation_statistics
 from qc_core.data.windows import sample_windows
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.networks.arithmetic import choose as choose_arithmetic
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
+from qc_core.training.updates import repeat
 
 _VALIDATION_BATCH = 1024
 
@@ -61,12 +63,13 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._data = self._closing.enter_context(Slices(dataset, config, load))
         if agent is None:
             torch.manual_seed(self._seed)
-            agent = make_agent(spec.observation_size, spec.action_size, train).to(device)
+            agent = make_agent(spec.observation_size, spec.action_size, train, device)
             agent.set_action_bounds(spec.action_low, spec.action_high)
             if train.normalize_observations:
                 mean_O, std_O = observation_statistics(dataset)
                 agent.set_normalization(torch.from_numpy(mean_O), torch.from_numpy(std_O))
         self.agent = agent
+        agent.arithmetic = choose_arithmetic(device, train.precision)
         self.curve: Curve = []
         self.step = 0
         self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
@@ -78,24 +81,31 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 self._held_out = parts.at(1)
         self._seconds = 0.0
         self._info: Info = {}
+        # Also on the device, for updates that are recorded there.
+        self._step = torch.zeros((), dtype=torch.float64, device=device)
+        self._part = self._source = self._data.at(1)
+        self._updates = repeat(self._update, self._generator)
 
-    def run(self, until: int, on_update: Callable[[str | None], None]) -> None:
+    def run(self, until: int, on_update: Callable[[int, str | None], None]) -> None:
         """Update until `step` is `until`.
 
         Args:
-            on_update: called after each update, with a remark now and then.
+            on_update: called with the number of updates done since it was called last, and with a
+                remark now and then.
 
         Raises:
             WorkFailed: the losses are no longer finite.
         """
         train = self._config.train
         start = time.monotonic() - self._seconds
+        self._step.fill_(self.step)
         while self.step < until:
-            self.step += 1
-            self.agent.set_learning_rate(learning_rate_at(self.step, train))
-            windows = sample_windows(self._data.at(self.step), self._config, self._generator)
-            noise = self.agent.draw_noise(train.batch_size, self._generator)
-            self._info = self.agent.update(windows, noise)
+            self._take(self._data.at(self.step + 1))
+            next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
+            stop = min(until, next_point, self._data.last(self.step + 1))
+            count = min(stop - self.step, self._updates.stride)
+            self._info = self._updates.run(count)
+            self.step += count
             note = None
             if self.step % train.log_every == 0 or self.step == self.steps:
                 point = self.figures()
@@ -103,12 +113,29 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                     point["validation/cloning_loss"] = self._validate(self.agent, self._held_out)
                 self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
                 note = f"value {point['critic/value']:.1f}"
-            on_update(note)
+            on_update(count, note)
         self._seconds = time.monotonic() - start
+
+    def _take(self, part: OfflineData) -> None:
+        """Draw from this part of the data from now on."""
+        if part is self._part:
+            return
+        self._part = part
+        source = part if self._updates.stride == 1 else self._source.holding(part)
+        if source is not self._source:
+            self._source = source
+            self._updates = repeat(self._update, self._generator)
+
+    def _update(self) -> Info:
+        self._step.add_(1)
+        self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
+        windows = sample_windows(self._source, self._config, self._generator)
+        noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
+        return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
         """The last update's losses and values (WorkFailed if they are no longer finite)."""
-        point = {name: float(value) for name, value in self._info.items()}
+        point = read_figures(self._info)
         require_finite(point, self.step, "--train.learning-rate")
         return point
 
@@ -139,10 +166,15 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         return float(agent.cloning_loss(agent.normalize_windows(sampled), noise))
 
 
-def learning_rate_at(step: int, train: TrainConfig) -> float:
-    """The rate of one offline update, the first being 1."""
+def learning_rate_at(step: Tensor, train: TrainConfig) -> Tensor:
+    """The rate of one offline update, the first being 1; both are scalars on the device."""
     done = (step - 1) / max(1, train.offline_steps - 1)
     return train.learning_rate * (1 - done * (1 - train.learning_rate_decay))
+
+
+def read_figures(info: Info) -> dict[str, float]:
+    """Figures of an update as numbers; this waits for the device, once."""
+    return dict(zip(info, torch.stack([*info.values()]).tolist(), strict=True)) if info else {}
 
 
 def require_finite(point: dict[str, float], step: int, remedy: str) -> None:

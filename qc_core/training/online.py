@@ -18,12 +18,13 @@ from qc_core.data.slices import Slices
 from qc_core.data.windows import Windows, concatenate, sample_windows
 from qc_core.envs.make import make_environment
 from qc_core.errors import WrongUse
+from qc_core.networks.arithmetic import choose as choose_arithmetic
 from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.device import set_generator
-from qc_core.training.offline import require_finite
+from qc_core.training.offline import read_figures, require_finite
 from qc_core.training.policy import ExplorationPolicy
 
 # Trials explore on stretches of seeds of their own.
@@ -49,6 +50,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
     ) -> None:
         train = config.train
         self.agent, self.step = agent, 0
+        agent.arithmetic = choose_arithmetic(device, train.precision)
         self._config, self._trial = config, trial
         self._mixes = METHODS[train.method].online_only
         self._closing = contextlib.ExitStack()
@@ -101,7 +103,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
 
     def figures(self) -> dict[str, float]:
         """The last update's losses and values (WorkFailed if they are no longer finite)."""
-        point = {name: float(value) for name, value in self._info.items()}
+        point = read_figures(self._info)
         require_finite(point, self.step, "--train.online-learning-rate")
         return point
 

@@ -29,7 +29,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     with OfflineTraining(config, dataset, training_device()) as training:
         if training.steps:
             with Progress(training.steps, "offline", "update") as progress:
-                training.run(training.steps, lambda note: progress.update(note=note))
+                training.run(training.steps, progress.update)
         else:
             say(f"{config.train.method} has no offline phase: it learns online from both")
     save_checkpoint(

@@ -73,12 +73,12 @@ def test_windows_of_a_part_are_the_whole_sets(numbered: Dataset, config: Config)
             # Starts are drawn from the part alone, so compare by a seed of its own.
             windows = sample_windows(part, sliced, torch.Generator().manual_seed(update))
             first = int(part.rewards[0])
-            drawn = torch.randint(
-                0,
-                part.size - config.train.backup_length + 1,
-                (config.train.batch_size,),
+            uniform = torch.rand(
+                config.train.batch_size,
                 generator=torch.Generator().manual_seed(update),
+                dtype=torch.float64,
             )
+            drawn = part.starts(uniform, config.train.backup_length)
             assert torch.equal(windows.observations_BO, whole.observations_at(drawn + first))
 
 

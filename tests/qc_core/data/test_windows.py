@@ -26,7 +26,9 @@ class Rows:
         self.rewards = tensors["rewards"]
         self.masks = tensors["masks"]
         self.terminals = tensors["terminals"]
-        self.size = len(self.rewards)
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (len(self.rewards) - horizon + 1)).long()
 
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[index]

@@ -26,10 +26,10 @@ def test_a_restored_training_ends_with_the_same_weights(
 ) -> None:
     data = open_dataset(dataset)
     with OfflineTraining(config, data, CPU) as whole:
-        whole.run(4, lambda _: None)
+        whole.run(4, lambda *_: None)
 
     with OfflineTraining(config, data, CPU) as first:
-        first.run(2, lambda _: None)
+        first.run(2, lambda *_: None)
     info = CheckpointInfo(
         config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=2
     )
@@ -37,7 +37,7 @@ def test_a_restored_training_ends_with_the_same_weights(
     with OfflineTraining(config, data, CPU, load_agent(tmp_path / "c", CPU)) as second:
         second.restore(load_training_state(tmp_path / "c"), read_curve(tmp_path / "c"))
         assert second.step == 2
-        second.run(4, lambda _: None)
+        second.run(4, lambda *_: None)
 
     expected = whole.agent.state_dict()
     assert all(torch.equal(expected[n], v) for n, v in second.agent.state_dict().items())
