@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from qc_core.agents.agent import Agent
@@ -11,6 +13,12 @@ from qc_core.agents.sac import SACAgent
 from qc_core.recipes.config import TrainConfig
 from qc_core.recipes.methods import METHODS
 
+# By the method's policy.
+KINDS: dict[str, Callable[[int, int, TrainConfig], Agent]] = {
+    "one-step": OneStepAgent,
+    "best-of-n": BestOfNAgent,
+    "gaussian": SACAgent,
+}
 _CPU = torch.device("cpu")
 
 
@@ -21,7 +29,6 @@ def make_agent(
     device: torch.device = _CPU,
 ) -> Agent:
     """A freshly initialised agent for `config.method`; the same numbers on every device."""
-    kinds = {"one-step": OneStepAgent, "best-of-n": BestOfNAgent, "gaussian": SACAgent}
-    agent = kinds[METHODS[config.method].policy](observation_size, action_size, config).to(device)
+    agent = KINDS[METHODS[config.method].policy](observation_size, action_size, config).to(device)
     agent.optimizer = agent.make_optimizer()
     return agent

@@ -37,7 +37,7 @@ def cpu_gelu(x: Tensor) -> Tensor:
 
 def _gate(x: Tensor) -> Tensor:
     """σ(u)."""
-    return torch.addcmul(x.new_tensor(_C), x, x, value=_D).mul_(x).sigmoid_()
+    return torch.addcmul(x.new_full((), _C), x, x, value=_D).mul_(x).sigmoid_()
 
 
 class _Gelu(torch.autograd.Function):
@@ -52,6 +52,6 @@ class _Gelu(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
         # y' = σ + (y - y · σ) · u' with u' = c + 3 · d · x²
         x, gate, y = ctx.saved_tensors
-        slope = torch.addcmul(x.new_tensor(_C), x, x, value=3 * _D)
+        slope = torch.addcmul(x.new_full((), _C), x, x, value=3 * _D)
         rest = torch.addcmul(y, y, gate, value=-1)
         return torch.addcmul(gate, rest, slope, out=slope).mul_(grad_outputs[0])

@@ -17,6 +17,12 @@ PER_RECORDING = 16
 _UNRECORDED = 3
 
 
+class Recording(Protocol):
+    """Work on the device that can be repeated as it was."""
+
+    def replay(self) -> None: ...
+
+
 class Updates(Protocol):
     """Repeats an update that draws its own data and noise.
 
@@ -70,7 +76,7 @@ class RecordedUpdates:
     def __init__(self, update: Update, generator: torch.Generator) -> None:
         self._update, self._generator = update, generator
         self._to_come = _UNRECORDED
-        self._recordings: dict[int, tuple[torch.cuda.CUDAGraph, Info]] = {}
+        self._recordings: dict[int, tuple[Recording, Info]] = {}
 
     def run(self, count: int) -> Info:
         info: Info = {}
@@ -96,7 +102,7 @@ class RecordedUpdates:
         current.wait_stream(stream)
         return info
 
-    def _record(self, size: int) -> tuple[torch.cuda.CUDAGraph, Info]:
+    def _record(self, size: int) -> tuple[Recording, Info]:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
         info: Info = {}
