@@ -35,7 +35,8 @@ class BestOfNAgent(FlowAgent):
             values = [critic.given(observation_BO)(chunk_BNL) for critic in critics]
             value_BN = torch.stack(values).mean(dim=0).squeeze(-1)
             index_B11 = value_BN.argmax(dim=1)[:, None, None]
-            return chunk_BNL.take_along_dim(index_B11, dim=1).squeeze(1)
+            index_B1L = index_B11.expand(-1, 1, self.chunk_size)
+            return chunk_BNL.gather(1, index_B1L).squeeze(1)
 
         rows = arithmetic.current().rows
         if rows is None or torch.is_grad_enabled():
