@@ -40,6 +40,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
     Attributes:
         step: updates done.
         steps: updates in all; none for a method without an offline phase.
+        generator: what data and noise are drawn from.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
             )
         self._config = config
         self._seed = seeds_for("pretrain", config.seed, 1)[0]
-        self._generator = torch.Generator(device).manual_seed(self._seed)
+        self.generator = torch.Generator(device).manual_seed(self._seed)
         self._closing = contextlib.ExitStack()
         load = partial(OfflineData, device=device, config=config.data)
         self._data = self._closing.enter_context(Slices(dataset, config, load))
@@ -84,7 +85,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         # Also on the device, for updates that are recorded there.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
         self._part = self._source = self._data.at(1)
-        self._updates = repeat(self._update, self._generator)
+        self._updates = repeat(self.update, self.generator)
 
     def run(self, until: int, on_update: Callable[[int, str | None], None]) -> None:
         """Update until `step` is `until`.
@@ -124,13 +125,14 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         source = part if self._updates.stride == 1 else self._source.holding(part)
         if source is not self._source:
             self._source = source
-            self._updates = repeat(self._update, self._generator)
+            self._updates = repeat(self.update, self.generator)
 
-    def _update(self) -> Info:
+    def update(self) -> Info:
+        """One update, data and noise drawn, of which `run` keeps count."""
         self._step.add_(1)
         self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
-        windows = sample_windows(self._source, self._config, self._generator)
-        noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
+        windows = sample_windows(self._source, self._config, self.generator)
+        noise = self.agent.draw_noise(self._config.train.batch_size, self.generator)
         return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
@@ -142,14 +144,14 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
     def state(self) -> dict[str, Tensor]:
         """What `restore` needs beside the agent and the curve."""
         return {
-            "generator": self._generator.get_state(),
+            "generator": self.generator.get_state(),
             "step": torch.tensor(self.step),
             "seconds": torch.tensor(self._seconds, dtype=torch.float64),
         }
 
     def restore(self, state: Mapping[str, Tensor], curve: Curve) -> None:
         """Go on where `state` was taken: the same updates follow."""
-        set_generator(self._generator, state["generator"])
+        set_generator(self.generator, state["generator"])
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
         self.curve = list(curve)
 

@@ -1,0 +1,228 @@
+"""How fast are updates, and how near to what the device's matrix products allow?
+
+Offline training as it runs, sampling and noise included, on random transitions at the reference
+size (observation 40, action 5, H 5, batch 256, four layers of 512), for each method: with plain
+eager float32 torch, and with the kernels that training chooses. The two take turns in one process;
+the best turn of each counts. Operations are counted by torch on a plain update. Prints a table and
+writes JSON.
+
+    .venv/bin/python -m benchmarks.update -o benchmarks/results/update.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.hardware import hardware
+from benchmarks.products import product_rate, synchronize
+from qc_core.data.dataset import Dataset, DatasetWriter, Episodes, open_dataset
+from qc_core.envs.spec import EnvironmentSpec
+from qc_core.networks.arithmetic import PLAIN, Arithmetic, choose
+from qc_core.recipes.config import Config, TrainConfig
+from qc_core.recipes.methods import METHODS
+from qc_core.training.offline import OfflineTraining
+from qc_core.training.updates import repeat
+
+_OBSERVATION, _ACTION, _BATCH = 40, 5, 256
+_EPISODES, _STEPS = 100, 1000
+_REFERENCE, _SMALL = (512,) * 4, (256,) * 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and its size."""
+
+    method: str
+    widths: tuple[int, ...] = _REFERENCE
+
+    @property
+    def config(self) -> Config:
+        train = TrainConfig(
+            method=self.method,
+            widths=self.widths,
+            batch_size=_BATCH,
+            # No point of a curve falls into the time that is measured.
+            log_every=10**9,
+            offline_steps=10**9,
+            **METHODS[self.method].settings,  # pyright: ignore[reportArgumentType]
+        )
+        return replace(Config(), train=train)
+
+
+_CASES = (
+    Case("qc"),
+    Case("qc-fql"),
+    Case("qc-fql", _SMALL),
+    *(Case(method) for method in METHODS if method not in ("qc", "qc-fql")),
+)
+
+
+def random_dataset(folder: Path) -> Dataset:
+    """Episodes of random numbers at the reference size."""
+    rng = np.random.default_rng(0)
+    spec = EnvironmentSpec(
+        id="random-v0",
+        observation_names=tuple(f"observation_{i}" for i in range(_OBSERVATION)),
+        action_names=tuple(f"action_{i}" for i in range(_ACTION)),
+        action_low=(-1.0,) * _ACTION,
+        action_high=(1.0,) * _ACTION,
+        episode_limit=_STEPS,
+        control_interval=0.05,
+    )
+    writer = DatasetWriter(folder, spec)
+    total = _EPISODES * _STEPS
+    writer.append(
+        Episodes(
+            observations=rng.standard_normal((total + _EPISODES, _OBSERVATION), dtype=np.float32),
+            actions=rng.uniform(-1, 1, (total, _ACTION)).astype(np.float32),
+            rewards=rng.standard_normal(total, dtype=np.float32),
+            masks=np.ones(total, np.float32),
+            terminals=(np.arange(total) % _STEPS == _STEPS - 1).astype(np.float32),
+        )
+    )
+    writer.finish({"kind": "benchmark"})
+    return open_dataset(folder)
+
+
+class Runner:
+    """One case's training, whose updates are timed in turns of one arithmetic or another."""
+
+    def __init__(self, case: Case, dataset: Dataset, device: torch.device) -> None:
+        # A method without an offline phase takes the same updates here.
+        self._training = OfflineTraining(case.config, dataset, device)
+        self._device = device
+
+    def operations(self) -> int:
+        """Floating-point operations of the matrix products in one update."""
+        self._training.agent.arithmetic = PLAIN
+        with FlopCounterMode(display=False) as counter:
+            self._training.update()
+        return counter.get_total_flops()
+
+    def rate(self, arithmetic: Arithmetic, seconds: float, *, recorded: bool) -> float:
+        """Updates per second, over so many seconds or, of slow ones, over two updates."""
+        self._training.agent.arithmetic = arithmetic
+        updates = repeat(self._training.update, self._training.generator)
+        block = updates.stride if recorded else 1
+        work = updates.run if recorded else self._call
+        # What is recorded is recorded before the clock starts.
+        work(block + 4 if recorded else 1)
+        synchronize(self._device)
+        done, start = 0, time.perf_counter()
+        while done < 2 or time.perf_counter() - start < seconds:
+            work(block)
+            done += block
+            synchronize(self._device)
+        return done / (time.perf_counter() - start)
+
+    def _call(self, count: int) -> None:
+        for _ in range(count):
+            self._training.update()
+
+
+def measure(
+    case: Case, dataset: Dataset, device: torch.device, turns: int, seconds: float
+) -> dict[str, Any]:
+    """One row of the table."""
+    runner = Runner(case, dataset, device)
+    kinds = {"plain": PLAIN, "float32": choose(device, "float32")}
+    if (fast := choose(device, "auto")).hidden is not None:
+        kinds["bfloat16"] = fast
+    rates = dict.fromkeys(kinds, 0.0)
+    for _ in range(turns):
+        for name, arithmetic in kinds.items():
+            rate = runner.rate(arithmetic, seconds, recorded=name != "plain")
+            rates[name] = max(rates[name], rate)
+    operations = runner.operations()
+    return {
+        "method": case.method,
+        "widths": list(case.widths),
+        "giga-operations-per-update": round(operations / 1e9, 2),
+        "updates-per-second": {name: round(rate, 3) for name, rate in rates.items()},
+        "giga-flops": {name: round(rate * operations / 1e9, 1) for name, rate in rates.items()},
+        "times-plain": {name: round(rate / rates["plain"], 2) for name, rate in rates.items()},
+    }
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """Best rates of matrix products, in GFLOP/s, by type: of a batch's rows or all candidates'."""
+    types = {"float32": torch.float32}
+    if choose(device, "auto").hidden is not None:
+        types["bfloat16"] = torch.bfloat16
+    return {
+        name: round(max(product_rate(rows, 512, dtype, device) for rows in (256, 8192)) / 1e9, 1)
+        for name, dtype in types.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3, help="of each kind")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    devices = [torch.device("cpu")]
+    if torch.cuda.is_available():
+        devices.append(torch.device("cuda"))
+    rows: list[dict[str, Any]] = []
+    content = {
+        "command": f"python -m benchmarks.update --turns {options.turns} "
+        f"--seconds {options.seconds:g}",
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "ceilings-giga-flops": {device.type: ceilings(device) for device in devices},
+        "rows": rows,
+        "not-measured": not_measured(devices),
+    }
+    print(f"ceilings, GFLOP/s: {content['ceilings-giga-flops']}")
+    print(
+        f"{'method':9} {'widths':8} {'device':5} {'kernels':9} updates/s  times plain  of ceiling"
+    )
+    with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as folder:
+        dataset = random_dataset(Path(folder) / "dataset")
+        for device in devices:
+            ceiling = content["ceilings-giga-flops"][device.type]
+            for case in _CASES:
+                row = measure(case, dataset, device, options.turns, options.seconds)
+                flops = row["giga-flops"]
+                row["device"] = device.type
+                row["of-ceiling"] = {
+                    name: round(rate / ceiling.get(name, ceiling["float32"]), 3)
+                    for name, rate in flops.items()
+                }
+                rows.append(row)
+                for name in flops:
+                    print(
+                        f"{case.method:9} {len(case.widths)}x{case.widths[0]:<6} "
+                        f"{device.type:6} {name:9} {row['updates-per-second'][name]:9.2f} "
+                        f"{row['times-plain'][name]:11.2f}x {row['of-ceiling'][name]:11.0%}",
+                        flush=True,
+                    )
+                if options.output:
+                    options.output.write_text(json.dumps(content, indent=2) + "\n")
+    for line in content["not-measured"]:
+        print(f"not measured: {line}")
+
+
+def not_measured(devices: list[torch.device]) -> list[str]:
+    """What this machine has not."""
+    lacks = []
+    if len(devices) == 1:
+        lacks.append("CUDA (no GPU here)")
+    if choose(devices[0], "auto").hidden is None:
+        lacks.append("bfloat16 on the CPU (this processor has no AVX512-BF16)")
+    return lacks
+
+
+if __name__ == "__main__":
+    main()
