@@ -15,6 +15,7 @@ from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.data.dataset import Dataset
 from qc_core.data.replay import OfflineData
+from qc_core.data.resident import Resident
 from qc_core.data.slices import Slices, observation_statistics
 from qc_core.data.windows import sample_windows
 from qc_core.errors import WorkFailed, WrongUse
@@ -61,7 +62,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self.generator = torch.Generator(device).manual_seed(self._seed)
         self._closing = contextlib.ExitStack()
         load = partial(OfflineData, device=device, config=config.data)
-        self._data = self._closing.enter_context(Slices(dataset, config, load))
+        self._slices = self._closing.enter_context(Slices(dataset, config, load))
         if agent is None:
             torch.manual_seed(self._seed)
             agent = make_agent(spec.observation_size, spec.action_size, train, device)
@@ -84,7 +85,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._info: Info = {}
         # Also on the device, for updates that are recorded there.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
-        self._part = self._source = self._data.at(1)
+        self._resident = Resident(self._slices)
         self._updates = repeat(self.update, self.generator)
 
     def run(self, until: int, on_update: Callable[[int, str | None], None]) -> None:
@@ -101,9 +102,10 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         start = time.monotonic() - self._seconds
         self._step.fill_(self.step)
         while self.step < until:
-            self._take(self._data.at(self.step + 1))
+            if self._resident.advance(self.step + 1, in_place=self._updates.records):
+                self._updates = repeat(self.update, self.generator)
             next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
-            stop = min(until, next_point, self._data.last(self.step + 1))
+            stop = min(until, next_point, self._slices.last(self.step + 1))
             count = min(stop - self.step, self._updates.stride)
             self._info = self._updates.run(count)
             self.step += count
@@ -117,21 +119,11 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
             on_update(count, note)
         self._seconds = time.monotonic() - start
 
-    def _take(self, part: OfflineData) -> None:
-        """Draw from this part of the data from now on."""
-        if part is self._part:
-            return
-        self._part = part
-        source = part if self._updates.stride == 1 else self._source.holding(part)
-        if source is not self._source:
-            self._source = source
-            self._updates = repeat(self.update, self.generator)
-
     def update(self) -> Info:
         """One update, data and noise drawn, of which `run` keeps count."""
         self._step.add_(1)
         self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
-        windows = sample_windows(self._source, self._config, self.generator)
+        windows = sample_windows(self._resident.transitions, self._config, self.generator)
         noise = self.agent.draw_noise(self._config.train.batch_size, self.generator)
         return self.agent.update(windows, noise)
 

@@ -28,9 +28,11 @@ class Updates(Protocol):
 
     Attributes:
         stride: the number of updates that is repeated at the least cost each.
+        records: whether data must stay in its place from one call to the next.
     """
 
     stride: int
+    records: bool
 
     def run(self, count: int) -> Info:
         """Do `count` updates, at least one, and return the figures of the last.
@@ -56,7 +58,7 @@ def repeat(update: Update, generator: torch.Generator) -> Updates:
 class CalledUpdates:
     """One call after the other."""
 
-    stride = 1
+    stride, records = 1, False
 
     def __init__(self, update: Update) -> None:
         self._update = update
@@ -71,7 +73,7 @@ class CalledUpdates:
 class RecordedUpdates:
     """CUDA graphs of whole updates, several to a graph, from sampling to the target critic."""
 
-    stride = PER_RECORDING
+    stride, records = PER_RECORDING, True
 
     def __init__(self, update: Update, generator: torch.Generator) -> None:
         self._update, self._generator = update, generator
