@@ -93,7 +93,7 @@ def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: 
     first, second = made(), made()
     for value in range(added):
         add(first, float(value), ended=value % 4 == 3)
-    first.end_episode()
+    first.end_episodes()
     second.restore(first.state())
     for replay in (first, second):
         add(replay, 50.0)

@@ -28,6 +28,12 @@ class Rows:
         self.terminals = tensors["terminals"]
         self.size = len(self.rewards)
 
+    def starts(self, horizon: int) -> int:
+        return self.size - horizon + 1
+
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        return start_B[:, None] + torch.arange(horizon)
+
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[index]
 
