@@ -23,11 +23,15 @@ ENVIRONMENT = "cube-single-singletask-task1-v0"
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings or the store of the person who runs it."""
+    """No test sees the settings or the store of the person who runs it.
+
+    One core: what training does beside itself, it does in its own process.
+    """
     for name in list(os.environ):
         if name.startswith(("QC_", "AWS_", "KFP_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("QC_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

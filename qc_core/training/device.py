@@ -41,6 +41,17 @@ def cpu_share() -> int:
     return int(threads)
 
 
+def threads_per_worker(workers: int) -> int:
+    """CPU threads for each of that many processes, of this process's share."""
+    return max(1, cpu_share() // workers)
+
+
+def take_threads(threads: int) -> None:
+    """Give this process, and what it starts, so many of the cores."""
+    os.environ["QC_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+
+
 def share_cpu() -> None:
     """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
     if os.environ.get("QC_THREADS"):
