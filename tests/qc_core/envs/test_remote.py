@@ -15,9 +15,9 @@ import pytest
 from qc_core.envs.make import make_environment
 from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
 from qc_core.errors import WorkFailed, WrongUse
+from tests.conftest import PENDULUM
 from tests.test_imports import run_blocked
 
-PENDULUM = "Pendulum-v1"
 LIMIT = 200
 
 

@@ -5,6 +5,7 @@ Shapes: B batch, H horizon, O observation, A action.
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -14,44 +15,34 @@ from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
-from qc_core.data.dataset import Dataset, DatasetWriter, open_dataset
+from qc_core.data.dataset import Dataset, open_dataset
 from qc_core.data.windows import gather_windows
-from qc_core.envs.make import describe, make_environment
+from qc_core.envs.make import make_environment
 from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.training.online import OnlineTraining
-from tests.conftest import random_episodes
+from tests.conftest import PENDULUM
 
-# Episodes of 200 steps, which chunks of 3 do not divide; a step takes no time.
-PENDULUM = "Pendulum-v1"
 CPU = torch.device("cpu")
-OFFLINE, STEPS, START = 30, 405, 390
+# Chunks of 3 do not divide the pendulum's 200 steps.
+HORIZON, OFFLINE, STEPS, START = 3, 30, 405, 390
 
 
-@pytest.fixture(scope="module")
-def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data") / "dataset"
-    writer = DatasetWriter(folder, describe(PENDULUM))
-    writer.append(random_episodes(describe(PENDULUM), [OFFLINE]))
-    writer.finish({"kind": "test"})
-    return open_dataset(folder)
+@pytest.fixture
+def data(pendulum: Path) -> Dataset:
+    return open_dataset(pendulum)
 
 
-def pendulum_config(config: Config, environments: int, **train) -> Config:
+def with_environments(config: Config, environments: int) -> Config:
     return replace(
         config,
-        environment=PENDULUM,
         train=replace(
             config.train,
             environments=environments,
-            horizon=3,
-            batch_size=16,
-            widths=(8,),
-            normalize_observations=False,
+            horizon=HORIZON,
             online_start=START,
             online_steps=STEPS,
             updates_per_step=2,
-            **train,
         ),
     )
 
@@ -177,19 +168,19 @@ class Sequential:
 @pytest.mark.parametrize("environments", [1, 2])
 @pytest.mark.parametrize("cores", ["1", "2"])
 def test_what_overlaps_is_what_a_sequential_loop_does(
-    config: Config,
-    pendulum: Dataset,
+    pendulum_config: Config,
+    data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     environments: int,
     cores: str,
 ) -> None:
     """Exactly: every transition in its place, and every weight behind 30 updates."""
     monkeypatch.setenv("QC_THREADS", cores)
-    chosen = pendulum_config(config, environments)
-    reference = Sequential(chosen, made_agent(chosen), pendulum)
+    chosen = with_environments(pendulum_config, environments)
+    reference = Sequential(chosen, made_agent(chosen), data)
     reference.run()
     agent = made_agent(chosen)
-    with OnlineTraining(chosen, agent, pendulum, CPU, trial=0) as training:
+    with OnlineTraining(chosen, agent, data, CPU, trial=0) as training:
         training.run(STEPS, lambda: None)
         state = training.state()
     for name, rows in {
@@ -216,15 +207,15 @@ def first_observations(config: Config, dataset: Dataset, use: Callable[[OnlineTr
 @pytest.mark.parametrize("environments", [1, 2])
 @pytest.mark.parametrize("cores", ["1", "2"])
 def test_going_on_begins_the_first_episode_that_was_not_begun(
-    config: Config,
-    pendulum: Dataset,
+    pendulum_config: Config,
+    data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     environments: int,
     cores: str,
 ) -> None:
     """At an episode's end the next one stands ready; broken off there, it is not skipped."""
     monkeypatch.setenv("QC_THREADS", cores)
-    chosen = pendulum_config(config, environments)
+    chosen = with_environments(pendulum_config, environments)
 
     def broken_off(stop: int) -> Tensor:
         def use(training: OnlineTraining) -> None:
@@ -232,12 +223,12 @@ def test_going_on_begins_the_first_episode_that_was_not_begun(
             training.restore(training.state())
             training.run(stop + environments, lambda: None)
 
-        return first_observations(chosen, pendulum, use)[stop:]
+        return first_observations(chosen, data, use)[stop:]
 
     environment = make_environment(PENDULUM)
 
     def start(episode: int) -> Tensor:
-        seed = seeds_for("online", config.seed, 1, offset=episode)[0]
+        seed = seeds_for("online", chosen.seed, 1, offset=episode)[0]
         return torch.from_numpy(environment.reset(seed=seed)[0])
 
     for stop, episode in ((10, environments), (200 * environments, environments)):
@@ -246,10 +237,10 @@ def test_going_on_begins_the_first_episode_that_was_not_begun(
 
 
 def test_windows_of_episodes_that_were_broken_off_end_there(
-    config: Config, pendulum: Dataset
+    pendulum_config: Config, data: Dataset
 ) -> None:
-    chosen = pendulum_config(config, 2)
-    with OnlineTraining(chosen, made_agent(chosen), pendulum, CPU, trial=0) as training:
+    chosen = with_environments(pendulum_config, 2)
+    with OnlineTraining(chosen, made_agent(chosen), data, CPU, trial=0) as training:
         training.run(5, lambda: None)
         training.restore(training.state())
         assert training.state()["replay.terminals"].tolist() == [0, 0, 0, 1, 1]
