@@ -20,8 +20,8 @@ from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
 from qc_core.store.open import open_store
+from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
-from qc_core.tuning.tune import threads_per_worker
 
 # kfp.local runs no more of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2

@@ -19,15 +19,21 @@ from qc_core.recipes.config import Config
 from qc_core.training.pretrain import pretrain
 
 ENVIRONMENT = "cube-single-singletask-task1-v0"
+# Episodes of 200 steps; making it and stepping takes no time.
+PENDULUM = "Pendulum-v1"
 
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings or the store of the person who runs it."""
+    """No test sees the settings or the store of the person who runs it.
+
+    One core: what training does beside itself, it does in its own process.
+    """
     for name in list(os.environ):
         if name.startswith(("QC_", "AWS_", "KFP_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("QC_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +80,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> 
     writer.append(random_episodes(spec, [50], seed=1))
     writer.finish({"kind": "test"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set folder of one episode of random numbers for the pendulum."""
+    folder = tmp_path_factory.mktemp("data") / "pendulum"
+    writer = DatasetWriter(folder, describe(PENDULUM))
+    writer.append(random_episodes(describe(PENDULUM), [30]))
+    writer.finish({"kind": "test"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pendulum_config(config: Config) -> Config:
+    """As `config`, for the pendulum."""
+    train = replace(config.train, widths=(8,), batch_size=16, normalize_observations=False)
+    return replace(config, environment=PENDULUM, train=train)
 
 
 @pytest.fixture(scope="session")

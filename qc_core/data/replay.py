@@ -5,6 +5,7 @@ Shapes: N transitions, O observation, A action.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,9 @@ class OfflineData:
     def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
         return (uniform_B * (self._size - horizon + 1)).long()
 
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        return start_B[:, None] + torch.arange(horizon, device=start_B.device)
+
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[self._observation_index[index].long()]
 
@@ -75,6 +79,7 @@ class ActionBounds:
     """Between the environment's action units and [-1, 1]."""
 
     def __init__(self, low: Sequence[float], high: Sequence[float], device: torch.device) -> None:
+        self._low, self._high = low, high
         low_A, high_A = torch.tensor(low, device=device), torch.tensor(high, device=device)
         self._center_A = (high_A + low_A) / 2
         # An action that never varies has no scale.
@@ -85,6 +90,10 @@ class ActionBounds:
         """Numbers per action."""
         return len(self._center_A)
 
+    def on(self, device: torch.device) -> ActionBounds:
+        """The same for actions on another device."""
+        return ActionBounds(self._low, self._high, device)
+
     def normalize(self, actions: Tensor) -> Tensor:
         """[..., A] in the environment's units → strictly inside (-1, 1)."""
         limit = 1 - ACTION_MARGIN
@@ -94,11 +103,15 @@ class ActionBounds:
 class Replay:
     """A buffer that online transitions are added to, behind offline ones or without.
 
+    Transitions of several environments stand in the order in which they were added, a step of
+    each in turn: the next of the same episode stands as many rows further as there are
+    environments.
+
     Args:
         capacity: transitions it can hold.
         bounds: of the actions that are added.
         offline: transitions that it starts with.
-        config: what it does when it is full, and with rewards.
+        config: how many environments there are, what it does when it is full, and with rewards.
     """
 
     def __init__(
@@ -110,20 +123,20 @@ class Replay:
         config: Config,
         offline: OfflineData | None = None,
     ) -> None:
-        self._bounds = bounds
+        self._bounds = bounds.on(torch.device("cpu"))
         self._transform: RewardTransform = config.data.reward_transform
         self._marks_seam = config.train.replay_overwrites == "online"
-        self._seam: int | None = None
-        self._wrapped = False
-        action_size = bounds.size
-
-        def room(*width: int) -> Tensor:
-            return torch.zeros(capacity, *width, device=device)
-
-        self._observations = room(observation_size)
-        self._next_observations = room(observation_size)
-        self.actions = room(action_size)
-        self.rewards, self.masks, self.terminals = room(), room(), room()
+        self._environments = config.train.environments
+        # By environment, the longest ago first: the row that is marked until its next one comes.
+        self._seams: deque[int | None] = deque([None] * self._environments)
+        self._wraps = 0
+        # One row of numbers per transition, so that it is written at once.
+        self._widths = (observation_size, observation_size, bounds.size, 1, 1, 1)
+        self._rows = torch.zeros(capacity, sum(self._widths), device=device)
+        self._observations, self._next_observations, self.actions, *columns = self._rows.split(
+            self._widths, dim=1
+        )
+        self.rewards, self.masks, self.terminals = (column[:, 0] for column in columns)
         self._capacity, self._row = capacity, 0
         # On the device, for what is recorded there once and repeated while transitions come.
         self._size = torch.zeros((), dtype=torch.float64, device=device)
@@ -142,6 +155,24 @@ class Replay:
         self._initial = self.size
         # The first row that is written when the buffer is full.
         self._kept = self.size if self._marks_seam else 0
+        # Offline rows begin here; on the device, where windows are drawn.
+        self._offline_from = torch.zeros((), dtype=torch.int64, device=device)
+
+    def windows(self, horizon: int) -> int:
+        """How many windows of so many steps there are; none if below 1."""
+        return self.size - (horizon - 1) * self._environments
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (self._size - (horizon - 1) * self._environments)).long()
+
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        steps_H = torch.arange(horizon, device=start_B.device)
+        if self._environments == 1:
+            return start_B[:, None] + steps_H
+        is_offline_B = (start_B >= self._offline_from) & (start_B < self._initial)
+        return (
+            start_B[:, None] + torch.where(is_offline_B, 1, self._environments)[:, None] * steps_H
+        )
 
     @property
     def size(self) -> int:
@@ -153,16 +184,12 @@ class Replay:
         self._host_size = size
         self._size.fill_(size)
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        return (uniform_B * (self._size - horizon + 1)).long()
-
     def add(
         self,
         observation: np.ndarray,
         action: np.ndarray,
         reward: float,
         next_observation: np.ndarray,
-        *,
         terminated: bool,
         ended: bool,
     ) -> None:
@@ -173,45 +200,71 @@ class Replay:
             terminated: the task is over here; its value needs no bootstrap.
             ended: the episode's last transition, by success or by time.
         """
-        if self._seam is not None:
-            self.terminals[self._seam] = 0.0
-            self._seam = None
-        wraps = self._row == self._capacity
-        self._wrapped |= wraps
-        row = self._kept if wraps else self._row
-        self._observations[row] = torch.as_tensor(observation)
-        self._next_observations[row] = torch.as_tensor(next_observation)
-        device = self.actions.device
-        self.actions[row] = self._bounds.normalize(torch.as_tensor(action, device=device))
-        self.rewards[row] = transform_rewards(torch.tensor(reward), self._transform)
-        self.masks[row] = 0.0 if terminated else 1.0
-        self.terminals[row] = 1.0 if ended else 0.0
+        followed = self._seams.popleft()
+        if followed is not None:
+            self.terminals[followed] = 0.0
+        if self._row == self._capacity:
+            self._row = self._kept
+            self._wraps += 1
+        row = self._row
+        # Behind it lies a row of another episode until the next one is written.
+        is_seam = self._marks_seam and self._wraps > 0 and not ended
+        self._seams.append(row if is_seam else None)
+        self._rows[row].copy_(
+            self._packed(
+                observation,
+                next_observation,
+                action,
+                reward,
+                0.0 if terminated else 1.0,
+                1.0 if ended or is_seam else 0.0,
+            ),
+            non_blocking=True,
+        )
         self._row = row + 1
         self.size = max(self.size, self._row)
-        if self._marks_seam and self._wrapped and not ended:
-            # Behind it lies a row of another episode until the next one is written.
-            self.terminals[row] = 1.0
-            self._seam = row
+        if self._wraps == 1 and self._row <= self._initial:
+            self._place_offline()
 
-    def end_episode(self) -> None:
-        """Nothing follows the last transition: its episode was broken off."""
-        if self._row > 0:
-            self.terminals[self._row - 1] = 1.0
-            self._seam = None
+    def _packed(self, *values: np.ndarray | float) -> Tensor:
+        """A row, in the order of the columns; on the host, where small work is done faster."""
+        packed = torch.from_numpy(np.hstack(values).astype(np.float32))
+        _, _, action_A, reward_1, _, _ = packed.split(self._widths)
+        action_A.copy_(self._bounds.normalize(action_A))
+        reward_1.copy_(transform_rewards(reward_1, self._transform))
+        return packed
+
+    def _place_offline(self) -> None:
+        """Where the oldest rows give way first, offline ones begin behind what came since."""
+        if self._wraps and self._kept < self._initial:
+            self._offline_from.fill_(
+                min(self._row, self._initial) if self._wraps == 1 else self._initial
+            )
+
+    def end_episodes(self) -> None:
+        """Nothing follows the last transition of each environment: its episode was broken off."""
+        row, first = self._row, self._kept if self._wraps else self._initial
+        for _ in self._seams:
+            if row == first and self._wraps:
+                row = self._capacity
+            if row > first:
+                row -= 1
+                self.terminals[row] = 1.0
+        self._seams = deque([None] * self._environments)
 
     def state(self) -> dict[str, Tensor]:
         """What was added so far, for `restore`."""
-        start = 0 if self._wrapped else self._initial
-        place = torch.tensor([start, self._row, self.size, self._wrapped])
+        start = 0 if self._wraps else self._initial
+        place = torch.tensor([start, self._row, self.size, self._wraps])
         rows = {name: values[start : self.size] for name, values in self._columns().items()}
         return {"place": place, **rows}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state` of a buffer that was made with the same arguments."""
-        start, self._row, self.size, wrapped = state["place"].tolist()
-        self._wrapped = bool(wrapped)
+        start, self._row, self.size, self._wraps = state["place"].tolist()
         for name, values in self._columns().items():
             values[start : self.size] = state[name].to(values.device)
+        self._place_offline()
 
     def _columns(self) -> dict[str, Tensor]:
         return {

@@ -14,7 +14,7 @@ from qc_core.recipes.config import Config, TerminalHandling
 
 
 class Transitions(Protocol):
-    """Transitions in the order in which they happened, episode after episode.
+    """Transitions in the order in which they happened, of one environment or of several.
 
     `actions` [N, A], `rewards` [N], `masks` [N] (0: solved, no bootstrap) and `terminals` [N]
     (1: the last transition of its episode) may hold more rows than there are transitions.
@@ -30,6 +30,10 @@ class Transitions(Protocol):
 
         No number leaves the device, so that a recorded update sees the transitions of its day.
         """
+        ...
+
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        """The rows [B, H] of the windows that start at these: themselves and what follows them."""
         ...
 
     def observations_at(self, index: Tensor) -> Tensor:
@@ -75,13 +79,13 @@ def gather_windows(
     """The windows that start at the given transitions, seams and all.
 
     Args:
-        start_B: int64 indices in [0, size - horizon].
+        start_B: int64 [B], as `Transitions.starts` gives them.
         terminal_handling: what becomes of a window in which the episode ends before the last
             step. "drop", as in the paper: the critic does not learn from it. "keep": reward,
             mask and next observation stay as they are at the end, and it does.
     """
     steps_H = torch.arange(horizon, device=start_B.device)
-    index_BH = start_B[:, None] + steps_H
+    index_BH = transitions.follow(start_B, horizon)
     ended_BH = transitions.terminals[index_BH].cummax(dim=1).values
     valid_BH = torch.cat([torch.ones_like(ended_BH[:, :1]), 1 - ended_BH[:, :-1]], dim=1)
     dtype = transitions.rewards.dtype
@@ -91,7 +95,7 @@ def gather_windows(
         rewards_BH = rewards_BH * valid_BH
         masks_BH = torch.where(valid_BH > 0, masks_BH, 1)
         length_B = valid_BH.sum(dim=1)
-        last_B = start_B + length_B.long() - 1
+        last_B = index_BH.gather(1, length_B.long()[:, None] - 1)[:, 0]
         weight_B = torch.ones_like(length_B)
     else:
         length_B = torch.full_like(valid_BH[:, 0], horizon)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -112,35 +113,52 @@ def play_each(
     """
     games = [(name, seed) for name in policies for seed in seeds]
     if workers == 1:
-        player = _Player(environment, policies, play)
+        player = _Player(environment, play)
         try:
             for name, seed in games:
-                yield player.play(name, seed)
+                yield name, seed, player.play(name, policies[name], seed)
         finally:
             player.close()
         return
-    with worker_pool(workers, _start_worker, environment, policies, play) as pool:
-        futures = [pool.submit(_play_in_worker, name, seed) for name, seed in games]
+    with players(environment, workers, play) as submit:
+        futures = {submit(name, policies[name], seed): (name, seed) for name, seed in games}
         for future in as_completed(futures):
-            yield future.result()
+            yield *futures[future], future.result()
+
+
+@contextmanager
+def players(
+    environment: str, workers: int, play: PlayOne[T]
+) -> Iterator[Callable[[str, LoadPolicy, int], Future[T]]]:
+    """Processes that play while this one does something else; each makes the environment once.
+
+    Yields:
+        Takes a policy's name, how to make it, and the seed to play; a process makes a policy once
+        as long as no other name's turn comes.
+    """
+    with worker_pool(workers, _start_worker, environment, play) as pool:
+
+        def submit(name: str, load: LoadPolicy, seed: int) -> Future[T]:
+            return pool.submit(_play_in_worker, name, load, seed)
+
+        yield submit
 
 
 class _Player(Generic[T]):
-    """One process's environment and the policies that it has needed so far."""
+    """One process's environment and the policy that it has played last."""
 
-    def __init__(
-        self, environment: str, policies: Mapping[str, LoadPolicy], play: PlayOne[T]
-    ) -> None:
-        self._id, self._policies, self._play = environment, policies, play
+    def __init__(self, environment: str, play: PlayOne[T]) -> None:
+        self._id, self._play = environment, play
         self._environment: gymnasium.Env | None = None
-        self._loaded: dict[str, ChunkFunction] = {}
+        self._name: str | None = None
+        self._policy: ChunkFunction | None = None
 
-    def play(self, name: str, seed: int) -> tuple[str, int, T]:
+    def play(self, name: str, load: LoadPolicy, seed: int) -> T:
         if self._environment is None:
             self._environment = make_environment(self._id)
-        if name not in self._loaded:
-            self._loaded[name] = self._policies[name]()
-        return name, seed, self._play(self._environment, self._loaded[name], seed)
+        if self._policy is None or name != self._name:
+            self._policy, self._name = load(), name
+        return self._play(self._environment, self._policy, seed)
 
     def close(self) -> None:
         if self._environment is not None:
@@ -150,11 +168,11 @@ class _Player(Generic[T]):
 _player: _Player[Any] | None = None
 
 
-def _start_worker(environment: str, policies: Mapping[str, LoadPolicy], play: PlayOne[Any]) -> None:
+def _start_worker(environment: str, play: PlayOne[Any]) -> None:
     global _player
-    _player = _Player(environment, policies, play)
+    _player = _Player(environment, play)
 
 
-def _play_in_worker(name: str, seed: int) -> tuple[str, int, Any]:
+def _play_in_worker(name: str, load: LoadPolicy, seed: int) -> Any:
     assert _player is not None
-    return _player.play(name, seed)
+    return _player.play(name, load, seed)

@@ -105,6 +105,8 @@ class TrainConfig:
     """Environment steps of fine-tuning."""
     online_start: int = 5_000
     """Environment steps before the first online update."""
+    environments: int = 1
+    """Environments that are explored side by side, a step of each in turn."""
     updates_per_step: int = 1
     """Online updates per environment step."""
     replay_capacity: int = 0
@@ -137,6 +139,8 @@ class TuneConfig:
     """Trials in all; the first is the recipe's own settings."""
     workers: int = 2
     """Workers that share the study."""
+    trials_per_gpu: int = 1
+    """Trials that each worker runs side by side on its device."""
     evaluations: int = 5
     """Times that a trial is scored (and may be pruned), evenly spaced."""
     episodes: int = 50

@@ -1,6 +1,6 @@
 """Play chunks open loop.
 
-Shapes: B batch, O observation, H horizon, A action.
+Shapes: B batch, O observation, H horizon, K actions to play, A action.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ class ChunkExecutor:
     def act(self, observation_O: np.ndarray) -> np.ndarray:
         """The next action [A] for the observation [O]."""
         if not self._pending:
-            noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
-            chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
-            self._pending.extend(chunk_HA[: self._policy.execution_length])
+            self._pending.extend(self.choose(observation_O))
         return self._pending.popleft()
+
+    def choose(self, observation_O: np.ndarray) -> np.ndarray:
+        """The next actions [K, A], which the caller is to play without looking."""
+        noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
+        chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
+        return chunk_HA[: self._policy.execution_length]

@@ -5,20 +5,24 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.data.dataset import Dataset, open_dataset, require_match
-from qc_core.envs.make import describe, make_environment
-from qc_core.envs.play import play_episode
+from qc_core.envs.make import describe
+from qc_core.envs.play import Outcome
 from qc_core.errors import WrongUse
+from qc_core.files import writing_to
 from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
+    CURVE,
     CheckpointInfo,
     Curve,
     load_agent,
@@ -26,14 +30,17 @@ from qc_core.training.checkpoint import (
     read_curve,
     read_info,
     save_checkpoint,
+    write_curve,
 )
 from qc_core.training.device import training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.online import OnlineTraining
-from qc_core.training.policy import AgentPolicy
+from qc_core.training.scoring import Scoring
 
 _CHECKPOINT = "checkpoint-"
+# One whose point of the curve is still being played.
+_UNSCORED = "unscored-"
 
 
 def run_job(
@@ -47,8 +54,9 @@ def run_job(
 ) -> None:
     """Train offline, then online, and evaluate on the way.
 
-    After each evaluation `folder` holds one checkpoint with every point so far. A folder that has
-    one already is gone on from there; an episode that was being explored then is given up.
+    After each evaluation `folder` holds one checkpoint with every point so far; training may go on
+    while the episodes are played. A folder that has one already is gone on from there; episodes
+    that were being explored then are given up.
 
     Args:
         evaluate_every: updates offline, environment steps online.
@@ -105,15 +113,21 @@ class _Run(AbstractContextManager["_Run"]):
         self._spec = describe(config.environment)
         require_match(dataset, self._spec)
         self._seeds = seeds_for("evaluate", config.seed, episodes)
-        self._environment = make_environment(config.environment)
         self._device = training_device()
         self._checkpoint = last_checkpoint(folder)
         self._points: Curve = read_curve(self._checkpoint) if self._checkpoint else []
         earlier = self._points[-1]["seconds"] if self._points else 0.0
         self._start = time.monotonic() - earlier
+        self._closing = ExitStack()
 
-    def __exit__(self, *_: object) -> None:
-        self._environment.close()
+    def __enter__(self) -> _Run:
+        for left in self._folder.glob(f"{_UNSCORED}*"):
+            shutil.rmtree(left)
+        self._scoring = self._closing.enter_context(Scoring(self._config, self._seeds))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._closing.__exit__(*error)
 
     def do_the_rest(self) -> None:
         train = self._config.train
@@ -128,6 +142,7 @@ class _Run(AbstractContextManager["_Run"]):
         if online < train.online_steps:
             agent.set_learning_rate(train.online_learning_rate)
             self._online(agent, online, offline_steps)
+        self._scoring.finish()
 
     def _offline(self, agent: Agent | None, done: int) -> Agent:
         with OfflineTraining(self._config, self._dataset, self._device, agent) as training:
@@ -136,7 +151,7 @@ class _Run(AbstractContextManager["_Run"]):
                     training.restore(self._training_state(), [])
                 self._require_step(training.step, done)
             for step in self._stops(done, training.steps):
-                training.run(step, lambda *_: None)
+                training.run(step, lambda *_: self._scoring.poll())
                 self._keep(training.agent, training.figures(), training.state(), step, 0)
             return training.agent
 
@@ -148,7 +163,7 @@ class _Run(AbstractContextManager["_Run"]):
                     training.restore(self._training_state())
                 self._require_step(training.step, done)
             for step in self._stops(done, steps):
-                training.run(step, lambda: None)
+                training.run(step, self._scoring.poll)
                 state = training.state() if step < steps else None
                 self._keep(agent, training.figures(), state, offline_steps, step)
 
@@ -164,12 +179,10 @@ class _Run(AbstractContextManager["_Run"]):
         offline: int,
         online: int,
     ) -> None:
-        """Evaluate, and put a checkpoint with the new point in the place of the last one."""
+        """Keep what training can go on from, and have it evaluated."""
         # A method without an offline phase starts where the others go online.
         step = online + self._config.train.offline_steps if online else offline
-        point = {"step": step, **self._evaluate(agent), **figures}
-        point["seconds"] = time.monotonic() - self._start
-        self._points.append(point)
+        point = {**figures, "seconds": time.monotonic() - self._start}
         info = CheckpointInfo(
             config=self._config,
             spec=self._spec,
@@ -177,19 +190,21 @@ class _Run(AbstractContextManager["_Run"]):
             offline_steps=offline,
             online_steps=online,
         )
-        target = self._folder / f"{_CHECKPOINT}{step}"
-        save_checkpoint(target, agent, info, self._points, state)
+        save_checkpoint(self._folder / f"{_UNSCORED}{step}", agent, info, [], state)
+        self._scoring.play(agent, partial(self._finish, step, point))
+
+    def _finish(self, step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:
+        """Put a checkpoint with its point in the place of the last one."""
+        scored = {"step": step, **mean_figures(outcomes, self._spec.episode_limit), **point}
+        self._points.append(scored)
+        unscored = self._folder / f"{_UNSCORED}{step}"
+        with writing_to(unscored):
+            write_curve(unscored / CURVE, self._points)
+        target = unscored.rename(self._folder / f"{_CHECKPOINT}{step}")
         if self._checkpoint is not None:
             shutil.rmtree(self._checkpoint)
         self._checkpoint = target
-        self._on_point(point)
-
-    def _evaluate(self, agent: Agent) -> dict[str, float]:
-        policy = AgentPolicy(agent, execution_length=self._config.evaluate.execution_horizon)
-        limit = self._spec.episode_limit
-        return mean_figures(
-            [play_episode(self._environment, policy, seed) for seed in self._seeds], limit
-        )
+        self._on_point(scored)
 
     @contextmanager
     def _restoring(self) -> Iterator[None]:

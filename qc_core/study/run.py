@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from qc_core.data.ingest import ingest
 from qc_core.errors import QCError, WorkFailed, WrongUse
@@ -20,6 +17,7 @@ from qc_core.progress import say
 from qc_core.study.definition import Job, Study
 from qc_core.study.figure import draw
 from qc_core.study.job import is_finished, read_points, run_job
+from qc_core.training.device import take_threads, threads_per_worker
 
 RESULTS, FIGURE = "results.csv", "results.svg"
 _MANIFEST = "study.json"
@@ -54,8 +52,7 @@ def run_study(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
         if not is_finished(study.config(job), folder / "runs" / job.folder)
     ]
     failures: list[str] = []
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    with worker_pool(workers, torch.set_num_threads, threads) as pool:
+    with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:
         futures = {pool.submit(partial(_work, study, folder), job): job for job in jobs}
         for future in as_completed(futures):
             try:

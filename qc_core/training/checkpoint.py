@@ -41,7 +41,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "online-steps": int,
 }
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
-TRAINING = "training.safetensors"
+TRAINING, CURVE = "training.safetensors", "curve.csv"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 Curve = list[dict[str, float]]
 
@@ -86,7 +86,7 @@ def save_checkpoint(
         if training is not None:
             state = {name: value.contiguous().cpu() for name, value in training.items()}
             save_file(state, staging / TRAINING)
-        write_curve(staging / "curve.csv", curve)
+        write_curve(staging / CURVE, curve)
         write_json(
             staging / "checkpoint.json",
             {
@@ -193,7 +193,7 @@ def read_curve(folder: Path) -> Curve:
     Raises:
         WrongUse: missing or damaged.
     """
-    path = folder / "curve.csv"
+    path = folder / CURVE
     try:
         with path.open(newline="") as file:
             return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]

@@ -31,9 +31,28 @@ def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     generator.set_state(state.cpu())
 
 
+def cpu_share() -> int:
+    """Cores for this process: `QC_THREADS`, else all that it may run on (WrongUse)."""
+    threads = os.environ.get("QC_THREADS")
+    if not threads:
+        return len(os.sched_getaffinity(0))
+    if not threads.isdecimal() or int(threads) < 1:
+        raise WrongUse(f"QC_THREADS must be a number of CPU threads, got {threads!r}")
+    return int(threads)
+
+
+def threads_per_worker(workers: int) -> int:
+    """CPU threads for each of that many processes, of this process's share."""
+    return max(1, cpu_share() // workers)
+
+
+def take_threads(threads: int) -> None:
+    """Give this process, and what it starts, so many of the cores."""
+    os.environ["QC_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+
+
 def share_cpu() -> None:
     """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
-    if threads := os.environ.get("QC_THREADS"):
-        if not threads.isdecimal() or int(threads) < 1:
-            raise WrongUse(f"QC_THREADS must be a number of CPU threads, got {threads!r}")
-        torch.set_num_threads(int(threads))
+    if os.environ.get("QC_THREADS"):
+        torch.set_num_threads(cpu_share())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from qc_core.agents.agent import Agent
 from qc_core.data.dataset import open_dataset, require_match
-from qc_core.envs.make import describe, make_environment
-from qc_core.envs.play import play_episode
+from qc_core.envs.make import describe
+from qc_core.envs.play import Outcome
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config, TrainConfig
@@ -30,7 +30,7 @@ from qc_core.training.checkpoint import (
 from qc_core.training.device import training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
-from qc_core.training.policy import AgentPolicy
+from qc_core.training.scoring import Scoring
 
 # What a checkpoint's weights are made for; the rest may change when training goes on.
 _OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
@@ -67,7 +67,8 @@ def fine_tune(
 
     Args:
         trial: number of the trial; it decides the episodes that the trial explores.
-        on_score: called after each scoring; what it raises ends the trial.
+        on_score: called with each score once it is there, while training may have gone on; what it
+            raises ends the trial.
     """
     train, tune = config.train, config.tune
     before = read_info(checkpoint)
@@ -78,32 +79,32 @@ def fine_tune(
     _require_same_networks(before.config.train, train, checkpoint)
     device = training_device()
     agent = load_agent(checkpoint, device, replace(train, learning_rate=train.online_learning_rate))
-    policy = AgentPolicy(agent, execution_length=config.evaluate.execution_horizon)
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
     score_at = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
     curve: Curve = []
     start = time.monotonic()
     with (
         OnlineTraining(config, agent, dataset, device, trial=trial) as training,
-        contextlib.closing(make_environment(config.environment)) as scoring,
+        Scoring(config, scoring_seeds) as scoring,
         Progress(train.online_steps, f"online, trial {trial}", "step") as progress,
     ):
-        for step in sorted(set(score_at.tolist())):
-            training.run(step, progress.update)
-            outcomes = [play_episode(scoring, policy, seed) for seed in scoring_seeds]
+
+        def on_step() -> None:
+            progress.update()
+            scoring.poll()
+
+        def keep(step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:
             figures = mean_figures(outcomes, spec.episode_limit)
             score = Score(step, figures["success"], figures["steps"])
-            curve.append(
-                {
-                    "step": step,
-                    "seconds": time.monotonic() - start,
-                    "success": score.success,
-                    "steps": score.steps,
-                    **training.figures(),
-                }
-            )
+            curve.append({"step": step, "success": score.success, "steps": score.steps, **point})
             progress.update(0, note=f"success {score.success:.0%}")
             on_score(score)
+
+        for step in sorted(set(score_at.tolist())):
+            training.run(step, on_step)
+            point = {"seconds": time.monotonic() - start, **training.figures()}
+            scoring.play(agent, partial(keep, step, point))
+        scoring.finish()
     return FineTuned(
         agent,
         replace(

@@ -10,6 +10,7 @@ from pathlib import Path
 from qc_core.files import require_vacant
 from qc_core.processes import worker_pool
 from qc_core.recipes.config import Config
+from qc_core.training.device import take_threads, threads_per_worker
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, create_study
 from qc_core.tuning.worker import run_worker
@@ -25,22 +26,16 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
     require_vacant(output)
     require_vacant(history)
     workers = min(config.tune.workers, config.tune.trials)
-    os.environ.setdefault("QC_THREADS", str(threads_per_worker(workers)))
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = "" if os.environ.get(STORAGE_VARIABLE) else f"{scratch}/study.journal"
         name = STUDY_NAME if storage else f"{STUDY_NAME}-{Path(scratch).name}"
         create_study(name, storage, config)
         folders = [Path(scratch) / f"worker-{worker}" for worker in range(workers)]
         run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)
-        with worker_pool(workers) as pool:
+        with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:
             futures = [
                 pool.submit(run, folder, worker=worker) for worker, folder in enumerate(folders)
             ]
             for future in futures:
                 future.result()
         select_best(folders, output, history)
-
-
-def threads_per_worker(workers: int) -> int:
-    """CPU threads for each of that many processes."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)

@@ -66,6 +66,9 @@ class Rows:
     def starts(self, uniform_B: torch.Tensor, horizon: int) -> torch.Tensor:
         return (uniform_B * (self._size - horizon + 1)).long()
 
+    def follow(self, start_B: torch.Tensor, horizon: int) -> torch.Tensor:
+        return start_B[:, None] + torch.arange(horizon, device=start_B.device)
+
     def observations_at(self, index: torch.Tensor) -> torch.Tensor:
         return self.actions.new_zeros(*index.shape, OBSERVATION)
 

@@ -93,7 +93,7 @@ def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: 
     first, second = made(), made()
     for value in range(added):
         add(first, float(value), ended=value % 4 == 3)
-    first.end_episode()
+    first.end_episodes()
     second.restore(first.state())
     for replay in (first, second):
         add(replay, 50.0)
@@ -171,3 +171,79 @@ def solved_on_the_way(folder: Path, spec: EnvironmentSpec) -> Path:
     )
     writer.finish({})
     return folder / "d"
+
+
+def rows_of_windows(replay: Replay, horizon: int) -> dict[int, list[int]]:
+    """By start, the rows of every window that can be drawn."""
+    starts = torch.arange(replay.windows(horizon))
+    return dict(zip(starts.tolist(), replay.follow(starts, horizon).tolist(), strict=True))
+
+
+def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:
+    offline = offline_data(dataset)
+    size = offline.size
+    replay = buffer(size + 9, offline, environments=3)
+    for value in range(8):
+        add(replay, float(value))
+    windows = rows_of_windows(replay, 3)
+    online = {start: rows for start, rows in windows.items() if start >= size}
+    # Up to the last whole one, and none that runs out of what is there.
+    assert online == {size: [size, size + 3, size + 6], size + 1: [size + 1, size + 4, size + 7]}
+    assert all(windows[start] == [start, start + 1, start + 2] for start in range(size))
+    add(replay, 8.0)
+    assert rows_of_windows(replay, 3)[size + 2] == [size + 2, size + 5, size + 8]
+    assert replay.size == size + 9
+
+
+def test_several_environments_in_a_full_buffer_overwrite_and_stay_apart(dataset: Path) -> None:
+    offline = offline_data(dataset)
+    size = offline.size
+    replay = buffer(size + 4, offline, environments=2)
+    for value in range(4 + 3):
+        add(replay, float(value))
+    windows = rows_of_windows(replay, 2)
+    # Three rows have taken the place of offline ones; behind them the data set goes on as it was.
+    assert [windows[start] for start in range(5)] == [[0, 2], [1, 3], [2, 4], [3, 4], [4, 5]]
+    assert windows[size + 1] == [size + 1, size + 3]
+    for value in range(size + 4):
+        add(replay, float(value))
+    assert all(rows == [start, start + 2] for start, rows in rows_of_windows(replay, 2).items())
+
+
+def test_several_environments_each_have_a_seam(dataset: Path) -> None:
+    offline = offline_data(dataset)
+    size = offline.size
+    replay = buffer(size + 6, offline, environments=2, replay_overwrites="online")
+    for value in range(100, 109):
+        add(replay, float(value))
+    assert replay.rewards[size:].tolist() == [106, 107, 108, 103, 104, 105]
+    # 107 and 108 are the last of their environments; two rows further stand older ones.
+    assert replay.terminals[size:].tolist() == [0, 1, 1, 0, 0, 0]
+    add(replay, 109.0, ended=True)
+    assert replay.terminals[size:].tolist() == [0, 0, 1, 1, 0, 0]
+    replay.end_episodes()
+    add(replay, 110.0)
+    add(replay, 111.0)
+    assert replay.terminals[size:].tolist() == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("overwrites", ["oldest", "online"])
+@pytest.mark.parametrize("added", [1, 3, 9, 170])
+def test_a_restored_buffer_of_several_environments_goes_on_alike(
+    dataset: Path, overwrites: str, added: int
+) -> None:
+    offline = offline_data(dataset)
+
+    def made() -> Replay:
+        return buffer(offline.size + 5, offline, environments=2, replay_overwrites=overwrites)
+
+    first, second = made(), made()
+    for value in range(added):
+        add(first, float(value), ended=value % 4 == 3)
+    second.restore(first.state())
+    for replay in (first, second):
+        replay.end_episodes()
+        add(replay, 50.0)
+    assert torch.equal(second.terminals, first.terminals)
+    assert torch.equal(second.rewards, first.rewards)
+    assert rows_of_windows(second, 3) == rows_of_windows(first, 3)

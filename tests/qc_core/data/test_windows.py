@@ -30,6 +30,9 @@ class Rows:
     def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
         return (uniform_B * (len(self.rewards) - horizon + 1)).long()
 
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        return start_B[:, None] + torch.arange(horizon)
+
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[index]
 

@@ -1,0 +1,134 @@
+"""An environment in a process of its own does the same, and its end is one line."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.envs.make import make_environment
+from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
+from qc_core.errors import WorkFailed, WrongUse
+from tests.conftest import PENDULUM
+from tests.test_imports import run_blocked
+
+LIMIT = 200
+
+
+@pytest.fixture(params=[LocalEnvironment, RemoteEnvironment])
+def environment(request: pytest.FixtureRequest) -> Iterator[ChunkEnvironment]:
+    made = request.param(PENDULUM)
+    yield made
+    made.close()
+    assert not multiprocessing.active_children()
+
+
+def test_steps_are_the_environments_own(environment: ChunkEnvironment) -> None:
+    actions = np.random.default_rng(0).uniform(-2, 2, (5, 1)).astype(np.float32)
+    alone = make_environment(PENDULUM)
+    environment.reset(3)
+    first, _ = alone.reset(seed=3)
+    np.testing.assert_array_equal(environment.receive().observation_O, first)
+    environment.play(actions)
+    for action in actions:
+        observation, reward, _, _, _ = alone.step(action)
+        happened = environment.receive()
+        np.testing.assert_array_equal(happened.observation_O, observation.astype(np.float32))
+        assert happened.reward == np.float32(reward)
+        assert (happened.terminated, happened.ended) == (False, False)
+
+
+def test_behind_the_end_of_an_episode_the_rest_of_a_chunk_is_dropped(
+    environment: ChunkEnvironment,
+) -> None:
+    environment.reset(0)
+    environment.receive()
+    environment.play(np.zeros((LIMIT + 3, 1), np.float32))
+    ends = [environment.receive().ended for _ in range(LIMIT)]
+    assert ends == [False] * (LIMIT - 1) + [True]
+    environment.reset(5)
+    first, _ = make_environment(PENDULUM).reset(seed=5)
+    np.testing.assert_array_equal(environment.receive().observation_O, first)
+
+
+def test_what_fails_in_an_environment_is_one_line(environment: ChunkEnvironment) -> None:
+    environment.reset(0)
+    environment.receive()
+    environment.play(np.zeros((1, 0), np.float32))
+    with pytest.raises(WorkFailed, match=r"the environment failed \(IndexError\)") as failure:
+        environment.receive()
+    assert "\n" not in str(failure.value)
+
+
+def test_an_environment_that_cannot_be_made_says_why() -> None:
+    remote = RemoteEnvironment("no-such-v0")
+    with pytest.raises(WrongUse, match="unknown environment 'no-such-v0'"):
+        remote.receive()
+    remote.close()
+    assert not multiprocessing.active_children()
+
+
+def test_an_environment_whose_process_is_killed_says_so() -> None:
+    remote = RemoteEnvironment(PENDULUM)
+    remote.reset(0)
+    remote.receive()
+    (process,) = multiprocessing.active_children()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    remote.play(np.zeros((2, 1), np.float32))
+    with pytest.raises(WorkFailed, match=r"environment Pendulum-v1 ended with code -9") as failure:
+        remote.receive()
+    assert "\n" not in str(failure.value)
+    remote.close()
+
+
+KILLED = """
+import multiprocessing, os, signal
+from qc_core.envs.remote import RemoteEnvironment
+from qc_core.processes import worker_pool
+if __name__ == "__main__":
+    remote = RemoteEnvironment("Pendulum-v1")
+    remote.reset(0)
+    remote.receive()
+    with worker_pool(1) as pool:
+        pool.submit(abs, 1).result()
+        print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_process_outlives_a_caller_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED)
+    caller = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert caller.returncode == -signal.SIGKILL, caller.stderr
+    left = [int(pid) for pid in caller.stdout.split()]
+    assert len(left) == 2
+    deadline = time.monotonic() + 60
+    while any(map(is_running, left)):
+        assert time.monotonic() < deadline, "orphans"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is there, and not just waiting for someone to take note of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_the_process_of_an_environment_needs_no_torch() -> None:
+    run_blocked({"torch", "optuna", "kfp", "onnxruntime", "tyro"}, "import qc_core.envs.remote")

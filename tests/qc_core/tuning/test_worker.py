@@ -1,0 +1,67 @@
+"""Trials run side by side on one device are run once each, and the best of all is kept."""
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qc_core.errors import QCError
+from qc_core.files import read_json
+from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import resolve
+from qc_core.training.checkpoint import read_info
+from qc_core.training.pretrain import pretrain
+from qc_core.tuning.study import create_study
+from qc_core.tuning.trials import ranking
+from qc_core.tuning.worker import run_worker
+
+
+@pytest.fixture
+def two_at_a_time(pendulum_config: Config) -> Config:
+    tune = replace(pendulum_config.tune, trials=5, trials_per_gpu=2)
+    return replace(pendulum_config, tune=tune)
+
+
+def work(config: Config, checkpoint: Path, dataset: Path, folder: Path) -> Path:
+    storage = str(folder / "study.journal")
+    create_study("s", storage, config)
+    output = folder / "worker"
+    run_worker(config, checkpoint, dataset, output, study_name="s", storage=storage, worker=0)
+    return output
+
+
+def numbers(trials: Sequence[dict]) -> list[int]:
+    return [trial["trial"] for trial in trials]
+
+
+def test_side_by_side_every_trial_is_run_once_and_the_best_is_kept(
+    tmp_path: Path, two_at_a_time: Config, pendulum: Path
+) -> None:
+    pretrain(two_at_a_time, pendulum, tmp_path / "offline")
+    output = work(two_at_a_time, tmp_path / "offline", pendulum, tmp_path)
+    trials = read_json(output / "trials.json")
+    assert numbers(trials) == [0, 1, 2, 3, 4]
+    done = [trial for trial in trials if trial["state"] == "complete"]
+    best = max(done, key=lambda trial: (ranking(trial), -trial["trial"]))
+    assert read_json(output / "best.json") == {"trial": best["trial"]}
+    kept = read_info(output / "checkpoint").config.train.online_learning_rate
+    assert kept == best["parameters"]["online_learning_rate"]
+    assert not multiprocessing.active_children()
+
+
+def test_what_fails_in_one_process_is_one_line_and_ends_them_all(
+    tmp_path: Path, two_at_a_time: Config, pendulum: Path
+) -> None:
+    with pytest.raises(QCError, match="is not a checkpoint folder") as failure:
+        work(two_at_a_time, tmp_path / "missing", pendulum, tmp_path)
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "worker").exists()
+    assert not multiprocessing.active_children()
+
+
+def test_trials_side_by_side_are_an_option() -> None:
+    assert resolve("smoke", ["--tune.trials-per-gpu", "4"]).tune.trials_per_gpu == 4
+    with pytest.raises(QCError, match=r"--tune\.trials-per-gpu must be at least 1, got 0"):
+        resolve("smoke", ["--tune.trials-per-gpu", "0"])
