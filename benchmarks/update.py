@@ -35,7 +35,7 @@ from qc_core.training.updates import repeat
 
 _OBSERVATION, _ACTION, _BATCH = 40, 5, 256
 _EPISODES, _STEPS = 100, 1000
-_REFERENCE, _SMALL = (512,) * 4, (256,) * 3
+REFERENCE, SMALL = (512,) * 4, (256,) * 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Case:
     """A method and its size."""
 
     method: str
-    widths: tuple[int, ...] = _REFERENCE
+    widths: tuple[int, ...] = REFERENCE
 
     @property
     def config(self) -> Config:
@@ -62,7 +62,7 @@ class Case:
 _CASES = (
     Case("qc"),
     Case("qc-fql"),
-    Case("qc-fql", _SMALL),
+    Case("qc-fql", SMALL),
     *(Case(method) for method in METHODS if method not in ("qc", "qc-fql")),
 )
 
@@ -106,7 +106,7 @@ class Runner:
         """Floating-point operations of the matrix products in one update."""
         self._training.agent.arithmetic = PLAIN
         with FlopCounterMode(display=False) as counter:
-            self._training.update()
+            self.update()
         return counter.get_total_flops()
 
     def rate(self, arithmetic: Arithmetic, seconds: float, *, recorded: bool) -> float:
@@ -125,9 +125,13 @@ class Runner:
             synchronize(self._device)
         return done / (time.perf_counter() - start)
 
+    def update(self) -> None:
+        """One, with the arithmetic of the last turn."""
+        self._training.update()
+
     def _call(self, count: int) -> None:
         for _ in range(count):
-            self._training.update()
+            self.update()
 
 
 def measure(
