@@ -32,7 +32,7 @@ class BestOfNAgent(FlowAgent):
         chunk_BNL = integrate(velocity, noise, self.config.flow_steps)
         value_BN = self.values(self.critic, observation_BO, chunk_BNL).mean(dim=0)
         index_B11 = value_BN.argmax(dim=1)[:, None, None]
-        return chunk_BNL.take_along_dim(index_B11, dim=1).squeeze(1)
+        return chunk_BNL.gather(1, index_B11.expand(-1, -1, self.chunk_size)).squeeze(1)
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Cloning only: values choose among candidates, they do not shape them."""

@@ -143,7 +143,7 @@ class Layers:
             for column, number in enumerate(reversed(numbers), 1):
                 offset = offset + weight[:, -column] * number
             # One offset per row of the batch, for however many x each has.
-            offset = offset.reshape(len(offset), *[1] * (x.ndim - 2), -1)
+            offset = offset.unflatten(0, (-1, *[1] * (x.ndim - 2)))
             last = size + x.shape[-1]
             return self._behind_first(functional.linear(x, weight[:, size:last]).add_(offset))
 
