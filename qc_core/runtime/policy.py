@@ -23,6 +23,7 @@ class ChunkPolicy:
     Attributes:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
         execution_length: actions to play of a chunk before asking again.
+        device: where it computes, `cuda` if onnxruntime has it, else `cpu`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ChunkPolicy:
             several = len(self.noise_shape) > 1
             threads = min(2, os.cpu_count() or 1) if several else 1
         self._session = BoundSession(folder / MODEL, threads)
+        self.device = self._session.device
         self._rng = np.random.default_rng(seed)
         self._executor = ChunkExecutor(self, self._rng)
 

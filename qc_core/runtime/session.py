@@ -22,6 +22,9 @@ class BoundSession:
     A call is a copy of each input into bound memory, the inference, and a copy of the output;
     nothing is allocated until a batch of another size comes. Calls from several threads take
     turns.
+
+    Attributes:
+        device: where it computes, `cuda` or `cpu`.
     """
 
     def __init__(self, model: Path, threads: int) -> None:
@@ -42,7 +45,7 @@ class BoundSession:
             # onnxruntime's own exceptions have no common class.
             reason = " ".join(str(error).split())
             raise WorkFailed(f"{model} cannot be opened: {reason}") from error
-        self._device = _DEVICES[self._session.get_providers()[0]]
+        self.device = _DEVICES[self._session.get_providers()[0]]
         output = self._session.get_outputs()[0]
         self._output, self._row_shape = output.name, output.shape[1:]
         self._bound_shapes: list[tuple[int, ...]] = []
@@ -69,7 +72,7 @@ class BoundSession:
         shapes = {name: value.shape for name, value in inputs.items()}
         shapes[self._output] = (batch, *self._row_shape)
         self._bound = {
-            name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self._device)
+            name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.device)
             for name, shape in shapes.items()
         }
         self._binding = self._session.io_binding()

@@ -1,0 +1,31 @@
+"""How fast this machine multiplies matrices: the ceiling under which all else here is measured."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+# Short, so that some of them have the machine to themselves.
+_SECONDS, _REPEATS = 0.002, 200
+
+
+def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> float:
+    """FLOP/s of products [rows, width] × [width, width], the best of many, with torch's threads."""
+    left = torch.randn(rows, width, device=device).to(dtype)
+    right = torch.randn(width, width, device=device).to(dtype)
+    out = torch.empty_like(left)
+
+    def seconds(products: int) -> float:
+        start = time.perf_counter()
+        for _ in range(products):
+            torch.mm(left, right, out=out)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    products = 1
+    while seconds(products) < _SECONDS:
+        products *= 2
+    best = min(seconds(products) for _ in range(_REPEATS))
+    return products * 2 * rows * width**2 / best
