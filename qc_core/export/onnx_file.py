@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 
 import onnx
 import torch
+from onnxscript import optimizer
 from torch import nn
 
 # onnxruntime has run this since 1.17 (January 2024).
@@ -25,27 +26,40 @@ def to_onnx(
     """
     # The example has a batch of 2, since torch treats a size of 1 as a constant.
     example = (torch.zeros(2, observation_size), torch.zeros(2, *noise_shape))
-    batch = torch.export.Dim("batch", min=1)
+    batch = {0: torch.export.Dim("batch", min=1)}
+    shapes = {"observation": batch, "noise": batch}
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
+            # Traced here, since torch.onnx would quietly fix a batch that the trace cannot vary.
+            traced = torch.export.export(
                 module.eval(),
                 example,
+                dynamic_shapes=shapes,
+                strict=False,
+            )
+            program = torch.onnx.export(
+                traced,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["observation", "noise"],
                 output_names=["action_chunk"],
-                dynamic_shapes={"observation": {0: batch}, "noise": {0: batch}},
+                dynamic_shapes=shapes,
                 verbose=False,
             )
     finally:
         logger.setLevel(level)
     assert program is not None
-    return _without_origin(program.model_proto)
+    return _without_origin(_folded(program.model_proto))
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Everything that depends on weights alone is computed now, whatever its size."""
+    size = model.ByteSize()
+    return optimizer.optimize(model, input_size_limit=size, output_size_limit=size)
 
 
 def _without_origin(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -139,11 +139,10 @@ class Layers:
         fixed_BW = functional.linear(fixed_BI, weight[:, :size], self._biases[0])
 
         def rest(x: Tensor, *numbers: float) -> Tensor:
-            offset = fixed_BW
+            # One offset per row of the batch, for however many x each has.
+            offset = fixed_BW.unflatten(0, (-1, *[1] * (x.ndim - 2)))
             for column, number in enumerate(reversed(numbers), 1):
                 offset = offset + weight[:, -column] * number
-            # One offset per row of the batch, for however many x each has.
-            offset = offset.unflatten(0, (-1, *[1] * (x.ndim - 2)))
             last = size + x.shape[-1]
             return self._behind_first(functional.linear(x, weight[:, size:last]).add_(offset))
 

@@ -5,17 +5,16 @@ Shapes: B batch, O observation, H horizon, A action.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import WrongUse
 from qc_core.runtime.executor import ChunkExecutor, require_execution_length
 from qc_core.runtime.folder import MODEL, read_contract, verify
-
-# The first that this machine's onnxruntime has.
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+from qc_core.runtime.session import BoundSession
 
 
 class ChunkPolicy:
@@ -24,6 +23,7 @@ class ChunkPolicy:
     Attributes:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
         execution_length: actions to play of a chunk before asking again.
+        device: where it computes, `cuda` if onnxruntime has it, else `cpu`.
     """
 
     def __init__(
@@ -31,39 +31,29 @@ class ChunkPolicy:
         folder: Path,
         *,
         seed: int | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         execution_horizon: int | None = None,
     ) -> None:
         """Open a policy folder whose checksums are right.
 
         Args:
             seed: of the noise that `act` draws; None takes a fresh one.
-            threads: CPU threads of one inference.
+            threads: CPU threads of one inference; None takes two to choose among candidates, and
+                one for a single pass, which is over before another thread has woken.
             execution_horizon: actions to play of a chunk before asking again, in [1, H]; None
                 takes the contract's execution length.
         """
-        import onnxruntime
-
         verify(folder)
         self.contract: dict[str, Any] = read_contract(folder)
         self.execution_length = require_execution_length(
             self.contract["execution-length"] if execution_horizon is None else execution_horizon,
             self.contract["horizon"],
         )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        available = onnxruntime.get_available_providers()
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(folder / MODEL),
-                options,
-                providers=[provider for provider in _PROVIDERS if provider in available],
-            )
-        except Exception as error:
-            # onnxruntime's own exceptions have no common class.
-            reason = " ".join(str(error).split())
-            raise WorkFailed(f"{folder / MODEL} cannot be opened: {reason}") from error
+        if threads is None:
+            several = len(self.noise_shape) > 1
+            threads = min(2, os.cpu_count() or 1) if several else 1
+        self._session = BoundSession(folder / MODEL, threads)
+        self.device = self._session.device
         self._rng = np.random.default_rng(seed)
         self._executor = ChunkExecutor(self, self._rng)
 
@@ -73,7 +63,7 @@ class ChunkPolicy:
         folder: str | Path,
         *,
         seed: int | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         execution_horizon: int | None = None,
     ) -> ChunkPolicy:
         """Open a pulled policy folder (WrongUse or WorkFailed if it is not whole)."""
@@ -117,9 +107,7 @@ class ChunkPolicy:
         for what, values in (("observation", batch_BO), ("noise", noise)):
             if not np.isfinite(values).all():
                 raise WrongUse(f"the {what} holds NaN or infinity")
-        chunk_BHA = np.asarray(
-            self._session.run(["action_chunk"], {"observation": batch_BO, "noise": noise})[0]
-        )
+        chunk_BHA = self._session({"observation": batch_BO, "noise": noise})
         return chunk_BHA[0] if single else chunk_BHA
 
     __call__ = chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,11 @@ class PulledPolicy:
     execution_horizon: int | None = None
 
     def __call__(self) -> ChunkPolicy:
-        return ChunkPolicy.load(self.folder, execution_horizon=self.execution_horizon)
+        # One worker process per core: none may take the others'.
+        threads = None if parent_process() is None else 1
+        return ChunkPolicy.load(
+            self.folder, threads=threads, execution_horizon=self.execution_horizon
+        )
 
 
 def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:

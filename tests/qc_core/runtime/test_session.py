@@ -1,0 +1,57 @@
+"""Bound memory is reused, and nobody sees that."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from qc_core.runtime.session import BoundSession
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> BoundSession:
+    """a [B, 3] + b [B, 3]."""
+    a, b, total = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3])
+        for name in ("a", "b", "total")
+    )
+    node = helper.make_node("Add", ["a", "b"], ["total"])
+    graph = helper.make_graph([node], "sum", [a, b], [total])
+    opset = helper.make_opsetid("", 20)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "m.onnx")
+    return BoundSession(tmp_path / "m.onnx", threads=1)
+
+
+def total(session: BoundSession, a: float, b: float, batch: int) -> np.ndarray:
+    def rows(number: float) -> np.ndarray:
+        return np.full((batch, 3), number, np.float32)
+
+    return session({"a": rows(a), "b": rows(b)})
+
+
+def test_each_call_has_its_own_inputs_and_batch(session: BoundSession) -> None:
+    for a, batch in [(1, 2), (2, 2), (3, 5), (4, 2), (5, 0)]:
+        np.testing.assert_array_equal(total(session, a, 10, batch), np.full((batch, 3), a + 10))
+
+
+def test_a_result_stays_when_the_next_is_computed(session: BoundSession) -> None:
+    first = total(session, 1, 1, 2)
+    total(session, 9, 9, 2)
+    np.testing.assert_array_equal(first, np.full((2, 3), 2))
+
+
+def test_inputs_may_lie_in_memory_as_they_like(session: BoundSession) -> None:
+    grid = np.arange(24, dtype=np.float32).reshape(4, 6)
+    result = session({"a": grid[:, ::2], "b": grid.reshape(6, 4).T[:, :3]})
+    np.testing.assert_array_equal(result, grid[:, ::2] + grid.reshape(6, 4).T[:, :3])
+
+
+def test_threads_do_not_see_each_others_numbers(session: BoundSession) -> None:
+    def ask(number: int) -> bool:
+        return bool((total(session, number, number, 1 + number % 3) == 2 * number).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(2000)))
