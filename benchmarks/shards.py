@@ -52,9 +52,9 @@ def measure(shards: Path, rows: int, resident: int, updates: int, scratch: Path)
     """Ingest the shards and draw from the result, each in a process of its own."""
     dataset = scratch / "dataset"
     words = ["ingest", "cube-single-quickstart", "-o", str(dataset), "--data", str(shards)]
-    ingested = _watched("qc_core.cli.main", [*words, "--environment", _ENVIRONMENT, "--json"])
+    ingested = watched("qc_core.cli.main", [*words, "--environment", _ENVIRONMENT, "--json"])
     content = json.loads(ingested["output"])
-    drawn = _watched("benchmarks.shards", ["--draw", str(dataset), str(resident), str(updates)])
+    drawn = watched("benchmarks.shards", ["--draw", str(dataset), str(resident), str(updates)])
     return {
         "rows": rows,
         "transitions": content["transitions"],
@@ -98,7 +98,8 @@ def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
         }
 
 
-def _watched(module: str, words: Sequence[str]) -> dict[str, Any]:
+def watched(module: str, words: Sequence[str]) -> dict[str, Any]:
+    """What a program printed, its seconds from start to end, and its peak memory."""
     start = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE)
     peak = PeakMemory(child.pid)

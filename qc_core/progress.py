@@ -73,17 +73,22 @@ def step(name: str, description: str) -> Iterator[None]:
 
 
 class Progress:
-    """A count towards a total, with a rate, an ETA and a short note."""
+    """A count towards a total, with a rate, an ETA and a short note.
 
-    def __init__(self, total: int, label: str, unit: str) -> None:
+    Args:
+        done: what an earlier process has counted already.
+    """
+
+    def __init__(self, total: int, label: str, unit: str, done: int = 0) -> None:
         self._events = _as_events()
         self._label, self._total, self._unit = label, total, unit
-        self._count, self._note, self._last = 0, "", 0.0
+        self._count, self._note, self._last = done, "", 0.0
         self._bar: tqdm | None = None
         if not self._events:
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
                 total=total,
+                initial=done,
                 desc=label,
                 unit=unit,
                 dynamic_ncols=terminal,

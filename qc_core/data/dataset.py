@@ -18,6 +18,7 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -103,13 +104,18 @@ class DatasetWriter:
             mujoco_version: of the simulator that made them, None if the source does not say.
             reward_convention: to which state a transition's reward belongs.
         """
-        arrays = {}
-        for name, column in self._columns.items():
+        for column in self._columns.values():
             column.close()
-            arrays[name] = {
-                "shape": list(column.shape),
-                "dtype": column.dtype.name,
-                "sha256": sha256_of(self._folder / f"{name}.npy"),
+        paths = [self._folder / f"{name}.npy" for name in self._columns]
+        with ThreadPoolExecutor(len(paths), thread_name_prefix="checksums") as hashing:
+            checksums = hashing.map(sha256_of, paths)
+            arrays = {
+                name: {
+                    "shape": list(column.shape),
+                    "dtype": column.dtype.name,
+                    "sha256": checksum,
+                }
+                for (name, column), checksum in zip(self._columns.items(), checksums, strict=True)
             }
         manifest = {
             "schema-version": SCHEMA_VERSION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -124,11 +125,17 @@ def _write(source: Source, environment: str, output: Path) -> None:
 def _write_one(source: Source, folder: Path) -> None:
     writer = DatasetWriter(folder, source.spec)
     low, high = np.array([source.spec.action_low, source.spec.action_high], np.float32)
-    with Progress(source.rows, f"reading {source.name}", "row") as progress:
-        for block in source.read():
-            writer.append(replace(block, actions=block.actions.clip(low, high)))
-            progress.update(len(block.observations))
-    files = {name: sha256_of(path) for name, path in source.files.items()}
+    with ThreadPoolExecutor(1, thread_name_prefix="checksums") as hashing:
+        checksums = {name: hashing.submit(sha256_of, path) for name, path in source.files.items()}
+        try:
+            with Progress(source.rows, f"reading {source.name}", "row") as progress:
+                for block in source.read():
+                    writer.append(replace(block, actions=block.actions.clip(low, high)))
+                    progress.update(len(block.observations))
+        except BaseException:
+            hashing.shutdown(cancel_futures=True)
+            raise
+        files = {name: checksum.result() for name, checksum in checksums.items()}
     writer.finish(
         {"kind": source.kind, **source.origin, "files": files},
         reward_convention=source.reward_convention,

@@ -6,6 +6,7 @@ import contextlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,30 @@ class NpzFile(contextlib.AbstractContextManager):
         return {name: column.shape[1:] for name, column in self._columns.items()}
 
     def blocks(self, rows: int) -> Iterator[dict[str, np.ndarray]]:
-        """All arrays, so many rows at a time; NaN and infinity are WrongUse."""
-        for start in range(0, self.rows, rows):
-            count = min(rows, self.rows - start)
-            block = {name: column.read(count) for name, column in self._columns.items()}
-            for name, values in block.items():
-                require_finite(str(self.path), name, values, start)
-            yield block
+        """All arrays, so many rows at a time; NaN and infinity are WrongUse.
+
+        While the caller works on a block, threads read the next one, a thread for each array:
+        decompressing is most of the work and leaves the interpreter to others.
+        """
+        with ThreadPoolExecutor(len(self._columns), thread_name_prefix="npz") as readers:
+
+            def read(start: int) -> dict[str, Future[np.ndarray]]:
+                count = min(rows, self.rows - start)
+                return {
+                    name: readers.submit(self._read, name, start, count) for name in self._columns
+                }
+
+            upcoming = read(0)
+            for start in range(0, self.rows, rows):
+                block = {name: values.result() for name, values in upcoming.items()}
+                if start + rows < self.rows:
+                    upcoming = read(start + rows)
+                yield block
+
+    def _read(self, name: str, start: int, rows: int) -> np.ndarray:
+        values = self._columns[name].read(rows)
+        require_finite(str(self.path), name, values, start)
+        return values
 
 
 class _Column:

@@ -16,13 +16,12 @@ from qc_core.data.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.npz_file import NpzFile, Shapes
 from qc_core.data.relabelling import Relabelling
 from qc_core.data.source import Source, transitions_of
-from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 
 REQUIRED = ("observations", "actions", "terminals")
 _STATE = ("qpos", "button_states")
-_BLOCK_ROWS = 100_000
+_BLOCK_ROWS = 25_000
 
 
 def open_ogbench(path: Path, environment: str) -> Source:
@@ -37,7 +36,8 @@ def open_ogbench(path: Path, environment: str) -> Source:
     for file in (*files, *validation):
         with NpzFile(file, REQUIRED, _STATE) as npz:
             heads[file] = npz.rows, npz.shapes
-    spec, relabel = describe(environment), Relabelling(environment)
+    relabel = Relabelling(environment)
+    spec = relabel.spec
     for file, (_, shapes) in heads.items():
         _require_fit(file, shapes, spec)
         _require_state(file, shapes, relabel, environment)
@@ -107,7 +107,7 @@ def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
 
 def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
     for file in files:
-        with NpzFile(file, REQUIRED, _STATE) as npz:
+        with NpzFile(file, (*REQUIRED, *relabel.widths)) as npz:
             for block in whole_episodes(npz):
                 yield _episodes(block, relabel)
 

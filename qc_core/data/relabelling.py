@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.envs.make import make_environment
+from qc_core.envs.make import make_environment, spec_of
 from qc_core.errors import WrongUse
 
 # What a family's rewards are computed from; other families use the positions alone.
@@ -18,6 +18,7 @@ class Relabelling:
     """OGBench's own relabelling for a single-task environment.
 
     Attributes:
+        spec: of the environment.
         widths: the arrays of simulator state that the rewards depend on, under the names of
             OGBench's files, and how many numbers each has per state.
 
@@ -34,6 +35,7 @@ class Relabelling:
             raise WrongUse(
                 f"{environment} has no single task to reward: use a '-singletask-' environment"
             )
+        self.spec = spec_of(environment, self._env)
         self._env.reset(seed=0)
         widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
         family = environment.split("-")[0]

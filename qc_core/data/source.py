@@ -77,9 +77,10 @@ def require_finite(what: str, name: str, values: np.ndarray, first_row: int = 0)
         values: [rows, ...].
         first_row: number of the first of them.
     """
+    if values.dtype.kind != "f":
+        return
     with np.errstate(over="ignore"):
-        stored = np.asarray(values, np.float32)
-    finite = np.isfinite(stored.reshape(len(values), -1)).all(axis=1)
+        finite = np.isfinite(np.asarray(values, np.float32))
     if not finite.all():
-        row = first_row + int(np.argmin(finite))
+        row = first_row + int(np.argmin(finite.reshape(len(values), -1).all(axis=1)))
         raise WrongUse(f"{what}: {name} holds NaN or infinity in row {row}")

@@ -88,29 +88,34 @@ def describe(environment: str) -> EnvironmentSpec:
         return robomimic_spec(environment)
     made = make_environment(environment)
     try:
-        observation, action = made.observation_space, made.action_space
-        assert isinstance(observation, gymnasium.spaces.Box)
-        assert isinstance(action, gymnasium.spaces.Box)
-        observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
-        limit = made.spec.max_episode_steps if made.spec else None
-        if limit is None:
-            raise WrongUse(f"{environment}: an episode limit is needed, it has none")
-        if not np.isfinite((action.low, action.high)).all():
-            raise WrongUse(f"{environment}: actions must be bounded, got {action}")
-        interval = getattr(made.unwrapped, "_control_timestep", None)
-        if interval is None:
-            interval = getattr(made.unwrapped, "dt", 1.0)
-        return EnvironmentSpec(
-            id=environment,
-            observation_names=observation_names,
-            action_names=action_names,
-            action_low=tuple(map(float, action.low)),
-            action_high=tuple(map(float, action.high)),
-            episode_limit=limit,
-            control_interval=float(interval),
-        )
+        return spec_of(environment, made)
     finally:
         made.close()
+
+
+def spec_of(environment: str, made: gymnasium.Env[np.ndarray, np.ndarray]) -> EnvironmentSpec:
+    """What `describe` says, of an environment that `make_environment` made."""
+    observation, action = made.observation_space, made.action_space
+    assert isinstance(observation, gymnasium.spaces.Box)
+    assert isinstance(action, gymnasium.spaces.Box)
+    observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
+    limit = made.spec.max_episode_steps if made.spec else None
+    if limit is None:
+        raise WrongUse(f"{environment}: an episode limit is needed, it has none")
+    if not np.isfinite((action.low, action.high)).all():
+        raise WrongUse(f"{environment}: actions must be bounded, got {action}")
+    interval = getattr(made.unwrapped, "_control_timestep", None)
+    if interval is None:
+        interval = getattr(made.unwrapped, "dt", 1.0)
+    return EnvironmentSpec(
+        id=environment,
+        observation_names=observation_names,
+        action_names=action_names,
+        action_low=tuple(map(float, action.low)),
+        action_high=tuple(map(float, action.high)),
+        episode_limit=limit,
+        control_interval=float(interval),
+    )
 
 
 def _names(environment: str, observations: int, actions: int) -> tuple[tuple[str, ...], ...]:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qc_core.data.dataset import open_dataset, require_environment
+from qc_core.data.dataset import Dataset, open_dataset, require_environment
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
 from qc_core.recipes.config import Config
-from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
+from qc_core.training.checkpoint import (
+    CheckpointInfo,
+    load_agent,
+    load_training_state,
+    read_curve,
+    read_info,
+    save_checkpoint,
+)
 from qc_core.training.device import training_device
 from qc_core.training.offline import OfflineTraining
+from qc_core.training.partial import PartialTraining
+from qc_core.training.updates import PER_RECORDING
+
+# Updates between two looks at the clock.
+_STRETCH = 2 * PER_RECORDING
 
 
 def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
@@ -18,28 +31,68 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
 
     A method without an offline phase gets a checkpoint of its fresh networks.
 
+    About once a minute the training is kept in `OUTPUT.partial`. Where a training was broken
+    off, the same call goes on from there, on the same CPU to the same weights.
+
     Raises:
         WrongUse: a data set that is broken, too short or not the environment's; an output
-            folder in use.
+            folder in use; a training that was broken off and had other options or other data,
+            or whose checkpoint is damaged.
         WorkFailed: the losses are no longer finite.
     """
     require_vacant(output)
+    partial = PartialTraining(output)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)
-    with OfflineTraining(config, dataset, training_device()) as training:
+    with _begun(config, dataset, partial) as training:
+
+        def info() -> CheckpointInfo:
+            return CheckpointInfo(
+                config=config,
+                spec=dataset.spec,
+                dataset_digest=dataset.digest,
+                offline_steps=training.step,
+            )
+
         if training.steps:
-            with Progress(training.steps, "offline", "update") as progress:
-                training.run(training.steps, progress.update)
+            with Progress(training.steps, "offline", "update", done=training.step) as progress:
+                while training.step < training.steps:
+                    _train(training, partial, progress)
+                    if training.step < training.steps and partial.due:
+                        partial.keep(training.agent, info(), training.curve, training.state())
         else:
             say(f"{config.train.method} has no offline phase: it learns online from both")
-    save_checkpoint(
-        output,
-        training.agent,
-        CheckpointInfo(
-            config=config,
-            spec=dataset.spec,
-            dataset_digest=dataset.digest,
-            offline_steps=training.steps,
-        ),
-        training.curve,
-    )
+    save_checkpoint(output, training.agent, info(), training.curve)
+    partial.remove()
+
+
+def _train(training: OfflineTraining, partial: PartialTraining, progress: Progress) -> None:
+    until = min(training.step + _STRETCH, training.steps)
+    try:
+        training.run(until, progress.update)
+    except WorkFailed:
+        # From its checkpoint it would diverge again.
+        partial.remove()
+        raise
+
+
+def _begun(config: Config, dataset: Dataset, partial: PartialTraining) -> OfflineTraining:
+    """A new training, or the one that was broken off."""
+    device, checkpoint = training_device(), partial.checkpoint
+    if checkpoint is None:
+        return OfflineTraining(config, dataset, device)
+    with partial.restoring():
+        info = read_info(checkpoint)
+    partial.require(info, config, dataset.digest)
+    with partial.restoring():
+        # The scale of the observations is the agent's: the data need not be read for it.
+        agent = load_agent(checkpoint, device)
+        training = OfflineTraining(config, dataset, device, agent)
+        training.restore(load_training_state(checkpoint), read_curve(checkpoint))
+        if training.step != info.offline_steps:
+            raise WrongUse(
+                f"its training is at update {training.step}, checkpoint.json says "
+                f"{info.offline_steps}"
+            )
+    say(f"going on from update {training.step:,}, kept in {partial.folder}")
+    return training

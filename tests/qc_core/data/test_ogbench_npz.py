@@ -162,6 +162,26 @@ def test_a_bad_shard_is_refused_before_any_is_read(
         ingest(with_source(config, tmp_path), tmp_path.parent / "dataset")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("block_rows", [700, 25_000])
+def test_the_same_rows_have_the_same_digest_for_ever(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, save, block_rows: int
+) -> None:
+    monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", block_rows)
+    rng = np.random.default_rng(0)
+    sizes = {"observations": 28, "actions": 5, "qpos": 21, "qvel": 20}
+    arrays: Arrays = {
+        name: rng.uniform(-1, 1, (3000, size)).astype(np.float32) for name, size in sizes.items()
+    }
+    arrays["qpos"][::7, 14:17] = (0.425, -0.1, 0.02)
+    arrays["terminals"] = np.arange(3000) % 300 == 299
+    save(tmp_path / "rows.npz", **arrays)
+    manifest = ingest(with_source(config, tmp_path / "rows.npz"), tmp_path / "dataset")
+    assert manifest["solved-transitions"] == 428
+    assert manifest["digest"] == "e90c572c066aa3feca8bf20b085ee6a320e1149099002bd5a10d33f5a3c23e21"
+    assert open_dataset(tmp_path / "dataset", verify=True).digest == manifest["digest"]
+
+
 def nan_in(arrays: Arrays, name: str) -> Arrays:
     spoiled = arrays[name].copy()
     spoiled[7, 2] = np.nan
@@ -188,8 +208,14 @@ def nan_in(arrays: Arrays, name: str) -> Arrays:
     ],
 )
 def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(
-    tmp_path: Path, config: Config, arrays: Arrays, spoil, message: str
+    tmp_path: Path,
+    config: Config,
+    arrays: Arrays,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil,
+    message: str,
 ) -> None:
+    monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", 5)
     path = tmp_path / "bad.npz"
     np.savez(path, **spoil(arrays))
     with pytest.raises(WrongUse, match=message) as refusal:

@@ -1,0 +1,182 @@
+"""What does the pipeline cost beside the work of its steps?
+
+Runs a recipe as a user would, each step in a process of its own through `kfp.local`, and then the
+same functions one behind the other in one process. What a step takes longer in the pipeline is
+the start of its process: the interpreter, imports and KFP. Also counts the bytes that the steps
+leave, and those that two of them hold the same of. Prints a table and writes JSON.
+
+    .venv/bin/python -m benchmarks.pipeline -o benchmarks/results/pipeline.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.hardware import hardware
+from qc_core.files import sha256_of
+
+# One worker, for one process has no other beside it.
+_OVERRIDES = ["--tune.workers", "1"]
+_STUDY = "benchmark"
+
+
+def measure(recipe: str, threads: int) -> dict[str, Any]:
+    """Seconds per step both ways, and what the pipeline's steps leave on the disk."""
+    with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as name:
+        scratch = Path(name)
+        load = os.getloadavg()[0]
+        environment = {
+            **os.environ,
+            "QC_STORE": str(scratch / "store"),
+            "OMP_NUM_THREADS": str(threads),
+            "QC_THREADS": str(threads),
+        }
+
+        def run(*words: str) -> str:
+            command = [sys.executable, "-m", *words]
+            return subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+            ).stdout
+
+        folder = scratch / "run"
+        output = run("qc_core.cli.main", "run", recipe, "-o", str(folder), "--json", *_OVERRIDES)
+        pipeline = json.loads(output)["seconds"]
+        environment["QC_STORE"] = str(scratch / "store-of-one-process")
+        start = time.monotonic()
+        direct = json.loads(run("benchmarks.pipeline", "--direct", recipe, str(scratch / "one")))
+        direct["all"] = time.monotonic() - start
+        return {
+            "load-before": round(load, 1),
+            "pipeline-seconds": {step: round(value, 2) for step, value in pipeline.items()},
+            "one-process-seconds": {step: round(value, 2) for step, value in direct.items()},
+            **_bytes_of(folder / "steps"),
+        }
+
+
+def run_directly(recipe: str, folder: Path) -> dict[str, float]:
+    """What each step calls, in this process; seconds per step, and those of the imports."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        seconds[step] = time.monotonic() - start
+
+    with timed("imports"):
+        from qc_core.data.ingest import ingest
+        from qc_core.export.export import export
+        from qc_core.files import write_json
+        from qc_core.recipes.resolve import read_config
+        from qc_core.report.html import write_report
+        from qc_core.store.open import open_store
+        from qc_core.store.promote import promote
+        from qc_core.training.evaluate import evaluate
+        from qc_core.training.pretrain import pretrain
+        from qc_core.tuning.prepare import prepare
+        from qc_core.tuning.select import select_best
+        from qc_core.tuning.worker import run_worker
+    folder.mkdir()
+    at = folder.joinpath
+    storage = str(at("study.journal"))
+    with timed("configure"):
+        prepare(recipe, " ".join(_OVERRIDES), _STUDY, storage, at("config"))
+    config = read_config(at("config"))
+    with timed("ingest"):
+        ingest(config, at("dataset"))
+    with timed("pretrain"):
+        pretrain(config, at("dataset"), at("offline"))
+    with timed("tune"):
+        run_worker(
+            config,
+            at("offline"),
+            at("dataset"),
+            at("trials"),
+            study_name=_STUDY,
+            storage=storage,
+            worker=0,
+        )
+    with timed("select"):
+        select_best([at("trials")], at("online"), at("history"))
+    with timed("evaluate"):
+        evaluate(config, at("offline"), at("online"), at("evaluation"))
+    with timed("export"):
+        export(at("online"), at("policy"), at("evaluation"))
+    with timed("promote"):
+        write_json(at("promotion"), promote(config, at("policy"), open_store()))
+    with timed("report"):
+        write_report(
+            config,
+            dataset=at("dataset"),
+            offline=at("offline"),
+            history=at("history"),
+            evaluation=at("evaluation"),
+            policy=at("policy"),
+            promotion=at("promotion"),
+            output=at("report.html"),
+        )
+    return seconds
+
+
+def _bytes_of(steps: Path) -> dict[str, int]:
+    """Bytes of all artifacts, and of those whose content another step's file has already."""
+    seen: set[str] = set()
+    written = copied = 0
+    for path in sorted(path for path in steps.rglob("*") if path.is_file()):
+        size, digest = path.stat().st_size, sha256_of(path)
+        written += size
+        copied += size if digest in seen else 0
+        seen.add(digest)
+    return {"bytes-written": written, "bytes-copied": copied}
+
+
+def _print(row: dict[str, Any]) -> None:
+    pipeline, direct = row["pipeline-seconds"], row["one-process-seconds"]
+    print(f"{'step':10} {'pipeline':>9} {'one process':>12} {'more':>7}")
+    for step, seconds in pipeline.items():
+        print(f"{step:10} {seconds:7.1f} s {direct[step]:10.1f} s {seconds - direct[step]:5.1f} s")
+    print(
+        f"imports in one process {direct['imports']:.1f} s | {row['bytes-written']:,} bytes "
+        f"written, {row['bytes-copied']:,} of them copies | load before {row['load-before']}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="smoke")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, both ways")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--direct", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    if options.direct:
+        recipe, folder = options.direct
+        print(json.dumps(run_directly(recipe, Path(folder))))
+        return
+    runs: list[dict[str, Any]] = []
+    content = {
+        "command": f"python -m benchmarks.pipeline --recipe {options.recipe} "
+        f"--threads {options.threads} --repeats {options.repeats}",
+        "hardware": hardware(),
+        "runs": runs,
+    }
+    for _ in range(options.repeats):
+        runs.append(measure(options.recipe, options.threads))
+        _print(runs[-1])
+        if options.output:
+            options.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
