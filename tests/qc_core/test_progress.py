@@ -33,6 +33,18 @@ def test_the_drawing_process_gets_events(
     assert told[-2]["closed"] and told[-2]["count"] == told[-2]["total"] == 2
 
 
+def test_a_count_goes_on_where_an_earlier_process_left_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Progress(9, "offline", "update", done=7) as progress:
+        progress.update(2)
+    assert "9/9" in capsys.readouterr().err
+    monkeypatch.setenv(EVENTS_VARIABLE, "1")
+    with Progress(9, "offline", "update", done=7) as progress:
+        progress.update(2)
+    assert events(capsys.readouterr().out)[-1]["count"] == 9
+
+
 def test_an_expected_error_ends_the_step_with_its_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
