@@ -39,7 +39,8 @@ class ChunkPolicy:
         Args:
             seed: of the noise that `act` draws; None takes a fresh one.
             threads: CPU threads of one inference; None takes two to choose among candidates, and
-                one for a single pass, which is over before another thread has woken.
+                one for a single pass, which is over before another thread has woken. Two threads
+                wait for each other: give one where other work keeps the cores busy.
             execution_horizon: actions to play of a chunk before asking again, in [1, H]; None
                 takes the contract's execution length.
         """

@@ -14,6 +14,8 @@ from qc_core.errors import WorkFailed
 
 # What computes, and what its memory is called: the first that this machine's onnxruntime has.
 _DEVICES = {"CUDAExecutionProvider": "cuda", "CPUExecutionProvider": "cpu"}
+# TF32 has three digits, and the policy's outputs are checked to five.
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 class BoundSession:
@@ -35,12 +37,9 @@ class BoundSession:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         available = onnxruntime.get_available_providers()
+        providers = [(name, _OPTIONS.get(name, {})) for name in _DEVICES if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(model),
-                options,
-                providers=[provider for provider in _DEVICES if provider in available],
-            )
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=providers)
         except Exception as error:
             # onnxruntime's own exceptions have no common class.
             reason = " ".join(str(error).split())
