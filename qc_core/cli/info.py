@@ -21,6 +21,7 @@ def info(*, as_json: bool) -> None:
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         "devices": _devices(),
+        "training-precision": _precision(),
         **versions(),
         "store": _store(),
         "kfp-server": _server(),
@@ -38,6 +39,18 @@ def _devices() -> str:
         return "torch is not installed"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return ", ".join([*names, "cpu"])
+
+
+def _precision() -> str:
+    try:
+        from qc_core.networks.arithmetic import choose
+        from qc_core.training.device import training_device
+
+        return choose(training_device(), "auto").name
+    except ModuleNotFoundError:
+        return "torch is not installed"
+    except QCError as error:
+        return str(error)
 
 
 def _store() -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from qc_core.cli.main import main
 from qc_core.cli.words import split_overrides
+from qc_core.networks.arithmetic import choose
 from qc_core.recipes.catalog import RECIPES
 from qc_core.runtime.folder import write_checksums
 
@@ -129,7 +131,9 @@ def test_lists_come_as_json(capsys: pytest.CaptureFixture[str], policy: Path) ->
         ["latest"],
         None,
     )
-    assert output("info")["store"].endswith("answers")
+    told = output("info")
+    assert told["store"].endswith("answers")
+    assert told["training-precision"] == choose(torch.device("cpu"), "auto").name
     played = output("play", str(policy), "--episodes", "2", "--workers", "1")
     assert played["episodes"] == 2
     assert 0 <= played["success"]["value"] <= 1
