@@ -91,11 +91,11 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             self.step += 1
             self._replay.add(*self._exploration.step(self.step))
             if self.step > train.online_start and self._replay.starts(train.backup_length) > 0:
-                self._learn(train.updates_per_step)
+                self.learn(train.updates_per_step)
             on_step()
 
-    def _learn(self, updates: int) -> None:
-        """Update from what is there."""
+    def learn(self, updates: int) -> None:
+        """Update so many times from what is there."""
         for _ in range(updates):
             noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
             self._info = self.agent.update(self.draw_batch(), noise)
