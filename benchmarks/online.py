@@ -80,35 +80,41 @@ def write_data(folder: Path, environment: str) -> None:
     writer.finish({"kind": "benchmark"})
 
 
-def rate(count: int, work: Callable[[], object]) -> float:
-    """How often per second, on the device's clock."""
+# Does at least so much, and says how much it did.
+Work = Callable[[int], int]
+
+
+def rate(work: Work, count: int) -> float:
+    """How much per second, until the device has done it too."""
     start = time.monotonic()
-    work()
+    done = work(count)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return count / (time.monotonic() - start)
+    return done / (time.monotonic() - start)
 
 
 @contextlib.contextmanager
-def played_alone(environment: str, processes: int) -> Iterator[Callable[[int], object]]:
-    """Steps that so many environments take while nothing else happens."""
+def played_alone(environment: str, processes: int) -> Iterator[Work]:
+    """Steps that so many environments take while nothing else happens, in whole episodes."""
+    limit, rng = describe(environment).episode_limit, np.random.default_rng(0)
     with contextlib.ExitStack() as opened:
         remotes = [
             opened.enter_context(contextlib.closing(RemoteEnvironment(environment)))
             for _ in range(processes)
         ]
-        limit = describe(environment).episode_limit
-        rng = np.random.default_rng(0)
 
-        def play(steps: int) -> None:
-            for seed in range(-(-steps // (processes * limit))):
-                for remote in remotes:
-                    remote.reset(seed)
+        def play(steps: int) -> int:
+            done = 0
+            while done < steps:
+                for seed, remote in enumerate(remotes):
+                    remote.reset(done + seed)
                     remote.play(rng.uniform(-1, 1, (limit, 5)).astype(np.float32))
                 for remote in remotes:
                     remote.receive()
+                    done += 1
                     while not remote.receive().ended:
-                        pass
+                        done += 1
+            return done
 
         play(1)
         yield play
@@ -134,7 +140,7 @@ class Sequential:
         self._observation: np.ndarray | None = None
         self._seed = 0
 
-    def run(self, steps: int) -> None:
+    def run(self, steps: int) -> int:
         for _ in range(steps):
             if self._observation is None:
                 self._seed += 1
@@ -150,6 +156,7 @@ class Sequential:
             windows = sample_windows(self._replay, self._config, self._generator)
             noise = self._agent.draw_noise(self._config.train.batch_size, self._generator)
             self._agent.update(windows, noise)
+        return steps
 
     def close(self) -> None:
         self._environment.close()
@@ -183,12 +190,20 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
             count: opened.enter_context(played_alone(environment, count)) for count in configs
         }
 
-        def together(made: OnlineTraining) -> Callable[[int], object]:
-            return lambda steps: made.run(made.step + steps, lambda: None)
+        def together(made: OnlineTraining) -> Work:
+            def run(steps: int) -> int:
+                made.run(made.step + steps, lambda: None)
+                return steps
 
-        work: dict[str, Callable[[int], object]] = {
+            return run
+
+        def update(updates: int) -> int:
+            trainings[1].learn(updates)
+            return updates
+
+        work: dict[str, Work] = {
             "sequential": sequential.run,
-            "updates": trainings[1].learn,
+            "updates": update,
             **{f"environments, {count}": play for count, play in players.items()},
             **{f"together, {count}": together(made) for count, made in trainings.items()},
         }
@@ -213,22 +228,25 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
     return rows
 
 
-def take_turns(
-    work: dict[str, Callable[[int], object]], seconds: float, rounds: int
-) -> dict[str, float]:
+def take_turns(work: dict[str, Work], seconds: float, rounds: int) -> dict[str, float]:
     """The median rate of each over its rounds, which take about so many seconds each."""
-    counts = {name: _WARM_UP for name in work}
-    for name, act in work.items():
-        counts[name] = max(1, round(seconds * rate(_WARM_UP, lambda act=act: act(_WARM_UP))))
+    counts = {name: max(1, round(seconds * rate(act, _WARM_UP))) for name, act in work.items()}
     found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, act in work.items():
-            count = counts[name]
-            found[name].append(rate(count, lambda act=act, count=count: act(count)))
+            found[name].append(rate(act, counts[name]))
     return {name: round(statistics.median(values), 1) for name, values in found.items()}
 
 
-def measure_trials(network: str, data: Path, seconds: float, trials: int) -> float:
+def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dict[int, float]:
+    """The median updates per second of so many trials together."""
+    found: dict[int, list[float]] = {trials: [] for trials in _TRIALS}
+    for _, trials in itertools.product(range(rounds), _TRIALS):
+        found[trials].append(side_by_side_rate(network, data, seconds, trials))
+    return {trials: round(statistics.median(rates), 1) for trials, rates in found.items()}
+
+
+def side_by_side_rate(network: str, data: Path, seconds: float, trials: int) -> float:
     """Updates per second of so many trials together, while all of them are at work."""
     with worker_pool(trials, take_threads, threads_per_worker(trials)) as pool:
         futures = [pool.submit(trial_steps, network, data, seconds) for _ in range(trials)]
@@ -292,18 +310,20 @@ def main() -> None:
                     flush=True,
                 )
         print(f"\n{'network':8} {'trials':>6} {'updates':>9}  load before")
-        for network, trials in itertools.product(options.networks, _TRIALS):
+        for network in options.networks:
             load = os.getloadavg()[0]
-            found = measure_trials(network, data, options.trial_seconds, trials)
-            side_by_side.append(
-                {
-                    "network": network,
-                    "trials": trials,
-                    "updates-per-second": round(found, 1),
-                    "load-before": round(load, 1),
-                }
-            )
-            print(f"{network:8} {trials:6} {found:7.1f}/s  {load:.1f}", flush=True)
+            found = measure_trials(network, data, options.trial_seconds, options.rounds)
+            for trials, updates in found.items():
+                side_by_side.append(
+                    {
+                        "network": network,
+                        "trials": trials,
+                        "updates-per-second": updates,
+                        "ratio-to-one-trial": round(updates / found[1], 3),
+                        "load-before": round(load, 1),
+                    }
+                )
+                print(f"{network:8} {trials:6} {updates:7.1f}/s  {load:.1f}", flush=True)
     print(f"\nGPU: {gpu}")
     if options.output:
         options.output.write_text(json.dumps(content, indent=2) + "\n")
