@@ -96,11 +96,11 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             self.step += 1
             self._replay.add(*self._exploration.step(self.step))
             if self.step > train.online_start and self._replay.windows(train.backup_length) > 0:
-                self._learn(train.updates_per_step)
+                self.learn(train.updates_per_step)
             on_step()
 
-    def _learn(self, updates: int) -> None:
-        """Update from what is there."""
+    def learn(self, updates: int) -> None:
+        """Update so many times from what is there."""
         if self._mixes and self._resident.advance(self.step, in_place=self._updates.records):
             self._updates = repeat(self._update, self._generator)
         if updates:

@@ -112,6 +112,8 @@ def test_no_process_outlives_a_caller_that_is_killed(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # An orphan would keep the output open.
+        timeout=120,
     )
     assert caller.returncode == -signal.SIGKILL, caller.stderr
     left = [int(pid) for pid in caller.stdout.split()]

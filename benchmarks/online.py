@@ -1,0 +1,333 @@
+"""Does online training run as fast as the slower of its halves, and do trials gain side by side?
+
+On cube-single with random data, for a small network and the paper's: steps per second of the
+environment alone, updates per second alone, and of both together, one update per step. The
+yardstick is the loop that does one thing after the other in one process, in plain float32. Then
+the updates of whole trials, one at a time and several on one device. Measurements take turns, and
+each number is the median of its rounds. Prints tables and writes JSON.
+
+    .venv/bin/python -m benchmarks.online -o benchmarks/results/online.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.hardware import hardware
+from qc_core.agents.agent import Agent
+from qc_core.agents.make import make_agent
+from qc_core.data.dataset import DatasetWriter, Episodes, open_dataset
+from qc_core.data.replay import OfflineData, Replay
+from qc_core.data.windows import sample_windows
+from qc_core.envs.make import describe, make_environment
+from qc_core.envs.remote import RemoteEnvironment
+from qc_core.processes import worker_pool
+from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import resolve
+from qc_core.runtime.executor import ChunkExecutor
+from qc_core.training.device import take_threads, threads_per_worker, training_device
+from qc_core.training.online import OnlineTraining
+from qc_core.training.policy import AgentPolicy
+
+_NETWORKS = {"3 x 256": (256,) * 3, "4 x 512": (512,) * 4}
+_ENVIRONMENTS = (1, 2)
+_TRIALS = (1, 4)
+_DATA_ROWS, _EPISODE_ROWS = 20_000, 200
+_WARM_UP = 20
+
+
+def make_config(widths: tuple[int, ...], environments: int) -> Config:
+    config = resolve("cube-single", ["--train.method", "qc-fql"])
+    train = replace(
+        config.train,
+        widths=widths,
+        environments=environments,
+        online_start=0,
+        replay_capacity=_DATA_ROWS + 100_000,
+    )
+    return replace(config, train=train)
+
+
+def write_data(folder: Path, environment: str) -> None:
+    """Random transitions: how fast they are learned from does not depend on what they say."""
+    spec, rng = describe(environment), np.random.default_rng(0)
+    terminals = (np.arange(_DATA_ROWS) + 1) % _EPISODE_ROWS == 0
+    rows = _DATA_ROWS + int(terminals.sum())
+    writer = DatasetWriter(folder, spec)
+    writer.append(
+        Episodes(
+            observations=rng.normal(size=(rows, spec.observation_size)).astype(np.float32),
+            actions=rng.uniform(-1, 1, (_DATA_ROWS, spec.action_size)).astype(np.float32),
+            rewards=np.full(_DATA_ROWS, -1, np.float32),
+            masks=np.ones(_DATA_ROWS, np.float32),
+            terminals=terminals.astype(np.float32),
+        )
+    )
+    writer.finish({"kind": "benchmark"})
+
+
+# Does at least so much, and says how much it did.
+Work = Callable[[int], int]
+
+
+def rate(work: Work, count: int) -> float:
+    """How much per second, until the device has done it too."""
+    start = time.monotonic()
+    done = work(count)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return done / (time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def played_alone(environment: str, processes: int) -> Iterator[Work]:
+    """Steps that so many environments take while nothing else happens, in whole episodes."""
+    limit, rng = describe(environment).episode_limit, np.random.default_rng(0)
+    with contextlib.ExitStack() as opened:
+        remotes = [
+            opened.enter_context(contextlib.closing(RemoteEnvironment(environment)))
+            for _ in range(processes)
+        ]
+
+        def play(steps: int) -> int:
+            done = 0
+            while done < steps:
+                for seed, remote in enumerate(remotes):
+                    remote.reset(done + seed)
+                    remote.play(rng.uniform(-1, 1, (limit, 5)).astype(np.float32))
+                for remote in remotes:
+                    remote.receive()
+                    done += 1
+                    while not remote.receive().ended:
+                        done += 1
+            return done
+
+        play(1)
+        yield play
+
+
+class Sequential:
+    """Steps, adds and updates in turn, in this process, as the method's definition reads."""
+
+    def __init__(self, config: Config, data: Path, device: torch.device) -> None:
+        offline = OfflineData(open_dataset(data), device, config.data)
+        train = config.train
+        self._config, self._agent = config, make_agent_on(config, device)
+        self._replay = Replay(
+            train.replay_capacity,
+            self._agent.observation_size,
+            offline.action_bounds,
+            device,
+            config,
+            offline,
+        )
+        self._generator = torch.Generator(device).manual_seed(0)
+        self._environment = make_environment(config.environment)
+        self._observation: np.ndarray | None = None
+        self._seed = 0
+
+    def run(self, steps: int) -> int:
+        for _ in range(steps):
+            if self._observation is None:
+                self._seed += 1
+                self._observation, _ = self._environment.reset(seed=self._seed)
+                self._executor = ChunkExecutor(
+                    AgentPolicy(self._agent), np.random.default_rng(self._seed)
+                )
+            action = self._executor.act(self._observation)
+            after, reward, terminated, truncated, _ = self._environment.step(action)
+            ended = terminated or truncated
+            self._replay.add(self._observation, action, float(reward), after, terminated, ended)
+            self._observation = None if ended else after
+            windows = sample_windows(self._replay, self._config, self._generator)
+            noise = self._agent.draw_noise(self._config.train.batch_size, self._generator)
+            self._agent.update(windows, noise)
+        return steps
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def make_agent_on(config: Config, device: torch.device) -> Agent:
+    spec = describe(config.environment)
+    torch.manual_seed(0)
+    return make_agent(spec.observation_size, spec.action_size, config.train).to(device)
+
+
+@contextlib.contextmanager
+def training(config: Config, data: Path) -> Iterator[OnlineTraining]:
+    device = training_device()
+    dataset, agent = open_dataset(data), make_agent_on(config, device)
+    with OnlineTraining(config, agent, dataset, device, trial=0) as made:
+        made.run(_WARM_UP, lambda: None)
+        yield made
+
+
+def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> list[dict[str, Any]]:
+    """The halves, the whole and the yardstick, for each number of environments."""
+    configs = {count: make_config(_NETWORKS[network], count) for count in _ENVIRONMENTS}
+    with contextlib.ExitStack() as opened:
+        device, environment = training_device(), configs[1].environment
+        sequential = opened.enter_context(contextlib.closing(Sequential(configs[1], data, device)))
+        trainings = {
+            count: opened.enter_context(training(config, data)) for count, config in configs.items()
+        }
+        players = {
+            count: opened.enter_context(played_alone(environment, count)) for count in configs
+        }
+
+        def together(made: OnlineTraining) -> Work:
+            def run(steps: int) -> int:
+                made.run(made.step + steps, lambda: None)
+                return steps
+
+            return run
+
+        def update(updates: int) -> int:
+            trainings[1].learn(updates)
+            return updates
+
+        work: dict[str, Work] = {
+            "sequential": sequential.run,
+            "updates": update,
+            **{f"environments, {count}": play for count, play in players.items()},
+            **{f"together, {count}": together(made) for count, made in trainings.items()},
+        }
+        rates = take_turns(work, seconds, rounds)
+    rows = []
+    for count in _ENVIRONMENTS:
+        together_rate, environments = rates[f"together, {count}"], rates[f"environments, {count}"]
+        # What one process manages, for as many processes as there are.
+        possible = min(rates["updates"], count * rates["environments, 1"])
+        rows.append(
+            {
+                "network": network,
+                "environments": count,
+                "environment-steps-per-second-1-process": rates["environments, 1"],
+                "environment-steps-per-second": environments,
+                "updates-per-second": rates["updates"],
+                "together-steps-per-second": together_rate,
+                "ratio-to-slower-half": round(together_rate / possible, 3),
+                "sequential-steps-per-second": rates["sequential"],
+            }
+        )
+    return rows
+
+
+def take_turns(work: dict[str, Work], seconds: float, rounds: int) -> dict[str, float]:
+    """The median rate of each over its rounds, which take about so many seconds each."""
+    counts = {name: max(1, round(seconds * rate(act, _WARM_UP))) for name, act in work.items()}
+    found: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, act in work.items():
+            found[name].append(rate(act, counts[name]))
+    return {name: round(statistics.median(values), 1) for name, values in found.items()}
+
+
+def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dict[int, float]:
+    """The median updates per second of so many trials together."""
+    found: dict[int, list[float]] = {trials: [] for trials in _TRIALS}
+    for _, trials in itertools.product(range(rounds), _TRIALS):
+        found[trials].append(side_by_side_rate(network, data, seconds, trials))
+    return {trials: round(statistics.median(rates), 1) for trials, rates in found.items()}
+
+
+def side_by_side_rate(network: str, data: Path, seconds: float, trials: int) -> float:
+    """Updates per second of so many trials together, while all of them are at work."""
+    with worker_pool(trials, take_threads, threads_per_worker(trials)) as pool:
+        futures = [pool.submit(trial_steps, network, data, seconds) for _ in range(trials)]
+        times = [future.result() for future in futures]
+    begin, end = max(steps[0] for steps in times), min(steps[-1] for steps in times)
+    if end <= begin:
+        raise SystemExit("the trials were not at work at the same time: give more --trial-seconds")
+    done = sum(begin < step <= end for steps in times for step in steps)
+    return done / (end - begin)
+
+
+def trial_steps(network: str, data: Path, seconds: float) -> Sequence[float]:
+    """When each step of a trial, with its update, was done."""
+    times: list[float] = []
+    with training(make_config(_NETWORKS[network], 1), data) as made:
+        stop = time.monotonic() + seconds
+        while time.monotonic() < stop:
+            made.run(made.step + 1, lambda: times.append(time.monotonic()))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=list(_NETWORKS), choices=_NETWORKS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--trial-seconds", type=float, default=30)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured: no GPU here"
+    rows: list[dict[str, Any]] = []
+    side_by_side: list[dict[str, Any]] = []
+    content = {
+        "command": f"python -m benchmarks.online --networks {' '.join(map(repr, options.networks))}"
+        f" --rounds {options.rounds} --seconds {options.seconds:g}"
+        f" --trial-seconds {options.trial_seconds:g}",
+        "hardware": hardware(),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+        "together": rows,
+        "trials-side-by-side": side_by_side,
+    }
+    with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
+        data = Path(scratch) / "data"
+        write_data(data, make_config((1,), 1).environment)
+        print(
+            f"{'network':8} {'E':>2} {'1 process':>10} {'E':>7} {'updates':>8} {'together':>9} "
+            f"{'ratio':>6} {'sequential':>11}  load before"
+        )
+        for network in options.networks:
+            load = os.getloadavg()[0]
+            for row in measure_overlap(network, data, options.seconds, options.rounds):
+                rows.append({**row, "load-before": round(load, 1)})
+                print(
+                    f"{network:8} {row['environments']:2} "
+                    f"{row['environment-steps-per-second-1-process']:8.0f}/s "
+                    f"{row['environment-steps-per-second']:5.0f}/s "
+                    f"{row['updates-per-second']:6.1f}/s "
+                    f"{row['together-steps-per-second']:7.1f}/s {row['ratio-to-slower-half']:6.0%} "
+                    f"{row['sequential-steps-per-second']:9.1f}/s  {load:.1f}",
+                    flush=True,
+                )
+        print(f"\n{'network':8} {'trials':>6} {'updates':>9}  load before")
+        for network in options.networks:
+            load = os.getloadavg()[0]
+            found = measure_trials(network, data, options.trial_seconds, options.rounds)
+            for trials, updates in found.items():
+                side_by_side.append(
+                    {
+                        "network": network,
+                        "trials": trials,
+                        "updates-per-second": updates,
+                        "ratio-to-one-trial": round(updates / found[1], 3),
+                        "load-before": round(load, 1),
+                    }
+                )
+                print(f"{network:8} {trials:6} {updates:7.1f}/s  {load:.1f}", flush=True)
+    print(f"\nGPU: {gpu}")
+    if options.output:
+        options.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
