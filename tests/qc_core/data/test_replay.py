@@ -152,6 +152,15 @@ def test_actions_are_scaled_from_their_bounds(tmp_path: Path, spec: EnvironmentS
     assert data.actions[:, 0].tolist() == pytest.approx([-limit, -0.5, 0.5, limit])
 
 
+def test_one_action_is_scaled_as_many_are() -> None:
+    rng = np.random.default_rng(0)
+    low, high = rng.uniform(-3, 0, 5), rng.uniform(0, 3, 5)
+    bounds = ActionBounds(low.tolist(), high.tolist(), CPU)
+    actions = rng.uniform(-4, 4, (500, 5)).astype(np.float32)
+    one_by_one = np.stack([bounds.normalize_one(action) for action in actions])
+    np.testing.assert_array_equal(one_by_one, bounds.normalize(torch.from_numpy(actions)))
+
+
 def test_an_action_that_never_varies_has_no_scale() -> None:
     bounds = ActionBounds([2.0], [2.0], CPU)
     assert bounds.normalize(torch.tensor([[2.0]])).tolist() == [[0.0]]

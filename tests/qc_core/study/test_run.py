@@ -78,6 +78,24 @@ def test_a_run_broken_off_goes_on_behind_its_last_point(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
+def test_evaluated_beside_its_training_a_run_comes_to_the_same(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    found = []
+    for cores in ("1", "3"):
+        monkeypatch.setenv("QC_THREADS", cores)
+        folder = tmp_path / cores
+        # What an evaluation leaves that was broken off.
+        (folder / "unscored-7").mkdir(parents=True)
+        assert run(job, dataset, folder) == [3, 4, 7, 10]
+        assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
+        points = read_curve(folder / "checkpoint-10")
+        figures = [{name: point[name] for name in point if name != "seconds"} for point in points]
+        found.append((figures, weights_digest(folder / "checkpoint-10")))
+    assert found[0] == found[1]
+
+
 def test_offline_a_run_broken_off_ends_with_the_same_weights(tmp_path: Path, dataset: Path) -> None:
     job, offline = Job("smoke", "qc-fql", 0), 2
     for name, breaks in (("whole", [offline]), ("twice", [1, 1])):
