@@ -1,4 +1,4 @@
-"""The two ways in which a command can end badly."""
+"""The ways in which a command can end badly."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ class QCError(Exception):
 
 class WorkFailed(QCError):
     """The work was asked for rightly and could not be done (exit code 1)."""
+
+
+class Diverged(WorkFailed):
+    """A training's figures are no longer finite: the setting's fault, not the machine's."""
 
 
 class WrongUse(QCError):

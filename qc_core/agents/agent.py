@@ -43,6 +43,8 @@ class Agent(nn.Module, ABC):
     agent's own and travel with its weights. `choose` and the losses work on normalised
     observations and on actions in [-1, 1].
 
+    `make_agent` makes one that is ready to learn.
+
     Attributes:
         arithmetic: kernels that an update computes with; plain torch's, unless training chooses.
     """

@@ -13,14 +13,10 @@ from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.data.windows import Windows
 from qc_core.networks import arithmetic
 from qc_core.networks.flow import integrate
-from qc_core.recipes.config import TrainConfig
 
 
 class BestOfNAgent(FlowAgent):
     """The policy is the argmax of the online critics' mean over N samples of the flow."""
-
-    def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
-        super().__init__(observation_size, action_size, config)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

@@ -160,7 +160,7 @@ class Replay:
         # Offline rows begin here; on the device, where windows are drawn.
         self._offline_from = torch.zeros((), dtype=torch.int64, device=device)
 
-    def windows(self, horizon: int) -> int:
+    def window_count(self, horizon: int) -> int:
         """How many windows of so many steps there are; none if below 1."""
         return self.size - (horizon - 1) * self._environments
 

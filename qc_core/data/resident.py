@@ -9,6 +9,8 @@ from qc_core.data.slices import Slices
 class Resident:
     """Offline transitions whose parts take turns.
 
+    Where a part is put in the place of the one before, it is held twice until the next one comes.
+
     Attributes:
         transitions: of the part that is there.
     """

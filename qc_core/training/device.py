@@ -15,6 +15,9 @@ def training_device() -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.index is not None and device.type == "cuda":
+            # What names no device, streams and recordings among them, means this one.
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise WrongUse(f"QC_DEVICE={name} cannot be used here: {reason}") from error

@@ -15,7 +15,7 @@ from qc_core.agents.agent import Agent
 from qc_core.data.dataset import open_dataset, require_match
 from qc_core.envs.make import describe
 from qc_core.envs.play import Outcome
-from qc_core.errors import WrongUse
+from qc_core.errors import Diverged, WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.resolve import to_mapping
@@ -101,8 +101,13 @@ def fine_tune(
             on_score(score)
 
         for step in sorted(set(score_at.tolist())):
-            training.run(step, on_step)
-            point = {"seconds": time.monotonic() - start, **training.figures()}
+            try:
+                training.run(step, on_step)
+                point = {"seconds": time.monotonic() - start, **training.figures()}
+            except Diverged:
+                # What was scored before counts, whether it has been played by now or not.
+                scoring.finish()
+                raise
             scoring.play(agent, partial(keep, step, point))
         scoring.finish()
     return FineTuned(

@@ -18,7 +18,7 @@ from qc_core.data.replay import OfflineData
 from qc_core.data.resident import Resident
 from qc_core.data.slices import Slices, observation_statistics
 from qc_core.data.windows import sample_windows
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import Diverged, WrongUse
 from qc_core.networks.arithmetic import choose as choose_arithmetic
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.methods import METHODS
@@ -148,6 +148,8 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self.curve = list(curve)
 
     def __exit__(self, *_: object) -> None:
+        # Recordings hold this training, and it them: they and the data would stay on the device.
+        del self._updates
         self._closing.close()
 
     @torch.no_grad()
@@ -172,14 +174,14 @@ def read_figures(info: Info) -> dict[str, float]:
 
 
 def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
-    """Stop a training whose figures have become NaN or infinite (WorkFailed).
+    """Stop a training whose figures have become NaN or infinite (Diverged).
 
     Args:
         remedy: the option to lower.
     """
     wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
     if wrong:
-        raise WorkFailed(
+        raise Diverged(
             f"training diverged before update {step}: {wrong[0]} is {point[wrong[0]]}; "
             f"lower {remedy}"
         )

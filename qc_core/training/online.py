@@ -95,7 +95,10 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         while self.step < until:
             self.step += 1
             self._replay.add(*self._exploration.step(self.step))
-            if self.step > train.online_start and self._replay.windows(train.backup_length) > 0:
+            if (
+                self.step > train.online_start
+                and self._replay.window_count(train.backup_length) > 0
+            ):
                 self.learn(train.updates_per_step)
             on_step()
 
@@ -141,6 +144,8 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self._replay.end_episodes()
 
     def __exit__(self, *_: object) -> None:
+        # Recordings hold this training, and it them: they and the buffer would stay on the device.
+        del self._updates
         self._closing.close()
 
     def draw_batch(self) -> Windows:

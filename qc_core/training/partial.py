@@ -100,7 +100,7 @@ class PartialTraining:
         except (WrongUse, KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise WrongUse(
-                f"{self.folder} cannot be gone on from, delete it to start anew: {reason}"
+                f"{self.folder} cannot be gone on from: {reason}; deleting it starts anew"
             ) from error
 
     def _require_own(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qc_core.data.dataset import Dataset, open_dataset, require_environment
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import Diverged, WrongUse
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
 from qc_core.recipes.config import Config
@@ -70,7 +70,7 @@ def _train(training: OfflineTraining, partial: PartialTraining, progress: Progre
     until = min(training.step + _STRETCH, training.steps)
     try:
         training.run(until, progress.update)
-    except WorkFailed:
+    except Diverged:
         # From its checkpoint it would diverge again.
         partial.remove()
         raise

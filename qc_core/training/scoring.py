@@ -26,6 +26,8 @@ from qc_core.training.policy import AgentPolicy
 
 # Each takes a simulator and torch into memory, most of a gigabyte.
 _MOST_PROCESSES = 8
+# Snapshots of the weights that wait to be played, the one that is being played among them.
+_MOST_PENDING = 2
 
 OnOutcomes = Callable[[list[Outcome]], None]
 
@@ -33,8 +35,8 @@ OnOutcomes = Callable[[list[Outcome]], None]
 class Scoring(contextlib.AbstractContextManager["Scoring"]):
     """Plays one episode per seed with the weights that an agent has at the time.
 
-    The episodes are the same whether they are played here, where this process has one core, or in
-    the background, while the agent learns on.
+    On a CPU the episodes are the same whether they are played here, where this process has one
+    core, or in the background, while the agent learns on.
     """
 
     def __init__(self, config: Config, seeds: Sequence[int]) -> None:
@@ -68,6 +70,9 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
             policy = AgentPolicy(agent, execution_length=self._length)
             on_outcomes([play_episode(self._environment, policy, seed) for seed in self._seeds])
             return
+        # Training that outruns its scores waits for them here.
+        while len(self._pending) >= _MOST_PENDING:
+            self._hand_over()
         self._begun += 1
         weights = self._folder / f"{self._begun}.safetensors"
         with writing_to(self._folder):

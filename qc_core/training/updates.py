@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 from collections.abc import Callable
 from typing import Protocol
 
@@ -95,21 +97,28 @@ class RecordedUpdates:
             count -= size
         return info
 
+    @functools.cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        # One of its own: workspaces of the libraries belong to a stream, and go with its graphs.
+        return torch.cuda.Stream(self._generator.device)
+
     def _call(self) -> Info:
-        # On a stream of its own, as recording asks of everything that has run before it.
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        current = torch.cuda.current_stream(self._generator.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             info = self._update()
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
         return info
 
     def _record(self, size: int) -> tuple[Recording, Info]:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
         info: Info = {}
+        # A graph that is collected while another is recorded would spoil it.
+        gc.collect()
         # Another thread may be reading the next part of the data onto the device.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        mode = "thread_local"
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
             for _ in range(size):
                 info = self._update()
         return graph, info

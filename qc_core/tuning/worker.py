@@ -11,7 +11,7 @@ from pathlib import Path
 
 import optuna
 
-from qc_core.errors import WorkFailed
+from qc_core.errors import Diverged
 from qc_core.files import require_vacant
 from qc_core.processes import worker_pool
 from qc_core.progress import say
@@ -110,7 +110,7 @@ def _run_trial(
     except optuna.TrialPruned:
         state = optuna.trial.TrialState.PRUNED
         study.tell(trial, state=state)
-    except WorkFailed as error:
+    except Diverged as error:
         # A setting that diverges is a result: the trial fails, the study goes on.
         say(f"trial {trial.number} failed: {error}")
         state = optuna.trial.TrialState.FAIL

@@ -184,7 +184,7 @@ def solved_on_the_way(folder: Path, spec: EnvironmentSpec) -> Path:
 
 def rows_of_windows(replay: Replay, horizon: int) -> dict[int, list[int]]:
     """By start, the rows of every window that can be drawn."""
-    starts = torch.arange(replay.windows(horizon))
+    starts = torch.arange(replay.window_count(horizon))
     return dict(zip(starts.tolist(), replay.follow(starts, horizon).tolist(), strict=True))
 
 

@@ -1,5 +1,6 @@
 """The study is a queue: every trial is run, none twice, the first as the recipe says."""
 
+import contextlib
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import Diverged, WorkFailed, WrongUse
 from qc_core.files import read_json, write_json
 from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config
@@ -15,6 +16,7 @@ from qc_core.training.checkpoint import read_info
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study, load_study, suggest, take_trial
 from qc_core.tuning.tune import tune
+from qc_core.tuning.worker import run_worker
 
 
 def take_all(storage: str, seed: int, taken) -> None:
@@ -120,6 +122,30 @@ def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
     info = read_info(tmp_path / "online")
     assert info.online_steps == config.train.online_steps
     assert info.config.train.online_learning_rate == best["parameters"]["online_learning_rate"]
+
+
+@pytest.mark.parametrize(("failure", "goes_on"), [(Diverged, True), (WorkFailed, False)])
+def test_a_setting_that_diverges_is_a_result_and_a_machine_that_fails_is_not(
+    storage: str,
+    config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: type[WorkFailed],
+    goes_on: bool,
+) -> None:
+    tried: list[int] = []
+
+    def fail(*_: object, trial: int, **__: object) -> None:
+        tried.append(trial)
+        raise failure("for the test")
+
+    monkeypatch.setattr("qc_core.tuning.worker.fine_tune", fail)
+    create_study("s", storage, config)
+    places = tmp_path / "checkpoint", tmp_path / "dataset", tmp_path / "output"
+    with contextlib.nullcontext() if goes_on else pytest.raises(WorkFailed, match="for the test"):
+        run_worker(config, *places, study_name="s", storage=storage, worker=0)
+    assert tried == ([0, 1] if goes_on else [0])
+    assert (tmp_path / "output").exists() == goes_on
 
 
 def record(trial: int, success: float, steps: float) -> dict:
