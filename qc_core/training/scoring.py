@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from qc_core.training.policy import AgentPolicy
 _MOST_PROCESSES = 8
 # Snapshots of the weights that wait to be played, the one that is being played among them.
 _MOST_PENDING = 2
+_LOWEST_PRIORITY = 19
 
 OnOutcomes = Callable[[list[Outcome]], None]
 
@@ -129,8 +131,10 @@ class _Snapshot:
     execution_length: int
 
     def __call__(self) -> AgentPolicy:
-        # One process per core: none may take the others'.
+        # One process per core: none may take the others'. Training has the first claim on all of
+        # them: its threads wait for one another, and one that is kept waiting holds up the rest.
         torch.set_num_threads(1)
+        os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         agent = make_agent(self.observation_size, self.action_size, self.train)
         agent.load_state_dict(load_file(self.weights))
         return AgentPolicy(agent, execution_length=self.execution_length)
