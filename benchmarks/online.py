@@ -289,6 +289,11 @@ def main() -> None:
         "together": rows,
         "trials-side-by-side": side_by_side,
     }
+
+    def keep() -> None:
+        if options.output:
+            options.output.write_text(json.dumps(content, indent=2) + "\n")
+
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
         data = Path(scratch) / "data"
         write_data(data, make_config((1,), 1).environment)
@@ -309,6 +314,7 @@ def main() -> None:
                     f"{row['sequential-steps-per-second']:9.1f}/s  {load:.1f}",
                     flush=True,
                 )
+                keep()
         print(f"\n{'network':8} {'trials':>6} {'updates':>9}  load before")
         for network in options.networks:
             load = os.getloadavg()[0]
@@ -324,9 +330,8 @@ def main() -> None:
                     }
                 )
                 print(f"{network:8} {trials:6} {updates:7.1f}/s  {load:.1f}", flush=True)
+                keep()
     print(f"\nGPU: {gpu}")
-    if options.output:
-        options.output.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
