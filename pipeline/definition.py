@@ -61,7 +61,7 @@ def q_chunking(recipe: str, overrides: str = "", study_storage: str = "") -> Out
     online = best.outputs["checkpoint"]
     compared = evaluate(config=config, offline=offline.output, online=online)
     policy = export(checkpoint=online, evaluation=compared.outputs["evaluation"])
-    promotion = promote(config=config, policy=policy.output)
+    promotion = promote(config=config, policy=policy.output, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     page = report(
         config=config,
         dataset=data.output,

@@ -19,6 +19,7 @@ from pipeline.console import Console
 from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
+from qc_core.provenance import RUN_VARIABLE
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
@@ -113,6 +114,7 @@ def _run(
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
     steps_environment = {
         EVENTS_VARIABLE: "1",
+        RUN_VARIABLE: folder.resolve().name,
         "QC_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

@@ -9,6 +9,7 @@ from components.image import TRAIN_IMAGE
 def promote(
     config: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
+    run: str,
     promotion: dsl.Output[dsl.Artifact],
 ):
     """Publish the policy as a new version; champion if it beats the champion.
@@ -16,6 +17,7 @@ def promote(
     Args:
         config: The resolved configuration.
         policy: The policy folder.
+        run: The run that publishes, by which the version is found again.
         promotion: Where it went and how it compared, as JSON.
     """
     from pathlib import Path
@@ -27,5 +29,5 @@ def promote(
     from qc_core.store.promote import promote
 
     with step("promote", "publish the policy, champion if it beats the champion"):
-        content = promote(read_config(Path(config.path)), Path(policy.path), open_store())
+        content = promote(read_config(Path(config.path)), Path(policy.path), open_store(), run)
         write_json(Path(promotion.path), content)

@@ -22,6 +22,9 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
+# What S3 says where an object is no longer the one that a condition names.
+_CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+_NOT_IMPLEMENTED = 501
 _RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
 
 
@@ -75,13 +78,36 @@ class S3Store:
                 bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
             )
 
+    def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
+        """Compare and set, by the server's own conditional write.
+
+        A server that ignores the condition, or says that it has none, is left with what it had
+        before: whoever writes between this caller's reading and writing is overwritten.
+        """
+        condition = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
+        with self._talking(key):
+            try:
+                # The public `put_object` makes metadata of every header that it does not know.
+                self._client._put_object(self._bucket, self._name(key), content, condition)
+            except S3Error as error:
+                if error.response.status == _NOT_IMPLEMENTED:
+                    self.put(key, content)
+                elif error.code in _CHANGED:
+                    return self._holds(key, content)
+                else:
+                    raise
+        return True
+
     def get(self, key: str) -> bytes:
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
         with self._talking(key):
             response = self._client.get_object(
                 bucket_name=self._bucket, object_name=self._name(key)
             )
             try:
-                return response.read()
+                return response.read(), response.headers["ETag"]
             finally:
                 response.close()
                 response.release_conn()
@@ -91,6 +117,14 @@ class S3Store:
             self._client.fget_object(
                 bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
             )
+
+    def delete(self, key: str) -> None:
+        with self._talking(key):
+            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(key))
+
+    def delete_folder(self, prefix: str) -> None:
+        for key in list(self.keys(prefix)):
+            self.delete(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         with self._talking(prefix):
@@ -118,8 +152,13 @@ class S3Store:
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
-        with self._talking(PROBE):
-            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(PROBE))
+        self.delete(PROBE)
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.get(key) == content
+        except NoSuchObject:
+            return False
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
