@@ -15,6 +15,30 @@ from qc_core.store.removal import delete_version, prune
 _UNKNOWN = "unknown"
 
 
+def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
+    """Do what the words behind `qc policies` say: list, or show, delete or prune one.
+
+    Args:
+        keep: how many versions pruning leaves.
+    """
+    action = words[0] if words else ""
+    if (keep is not None) != (action == "prune"):
+        raise WrongUse("qc policies prune NAME --keep N: --keep says how many newest versions stay")
+    if action not in ("show", "delete", "prune"):
+        if len(words) > 1:
+            raise WrongUse(f"qc policies takes one name, or show, delete or prune, got {action!r}")
+        list_versions(action or None, as_json=as_json)
+        return
+    if len(words) != 2:
+        raise WrongUse(f"qc policies {action} takes one policy, got {len(words) - 1}")
+    if action == "show":
+        show(words[1], as_json=as_json)
+    elif action == "delete":
+        delete(words[1])
+    else:
+        prune_versions(words[1], keep or 0, as_json=as_json)
+
+
 def list_versions(name: str | None, *, as_json: bool) -> None:
     """Print every version, of one name or of all."""
     store = open_store()
@@ -60,10 +84,8 @@ def show(reference: str, *, as_json: bool) -> None:
             *_evaluation_rows(contract),
             ("recipe", contract["recipe"]),
             ("seed", str(contract["seed"])),
-            (
-                "steps",
-                f"{contract['offline-steps']:,} offline, {contract['online-steps']:,} online",
-            ),
+            ("offline updates", f"{contract['offline-steps']:,}"),
+            ("online steps", f"{contract['online-steps']:,}"),
             ("data set digest", contract["dataset-digest"]),
             ("data set source", _one_line(provenance.get("dataset-source"))),
             ("code commit", contract["git-commit"]),

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -84,7 +85,7 @@ class S3Store:
         A server that ignores the condition, or says that it has none, is left with what it had
         before: whoever writes between this caller's reading and writing is overwritten.
         """
-        condition = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
+        condition: dict[str, Any] = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
         with self._talking(key):
             try:
                 # The public `put_object` makes metadata of every header that it does not know.
