@@ -57,7 +57,7 @@ def describe_folder(folder: Path, name: str, version: str, run: str | None) -> d
     return {
         "name": name,
         "version": version,
-        "created": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
         "run": run,
         "environment": contract["environment"],
         "method": contract["method"],
