@@ -111,9 +111,11 @@ class Aliases:
         before, _ = self._change(
             alias, lambda said: said.moved_to(version) if allowed(said.version) else said
         )
-        self._leave_deleted(alias)
-        self._require_lasting(version)
-        return allowed(before.version)
+        if not allowed(before.version):
+            return False
+        if self._leave_deleted(alias, version) != version:
+            raise self._being_deleted(version)
+        return True
 
     def roll_back(self, alias: str) -> tuple[str, str]:
         """Let an alias name the version before, of those that exist.
@@ -133,23 +135,38 @@ class Aliases:
                 f"{self._policy}@{alias} is {before.version}, and no version before it is left: "
                 "there is nothing to roll back to"
             )
-        self._leave_deleted(alias)
+        self._leave_deleted(alias, after.version)
         return before.version, after.version
 
-    def _leave_deleted(self, alias: str) -> None:
-        """Step back from versions whose deletion began while the alias was moved to them."""
-        while (now := self.read(alias)).version and not self._lasting(now.version):
-            self._change(
-                alias, lambda said, now=now: said.back(self._lasting) if said == now else said
+    def _leave_deleted(self, alias: str, version: str | None) -> str | None:
+        """Step back from versions whose deletion began while the alias was moved to them.
+
+        Args:
+            version: that the alias was moved to.
+
+        Returns:
+            The version that it has come to name, the same as a rule.
+        """
+        while version is not None and not self._lasting(version):
+            _, after = self._change(
+                alias,
+                lambda said, gone=version: (
+                    said.back(self._lasting) if said.version == gone else said
+                ),
             )
+            version = after.version
+        return version
 
     def _lasting(self, version: str) -> bool:
         return is_lasting(self._store, self._policy, version)
 
     def _require_lasting(self, version: str) -> None:
-        read_manifest(self._store, self._policy, version)
         if not self._lasting(version):
-            raise WrongUse(f"{self._policy}:{version} is being deleted: take another version")
+            read_manifest(self._store, self._policy, version)
+            raise self._being_deleted(version)
+
+    def _being_deleted(self, version: str) -> WrongUse:
+        return WrongUse(f"{self._policy}:{version} is being deleted: take another version")
 
     def _change(self, alias: str, change: Callable[[Alias], Alias]) -> tuple[Alias, Alias]:
         """Change an alias; where another writer comes between, change what that one left.

@@ -96,10 +96,9 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]
 
 def is_lasting(store: ObjectStore, name: str, version: str) -> bool:
     """Whether a version is there and nobody is about to delete it."""
-    try:
-        store.get(manifest_key(name, version))
-    except NoSuchObject:
-        return False
+    keys = set(store.keys(version_prefix(name, version)))
     prefix = deleting_prefix(name, version)
-    marks = [key.removeprefix(prefix) for key in store.keys(prefix)]
-    return all(older_than(mark, _DELETION) for mark in marks)
+    marks = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+    return manifest_key(name, version) in keys and all(
+        older_than(mark, _DELETION) for mark in marks
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.store.objects import PROBE, NoSuchObject
@@ -26,6 +28,7 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 # What S3 says where an object is no longer the one that a condition names.
 _CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 _NOT_IMPLEMENTED = 501
+_BLOCK = 1 << 20
 _RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
 
 
@@ -103,21 +106,13 @@ class S3Store:
         return self.get_tagged(key)[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
-        with self._talking(key):
-            response = self._client.get_object(
-                bucket_name=self._bucket, object_name=self._name(key)
-            )
-            try:
-                return response.read(), response.headers["ETag"]
-            finally:
-                response.close()
-                response.release_conn()
+        with self._reading(key) as response:
+            return response.read(), response.headers["ETag"]
 
     def get_file(self, key: str, path: Path) -> None:
-        with self._talking(key):
-            self._client.fget_object(
-                bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
-            )
+        # `fget_object` asks twice for each file.
+        with self._reading(key) as response, path.open("wb") as file:
+            shutil.copyfileobj(response, file, _BLOCK)
 
     def delete(self, key: str) -> None:
         with self._talking(key):
@@ -166,6 +161,18 @@ class S3Store:
 
     def _key(self, name: str) -> str:
         return name.removeprefix(f"{self._prefix}/") if self._prefix else name
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[BaseHTTPResponse]:
+        with self._talking(key):
+            response = self._client.get_object(
+                bucket_name=self._bucket, object_name=self._name(key)
+            )
+            try:
+                yield response
+            finally:
+                response.close()
+                response.release_conn()
 
     @contextmanager
     def _talking(self, key: str) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """A signature tells who published a version, and of which; made and checked by openssl too."""
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,7 +74,9 @@ def replace_version(store: ObjectStore, target: str, source: str) -> None:
     for key in list(store.keys(source)):
         content = store.get(key)
         if key.endswith("manifest.json"):
-            content = content.replace(source.split("/")[-2].encode(), target.split("/")[-2].encode())
+            content = content.replace(
+                source.split("/")[-2].encode(), target.split("/")[-2].encode()
+            )
         store.put(target + key.removeprefix(source), content)
 
 
@@ -108,8 +111,6 @@ def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
     replace_version(store, f"{prefix}{signed}/", f"{prefix}{forged}/")
     store.put(f"{prefix}{signed}/SHA256SUMS.sig", signature)
     manifest = store.get(f"{prefix}{signed}/manifest.json").decode()
-    import hashlib
-
     forged_sum = hashlib.sha256(store.get(f"{prefix}{forged}/SHA256SUMS.sig")).hexdigest()
     manifest = manifest.replace(forged_sum, hashlib.sha256(signature).hexdigest())
     store.put(f"{prefix}{signed}/manifest.json", manifest.encode())
