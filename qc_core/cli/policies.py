@@ -82,16 +82,16 @@ def show(reference: str, *, as_json: bool) -> None:
             ("signature", "signed: see qc pull --verify-key" if account["signed"] else "none"),
             *_contract_rows(contract),
             *_evaluation_rows(contract),
-            ("recipe", contract["recipe"]),
-            ("seed", str(contract["seed"])),
-            ("offline updates", f"{contract['offline-steps']:,}"),
-            ("online steps", f"{contract['online-steps']:,}"),
-            ("data set digest", contract["dataset-digest"]),
+            ("recipe", contract.get("recipe", _UNKNOWN)),
+            ("seed", str(contract.get("seed", _UNKNOWN))),
+            ("offline updates", str(contract.get("offline-steps", _UNKNOWN))),
+            ("online steps", str(contract.get("online-steps", _UNKNOWN))),
+            ("data set digest", contract.get("dataset-digest", _UNKNOWN)),
             ("data set source", _one_line(provenance.get("dataset-source"))),
-            ("code commit", contract["git-commit"]),
+            ("code commit", contract.get("git-commit", _UNKNOWN)),
             ("image", provenance.get("image", _UNKNOWN)),
             ("parent policy", provenance.get("parent") or "none"),
-            ("versions", ", ".join(f"{k} {v}" for k, v in contract["versions"].items())),
+            ("versions", ", ".join(f"{k} {v}" for k, v in contract.get("versions", {}).items())),
         ],
     )
     print()
@@ -145,18 +145,18 @@ def roll_back(name: str, alias: str | None, *, as_json: bool) -> None:
 
 
 def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
-    observation, action = contract["observation"], contract["action"]
+    observation, action = contract["observation"]["names"], contract["action"].get("names", [])
     interval = contract["control-interval-seconds"]
     return [
         ("environment", contract["environment"]),
         ("method", contract["method"]),
         (
             "takes",
-            f"{len(observation['names'])} observations, noise {contract['noise']['shape']}",
+            f"{len(observation)} observations, noise {contract['noise']['shape']}",
         ),
         (
             "gives",
-            f"{contract['horizon']} actions of {len(action['names'])} numbers, one per "
+            f"{contract['horizon']} actions of {len(action)} numbers, one per "
             f"{interval:g} s, of which {contract['execution-length']} are played",
         ),
     ]

@@ -155,6 +155,14 @@ def test_a_policy_of_before_is_shown_with_what_it_says(
     assert "configuration: unknown" in text and "data set source" in text
 
 
+def test_a_policy_of_others_is_shown_with_what_it_says(
+    capsys: pytest.CaptureFixture[str], versions: list[str]
+) -> None:
+    """The contract asks for what a robot needs; where a policy comes from may be missing."""
+    text = shown(capsys, "policies", "show", f"cube:{versions[2]}")
+    assert "robot/small" in text and text.count("unknown") > 5
+
+
 def test_pull_requires_a_signature_where_a_key_is_given(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
