@@ -56,7 +56,7 @@ class Network:
         return done.stdout
 
 
-_MAKE_BUCKET = f"""
+_MAKE_BUCKET = """
 from minio import Minio
 Minio(endpoint="127.0.0.1:9000", access_key="test", secret_key="test", secure=False,
       region="us-east-1").make_bucket(bucket_name="q-chunking")
