@@ -58,27 +58,32 @@ def ours(name: str) -> Peer:
 
 
 def passes(policies: list[Object], source: Peer, target: Peer, port: int) -> bool:
+    return sends(policies, source, target, port) and receives(policies, target, source, port)
+
+
+def sends(policies: list[Object], source: Peer, target: Peer, port: int) -> bool:
+    return allowed(policies, source, "egress", "to", target, port)
+
+
+def receives(policies: list[Object], target: Peer, source: Peer, port: int) -> bool:
+    return allowed(policies, target, "ingress", "from", source, port)
+
+
+def allowed(
+    policies: list[Object], pod: Peer, direction: str, field: str, peer: Peer, port: int
+) -> bool:
     """Kubernetes' rule: a pod that any policy selects for a direction needs one that allows."""
-
-    def allowed(pod: Peer, direction: str, field: str, peer: Peer) -> bool:
-        chosen = [
-            p
-            for p in policies
-            if direction in p["policyTypes"] and selects(p["podSelector"], pod.labels)
-        ]
-        if not chosen:
-            return True
-        return any(
-            port in {entry["port"] for entry in rule["ports"]}
-            and (
-                field not in rule
-                or any(selects(p["podSelector"], peer.labels) for p in rule[field])
-            )
-            for policy in chosen
-            for rule in policy.get("egress" if field == "to" else "ingress", [])
-        )
-
-    return allowed(source, "Egress", "to", target) and allowed(target, "Ingress", "from", source)
+    chosen = [
+        policy
+        for policy in policies
+        if direction.title() in policy["policyTypes"] and selects(policy["podSelector"], pod.labels)
+    ]
+    return not chosen or any(
+        port in {entry["port"] for entry in rule["ports"]}
+        and (field not in rule or any(selects(p["podSelector"], peer.labels) for p in rule[field]))
+        for policy in chosen
+        for rule in policy.get(direction, [])
+    )
 
 
 def test_steps_reach_what_they_need(policies: list[Object]) -> None:
@@ -108,7 +113,7 @@ def test_only_steps_and_the_dashboard_reach_the_database(policies: list[Object])
     study = ours("q-chunking-study")
     assert passes(policies, ours("q-chunking-dashboard"), study, 5432)
     for source in (OTHER_RUN, KFP_SERVER, STRANGER, OUTSIDE, ours("q-chunking-minio")):
-        assert not passes(policies, source, study, 5432), source
+        assert not receives(policies, study, source, 5432), source
     for target, port in ((OUTSIDE, 443), (KFP_SERVER, 8888), (ours("q-chunking-minio"), 9000)):
         assert not passes(policies, study, target, port), target
 
@@ -116,7 +121,7 @@ def test_only_steps_and_the_dashboard_reach_the_database(policies: list[Object])
 def test_nobody_reaches_the_dashboard_over_the_network(policies: list[Object]) -> None:
     dashboard = ours("q-chunking-dashboard")
     for source in (STEP, OTHER_RUN, KFP_SERVER, STRANGER, OUTSIDE):
-        assert not passes(policies, source, dashboard, 8080)
+        assert not receives(policies, dashboard, source, 8080)
     assert not passes(policies, dashboard, OUTSIDE, 443)
 
 
@@ -125,8 +130,10 @@ def test_the_store_answers_its_clients_alone(policies: list[Object]) -> None:
     serving = ours("q-chunking-policy")
     for source in (STEP, OTHER_RUN, KFP_SERVER, ours("q-chunking-buckets"), serving):
         assert passes(policies, source, minio, 9000), source
-    for source in (STRANGER, OUTSIDE, ours("q-chunking-study"), ours("q-chunking-dashboard")):
-        assert not passes(policies, source, minio, 9000), source
+    for source in (STRANGER, OUTSIDE):
+        assert not receives(policies, minio, source, 9000), source
+    for source in (ours("q-chunking-study"), ours("q-chunking-dashboard")):
+        assert not sends(policies, source, minio, 9000), source
     assert not passes(policies, minio, OUTSIDE, 443)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from qc_core.store.make_buckets import main
 from qc_core.store.open import open_store
+from tests.test_imports import run_blocked
 
 
 def test_missing_buckets_are_made_and_those_that_are_there_are_left(
@@ -30,3 +31,8 @@ def test_what_cannot_be_made_is_one_line_and_no_success(
     assert main(["bucket"]) == 1
     error = capsys.readouterr().err
     assert "does not answer" in error and error.count("\n") == 1
+
+
+def test_it_runs_in_the_image_without_training_packages() -> None:
+    blocked = {"torch", "gymnasium", "optuna", "kfp", "ogbench", "mujoco", "tyro", "tqdm", "onnx"}
+    run_blocked(blocked, "import qc_core.store.make_buckets")
