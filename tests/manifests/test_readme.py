@@ -2,6 +2,7 @@
 
 import re
 
+from qc_core import __version__
 from tests.manifests.readme import README, blocks, documented_secrets, make_secrets
 from tests.manifests.rendering import named, needs_kubectl, render
 
@@ -58,3 +59,8 @@ def test_every_folder_that_is_applied_renders() -> None:
         "parts/time-slicing",
     }
     assert all(render(folder) for folder in folders)
+
+
+def test_the_images_are_those_of_this_version() -> None:
+    tags = set(re.findall(r"q-chunking-(?:train|runtime):(\S+)", README.read_text()))
+    assert tags == {__version__}
