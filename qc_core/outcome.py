@@ -9,7 +9,7 @@ from typing import Any
 
 import urllib3
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.progress import say
 from qc_core.store.names import require_name
 from qc_core.store.objects import ObjectStore
@@ -18,7 +18,7 @@ WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1
 _TIMEOUT = urllib3.Timeout(connect=5, read=15)
 _RETRIES = urllib3.Retry(
-    3, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+    3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
 )
 _LONGEST_ERROR = 2000
 
@@ -28,14 +28,12 @@ def tell_outcome(
 ) -> dict[str, Any]:
     """Write `runs/RUN/outcome.json` and, if `QC_WEBHOOK_URL` is set, post the same there.
 
-    The JSON has a `text`, which chats show as a message.
+    The JSON has a `text`, which chats show as a message. A webhook that does not take it is
+    mentioned and fails nothing: the run is as good as it was, and the store has its outcome.
 
     Args:
         run: id of the run, part of the key.
         error: why it failed, as far as the server knows; empty if it did not.
-
-    Raises:
-        WorkFailed: the webhook does not take it; the store has it then.
     """
     require_name(run, "run id")
     ending = "finished" if succeeded else "FAILED"
@@ -51,9 +49,12 @@ def tell_outcome(
         "text": f"{name} ({recipe}) {ending}" + (f": {reason}" if reason else ""),
     }
     store.put(f"runs/{run}/outcome.json", (json.dumps(content, indent=2) + "\n").encode())
-    if url := os.environ.get(WEBHOOK_VARIABLE):
-        _post(url, content)
     say(f"{content['text']}; runs/{run}/outcome.json in {store.describe()}")
+    if url := os.environ.get(WEBHOOK_VARIABLE):
+        try:
+            _post(url, content)
+        except QCError as failed:
+            say(str(failed))
     return content
 
 
