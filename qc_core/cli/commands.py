@@ -319,6 +319,18 @@ def _play(options: Namespace, _: Overrides) -> None:
     )
 
 
+def _serve_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", help="a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
+
+
+def _serve(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.serve import serve
+
+    serve(options.policy, options.host, options.port)
+
+
 def _info_arguments(parser: ArgumentParser) -> None:
     _json(parser)
 
@@ -355,5 +367,6 @@ COMMANDS: dict[str, Command] = {
     "policies": Command("list the published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
     "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),
+    "serve": Command("answer robots over HTTP with a policy", _serve_arguments, _serve),
     "info": Command("versions, devices, whether the store answers", _info_arguments, _info),
 }
