@@ -7,6 +7,7 @@ compiles them, and a changed package is a new one.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class Package:
 
     Attributes:
         parameters: what was asked for, as inputs of the pipeline.
-        content: canonical YAML: the specification, and the platform's part if there is one.
+        content: YAML, the same for the same code and options: the specification, then the
+            platform's part if there is one.
     """
 
     parameters: dict[str, Any]
@@ -76,14 +78,10 @@ def compile_package(recipe: str, overrides: Sequence[str], *, cache: bool) -> Pa
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compile_pipeline(recipe, overrides, path)
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    specification = documents[0]
-    if not cache:
-        _forbid_cache(specification)
-    defaults = specification["root"]["inputDefinitions"]["parameters"]
+        content = path.read_text(encoding="utf-8")
     return Package(
-        parameters={name: defaults[name]["defaultValue"] for name in ("recipe", "overrides")},
-        content=yaml.safe_dump_all(documents, sort_keys=True),
+        parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
+        content=content if cache else _without_cache(content),
     )
 
 
@@ -167,8 +165,12 @@ def _find_version(server: Server, pipeline_id: str, package: Package) -> Any | N
     return None
 
 
-def _forbid_cache(specification: dict[str, Any]) -> None:
+def _without_cache(content: str) -> str:
+    """The package whose steps never take the outputs of an earlier run."""
+    documents = list(yaml.safe_load_all(content))
+    specification = documents[0]
     for graph in (specification["root"], *specification["components"].values()):
         for task in graph.get("dag", {}).get("tasks", {}).values():
             if "cachingOptions" in task:
                 task["cachingOptions"] = {}
+    return yaml.safe_dump_all(documents, sort_keys=True)

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2 as pipeline_spec
 
 from tests.pipeline.kfp_models import check
 
@@ -123,8 +123,10 @@ def drop(handler: Any) -> None:
 class _Handler(BaseHTTPRequestHandler):
     kfp: KFP
     protocol_version = "HTTP/1.1"
+    # Head and body are two packets; the second must not wait for the first one's acknowledgement.
+    disable_nagle_algorithm = True
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Tests read requests from `KFP.requests`."""
 
     def do_GET(self) -> None:
@@ -226,13 +228,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _upload_version(self, _: Any, query: dict[str, str], body: bytes) -> Any:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = BytesParser().parsebytes(head + body).get_payload()
+        parts: Any = BytesParser().parsebytes(head + body).get_payload()
+        (part,) = parts
         assert part.get_param("name", header="content-disposition") == "uploadfile"
         assert part.get_filename().endswith(".yaml")
-        documents = list(yaml.safe_load_all(part.get_payload(decode=True)))
-        json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+        documents = list(yaml.load_all(part.get_payload(decode=True), yaml.CSafeLoader))
+        schema: Any = pipeline_spec
+        json_format.ParseDict(documents[0], schema.PipelineSpec())
         for document in documents[1:]:
-            json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
+            json_format.ParseDict(document, schema.PlatformSpec())
         _found(self.kfp.pipelines, query["pipelineid"])
         for entry in self.kfp.versions.values():
             if (entry["pipeline_id"], entry["name"]) == (query["pipelineid"], query["name"]):
@@ -270,7 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list_recurring_runs(self, _: Any, query: dict[str, str], __: bytes) -> Any:
         self._require_namespace(query.get("namespace"))
-        return self._page(list(self.kfp.recurring_runs.values()), "recurring_runs", query)
+        return self._page(list(self.kfp.recurring_runs.values()), "recurringRuns", query)
 
     def _create_recurring_run(self, _: Any, __: Any, body: bytes) -> Any:
         new = _checked(body, "V2beta1RecurringRun")

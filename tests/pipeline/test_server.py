@@ -107,14 +107,12 @@ def test_a_pods_projected_token_is_read_anew_for_each_request(
 ) -> None:
     file = tmp_path / "token"
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(file))
-    for token in ("first", "second"):
-        kfp.token = token
-        file.write_text(token + "\n")
-        if token == "first":
-            connection = server.connect()
-            opened = connection.__enter__()
+    kfp.token = "first"
+    file.write_text("first\n")
+    with server.connect() as opened:
+        kfp.token = "second"
+        file.write_text("second\n")
         assert opened.pipelines.pipeline_service_list_pipeline_versions("0" * 36, page_size=1)
-    connection.__exit__(None, None, None)
 
 
 def test_many_users_need_a_namespace(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
