@@ -70,8 +70,8 @@ class Server:
         return kfp_server_api.RecurringRunServiceApi(self.client)
 
     def page(self, path: str) -> str:
-        """Where a person looks at it, `runs/details/ID`."""
-        return f"{self.ui}/#/{path}" if self.ui else f"#/{path} in the KFP UI"
+        """Where a person looks at it; `/#/…` where this machine does not know the UI's address."""
+        return f"{self.ui or ''}/#/{path}"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -142,7 +142,10 @@ def _require_zone(time_zone: str | None) -> None:
             )
 
 
-def _zone(name: str, source: str) -> ZoneInfo:
+def _zone(name: str, source: str) -> tzinfo:
+    if name == "UTC":
+        # Also on a machine without the time zone database.
+        return timezone.utc
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

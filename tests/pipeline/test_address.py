@@ -131,7 +131,8 @@ def test_a_kubeconfig_reaches_in_through_a_port_forward_that_ends_with_the_comma
     monkeypatch.delenv("KFP_ENDPOINT")
     assert main(["submit", "smoke"]) == 0
     (run_id,) = kfp.runs
-    assert f"#/runs/details/{run_id} in the KFP UI" in capsys.readouterr().out
+    # The forwarded port is gone when a person looks.
+    assert f"page     /#/runs/details/{run_id}\n" in capsys.readouterr().out
     (line,) = (tmp_path / "log").read_text().splitlines()
     process, _, words = line.partition(" ")
     assert words == (
