@@ -82,13 +82,15 @@ def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:
     assert versions == [next(iter(kfp.versions))] * 4
 
 
-def test_a_version_that_somebody_uploads_in_between_is_used(kfp: KFP) -> None:
-    package = compile_package("smoke", [], cache=True)
-    with connect() as server:
-        first = upload(server, package)
-        # It is not there yet when we look, and there when we upload.
-        kfp.fail("GET", "/versions$", answer(200, "{}"))
-        assert upload(server, package).pipeline_version_id == first.pipeline_version_id
+def test_what_somebody_makes_in_between_is_used(kfp: KFP) -> None:
+    assert main(SUBMIT) == 0
+    # Nothing is there yet when we look, and all of it when we make it.
+    kfp.fail("GET", "/pipelines/names/", answer(404, "{}"))
+    kfp.fail("GET", "/versions$", answer(200, "{}"))
+    kfp.fail("GET", "/experiments$", answer(200, "{}"))
+    assert main(SUBMIT) == 0
+    assert not any(fault.times for fault in kfp.faults)
+    assert len(kfp.pipelines) == len(kfp.versions) == len(kfp.experiments) == 1
     assert kfp.requests.count("POST /apis/v2beta1/pipelines/upload_version") == 2
 
 
