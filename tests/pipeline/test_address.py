@@ -13,6 +13,8 @@ from qc_core.cli.main import main
 from qc_core.errors import WorkFailed, WrongUse
 from tests.pipeline.kfp_server import KFP, answer
 
+pytestmark = pytest.mark.usefixtures("no_cluster")
+
 # Listens as kubectl does, and says so in its words.
 KUBECTL = """\
 #!{python}

@@ -12,6 +12,8 @@ from pipeline import server
 from qc_core.cli.main import main
 from tests.pipeline.kfp_server import KFP, answer, serve
 
+pytestmark = pytest.mark.usefixtures("no_cluster")
+
 LIST = ["schedule", "list"]
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 
