@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,14 +21,14 @@ _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 def follow(
     connect: Callable[[], AbstractContextManager[Server]],
     run_id: str,
-    steps: Collection[str],
+    steps: Mapping[str, str],
     say: Callable[[str], None],
 ) -> None:
     """Return when the run has succeeded.
 
     Args:
         connect: reaches the server anew after each loss, which also renews a port-forward.
-        steps: names of the tasks to tell about.
+        steps: the tasks to tell about: our names by KFP's.
         say: takes one line for each change of a step.
 
     Raises:
@@ -60,17 +60,17 @@ def follow(
 
 
 def _tell_changes(
-    run: Any, steps: Collection[str], seen: dict[str, str], say: Callable[[str], None]
+    run: Any, steps: Mapping[str, str], seen: dict[str, str], say: Callable[[str], None]
 ) -> None:
     for task in _tasks(run):
         if task.display_name not in steps or task.state is None:
             continue
         if seen.get(task.task_id) != task.state:
             seen[task.task_id] = task.state
-            say(f"{task.display_name}: {task.state.lower()}")
+            say(f"{steps[task.display_name]}: {task.state.lower()}")
 
 
-def _reason(run: Any, steps: Collection[str]) -> str:
+def _reason(run: Any, steps: Mapping[str, str]) -> str:
     """Which step failed, and what KFP says about it."""
     failed = [task for task in _tasks(run) if task.state == "FAILED"]
     named = [task for task in failed if task.display_name in steps]
@@ -79,7 +79,7 @@ def _reason(run: Any, steps: Collection[str]) -> str:
     if run.error is not None and run.error.message:
         messages.append(run.error.message)
     message = " ".join(messages[0].split()) if messages else "KFP does not say why"
-    return f"step {named[0].display_name}: {message}" if named else message
+    return f"step {steps[named[0].display_name]}: {message}" if named else message
 
 
 def _message(task: Any) -> str | None:

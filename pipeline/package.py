@@ -10,7 +10,7 @@ import hashlib
 import shlex
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
+from pipeline.inputs import read_inputs
 from pipeline.server import Clash, NotFound, Server, Unreachable, each, named
 from qc_core import __version__
 from qc_core.errors import WorkFailed
@@ -55,34 +56,47 @@ class Package:
         return f"q-chunking {__version__}, sha256:{self.digest}"
 
     @cached_property
-    def steps(self) -> frozenset[str]:
-        """Names of the tasks that run a container."""
-        specification = next(yaml.safe_load_all(self.content))
-        components = specification["components"]
-        graphs = [specification["root"], *components.values()]
-        return frozenset(
-            name
+    def specification(self) -> dict[str, Any]:
+        """The pipeline, without the platform's part."""
+        return next(yaml.safe_load_all(self.content))
+
+    @cached_property
+    def steps(self) -> dict[str, str]:
+        """Tasks that run a container: our name by each of those that KFP may show."""
+        components = self.specification["components"]
+        graphs = [self.specification["root"], *components.values()]
+        return {
+            shown: name
             for graph in graphs
             for name, task in graph.get("dag", {}).get("tasks", {}).items()
             if "executorLabel" in components[task["componentRef"]["name"]]
-        )
+            for shown in (name, task["taskInfo"]["name"])
+        }
 
 
-def compile_package(recipe: str, overrides: Sequence[str], *, cache: bool) -> Package:
+def compile_package(
+    recipe: str, overrides: Sequence[str], *, inputs: Sequence[str] = (), cache: bool = True
+) -> Package:
     """Compile the pipeline for a server.
 
     Args:
         recipe, overrides: as `pipeline.compile.compile_pipeline` takes them.
+        inputs: values for its other inputs, `NAME=VALUE`.
         cache: a step may take its outputs from an earlier run with the same inputs.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compile_pipeline(recipe, overrides, path)
         content = path.read_text(encoding="utf-8")
-    return Package(
+    package = Package(
         parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
         content=content if cache else _without_cache(content),
     )
+    if not inputs:
+        return package
+    definitions = package.specification["root"]["inputDefinitions"]["parameters"]
+    given = read_inputs(inputs, definitions)
+    return replace(package, parameters={**package.parameters, **given})
 
 
 def upload(server: Server, package: Package) -> Any:

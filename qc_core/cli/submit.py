@@ -38,6 +38,13 @@ def run_arguments(parser: ArgumentParser) -> None:
         help=f"Kubernetes account of its pods ({SERVICE_ACCOUNT})",
     )
     parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input of the pipeline, such as gpus=1; once for each",
+    )
+    parser.add_argument(
         "--no-cache", action="store_true", help="repeat steps that an earlier run has done"
     )
 
@@ -64,7 +71,7 @@ def run(options: Namespace, overrides: Sequence[str]) -> int:
     config = resolve(options.recipe, overrides)
     recipe, words = expand(options.recipe, overrides)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, words, cache=not options.no_cache)
+    package = compile_package(recipe, words, inputs=options.input, cache=not options.no_cache)
     reach = partial(connect, options.endpoint, options.namespace)
     with reach() as server:
         started = submit(

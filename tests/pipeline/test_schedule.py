@@ -20,7 +20,7 @@ CREATE = ("POST", "/recurringruns$")
 
 @pytest.fixture(scope="module")
 def package() -> Package:
-    return compile_package("smoke", ["--seed", "3"], cache=True)
+    return compile_package("smoke", ["--seed", "3"])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import yaml
 
 from pipeline import follow
 from pipeline.package import compile_package, upload
+from pipeline.placement import STEPS
 from pipeline.server import connect
 from qc_core.cli.main import main
 from qc_core.errors import WorkFailed
@@ -50,6 +51,43 @@ def test_a_run_starts_with_what_was_asked_for(kfp: KFP, capsys: pytest.CaptureFi
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in printed
 
 
+def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
+    words = [
+        "--input",
+        "gpus=1",
+        "--input",
+        'node_selector={"pool": "gpu"}',
+        "--input",
+        "method=fql",
+    ]
+    assert main([*SUBMIT, *words]) == 0
+    given = only(kfp.runs)["runtime_config"]["parameters"]
+    assert (given["gpus"], given["node_selector"]) == ("1", {"pool": "gpu"})
+    assert (given["method"], given["recipe"]) == ("fql", "smoke")
+    # They belong to the run, not to the package.
+    assert main(SUBMIT) == 0
+    assert len(kfp.versions) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("gpus", "NAME=VALUE"),
+        ("gpu=1", "Did you mean gpus?"),
+        ("recipe=other", "the command's own words"),
+        ("method=sarsa", "is one of as the recipe says, qc"),
+        ("tolerations={}", "is a list in JSON"),
+        ("node_selector=pool", "is a mapping in JSON"),
+    ],
+)
+def test_an_input_that_the_pipeline_does_not_take_is_refused(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], word: str, expected: str
+) -> None:
+    assert main([*SUBMIT, "--input", word]) == 2
+    assert expected in capsys.readouterr().err
+    assert not kfp.requests
+
+
 def test_a_version_is_uploaded_only_when_the_package_changed(kfp: KFP) -> None:
     for _ in range(2):
         assert main(SUBMIT) == 0
@@ -67,7 +105,7 @@ def test_without_cache_no_step_may_take_earlier_outputs(kfp: KFP) -> None:
 
 
 def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:
-    package = compile_package("smoke", [], cache=True)
+    package = compile_package("smoke", [])
     versions = []
 
     def submit() -> None:
@@ -135,6 +173,8 @@ def test_following_tells_each_change_of_a_step_once(
         tasks(root="RUNNING", ingest="SUCCEEDED", pretrain="RUNNING"),
         {"state": "SUCCEEDED", **tasks(ingest="SUCCEEDED", pretrain="SUCCEEDED")},
     ]
+    # KFP may show a task by its title.
+    kfp.script[3]["run_details"]["task_details"][1]["display_name"] = STEPS["pretrain"].title
     assert main([*SUBMIT, "--wait"]) == 0
     assert capsys.readouterr().err.splitlines() == [
         "ingest: running",
@@ -183,7 +223,7 @@ def test_a_server_that_stays_away_is_given_up(kfp: KFP, monkeypatch: pytest.Monk
     monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.01)
     kfp.fail("GET", "/runs/", drop, times=1000)
     with pytest.raises(WorkFailed, match="the run goes on"):
-        follow.follow(connect, "0" * 36, [], lambda _: None)
+        follow.follow(connect, "0" * 36, {}, lambda _: None)
 
 
 def test_an_interrupt_stops_the_following_not_the_run(
