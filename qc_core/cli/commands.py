@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qc_core.cli import schedule, submit
 from qc_core.cli.output import print_json, print_table
 from qc_core.errors import WrongUse
 
@@ -221,6 +222,17 @@ def _compile(options: Namespace, overrides: Overrides) -> None:
     print(f"wrote {options.output}: upload it in the KFP UI")
 
 
+def _submit_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    submit.arguments(parser)
+    _json(parser)
+
+
+def _schedule_arguments(parser: ArgumentParser) -> None:
+    schedule.arguments(parser)
+    _json(parser)
+
+
 def _policies_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="only this policy")
     _json(parser)
@@ -364,6 +376,8 @@ COMMANDS: dict[str, Command] = {
     "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
     "study": Command("compare methods, tasks and seeds", _study_arguments, _study),
     "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
+    "submit": Command("a run on a KFP server", _submit_arguments, submit.run, True),
+    "schedule": Command("a recurring run on a KFP server", _schedule_arguments, schedule.run, True),
     "policies": Command("list the published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
     "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),

@@ -1,11 +1,16 @@
-"""One whole run of the pipeline, which several tests look at."""
+"""One whole run of the pipeline, and a KFP server, which several tests look at."""
+
+from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.pipeline.kfp_server import KFP, serve
 
 QC = [sys.executable, "-m", "qc_core.cli.main"]
 
@@ -24,3 +29,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
         done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No cluster of the person who runs the tests is found."""
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
+    """A server on loopback that KFP_ENDPOINT names; what it refused fails the test."""
+    with serve() as server:
+        monkeypatch.setenv("KFP_ENDPOINT", server.url)
+        yield server
+    assert not server.refused
