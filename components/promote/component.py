@@ -11,6 +11,7 @@ def promote(
     policy: dsl.Input[dsl.Model],
     run: str,
     promotion: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Publish the policy as a new version; champion if it beats the champion.
 
@@ -19,6 +20,7 @@ def promote(
         policy: The policy folder.
         run: The run that publishes, by which the version is found again.
         promotion: Where it went and how it compared, as JSON.
+        metrics: Whether it is the champion, and how it compared.
     """
     from pathlib import Path
 
@@ -31,3 +33,6 @@ def promote(
     with step("promote", "publish the policy, champion if it beats the champion"):
         content = promote(read_config(Path(config.path)), Path(policy.path), open_store(), run)
         write_json(Path(promotion.path), content)
+    metrics.log_metric("champion", int(content["champion"]))
+    if "steps-saved" in content:
+        metrics.log_metric("steps saved", content["steps-saved"]["value"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qc_core.cli import schedule, submit
 from qc_core.cli.output import print_json, print_table
 from qc_core.errors import WrongUse
 
@@ -236,6 +237,17 @@ def _compile(options: Namespace, overrides: Overrides) -> None:
     print(f"wrote {options.output}: upload it in the KFP UI")
 
 
+def _submit_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    submit.arguments(parser)
+    _json(parser)
+
+
+def _schedule_arguments(parser: ArgumentParser) -> None:
+    schedule.arguments(parser)
+    _json(parser)
+
+
 def _policies_arguments(parser: ArgumentParser) -> None:
     parser.usage = (
         "qc policies [NAME] [--json]\n"
@@ -333,6 +345,18 @@ def _play(options: Namespace, _: Overrides) -> None:
     )
 
 
+def _serve_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", help="a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
+
+
+def _serve(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.serve import serve
+
+    serve(options.policy, options.host, options.port)
+
+
 def _info_arguments(parser: ArgumentParser) -> None:
     _json(parser)
 
@@ -366,8 +390,11 @@ COMMANDS: dict[str, Command] = {
     "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
     "study": Command("compare methods, tasks and seeds", _study_arguments, _study),
     "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
+    "submit": Command("a run on a KFP server", _submit_arguments, submit.run, True),
+    "schedule": Command("a recurring run on a KFP server", _schedule_arguments, schedule.run, True),
     "policies": Command("list, show, delete published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
     "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),
+    "serve": Command("answer robots over HTTP with a policy", _serve_arguments, _serve),
     "info": Command("versions, devices, whether the store answers", _info_arguments, _info),
 }
