@@ -7,6 +7,7 @@ from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import read_json, require_fields, sha256_of
+from qc_core.runtime.contract import require_sizes
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
 CHECKSUMS = "SHA256SUMS"
@@ -65,6 +66,5 @@ def read_contract(folder: Path) -> dict[str, Any]:
             f"{folder / CONTRACT}: policy schema {SCHEMA_VERSION} is needed, got {version}"
         )
     require_fields(contract, _CONTRACT_FIELDS, str(folder / CONTRACT))
-    require_fields(contract["observation"], {"names": list}, f"{folder / CONTRACT}, observation")
-    require_fields(contract["noise"], {"shape": list}, f"{folder / CONTRACT}, noise")
+    require_sizes(contract, str(folder / CONTRACT))
     return contract

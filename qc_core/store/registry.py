@@ -201,6 +201,14 @@ class Registry:
             verify(staging)
         return name, version
 
+    def is_copy(self, folder: Path, name: str, version: str) -> bool:
+        """Whether a folder holds the files of a version, whole and as they were published."""
+        files = self._manifest(name, version)["files"]
+        return all(
+            (folder / file).is_file() and sha256_of(folder / file) == files[file]["sha256"]
+            for file in _FILES
+        )
+
     def _manifest(self, name: str, version: str) -> dict[str, Any]:
         key = _version_prefix(name, version) + _MANIFEST
         try:
