@@ -1,9 +1,10 @@
 # Everything is set up on the way: `make run` does the main job, `make test` the tests.
-# `make robomimic` adds the simulator of robomimic's tasks; the tests then try them too.
+# `make robomimic` adds the simulator of robomimic's tasks, `make javascript` onnxruntime for Node; the
+# tests then try them too.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint types robomimic clean
+.PHONY: run test lint types robomimic javascript clean
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -20,8 +21,10 @@ types: .venv/installed-dev
 
 robomimic: .venv/installed-robomimic
 
+javascript: node_modules/onnxruntime-node
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv node_modules build *.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
@@ -40,4 +43,9 @@ clean:
 
 .venv/installed-robomimic: .venv/installed-run
 	@$(PIP) --editable '.[train,pipeline,robomimic]'
+	@touch $@
+
+# Its scripts would only fetch CUDA.
+node_modules/onnxruntime-node:
+	@npm install --silent --prefix . --no-save --no-audit --no-fund --ignore-scripts onnxruntime-node@1.30.0
 	@touch $@

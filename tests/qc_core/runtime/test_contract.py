@@ -173,7 +173,7 @@ def test_a_truncated_model_is_refused_also_with_right_checksums(
 
 def test_an_answer_that_is_not_finite_is_no_action(policy: Path, tmp_path: Path) -> None:
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
-        nan = numpy_helper.from_array(np.float32(np.nan), "nan")
+        nan = numpy_helper.from_array(np.array(np.nan, np.float32), "nan")
         model.graph.initializer.append(nan)
         last = model.graph.node[-1]
         last.output[0] = "chunk_before"

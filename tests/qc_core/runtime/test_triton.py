@@ -6,7 +6,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.grpc.model_config_pb2 import (
+    DataType,  # pyright: ignore[reportAttributeAccessIssue]  made when it is imported
+    ModelConfig,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
 from qc_core.errors import WrongUse
 from qc_core.runtime.folder import read_contract
