@@ -6,6 +6,7 @@ Shapes: B batch.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from qc_core.runtime.providers import PROVIDERS, choose_providers
 
 # TF32 has three digits, and the policy's outputs are checked to five.
 _OPTIONS = {"cuda": {"use_tf32": "0"}}
-# Files beside the model, of which no checksum tells, are looked for here: there are none.
-_NO_FOLDER = {"session.model_external_initializers_file_folder_path": os.devnull}
+# A protobuf text field that is `location`, however its tag and length are written: without one no
+# tensor can lie in another file.
+_EXTERNAL_DATA = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
 
 
 class BoundSession:
@@ -38,19 +40,24 @@ class BoundSession:
 
         Raises:
             WrongUse: a provider that this installation lacks.
-            WorkFailed: onnxruntime cannot open the file, or not with the provider asked for.
+            WorkFailed: onnxruntime cannot open the file, or not with the provider asked for; or
+                it refers to other files, of which no checksum tells.
         """
+        # onnxruntime 1.32 would keep a device id and tell its maker of models, from its import on.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        for key, value in _NO_FOLDER.items():
-            options.add_session_config_entry(key, value)
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         names = choose_providers(provider, onnxruntime.get_available_providers())
+        content = model.read_bytes()
+        if _EXTERNAL_DATA.search(content):
+            raise WorkFailed(f"{model} keeps weights in other files: a policy is one file")
         try:
             self._session = onnxruntime.InferenceSession(
-                model.read_bytes(),
+                content,
                 options,
                 providers=[(PROVIDERS[name], _OPTIONS.get(name, {})) for name in names],
             )

@@ -1,7 +1,10 @@
 """The runtime plays chunks and gives no action for what it does not understand."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +209,15 @@ def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
 def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QCError, match="is not a policy folder"):
         ChunkPolicy.load(tmp_path)
+
+
+def test_playing_a_folder_writes_nothing_at_home(policy: Path, tmp_path: Path) -> None:
+    """Nor does onnxruntime, which from 1.32 on would keep a device id there."""
+    program = (
+        f"import numpy; from qc_core.runtime import ChunkPolicy; "
+        f"ChunkPolicy.load({str(policy)!r}).act(numpy.zeros(28))"
+    )
+    homes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], check=True, env={**environment, **homes})
+    assert list(tmp_path.iterdir()) == []
