@@ -10,6 +10,7 @@ def promote(
     config: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
     promotion: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Publish the policy as a new version; champion if it beats the champion.
 
@@ -17,6 +18,7 @@ def promote(
         config: The resolved configuration.
         policy: The policy folder.
         promotion: Where it went and how it compared, as JSON.
+        metrics: Whether it is the champion, and how it compared.
     """
     from pathlib import Path
 
@@ -29,3 +31,6 @@ def promote(
     with step("promote", "publish the policy, champion if it beats the champion"):
         content = promote(read_config(Path(config.path)), Path(policy.path), open_store())
         write_json(Path(promotion.path), content)
+    metrics.log_metric("champion", int(content["champion"]))
+    if "steps-saved" in content:
+        metrics.log_metric("steps saved", content["steps-saved"]["value"])

@@ -115,6 +115,14 @@ class S3Store:
             if not self._client.bucket_exists(bucket_name=self._bucket):
                 raise WrongUse(f"{self._endpoint} has no bucket {self._bucket}: create it first")
 
+    def make_bucket(self) -> bool:
+        """Make the bucket unless it is there; return whether it was made."""
+        with self._talking(""):
+            if self._client.bucket_exists(bucket_name=self._bucket):
+                return False
+            self._client.make_bucket(bucket_name=self._bucket)
+            return True
+
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
