@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -45,16 +44,17 @@ def cached_policy(reference: str) -> Path:
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # What is here under this name is damaged, or of another store.
-        shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
-            registry.pull(f"{name}:{version}", Path(scratch) / version)
+            fetched = Path(scratch) / version
+            registry.pull(f"{name}:{version}", fetched)
             try:
-                (Path(scratch) / version).rename(folder)
+                fetched.rename(folder)
             except OSError:
-                # Another process has been quicker, with the same files.
+                # What is in its place has another process just fetched; or it is damaged, or of
+                # another store.
                 if not registry.is_copy(folder, name, version):
-                    raise
+                    folder.rename(Path(scratch) / "replaced")
+                    fetched.rename(folder)
     except OSError as error:
         raise WrongUse(
             f"the cache {cache} cannot be written ({error.strerror}): set XDG_CACHE_HOME to a "

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -141,9 +142,18 @@ def test_a_broken_fetch_leaves_nothing(version: str, cache: Path) -> None:
     assert list((cache / "cube").iterdir()) == []
 
 
-def test_many_may_fetch_at_once(version: str, cache: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        folders = set(pool.map(cached_policy, ["cube"] * 16))
+def test_many_may_fetch_at_once(version: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_have_fetched = threading.Barrier(4)
+    pull = Registry.pull
+
+    def together(self: Registry, reference: str, output: Path) -> tuple[str, str]:
+        pulled = pull(self, reference, output)
+        all_have_fetched.wait(timeout=30)
+        return pulled
+
+    monkeypatch.setattr(Registry, "pull", together)
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(cached_policy, ["cube"] * 4))
     assert folders == {cache / "cube" / version}
     assert os.listdir(cache / "cube") == [version]
     ChunkPolicy.load("cube")
