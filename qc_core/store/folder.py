@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qc_core.errors import WrongUse
@@ -42,6 +42,15 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NoSuchObject(key) from error
 
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._writing():
+            path.unlink(missing_ok=True)
+        # Folders are there while something is in them, as in a bucket.
+        with suppress(OSError):
+            while (path := path.parent) != self._root:
+                path.rmdir()
+
     def keys(self, prefix: str) -> Iterator[str]:
         for folder, _, names in os.walk(self._path(prefix)):
             for name in names:
@@ -63,7 +72,7 @@ class FolderStore:
     def require_writable(self) -> None:
         with self._writing(), staged_file(self._path(PROBE)) as staging:
             staging.write_bytes(b"")
-        self._path(PROBE).unlink(missing_ok=True)
+        self.delete(PROBE)
 
     def _path(self, key: str) -> Path:
         return self._root / key

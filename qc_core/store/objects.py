@@ -37,6 +37,10 @@ class ObjectStore(Protocol):
         """Read one object into a file (NoSuchObject)."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Remove one object, if it is there."""
+        ...
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key below a prefix that ends in '/'."""
         ...

@@ -92,6 +92,10 @@ class S3Store:
                 bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
             )
 
+    def delete(self, key: str) -> None:
+        with self._talking(key):
+            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(key))
+
     def keys(self, prefix: str) -> Iterator[str]:
         with self._talking(prefix):
             for entry in self._client.list_objects(
@@ -118,8 +122,7 @@ class S3Store:
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
-        with self._talking(PROBE):
-            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(PROBE))
+        self.delete(PROBE)
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
