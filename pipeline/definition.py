@@ -57,7 +57,9 @@ def q_chunking(recipe: str, overrides: str = "", study_storage: str = "") -> Out
             study_name=study_name,
             study_storage=study_storage,
         )
-    best = select(trials=dsl.Collected(tuned.output))
+    best = select(
+        trials=dsl.Collected(tuned.output), study_name=study_name, study_storage=study_storage
+    )
     online = best.outputs["checkpoint"]
     compared = evaluate(config=config, offline=offline.output, online=online)
     policy = export(checkpoint=online, evaluation=compared.outputs["evaluation"])

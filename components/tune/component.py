@@ -15,7 +15,7 @@ def tune(
     study_storage: str,
     trials: dsl.Output[dsl.Artifact],
 ):
-    """Fine-tune online, one trial after the other, until the shared study has none left.
+    """Fine-tune online, one trial after the other, until every one of the shared study has ended.
 
     Args:
         config: The resolved configuration.
@@ -24,7 +24,7 @@ def tune(
         worker: Number of this worker.
         study_name: Name of the tuning study.
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
-        trials: This worker's trials and its best checkpoint.
+        trials: What this worker's trials came to.
     """
     from pathlib import Path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from qc_core.errors import WrongUse
 from qc_core.files import write_json
 from qc_core.recipes.resolve import resolve, to_mapping
+from qc_core.tuning.kept import study_store
 from qc_core.tuning.study import create_study
 
 
@@ -27,6 +28,7 @@ def prepare(
     except ValueError as error:
         raise WrongUse(f"the overrides cannot be read ({error}): {overrides}") from error
     config = resolve(recipe, words)
+    study_store(study_storage).require_writable()
     create_study(study_name, study_storage, config)
     write_json(output, to_mapping(config))
     return [str(worker) for worker in range(min(config.tune.workers, config.tune.trials))]
