@@ -35,15 +35,17 @@ class PostgreSQL:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
-        self._options = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self._port),
-            "unix_socket_directories": str(folder),
-            "fsync": "off",
-        }
+        self._options = [
+            "--listen_addresses=127.0.0.1",
+            f"--port={self._port}",
+            f"--unix_socket_directories={folder}",
+            "--fsync=off",
+        ]
         subprocess.run(
-            [*self._as_user, programs / "initdb", "-D", self._data, "-U", "optuna", "--no-sync"]
-            + ["--auth", "scram-sha-256", "--pwfile", folder / "password"],
+            [
+                *(*self._as_user, programs / "initdb", "-D", self._data, "-U", "optuna"),
+                *("--auth", "scram-sha-256", "--pwfile", folder / "password", "--no-sync"),
+            ],
             check=True,
             capture_output=True,
             cwd=folder,
@@ -63,9 +65,8 @@ class PostgreSQL:
         )
 
     def start(self) -> None:
-        options = [f"--{name}={value}" for name, value in self._options.items()]
         self._server = subprocess.Popen(
-            [*self._as_user, self._programs / "postgres", "-D", self._data, *options],
+            [*self._as_user, self._programs / "postgres", "-D", self._data, *self._options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self._data.parent,
