@@ -54,8 +54,8 @@ def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial 
             return None
         if not waits:
             waits = True
-            going_on = sum(not has_ended(attempts) for attempts in slots.values())
-            say(f"worker {worker} waits for {going_on} trials of other workers, lest one dies")
+            left = sum(not has_ended(attempts) for attempts in slots.values())
+            say(f"worker {worker} has no trial left and waits for other workers ({left})")
         assert isinstance(storage, BaseHeartbeat)
         time.sleep(storage.get_heartbeat_interval() or 0)
 

@@ -55,6 +55,12 @@ def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
     assert loop["dependentTasks"] == ["configure", "ingest", "pretrain"]
 
 
+def test_the_best_is_picked_when_every_worker_is_done(package: dict[str, Any]) -> None:
+    tasks = package["root"]["dag"]["tasks"]
+    (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
+    assert loop in tasks["select"]["dependentTasks"]
+
+
 def test_no_secret_and_no_path_of_this_machine_is_compiled_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,9 +52,10 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
                 time.sleep(PATIENCE)
 
     if stop:
-        KeptTrial.keep = keep_and_stop
+        patch = pytest.MonkeyPatch()
+        patch.setattr(KeptTrial, "keep", keep_and_stop)
         # Not about once a minute, but after each step.
-        KeptTrial.due = property(lambda self: self._slot == 1)
+        patch.setattr(KeptTrial, "due", property(lambda self: self._slot == 1))
     run(folder, config, dataset, worker)
 
 
@@ -118,7 +119,7 @@ def test_a_worker_that_is_killed_loses_no_trial_and_none_is_run_twice(
     wait_for((tmp_path / "stopped").exists)
     survives = study(2)
     # It has done the last trial, and waits because another is not done yet.
-    wait_for(lambda: "waits for 1 trials of other workers" in log(tmp_path, 2))
+    wait_for(lambda: "no trial left and waits for other workers (1)" in log(tmp_path, 2))
     dies.kill()
     survives.join(PATIENCE)
     assert survives.exitcode == 0, log(tmp_path, 2)

@@ -198,21 +198,24 @@ def test_who_finds_nothing_waits_for_the_others_and_says_so_once(
         patch.setattr(queue.time, "sleep", others_work)
         assert take_trial(study, 0, 7) is None
     assert looks == 2
-    assert capsys.readouterr().err.count("worker 7 waits for 2 trials of other workers") == 1
+    assert (
+        capsys.readouterr().err.count("worker 7 has no trial left and waits for other workers (2)")
+        == 1
+    )
 
 
 def test_a_trial_draws_the_same_whichever_worker_takes_it(
     database: PostgreSQL, config: Config, tmp_path: Path
 ) -> None:
     drawn = []
-    for study_name, rounds in ((f"{tmp_path.name}-a", 1), (f"{tmp_path.name}-b", 2)):
-        create_study(study_name, "", config)
-        for _ in range(rounds):
-            # Each round is a worker; the second one's comes after a first that was lost.
-            study = join(study_name)
-            trials = [take(study), take(study)]
+    for place, losses in enumerate((0, 1)):
+        create_study(name := f"{tmp_path.name}-{place}", "", config)
+        for _ in range(losses):
+            study = join(name)
+            take(study), take(study)
             database.age_heartbeats()
-        drawn.append([suggest(trial, config) for trial in trials])
+        study = join(name)
+        drawn.append([suggest(trial, config) for trial in (take(study), take(study))])
     assert drawn[0] == drawn[1]
     assert drawn[0][0] != drawn[0][1]
 
