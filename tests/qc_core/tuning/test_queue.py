@@ -198,10 +198,8 @@ def test_who_finds_nothing_waits_for_the_others_and_says_so_once(
         patch.setattr(queue.time, "sleep", others_work)
         assert take_trial(study, 0, 7) is None
     assert looks == 2
-    assert (
-        capsys.readouterr().err.count("worker 7 has no trial left and waits for other workers (2)")
-        == 1
-    )
+    waits = "worker 7 has no trial left and waits for other workers (2)"
+    assert capsys.readouterr().err.count(waits) == 1
 
 
 def test_a_trial_draws_the_same_whichever_worker_takes_it(
@@ -212,7 +210,8 @@ def test_a_trial_draws_the_same_whichever_worker_takes_it(
         create_study(name := f"{tmp_path.name}-{place}", "", config)
         for _ in range(losses):
             study = join(name)
-            take(study), take(study)
+            for _ in range(2):
+                take(study)
             database.age_heartbeats()
         study = join(name)
         drawn.append([suggest(trial, config) for trial in (take(study), take(study))])
