@@ -46,6 +46,9 @@ def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial 
         fail_stale_trials(study)
         requeue_lost(study)
         for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            # What a person enqueued by hand has no slot, and nobody to say what it is for.
+            if SLOT not in waiting.user_attrs:
+                continue
             if (trial := _claim(study, waiting, run_seed, worker)) is not None:
                 return trial
         storage = study._storage

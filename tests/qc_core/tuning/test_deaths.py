@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,6 +40,8 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
     Args:
         stop: "sleep" or "hang" when `STOP_AT` steps of trial 1 are kept; "" to work on.
     """
+    # A process that is killed leaves its scratch.
+    tempfile.tempdir = str(folder)
     sys.stderr = (folder / f"worker-{worker}.log").open("w", buffering=1)
     keep = KeptTrial.keep
 

@@ -153,6 +153,16 @@ def test_a_setting_that_ends_its_workers_is_given_up(
     assert [trial["state"] for trial in read_trials(study)] == ["complete", "lost"]
 
 
+def test_what_somebody_else_enqueued_is_left_alone(name: str) -> None:
+    study = join(name)
+    study.enqueue_trial({"online_learning_rate": 1.0})
+    for _ in range(2):
+        finish(study, take(study), TrialState.COMPLETE, 0.5)
+    assert take_trial(study, 0, 0) is None
+    assert study.trials[2].state == TrialState.WAITING
+    assert [trial["trial"] for trial in read_trials(study)] == [0, 1]
+
+
 def test_a_result_is_not_retried(name: str, database: PostgreSQL) -> None:
     study = join(name)
     diverged, pruned = take(study), take(study)
