@@ -3,7 +3,15 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test lint types robomimic clean
+ENGINE ?= $(firstword $(foreach engine,podman docker,$(if $(shell command -v $(engine)),$(engine))))
+# What builds an image from a Dockerfile; `buildah bud` will do.
+IMAGE_BUILD ?= $(ENGINE) build
+QC_IMAGE_REGISTRY ?= localhost
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
+# onnxruntime-gpu for nodes that also play policies on a GPU.
+ONNXRUNTIME ?= onnxruntime
+
+.PHONY: run test lint types robomimic images clean
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -19,6 +27,16 @@ types: .venv/installed-dev
 	.venv/bin/pyright
 
 robomimic: .venv/installed-robomimic
+
+images: images/train images/runtime
+
+images/%: FORCE
+	@[ -n "$(IMAGE_BUILD)" ] || { echo "podman or docker is needed to build images" >&2; exit 2; }
+	$(IMAGE_BUILD) --file $@/Dockerfile --tag $(QC_IMAGE_REGISTRY)/q-chunking-$*:$(VERSION) \
+	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty) \
+	  --build-arg ONNXRUNTIME=$(ONNXRUNTIME) .
+
+FORCE:
 
 clean:
 	rm -rf .venv build *.egg-info

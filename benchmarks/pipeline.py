@@ -77,7 +77,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
         from qc_core.data.ingest import ingest
         from qc_core.export.export import export
         from qc_core.files import write_json
-        from qc_core.recipes.resolve import read_config
+        from qc_core.recipes.resolve import AS_THE_RECIPE, read_config
         from qc_core.report.html import write_report
         from qc_core.store.open import open_store
         from qc_core.store.promote import promote
@@ -90,7 +90,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
     at = folder.joinpath
     storage = str(at("study.journal"))
     with timed("configure"):
-        prepare(recipe, " ".join(_OVERRIDES), _STUDY, storage, at("config"))
+        prepare(recipe, AS_THE_RECIPE, " ".join(_OVERRIDES), _STUDY, storage, at("config"))
     config = read_config(at("config"))
     with timed("ingest"):
         ingest(config, at("dataset"))

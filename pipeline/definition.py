@@ -2,80 +2,135 @@
 # kfp supplies the outputs of a component, which pyright takes for missing arguments.
 """The pipeline: ingest → pretrain → tune → evaluate → export → promote → report."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.configure.component import configure
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.ingest.component import ingest
+from components.outcome.component import outcome
 from components.pretrain.component import pretrain
 from components.promote.component import promote
 from components.report.component import report
 from components.select.component import select
 from components.tune.component import tune
+from pipeline.form import offer_choices
+from pipeline.placement import Placement
+from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.methods import METHODS
+from qc_core.recipes.resolve import AS_THE_RECIPE
 
 PIPELINE_NAME = "q-chunking"
-
-
-class Outputs(NamedTuple):
-    """What a finished run leaves for people."""
-
-    policy: dsl.Model
-    report: dsl.HTML
-    evaluation: dsl.Artifact
-    promotion: dsl.Artifact
 
 
 @dsl.pipeline(
     name=PIPELINE_NAME,
     description="From a data set of robot episodes to a deployed chunk policy.",
 )
-def q_chunking(recipe: str, overrides: str = "", study_storage: str = "") -> Outputs:
+def q_chunking(
+    recipe: str,
+    method: str = AS_THE_RECIPE,
+    overrides: str = "",
+    gpus: str = "0",
+    gpu_type: str = "nvidia.com/gpu",
+    cpus: str = "2",
+    memory: str = "8Gi",
+    node_selector: dict = {},  # noqa: B006 - KFP reads it as the default of the input
+    tolerations: list = [],  # noqa: B006
+    store_secret: str = "q-chunking-store",
+    study_secret: str = "q-chunking-study",
+    webhook_secret: str = "q-chunking-webhook",
+    study_storage: str = "",
+):
     """From a data set of robot episodes to a deployed chunk policy.
 
     Args:
         recipe: Named configuration to start from.
-        overrides: Options that change it, such as --train.offline-steps 5000 --seed 1.
+        method: What learns, with the values that the recipe has for it.
+        overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
+            `qc run --help` lists them.
+        gpus: GPUs of each step that learns; 0 learns on the CPU. A worker of the tuning uses one.
+        gpu_type: Resource name under which nodes offer their GPUs.
+        cpus: Cores of each step that learns.
+        memory: Memory of each step that learns, such as 16Gi.
+        node_selector: Labels of the nodes to learn on, such as {"pool": "gpu"}.
+        tolerations: Taints of those nodes to put up with, such as
+            [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
+        store_secret: Name of the Secret with the object store's accesskey and secretkey.
+        study_secret: Name of the Secret with the url of the tuning study's database.
+        webhook_secret: Name of the Secret with the url that the outcome is sent to; there need not
+            be one.
         study_storage: Path of the tuning study's journal on one machine; leave empty to use
             the database that the cluster names in QC_STUDY_STORAGE.
     """
-    study_name = f"q-chunking-{dsl.PIPELINE_JOB_ID_PLACEHOLDER}"
-    configured = configure(
-        recipe=recipe, overrides=overrides, study_name=study_name, study_storage=study_storage
-    )
-    config = configured.outputs["config"]
-    data = ingest(config=config)
-    offline = pretrain(config=config, dataset=data.output)
-    with dsl.ParallelFor(items=configured.outputs["Output"], name="tune-workers") as worker:
-        tuned = tune(
-            config=config,
-            dataset=data.output,
-            checkpoint=offline.output,
-            worker=worker,
-            study_name=study_name,
-            study_storage=study_storage,
+    place = Placement(
+        gpu_type=gpu_type,
+        gpus=gpus,
+        cpus=cpus,
+        memory=memory,
+        node_selector=node_selector,
+        tolerations=tolerations,
+        store_secret=store_secret,
+        study_secret=study_secret,
+        webhook_secret=webhook_secret,
+    ).place
+    run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    study_name = f"q-chunking-{run}"
+
+    ending = place(outcome(run=run, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, recipe=recipe))
+    with dsl.ExitHandler(exit_task=ending, name="From episodes to a policy"):
+        configured = place(
+            configure(
+                recipe=recipe,
+                method=method,
+                overrides=overrides,
+                study_name=study_name,
+                study_storage=study_storage,
+            )
         )
-    best = select(
-        trials=dsl.Collected(tuned.output), study_name=study_name, study_storage=study_storage
-    )
-    online = best.outputs["checkpoint"]
-    compared = evaluate(config=config, offline=offline.output, online=online)
-    policy = export(checkpoint=online, evaluation=compared.outputs["evaluation"])
-    promotion = promote(config=config, policy=policy.output)
-    page = report(
-        config=config,
-        dataset=data.output,
-        offline=offline.output,
-        history=best.outputs["history"],
-        evaluation=compared.outputs["evaluation"],
-        policy=policy.output,
-        promotion=promotion.output,
-    )
-    return Outputs(
-        policy=policy.output,
-        report=page.output,
-        evaluation=compared.outputs["evaluation"],
-        promotion=promotion.output,
-    )
+        config = configured.outputs["config"]
+        dataset = place(ingest(config=config)).outputs["dataset"]
+        offline = place(pretrain(config=config, dataset=dataset, gpus=gpus)).outputs["checkpoint"]
+        workers = configured.outputs["Output"]
+        with dsl.ParallelFor(items=workers, name="Side by side") as worker:
+            tuned = place(
+                tune(
+                    config=config,
+                    dataset=dataset,
+                    checkpoint=offline,
+                    worker=worker,
+                    study_name=study_name,
+                    study_storage=study_storage,
+                    gpu_type=gpu_type,
+                    gpus=gpus,
+                    cpus=cpus,
+                    memory=memory,
+                )
+            )
+        best = place(
+            select(
+                trials=dsl.Collected(tuned.outputs["trials"]),
+                study_name=study_name,
+                study_storage=study_storage,
+            )
+        )
+        online = best.outputs["checkpoint"]
+        evaluation = place(evaluate(config=config, offline=offline, online=online)).outputs[
+            "evaluation"
+        ]
+        policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
+        promotion = place(promote(config=config, policy=policy, run=run)).outputs["promotion"]
+        place(
+            report(
+                config=config,
+                dataset=dataset,
+                offline=offline,
+                history=best.outputs["history"],
+                evaluation=evaluation,
+                policy=policy,
+                promotion=promotion,
+            )
+        )
+
+
+offer_choices(q_chunking, {"recipe": list(RECIPES), "method": [AS_THE_RECIPE, *METHODS]})

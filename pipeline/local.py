@@ -19,12 +19,14 @@ from pipeline.console import Console
 from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
+from qc_core.provenance import RUN_VARIABLE
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
 
 # kfp.local runs no more of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2
+_STEPS = "steps"
 # A run that is refused before this step is done has made nothing.
 _WORTH_KEEPING = {"ingest"}
 
@@ -77,42 +79,47 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
     with log, contextlib.closing(Console(log)) as console:
         console.say(f"{recipe} in {folder}, everything it prints in {folder / 'run.log'}")
         try:
-            outputs = _run(recipe, overrides, workers, folder, console)
+            _run(recipe, overrides, workers, folder, console)
         except WrongUse:
             if not _WORTH_KEEPING & console.seconds.keys():
                 shutil.rmtree(folder)
             raise
         seconds = {**console.seconds, "all": time.monotonic() - start}
+    steps = folder / _STEPS
     result = RunResult(
         folder=folder,
         report=folder / "report.html",
-        policy=Path(outputs["policy"].path),
-        evaluation=read_json(Path(outputs["evaluation"].path)),
-        promotion=read_json(Path(outputs["promotion"].path)),
+        policy=_output(steps, "export", "policy"),
+        evaluation=read_json(_output(steps, "evaluate", "evaluation")),
+        promotion=read_json(_output(steps, "promote", "promotion")),
         seconds=seconds,
     )
-    shutil.copyfile(outputs["report"].path, result.report)
+    shutil.copyfile(_output(steps, "report", "page"), result.report)
     write_json(folder / "summary.json", result.as_dict())
     return result
 
 
 def _run(
     recipe: str, overrides: Sequence[str], workers: int, folder: Path, console: Console
-) -> dict[str, Any]:
+) -> None:
     from kfp import local
 
     from pipeline.definition import q_chunking
 
     pipeline: Any = q_chunking
+    _without_retries(pipeline.pipeline_spec)
 
-    # The image's name says nothing about Python, which kfp remarks on for every step.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="kfp")
+    # For every step, kfp remarks that the image's name says nothing about Python, and that what
+    # pods are given means nothing here.
+    for category in (RuntimeWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category, module="kfp")
     local.init(
-        local.SubprocessRunner(use_venv=False), pipeline_root=str((folder / "steps").resolve())
+        local.SubprocessRunner(use_venv=False), pipeline_root=str((folder / _STEPS).resolve())
     )
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
     steps_environment = {
         EVENTS_VARIABLE: "1",
+        RUN_VARIABLE: folder.resolve().name,
         "QC_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
@@ -125,14 +132,26 @@ def _run(
         contextlib.redirect_stdout(console),
     ):
         try:
-            task = pipeline(
+            pipeline(
                 recipe=recipe,
                 overrides=shlex.join(overrides),
                 study_storage=_study_storage(folder),
             )
         except RuntimeError as error:
             raise _failure(console, folder) from error
-    return task.outputs
+
+
+def _output(steps: Path, step: str, name: str) -> Path:
+    """What a step wrote; kfp hands nothing out of steps behind which one always runs."""
+    (path,) = steps.glob(f"*/{step}/{name}")
+    return path
+
+
+def _without_retries(specification: Any) -> None:
+    """A pod may lose its node; here, what failed once would fail again, after minutes."""
+    for component in (specification.root, *specification.components.values()):
+        for task in component.dag.tasks.values():
+            task.ClearField("retry_policy")
 
 
 def _study_storage(folder: Path) -> str:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 COMMIT_VARIABLE = "QC_GIT_COMMIT"
+IMAGE_VARIABLE = "QC_IMAGE"
+RUN_VARIABLE = "QC_RUN"
 _PACKAGES = ("torch", "mujoco", "ogbench", "onnx", "onnxruntime", "numpy")
 
 
@@ -34,6 +36,16 @@ def _git(root: Path, *words: str) -> str:
         ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
+
+
+def image() -> str:
+    """The container image that runs, as it says itself, else 'unknown'."""
+    return os.environ.get(IMAGE_VARIABLE) or "unknown"
+
+
+def run_name() -> str | None:
+    """What the run is called that this belongs to, where it has a name of its own."""
+    return os.environ.get(RUN_VARIABLE) or None
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def configure(
     recipe: str,
+    method: str,
     overrides: str,
     study_name: str,
     study_storage: str,
@@ -19,6 +20,7 @@ def configure(
 
     Args:
         recipe: Named configuration.
+        method: What learns, or AS_THE_RECIPE.
         overrides: Options that change it, as on the command line.
         study_name: Name of the tuning study.
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
@@ -33,4 +35,4 @@ def configure(
     from qc_core.tuning.prepare import prepare
 
     with step("configure", "resolve the recipe, open the tuning study"):
-        return prepare(recipe, overrides, study_name, study_storage, Path(config.path))
+        return prepare(recipe, method, overrides, study_name, study_storage, Path(config.path))

@@ -10,6 +10,7 @@ def export(
     checkpoint: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     policy: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Export the fine-tuned policy to ONNX and check it against torch.
 
@@ -17,6 +18,7 @@ def export(
         checkpoint: The fine-tuned checkpoint.
         evaluation: The comparison, whose figures the policy carries.
         policy: The policy folder.
+        metrics: What the policy's contract promises, and its size.
     """
     from pathlib import Path
 
@@ -24,4 +26,7 @@ def export(
     from qc_core.progress import step
 
     with step("export", "write the policy as one ONNX file"):
-        export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
+        contract = export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
+    metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
+    metrics.log_metric("actions per chunk", contract["horizon"])
+    metrics.log_metric("success", contract["evaluation"]["success"]["value"])

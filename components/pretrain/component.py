@@ -9,20 +9,30 @@ from components.image import TRAIN_IMAGE
 def pretrain(
     config: dsl.Input[dsl.Artifact],
     dataset: dsl.Input[dsl.Dataset],
+    gpus: str,
     checkpoint: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Train offline from the data set.
 
     Args:
         config: The resolved configuration.
         dataset: The data set folder.
+        gpus: GPUs that its pod is given.
         checkpoint: Weights, optimiser state and learning curve.
+        metrics: Losses and values at the end of the learning curve.
     """
     from pathlib import Path
 
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
+    from qc_core.training.checkpoint import read_curve
+    from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
     with step("pretrain", "learn offline from the data set"):
+        require_gpus(gpus)
         pretrain(read_config(Path(config.path)), Path(dataset.path), Path(checkpoint.path))
+    for point in read_curve(Path(checkpoint.path))[-1:]:
+        for name, value in point.items():
+            metrics.log_metric(name, value)

@@ -9,14 +9,18 @@ from components.image import TRAIN_IMAGE
 def promote(
     config: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
+    run: str,
     promotion: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Publish the policy as a new version; champion if it beats the champion.
 
     Args:
         config: The resolved configuration.
         policy: The policy folder.
+        run: The run that publishes, by which the version is found again.
         promotion: Where it went and how it compared, as JSON.
+        metrics: Whether it is the champion, and how it compared.
     """
     from pathlib import Path
 
@@ -27,5 +31,8 @@ def promote(
     from qc_core.store.promote import promote
 
     with step("promote", "publish the policy, champion if it beats the champion"):
-        content = promote(read_config(Path(config.path)), Path(policy.path), open_store())
+        content = promote(read_config(Path(config.path)), Path(policy.path), open_store(), run)
         write_json(Path(promotion.path), content)
+    metrics.log_metric("champion", int(content["champion"]))
+    if "steps-saved" in content:
+        metrics.log_metric("steps saved", content["steps-saved"]["value"])

@@ -13,6 +13,10 @@ def tune(
     worker: str,
     study_name: str,
     study_storage: str,
+    gpu_type: str,
+    gpus: str,
+    cpus: str,
+    memory: str,
     trials: dsl.Output[dsl.Artifact],
 ):
     """Fine-tune online, one trial after the other, until every one of the shared study has ended.
@@ -24,15 +28,19 @@ def tune(
         worker: Number of this worker.
         study_name: Name of the tuning study.
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
+        gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
+            loop, KFP hides from a pod's resources whatever is not one.
         trials: What this worker's trials came to.
     """
     from pathlib import Path
 
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
+    from qc_core.training.device import require_gpus
     from qc_core.tuning.worker import run_worker
 
     with step("tune", "fine-tune online, the trials of one study side by side"):
+        require_gpus(gpus)
         run_worker(
             read_config(Path(config.path)),
             Path(checkpoint.path),

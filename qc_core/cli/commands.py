@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qc_core.cli import schedule, submit
 from qc_core.cli.output import print_json, print_table
 from qc_core.errors import WrongUse
 
@@ -177,12 +178,27 @@ def _export(options: Namespace, _: Overrides) -> None:
 
 
 def _promote_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    parser.add_argument("policy", type=Path, help="policy folder")
+    parser.add_argument("recipe", nargs="?", help=_RECIPE)
+    parser.add_argument("policy", nargs="?", type=Path, help="policy folder")
+    parser.add_argument(
+        "--rollback", metavar="NAME", help="instead, give this policy's alias its version before"
+    )
+    parser.add_argument("--alias", help="with --rollback: which alias (champion)")
     _json(parser)
 
 
 def _promote(options: Namespace, overrides: Overrides) -> None:
+    if options.rollback is not None:
+        from qc_core.cli.policies import roll_back
+
+        if options.recipe or overrides:
+            raise WrongUse("qc promote: --rollback NAME stands alone, or with --alias and --json")
+        roll_back(options.rollback, options.alias, as_json=options.json)
+        return
+    if not options.recipe or not options.policy:
+        raise WrongUse("qc promote: the following arguments are required: recipe, policy")
+    if options.alias is not None:
+        raise WrongUse("--alias is for --rollback: give both")
     from qc_core.recipes.resolve import resolve
     from qc_core.store.open import open_store
     from qc_core.store.promote import promote
@@ -221,44 +237,54 @@ def _compile(options: Namespace, overrides: Overrides) -> None:
     print(f"wrote {options.output}: upload it in the KFP UI")
 
 
+def _submit_arguments(parser: ArgumentParser) -> None:
+    _recipe(parser)
+    submit.arguments(parser)
+    _json(parser)
+
+
+def _schedule_arguments(parser: ArgumentParser) -> None:
+    schedule.arguments(parser)
+    _json(parser)
+
+
 def _policies_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="only this policy")
+    parser.usage = (
+        "qc policies [NAME] [--json]\n"
+        "       qc policies show NAME[@ALIAS or :VERSION] [--json]\n"
+        "       qc policies delete NAME:VERSION\n"
+        "       qc policies prune NAME --keep N [--json]"
+    )
+    parser.add_argument("words", nargs="*", help="nothing, a policy, or what to do with which one")
+    parser.add_argument("--keep", type=int, metavar="N", help="with prune: newest versions to keep")
     _json(parser)
 
 
 def _policies(options: Namespace, _: Overrides) -> None:
-    from qc_core.cli.output import estimate
-    from qc_core.store.open import open_store
-    from qc_core.store.registry import Registry
+    from qc_core.cli.policies import policies
 
-    store = open_store()
-    versions = Registry(store).versions(options.name)
-    if options.json:
-        print_json([version.as_dict() for version in versions])
-        return
-    if not versions:
-        print(f"no policies in {store.describe()}: qc run cube-single-quickstart makes one")
-        return
-    print_table(
-        ("policy", "version", "aliases", "success", "created"),
-        [
-            (v.name, v.version, " ".join(v.aliases), estimate(v.success, "{:.0%}"), v.created)
-            for v in versions
-        ],
-    )
+    policies(options.words, options.keep, as_json=options.json)
 
 
 def _pull_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("policy", help="NAME, NAME@ALIAS or NAME:VERSION")
     _output(parser, "policy folder to write")
+    parser.add_argument(
+        "--verify-key",
+        type=Path,
+        metavar="FILE",
+        help="refuse what the owner of this Ed25519 public key (PEM) has not signed",
+    )
 
 
 def _pull(options: Namespace, _: Overrides) -> None:
     from qc_core.store.open import open_store
     from qc_core.store.registry import Registry
 
-    name, version = Registry(open_store()).pull(options.policy, options.output)
-    print(f"pulled {name}:{version} to {options.output}, checksums right")
+    key: Path | None = options.verify_key
+    name, version = Registry(open_store()).pull(options.policy, options.output, verify_key=key)
+    signed = "" if key is None else f", signed by the owner of {key}"
+    print(f"pulled {name}:{version} to {options.output}, checksums right{signed}")
 
 
 def _play_arguments(parser: ArgumentParser) -> None:
@@ -319,6 +345,18 @@ def _play(options: Namespace, _: Overrides) -> None:
     )
 
 
+def _serve_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", help="a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
+
+
+def _serve(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli.serve import serve
+
+    serve(options.policy, options.host, options.port)
+
+
 def _info_arguments(parser: ArgumentParser) -> None:
     _json(parser)
 
@@ -352,8 +390,11 @@ COMMANDS: dict[str, Command] = {
     "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
     "study": Command("compare methods, tasks and seeds", _study_arguments, _study),
     "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
-    "policies": Command("list the published policies", _policies_arguments, _policies),
+    "submit": Command("a run on a KFP server", _submit_arguments, submit.run, True),
+    "schedule": Command("a recurring run on a KFP server", _schedule_arguments, schedule.run, True),
+    "policies": Command("list, show, delete published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
     "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),
+    "serve": Command("answer robots over HTTP with a policy", _serve_arguments, _serve),
     "info": Command("versions, devices, whether the store answers", _info_arguments, _info),
 }

@@ -159,6 +159,11 @@ class Dataset:
         return self.manifest["digest"]
 
     @property
+    def source(self) -> dict[str, Any]:
+        """Where the episodes come from, with checksums of the files that were read."""
+        return self.manifest["source"]
+
+    @property
     def transitions(self) -> int:
         return len(self.rewards)
 
@@ -190,7 +195,7 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
     spec_from(manifest, str(path))
-    fields = {"digest": str, "transitions": int, "episodes": int}
+    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict}
     require_fields(manifest, {**fields, "arrays": dict}, str(path))
     described = {"shape": list, "sha256": str}
     for name in ARRAYS:

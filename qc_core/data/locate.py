@@ -44,6 +44,13 @@ def name_after(source: str) -> str:
     return source.partition(":")[2]
 
 
+def without_path(source: str) -> str:
+    """The same source with only the last name of a path, to tell of it elsewhere."""
+    if source in ("collect", "ogbench") or source.startswith(("ogbench:", "minari:")):
+        return source
+    return Path(source).name
+
+
 def _kind_of_folder(path: Path) -> Kind:
     if (path / MANIFEST).exists():
         return "data set"

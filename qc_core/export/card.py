@@ -23,7 +23,8 @@ forces, people or objects that were not there. Outside that, its actions mean no
 they stay within their bounds.
 
 ## Where it comes from
-Data set digest `{digest}`, code commit `{commit}`.
+Data set digest `{digest}`, code commit `{commit}`, container image `{image}`. `policy.json` has
+the whole configuration and the source of the data.
 Check it with `sha256sum --check SHA256SUMS`; `golden.npz` holds inputs with the outputs they
 must give.
 """
@@ -58,4 +59,5 @@ def model_card(contract: dict[str, Any]) -> str:
         figures=figures,
         digest=contract["dataset-digest"],
         commit=contract["git-commit"],
+        image=contract["provenance"]["image"],
     )

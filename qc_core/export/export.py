@@ -13,13 +13,15 @@ import torch
 from qc_core import __version__
 from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
+from qc_core.data.locate import without_path
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
 from qc_core.progress import say
-from qc_core.provenance import git_commit, versions
+from qc_core.provenance import git_commit, image, versions
+from qc_core.recipes.resolve import to_mapping
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import (
     CARD,
@@ -113,6 +115,20 @@ def _contract(
         "offline-steps": info.offline_steps,
         "online-steps": info.online_steps,
         "evaluation": evaluation,
+        "provenance": _provenance(info),
+    }
+
+
+def _provenance(info: CheckpointInfo) -> dict[str, Any]:
+    """What else it takes to make the policy again, without any path of this machine."""
+    config = to_mapping(info.config)
+    config["data"]["source"] = without_path(config["data"]["source"])
+    return {
+        "config": config,
+        "dataset-source": info.dataset_source,
+        "image": image(),
+        # The policy whose weights the training began with; every training begins afresh.
+        "parent": None,
     }
 
 

@@ -20,6 +20,9 @@ from qc_core.recipes.config import Config, check
 
 T = TypeVar("T")
 
+# What the form of the pipeline offers beside the names of methods.
+AS_THE_RECIPE = "as the recipe says"
+
 
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a recipe with overrides applied in order.

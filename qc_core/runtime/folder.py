@@ -9,7 +9,7 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import read_json, require_fields, sha256_of
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
-CHECKSUMS = "SHA256SUMS"
+CHECKSUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 CONTENTS = (MODEL, CONTRACT, GOLDEN, CARD)
 SCHEMA_VERSION = 1
 _CONTRACT_FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -33,19 +33,30 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Compare every file of a policy folder with its checksum.
+    """Compare every file of a policy folder with its checksum, and refuse what has none.
+
+    Files whose name begins with a dot are not looked at: file managers leave them.
 
     Raises:
         WrongUse: not a policy folder.
-        WorkFailed: a file is missing, truncated or altered; the message names it.
+        WorkFailed: a file is missing, truncated, altered or no part of a policy; the message
+            names it.
     """
     checksums = folder / CHECKSUMS
     if not checksums.is_file():
         raise WrongUse(f"{folder} is not a policy folder: it has no {CHECKSUMS}")
-    expected = {}
+    expected: dict[str, str] = {}
     for line in checksums.read_text(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
+        if name not in CONTENTS or name in expected:
+            raise WorkFailed(
+                f"{checksums} is altered: it must list {', '.join(CONTENTS)}, each once, "
+                f"got {line[:200]!r}"
+            )
         expected[name] = digest
+    for path in folder.iterdir():
+        if path.name not in (*CONTENTS, CHECKSUMS, SIGNATURE) and not path.name.startswith("."):
+            raise WorkFailed(f"{path} is no part of the policy: move it out of the folder")
     for name in CONTENTS:
         if name not in expected:
             raise WorkFailed(f"{checksums} does not list {name}")
@@ -57,14 +68,20 @@ def verify(folder: Path) -> None:
 
 def read_contract(folder: Path) -> dict[str, Any]:
     """The policy's contract (WrongUse: unreadable, or a schema this version does not know)."""
-    contract = read_json(folder / CONTRACT)
-    require_fields(contract, {"schema-version": int}, str(folder / CONTRACT))
+    return check_contract(read_json(folder / CONTRACT), str(folder / CONTRACT))
+
+
+def check_contract(contract: Any, what: str) -> dict[str, Any]:
+    """A contract as it was read, if it is one of this schema (WrongUse).
+
+    Args:
+        what: the file or object, as the message names it.
+    """
+    require_fields(contract, {"schema-version": int}, what)
     version = contract["schema-version"]
     if version != SCHEMA_VERSION:
-        raise WrongUse(
-            f"{folder / CONTRACT}: policy schema {SCHEMA_VERSION} is needed, got {version}"
-        )
-    require_fields(contract, _CONTRACT_FIELDS, str(folder / CONTRACT))
-    require_fields(contract["observation"], {"names": list}, f"{folder / CONTRACT}, observation")
-    require_fields(contract["noise"], {"shape": list}, f"{folder / CONTRACT}, noise")
+        raise WrongUse(f"{what}: policy schema {SCHEMA_VERSION} is needed, got {version}")
+    require_fields(contract, _CONTRACT_FIELDS, what)
+    require_fields(contract["observation"], {"names": list}, f"{what}, observation")
+    require_fields(contract["noise"], {"shape": list}, f"{what}, noise")
     return contract

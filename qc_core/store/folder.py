@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import staged_file, write_atomically
 from qc_core.store.objects import PROBE, NoSuchObject
+
+_LOCK = ".lock"
+# The lock is held while one small file is compared and renamed.
+_PATIENCE_SECONDS = 30.0
 
 
 class FolderStore:
@@ -30,11 +37,26 @@ class FolderStore:
         with self._writing(), staged_file(self._path(key)) as staging:
             shutil.copyfile(path, staging)
 
+    def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
+        with self._writing(), self._locked():
+            try:
+                now, now_tag = self.get_tagged(key)
+            except NoSuchObject:
+                now, now_tag = None, None
+            if now_tag == tag:
+                write_atomically(self._path(key), content)
+                return True
+        return now == content
+
     def get(self, key: str) -> bytes:
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NoSuchObject(key) from error
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        content = self.get(key)
+        return content, hashlib.sha256(content).hexdigest()
 
     def get_file(self, key: str, path: Path) -> None:
         try:
@@ -43,13 +65,12 @@ class FolderStore:
             raise NoSuchObject(key) from error
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
         with self._writing():
-            path.unlink(missing_ok=True)
-        # Folders are there while something is in them, as in a bucket.
-        with suppress(OSError):
-            while (path := path.parent) != self._root:
-                path.rmdir()
+            self._path(key).unlink(missing_ok=True)
+
+    def delete_folder(self, prefix: str) -> None:
+        with self._writing(), suppress(FileNotFoundError):
+            shutil.rmtree(self._path(prefix))
 
     def keys(self, prefix: str) -> Iterator[str]:
         for folder, _, names in os.walk(self._path(prefix)):
@@ -76,6 +97,25 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         return self._root / key
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; the system frees the lock of a process that dies."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / _LOCK).open("a") as lock:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise WorkFailed(
+                            f"another process has kept {self._root / _LOCK} for "
+                            f"{_PATIENCE_SECONDS:.0f} s: end it and try again"
+                        ) from error
+                    time.sleep(0.005)
+            yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -52,11 +52,10 @@ def get_folder(store: ObjectStore, prefix: str, output: Path) -> None:
 
 
 def delete_folder(store: ObjectStore, prefix: str) -> None:
-    """Remove everything under a prefix that ends in '/'; the folder is gone at once."""
-    keys = list(store.keys(prefix))
+    """Remove a folder under a prefix that ends in '/'; it is gone at once."""
     # Broken off, a deletion leaves parts that nobody takes for a folder.
-    for key in sorted(keys, key=lambda key: not key.endswith(f"/{_MANIFEST}")):
-        store.delete(key)
+    store.delete(prefix + _MANIFEST)
+    store.delete_folder(prefix)
 
 
 def _read_manifest(store: ObjectStore, prefix: str) -> dict[str, dict[str, Any]]:

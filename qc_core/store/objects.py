@@ -29,8 +29,23 @@ class ObjectStore(Protocol):
         """The same from a file, without holding it in memory."""
         ...
 
+    def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
+        """Write one object if it still is what it was; False if another has written it.
+
+        Where content that equals this one is there already, it counts as written: an answer that
+        is lost on its way is no failure.
+
+        Args:
+            tag: what `get_tagged` gave; None writes only where there is nothing.
+        """
+        ...
+
     def get(self, key: str) -> bytes:
         """Read one object (NoSuchObject)."""
+        ...
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        """Read one object and the tag by which `put_if` knows it (NoSuchObject)."""
         ...
 
     def get_file(self, key: str, path: Path) -> None:
@@ -38,7 +53,11 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove one object, if it is there."""
+        """Remove one object; nothing there is fine."""
+        ...
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove everything below a prefix that ends in '/', what was left half written too."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:

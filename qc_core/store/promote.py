@@ -11,6 +11,7 @@ from typing import Any
 from qc_core.envs.play import play_episodes
 from qc_core.errors import WrongUse
 from qc_core.progress import say
+from qc_core.provenance import run_name
 from qc_core.recipes.config import Config
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import read_contract
@@ -18,6 +19,7 @@ from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
+from qc_core.store.signing import signing_key
 from qc_core.training.evaluate import counted_steps, summarize
 
 SCHEMA_VERSION = 1
@@ -39,32 +41,37 @@ class PulledPolicy:
         )
 
 
-def promote(config: Config, folder: Path, store: ObjectStore) -> dict[str, Any]:
+def promote(
+    config: Config, folder: Path, store: ObjectStore, run: str | None = None
+) -> dict[str, Any]:
     """Publish a policy folder as a new version, `latest` at once, `champion` if it is better.
 
     Challenger and champion play the same fresh seeds with the published files. The challenger
     is better when it needs fewer steps per episode, a failure counting the limit, by more
     than the 95% interval of the paired differences. Without a champion it becomes one.
+
+    Args:
+        run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
     """
     name = config.policy_name
     store.require_writable()
     registry = Registry(store)
     # Published before it is compared: nothing that goes wrong from here on loses the policy.
-    version = registry.publish(folder, name)
+    version = registry.publish(folder, name, run=run_name() or run, signing_key=signing_key())
     registry.set_alias(name, LATEST, version)
-    incumbent = registry.alias(name, CHAMPION)
+    # Where another run makes a champion meanwhile, that is the one to beat.
     while True:
+        incumbent = registry.alias(name, CHAMPION)
         verdict: dict[str, Any] = {}
         if incumbent is not None:
             verdict = _duel(config, registry, folder, incumbent)
         better = incumbent is None or verdict["steps-saved"]["low"] > 0
-        now = registry.alias(name, CHAMPION)
-        if now == incumbent:
+        if better:
+            settled = registry.replace_alias(name, CHAMPION, version, incumbent)
+        else:
+            settled = registry.alias(name, CHAMPION) == incumbent
+        if settled:
             break
-        # Another run has made a champion meanwhile: that is the one to beat.
-        incumbent = now
-    if better:
-        registry.set_alias(name, CHAMPION, version)
     content = {
         "schema-version": SCHEMA_VERSION,
         "name": name,

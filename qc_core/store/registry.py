@@ -2,35 +2,36 @@
 
 policies/NAME/versions/VERSION/…              the policy folder's files
 policies/NAME/versions/VERSION/manifest.json  written last: then the version exists
-policies/NAME/aliases/ALIAS.json              which version, replaced whole
+policies/NAME/aliases/ALIAS.json              which version, and which before
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
-from qc_core.files import require_fields, sha256_of, staged_folder
-from qc_core.runtime.folder import CHECKSUMS, CONTENTS, read_contract, verify
+from qc_core.files import sha256_of, staged_folder
+from qc_core.runtime.folder import CONTRACT, SIGNATURE, check_contract, verify
+from qc_core.store.aliases import Aliases
+from qc_core.store.manifest import (
+    FILES,
+    describe_folder,
+    manifest_key,
+    read_manifest,
+    version_prefix,
+    versions_prefix,
+)
 from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.signing import require_signature, sign
+from qc_core.store.stamps import new_stamp
 
 LATEST, CHAMPION = "latest", "champion"
-_MANIFEST = "manifest.json"
-_FILES = (*CONTENTS, CHECKSUMS)
-_MANIFEST_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "files": dict,
-    "success": (dict, type(None)),
-    "created": str,
-}
-_ESTIMATE_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(
-    ("value", "low", "high"), (int, float)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Version:
     Attributes:
         aliases: names that point here, sorted.
         success: `{value, low, high}` from its evaluation, or None.
+        created: when it was published, ISO 8601 in UTC.
+        run: the run of the pipeline that published it, or None.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Version:
     aliases: tuple[str, ...]
     success: dict[str, float] | None
     created: str
+    run: str | None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -55,6 +59,7 @@ class Version:
             "aliases": list(self.aliases),
             "success": self.success,
             "created": self.created,
+            "run": self.run,
         }
 
 
@@ -64,55 +69,63 @@ class Registry:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def publish(self, folder: Path, name: str) -> str:
+    def publish(
+        self, folder: Path, name: str, *, run: str | None = None, signing_key: Path | None = None
+    ) -> str:
         """Add a policy folder as a new version of a name and return the version.
 
-        Versions are named by time and content, so that they sort by age and writers never
-        meet. Readers see the version once its last file, the manifest, is there.
+        Versions sort by age, and no two writers share one. Readers see the version once its
+        last file, the manifest, is there; what is broken off before is never seen.
+
+        Args:
+            run: the run of the pipeline that it comes from.
+            signing_key: PEM file of an Ed25519 private key; None publishes without a signature.
         """
         require_name(name)
         verify(folder)
-        contract = read_contract(folder)
-        created = datetime.now(timezone.utc)
-        version = f"{created:%Y%m%dT%H%M%S}-{sha256_of(folder / CHECKSUMS)[:8]}"
-        prefix = _version_prefix(name, version)
-        evaluation = contract["evaluation"]
-        manifest = {
-            "name": name,
-            "version": version,
-            "created": created.isoformat(timespec="seconds"),
-            "environment": contract["environment"],
-            "method": contract["method"],
-            "success": evaluation and evaluation["success"],
-            "files": {
-                file: {"bytes": (folder / file).stat().st_size, "sha256": sha256_of(folder / file)}
-                for file in _FILES
-            },
-        }
-        for file in _FILES:
+        version = new_stamp()
+        prefix = version_prefix(name, version)
+        manifest = describe_folder(folder, name, version, run)
+        if signing_key is not None:
+            signature = sign(folder, name, version, signing_key)
+            digest = hashlib.sha256(signature).hexdigest()
+            manifest["files"][SIGNATURE] = {"bytes": len(signature), "sha256": digest}
+            self._store.put(prefix + SIGNATURE, signature)
+        for file in FILES:
             self._store.put_file(prefix + file, folder / file)
-        self._store.put(prefix + _MANIFEST, _as_json(manifest))
+        content = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+        if not self._store.put_if(manifest_key(name, version), content, None):
+            raise WorkFailed(f"another has just published {name}:{version}: promote it again")
         return version
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Let an alias point to a version that exists."""
+        """Let an alias point to a version that exists, whatever it points to now."""
         require_name(alias, "alias")
-        self._manifest(name, version)
-        self._store.put(_alias_key(name, alias), _as_json({"version": version}))
+        Aliases(self._store, name).move(alias, version, lambda now: True)
+
+    def replace_alias(self, name: str, alias: str, version: str, expected: str | None) -> bool:
+        """Let it do so only if it still points to `expected`; else nothing changes, and False."""
+        require_name(alias, "alias")
+        return Aliases(self._store, name).move(alias, version, lambda now: now == expected)
+
+    def roll_back(self, name: str, alias: str) -> tuple[str, str]:
+        """Let an alias point to the version before, of those that exist.
+
+        Returns:
+            (the version that it pointed to, the version that it points to)
+
+        Raises:
+            WrongUse: there is no such alias, or nothing before.
+        """
+        require_name(name)
+        require_name(alias, "alias")
+        if self.alias(name, alias) is None:
+            raise self._no_alias(name, alias)
+        return Aliases(self._store, name).roll_back(alias)
 
     def alias(self, name: str, alias: str) -> str | None:
         """The version that an alias points to, or None."""
-        try:
-            content = json.loads(self._store.get(_alias_key(name, alias)))
-            require_fields(content, {"version": str}, "the alias")
-            require_name(content["version"].lower(), "version")
-            return content["version"]
-        except NoSuchObject:
-            return None
-        except (ValueError, WrongUse) as error:
-            raise WorkFailed(
-                f"{_alias_key(name, alias)} in {self._store.describe()} is not an alias"
-            ) from error
+        return Aliases(self._store, name).read(alias).version
 
     def versions(self, name: str | None = None) -> list[Version]:
         """Every whole version, of one name or of all, oldest first within a name.
@@ -120,33 +133,14 @@ class Registry:
         Raises:
             WrongUse: no policy has that name.
         """
-        found = []
         names = [policy for policy in self._store.folders("policies/") if is_name(policy)]
         if name is not None and name not in names:
             raise self._no_policy(name, names)
-        for policy in names if name is None else [name]:
-            aliases: dict[str, list[str]] = {}
-            prefix = f"policies/{policy}/aliases/"
-            for key in self._store.keys(prefix):
-                alias = key.removeprefix(prefix).removesuffix(".json")
-                if (target := self.alias(policy, alias)) is not None:
-                    aliases.setdefault(target, []).append(alias)
-            for version in self._store.folders(f"policies/{policy}/versions/"):
-                try:
-                    manifest = self._manifest(policy, version)
-                except WrongUse:
-                    # Not finished yet, or never: not a version.
-                    continue
-                found.append(
-                    Version(
-                        policy,
-                        version,
-                        tuple(sorted(aliases.get(version, []))),
-                        manifest["success"],
-                        manifest["created"],
-                    )
-                )
-        return found
+        return [
+            version
+            for policy in (names if name is None else [name])
+            for version in self._versions_of(policy)
+        ]
 
     def resolve(self, reference: str) -> tuple[str, str]:
         """`NAME`, `NAME@ALIAS` or `NAME:VERSION` → (name, version).
@@ -160,7 +154,7 @@ class Registry:
         require_name(name)
         if version is not None:
             require_name(version.lower(), "version")
-            self._manifest(name, version)
+            read_manifest(self._store, name, version)
             return name, version
         if alias is not None:
             require_name(alias, "alias")
@@ -168,73 +162,110 @@ class Registry:
             target = self.alias(name, candidate)
             if target is not None:
                 return name, target
-        known = self._store.folders("policies/")
-        if name not in known:
-            raise self._no_policy(name, known)
-        raise WrongUse(f"policy {name!r} has no alias {alias or LATEST!r}: see `qc policies`")
+        raise self._no_alias(name, alias or LATEST)
 
-    def pull(self, reference: str, output: Path) -> tuple[str, str]:
+    def pull(
+        self, reference: str, output: Path, *, verify_key: Path | None = None
+    ) -> tuple[str, str]:
         """Fetch a policy into a new folder and verify it.
+
+        Args:
+            verify_key: PEM file of the Ed25519 public key whose owner must have signed it.
 
         Raises:
             WrongUse: no such policy, or an output folder in use.
-            WorkFailed: an object is missing, truncated or altered; the message names it.
+            WorkFailed: an object is missing, truncated or altered, the message names it; or a
+                signature that is asked for is not there or not right.
         """
         name, version = self.resolve(reference)
-        manifest = self._manifest(name, version)
-        prefix = _version_prefix(name, version)
+        files = read_manifest(self._store, name, version)["files"]
+        wanted = (*FILES, SIGNATURE) if SIGNATURE in files else FILES
         with staged_folder(output) as staging:
-            for file in _FILES:
-                key = prefix + file
-                expected = manifest["files"][file]
-                try:
-                    self._store.get_file(key, staging / file)
-                except NoSuchObject as error:
-                    raise WorkFailed(f"{key} is missing in {self._store.describe()}") from error
-                size = (staging / file).stat().st_size
-                if size != expected["bytes"]:
-                    raise WorkFailed(
-                        f"{key} is truncated: {expected['bytes']} bytes are expected, got {size}"
-                    )
-                if sha256_of(staging / file) != expected["sha256"]:
-                    raise WorkFailed(f"{key} is altered: its checksum is not the published one")
+            for file in wanted:
+                self._fetch(name, version, file, files[file], staging / file)
             verify(staging)
+            if verify_key is not None:
+                require_signature(staging, name, version, verify_key)
         return name, version
 
-    def _manifest(self, name: str, version: str) -> dict[str, Any]:
-        key = _version_prefix(name, version) + _MANIFEST
+    def account(self, reference: str) -> dict[str, Any]:
+        """What is known of a version: its manifest, its contract, and the aliases of its name.
+
+        Raises:
+            WrongUse: no such policy.
+            WorkFailed: its contract is missing or altered.
+        """
+        name, version = self.resolve(reference)
+        manifest = read_manifest(self._store, name, version)
+        key = version_prefix(name, version) + CONTRACT
         try:
             content = self._store.get(key)
         except NoSuchObject as error:
-            raise WrongUse(
-                f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
-            ) from error
+            raise self._missing(name, version, key) from error
+        if hashlib.sha256(content).hexdigest() != manifest["files"][CONTRACT]["sha256"]:
+            raise WorkFailed(f"{key} is altered: its checksum is not the published one")
+        aliases = Aliases(self._store, name).all()
+        return {
+            "manifest": manifest,
+            "contract": check_contract(json.loads(content), key),
+            "aliases": {alias: said.as_dict() for alias, said in aliases.items()},
+            "signed": SIGNATURE in manifest["files"],
+        }
+
+    def _versions_of(self, name: str) -> list[Version]:
+        aliases: dict[str, list[str]] = {}
+        for alias, said in Aliases(self._store, name).all().items():
+            aliases.setdefault(said.version or "", []).append(alias)
+        found = []
+        for version in self._store.folders(versions_prefix(name)):
+            try:
+                manifest = read_manifest(self._store, name, version)
+            except WrongUse:
+                # Not finished yet, or never: not a version.
+                continue
+            found.append(
+                Version(
+                    name,
+                    version,
+                    tuple(sorted(aliases.get(version, []))),
+                    manifest["success"],
+                    manifest["created"],
+                    manifest.get("run"),
+                )
+            )
+        return sorted(found, key=lambda entry: (entry.created, entry.version))
+
+    def _fetch(
+        self, name: str, version: str, file: str, expected: dict[str, Any], target: Path
+    ) -> None:
+        key = version_prefix(name, version) + file
         try:
-            manifest = json.loads(content)
-            require_fields(manifest, _MANIFEST_FIELDS, key)
-            if manifest["success"] is not None:
-                require_fields(manifest["success"], _ESTIMATE_FIELDS, key)
-            for file in _FILES:
-                described = manifest["files"].get(file)
-                require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {file}")
-        except (ValueError, WrongUse) as error:
-            raise WorkFailed(f"{key} in {self._store.describe()} is damaged") from error
-        return manifest
+            self._store.get_file(key, target)
+        except NoSuchObject as error:
+            raise self._missing(name, version, key) from error
+        size = target.stat().st_size
+        if size != expected["bytes"]:
+            raise WorkFailed(
+                f"{key} is truncated: {expected['bytes']} bytes are expected, got {size}"
+            )
+        if sha256_of(target) != expected["sha256"]:
+            raise WorkFailed(f"{key} is altered: its checksum is not the published one")
+
+    def _missing(self, name: str, version: str, key: str) -> WorkFailed:
+        try:
+            self._store.get(manifest_key(name, version))
+        except NoSuchObject:
+            return WorkFailed(f"{name}:{version} was deleted meanwhile: take another version")
+        return WorkFailed(f"{key} is missing in {self._store.describe()}")
+
+    def _no_alias(self, name: str, alias: str) -> WrongUse:
+        known = self._store.folders("policies/")
+        if name not in known:
+            return self._no_policy(name, known)
+        return WrongUse(f"policy {name!r} has no alias {alias!r}: see `qc policies`")
 
     def _no_policy(self, name: str, known: list[str]) -> WrongUse:
         return WrongUse(
             f"there is no policy {name!r} in {self._store.describe()}: "
             f"`qc policies` lists them.{closest(name, known)}"
         )
-
-
-def _version_prefix(name: str, version: str) -> str:
-    return f"policies/{name}/versions/{version}/"
-
-
-def _alias_key(name: str, alias: str) -> str:
-    return f"policies/{name}/aliases/{alias}.json"
-
-
-def _as_json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.store.objects import PROBE, NoSuchObject
@@ -22,6 +25,10 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
+# What S3 says where an object is no longer the one that a condition names.
+_CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+_NOT_IMPLEMENTED = 501
+_BLOCK = 1 << 20
 _RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
 
 
@@ -75,26 +82,45 @@ class S3Store:
                 bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
             )
 
-    def get(self, key: str) -> bytes:
+    def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
+        """Compare and set, by the server's own conditional write.
+
+        A server that ignores the condition, or says that it has none, is left with what it had
+        before: whoever writes between this caller's reading and writing is overwritten.
+        """
+        condition: dict[str, Any] = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
         with self._talking(key):
-            response = self._client.get_object(
-                bucket_name=self._bucket, object_name=self._name(key)
-            )
             try:
-                return response.read()
-            finally:
-                response.close()
-                response.release_conn()
+                # The public `put_object` makes metadata of every header that it does not know.
+                self._client._put_object(self._bucket, self._name(key), content, condition)
+            except S3Error as error:
+                if error.response.status == _NOT_IMPLEMENTED:
+                    self.put(key, content)
+                elif error.code in _CHANGED:
+                    return self._holds(key, content)
+                else:
+                    raise
+        return True
+
+    def get(self, key: str) -> bytes:
+        return self.get_tagged(key)[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str]:
+        with self._reading(key) as response:
+            return response.read(), response.headers["ETag"]
 
     def get_file(self, key: str, path: Path) -> None:
-        with self._talking(key):
-            self._client.fget_object(
-                bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
-            )
+        # `fget_object` asks twice for each file.
+        with self._reading(key) as response, path.open("wb") as file:
+            shutil.copyfileobj(response, file, _BLOCK)
 
     def delete(self, key: str) -> None:
         with self._talking(key):
             self._client.remove_object(bucket_name=self._bucket, object_name=self._name(key))
+
+    def delete_folder(self, prefix: str) -> None:
+        for key in list(self.keys(prefix)):
+            self.delete(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         with self._talking(prefix):
@@ -119,16 +145,42 @@ class S3Store:
             if not self._client.bucket_exists(bucket_name=self._bucket):
                 raise WrongUse(f"{self._endpoint} has no bucket {self._bucket}: create it first")
 
+    def make_bucket(self) -> bool:
+        """Make the bucket unless it is there; return whether it was made."""
+        with self._talking(""):
+            if self._client.bucket_exists(bucket_name=self._bucket):
+                return False
+            self._client.make_bucket(bucket_name=self._bucket)
+            return True
+
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
         self.delete(PROBE)
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.get(key) == content
+        except NoSuchObject:
+            return False
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{key}" if self._prefix else key
 
     def _key(self, name: str) -> str:
         return name.removeprefix(f"{self._prefix}/") if self._prefix else name
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[BaseHTTPResponse]:
+        with self._talking(key):
+            response = self._client.get_object(
+                bucket_name=self._bucket, object_name=self._name(key)
+            )
+            try:
+                yield response
+            finally:
+                response.close()
+                response.release_conn()
 
     @contextmanager
     def _talking(self, key: str) -> Iterator[None]:

@@ -188,6 +188,7 @@ class _Run(AbstractContextManager["_Run"]):
             config=self._config,
             spec=self._spec,
             dataset_digest=self._dataset.digest,
+            dataset_source=self._dataset.source,
             offline_steps=offline,
             online_steps=online,
         )

@@ -13,6 +13,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -53,6 +54,7 @@ class CheckpointInfo:
     Attributes:
         offline_steps: offline updates behind these weights.
         online_steps: environment steps behind these weights.
+        dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
     """
 
     config: Config
@@ -60,6 +62,7 @@ class CheckpointInfo:
     dataset_digest: str
     offline_steps: int
     online_steps: int = 0
+    dataset_source: Mapping[str, Any] | None = None
 
 
 def save_checkpoint(
@@ -94,6 +97,7 @@ def save_checkpoint(
                 "config": to_mapping(info.config),
                 "environment": info.spec.as_mapping(),
                 "dataset-digest": info.dataset_digest,
+                "dataset-source": info.dataset_source,
                 "offline-steps": info.offline_steps,
                 "online-steps": info.online_steps,
             },
@@ -119,6 +123,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         dataset_digest=content["dataset-digest"],
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
+        dataset_source=content.get("dataset-source"),
     )
 
 

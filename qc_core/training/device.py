@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 
 
 def training_device() -> torch.device:
@@ -59,3 +59,23 @@ def share_cpu() -> None:
     """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
     if os.environ.get("QC_THREADS"):
         torch.set_num_threads(cpu_share())
+
+
+def require_gpus(count: str) -> None:
+    """Refuse to learn on the CPU where GPUs were asked for.
+
+    Args:
+        count: as KFP's form has it, a string.
+
+    Raises:
+        WrongUse: not a number.
+        WorkFailed: torch sees fewer.
+    """
+    if not count.isdecimal():
+        raise WrongUse(f"gpus must be a number, 0 for none, got {count!r}")
+    seen = torch.cuda.device_count()
+    if int(count) > seen:
+        raise WorkFailed(
+            f"{count} GPUs were asked for, torch sees {seen}: check the node's driver and that "
+            "gpu_type is what its device plugin offers"
+        )

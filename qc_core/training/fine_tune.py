@@ -98,6 +98,7 @@ def fine_tune(
             before,
             config=config,
             dataset_digest=dataset.digest,
+            dataset_source=dataset.source,
             online_steps=before.online_steps + training.step,
         )
 

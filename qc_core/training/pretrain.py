@@ -52,6 +52,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
                 config=config,
                 spec=dataset.spec,
                 dataset_digest=dataset.digest,
+                dataset_source=dataset.source,
                 offline_steps=training.step,
             )
 

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from qc_core.errors import WrongUse
 from qc_core.files import write_json
-from qc_core.recipes.resolve import resolve, to_mapping
+from qc_core.recipes.resolve import AS_THE_RECIPE, resolve, to_mapping
 from qc_core.tuning.kept import study_store
 from qc_core.tuning.study import create_study
 
+_METHOD = "--train.method"
+
 
 def prepare(
-    recipe: str, overrides: str, study_name: str, study_storage: str, output: Path
+    recipe: str, method: str, overrides: str, study_name: str, study_storage: str, output: Path
 ) -> list[str]:
     """Write the resolved configuration, open the study and name its workers.
 
     Args:
+        method: what learns, or `AS_THE_RECIPE`.
         overrides: options as on the command line, `--train.offline-steps 5000 …`.
 
     Returns:
@@ -27,6 +30,10 @@ def prepare(
         words = shlex.split(overrides)
     except ValueError as error:
         raise WrongUse(f"the overrides cannot be read ({error}): {overrides}") from error
+    if method != AS_THE_RECIPE:
+        if any(word.split("=")[0] == _METHOD for word in words):
+            raise WrongUse(f"the method is given twice, as {method} and among the overrides")
+        words = [_METHOD, method, *words]
     config = resolve(recipe, words)
     study_store(study_storage).require_writable()
     create_study(study_name, study_storage, config)

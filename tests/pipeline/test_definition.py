@@ -7,20 +7,11 @@ import pytest
 import yaml
 
 from components.image import TRAIN_IMAGE
+from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
-
-STEPS = [
-    "configure",
-    "ingest",
-    "pretrain",
-    "tune",
-    "select",
-    "evaluate",
-    "export",
-    "promote",
-    "report",
-]
+from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.methods import METHODS
 
 
 @pytest.fixture
@@ -49,16 +40,38 @@ def test_inputs_have_descriptions_and_the_recipe_as_default(package: dict[str, A
     assert all(entry.get("description") for entry in inputs.values())
 
 
+def test_recipe_and_method_are_picked_from_lists(package: dict[str, Any]) -> None:
+    inputs = package["root"]["inputDefinitions"]["parameters"]
+    assert inputs["recipe"]["literals"] == list(RECIPES)
+    assert inputs["method"]["literals"][1:] == list(METHODS)
+    assert inputs["method"]["defaultValue"] == inputs["method"]["literals"][0]
+
+
+def test_the_outcome_is_told_however_the_steps_end(package: dict[str, Any]) -> None:
+    outcome = package["root"]["dag"]["tasks"]["outcome"]
+    assert outcome["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    (steps,) = outcome["dependentTasks"]
+    assert outcome["inputs"]["parameters"]["status"]["taskFinalStatus"]["producerTask"] == steps
+
+
 def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
-    tasks = package["root"]["dag"]["tasks"]
+    tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     (loop,) = [task for task in tasks.values() if "parameterIterator" in task]
     assert loop["dependentTasks"] == ["configure", "ingest", "pretrain"]
 
 
 def test_the_best_is_picked_when_every_worker_is_done(package: dict[str, Any]) -> None:
-    tasks = package["root"]["dag"]["tasks"]
+    tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
     assert loop in tasks["select"]["dependentTasks"]
+
+
+def test_every_step_shows_metrics_or_the_report(package: dict[str, Any]) -> None:
+    shown = {"system.Metrics", "system.HTML"}
+    for name in set(STEPS) - {"configure", "outcome"}:
+        artifacts = package["components"][f"comp-{name}"]["outputDefinitions"]["artifacts"]
+        kinds = {entry["artifactType"]["schemaTitle"] for entry in artifacts.values()}
+        assert kinds & shown, name
 
 
 def test_no_secret_and_no_path_of_this_machine_is_compiled_in(

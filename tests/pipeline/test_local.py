@@ -1,40 +1,21 @@
 """The whole pipeline on this machine, as `qc run` starts it."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_definition import STEPS
+from pipeline.placement import STEPS
+from tests.pipeline.conftest import qc
 from tests.qc_core.report.test_video import renders
-
-QC = [sys.executable, "-m", "qc_core.cli.main"]
-
-
-def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One run of the smoke recipe, with a store of its own beside it."""
-    folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("QC_", "AWS_", "KFP_"))]:
-            patch.delenv(name)
-        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
-    assert done.returncode == 0, done.stderr
-    return folder, done
 
 
 def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = run
     steps = re.findall(r"▸ (\w+):", done.stderr)
-    assert steps == STEPS
+    assert steps == list(STEPS)
     assert re.search(r"collecting: 6/6 episodes, [\d.]+/s", done.stderr)
     assert re.search(r"offline: 60/60 updates", done.stderr)
     for line in ("behaviour cloning ", "offline Q-learning ", "fine-tuned online ", "pretrain "):
@@ -67,6 +48,18 @@ def test_the_summary_says_where_everything_is(
     assert (folder / summary["report"]).exists()
     assert Path(summary["policy"], "policy.onnx").exists()
     assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
+
+
+def test_the_policy_leads_to_its_run_and_its_data(
+    run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = run
+    monkeypatch.delenv("QC_STORE")
+    told = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
+    assert told["manifest"]["run"] == "run"
+    provenance = told["contract"]["provenance"]
+    assert provenance["config"]["seed"] == provenance["dataset-source"]["seed"] == 3
+    assert str(folder) not in json.dumps(told)
 
 
 def test_the_report_is_one_self_contained_page(

@@ -17,6 +17,7 @@ from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import to_mapping
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.evaluate import evaluate
 from qc_core.training.pretrain import pretrain
@@ -105,6 +106,36 @@ def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
         content = path.read_bytes()
         for trace in traces:
             assert trace.encode() not in content, (path.name, trace)
+
+
+def test_the_contract_says_where_the_policy_comes_from(
+    policy: Path,
+    checkpoint: Path,
+    dataset: Path,
+    config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contract = json.loads((policy / "policy.json").read_text())
+    manifest = json.loads((dataset / "dataset.json").read_text())
+    assert contract["dataset-digest"] == manifest["digest"]
+    assert contract["provenance"] == {
+        "config": to_mapping(config),
+        "dataset-source": manifest["source"],
+        "image": "unknown",
+        "parent": None,
+    }
+    info = read_info(checkpoint)
+    mine = replace(config, data=replace(config.data, source="/home/somebody/robot.npz"))
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
+    monkeypatch.setenv("QC_IMAGE", "registry/train:1")
+    provenance = export(tmp_path / "mine", tmp_path / "policy")["provenance"]
+    assert provenance["config"]["data"]["source"] == "robot.npz"
+    assert provenance["image"] == "registry/train:1"
+    for path in (tmp_path / "policy").iterdir():
+        assert b"somebody" not in path.read_bytes()
+    assert "container image `registry/train:1`" in (tmp_path / "policy/model-card.md").read_text()
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(

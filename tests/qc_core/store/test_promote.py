@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from qc_core.envs.play import Outcome
+from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
 from qc_core.store import promote as promotion
 from qc_core.store.open import open_store
 from qc_core.store.promote import promote
 from qc_core.store.registry import Registry
+from tests.qc_core.store.test_signing import write_keys
 
 
 def outcomes(steps: list[int]) -> list[Outcome]:
@@ -59,6 +62,53 @@ def test_a_worse_or_equal_challenger_is_published_and_left_there(
     second = promote(config, other_policy(checkpoint, tmp_path), open_store())
     assert not second["champion"]
     assert aliases() == {"latest": second["version"], "champion": first["version"]}
+
+
+def test_a_champion_that_another_run_has_made_meanwhile_is_the_one_to_beat(
+    config: Config,
+    policy: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = promote(config, policy, open_store())["version"]
+    registry, seen = Registry(open_store()), []
+
+    def duel(_config: Config, _registry: Registry, _folder: Path, incumbent: str):
+        seen.append(incumbent)
+        if len(seen) == 1:
+            registry.set_alias("smoke", "champion", registry.publish(policy, "smoke"))
+        return {"steps-saved": {"value": 1.0, "low": 0.5, "high": 2.0}}
+
+    monkeypatch.setattr(promotion, "_duel", duel)
+    content = promote(config, other_policy(checkpoint, tmp_path), open_store())
+    assert len(seen) == 2 and seen[0] == first
+    assert content["champion-before"] == seen[1] != first
+    assert registry.alias("smoke", "champion") == content["version"]
+    assert registry.roll_back("smoke", "champion") == (content["version"], seen[1])
+
+
+def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
+    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
+    monkeypatch.setenv("QC_SIGNING_KEY", str(private))
+    promote(config, policy, open_store(), run="run-7")
+    monkeypatch.setenv("QC_RUN", "20261125-mine")
+    monkeypatch.setattr(promotion, "_duel", lambda *_: {"steps-saved": {"value": 0, "low": -1}})
+    promote(config, policy, open_store(), run="run-8")
+    registry = Registry(open_store())
+    assert [version.run for version in registry.versions()] == ["run-7", "20261125-mine"]
+    registry.pull("smoke@latest", tmp_path / "pulled", verify_key=public)
+
+
+def test_a_key_that_cannot_be_used_publishes_nothing(
+    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_SIGNING_KEY", str(tmp_path / "none.pem"))
+    with pytest.raises(WrongUse, match=r"none\.pem cannot be read"):
+        promote(config, policy, open_store())
+    assert Registry(open_store()).versions() == []
 
 
 def test_a_real_duel_is_played_with_the_published_files(config: Config, policy: Path) -> None:

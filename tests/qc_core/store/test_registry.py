@@ -8,42 +8,9 @@ import pytest
 from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import write_checksums
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    if request.param == "s3":
-        request.getfixturevalue("s3_store")
-    return open_store()
-
-
-@pytest.fixture
-def registry(store: ObjectStore) -> Registry:
-    return Registry(store)
-
-
-def test_objects_are_kept_listed_and_replaced(store: ObjectStore, tmp_path: Path) -> None:
-    store.check()
-    assert list(store.keys("a/")) == []
-    assert store.folders("a/") == []
-    store.put("a/b/one", b"1")
-    store.put("a/c/two", b"2")
-    store.put("a/b/one", b"3")
-    (tmp_path / "file").write_bytes(b"x" * 100)
-    store.put_file("a/three", tmp_path / "file")
-    store.get_file("a/three", tmp_path / "back")
-    assert store.get("a/b/one") == b"3"
-    assert (tmp_path / "back").read_bytes() == b"x" * 100
-    assert sorted(store.keys("a/")) == ["a/b/one", "a/c/two", "a/three"]
-    assert store.folders("a/") == ["b", "c"]
-    for missing in ("a/b/none", "a", "z/z"):
-        with pytest.raises(NoSuchObject):
-            store.get(missing)
-    with pytest.raises(NoSuchObject):
-        store.get_file("a/none", tmp_path / "none")
 
 
 def test_a_published_policy_comes_back_whole_and_runs(

@@ -1,0 +1,30 @@
+"""Tell how the run ended, whether it went well or not."""
+
+from kfp import dsl
+
+from components.image import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe: str):
+    """Write the run's outcome to the store and to a webhook if one is configured.
+
+    Args:
+        status: How the steps ended.
+        run: Id of the run.
+        run_name: Name of the run.
+        recipe: Named configuration.
+    """
+    from qc_core.outcome import tell_outcome
+    from qc_core.progress import step
+    from qc_core.store.open import open_store
+
+    with step("outcome", "tell how the run ended"):
+        tell_outcome(
+            open_store(),
+            run=run,
+            name=run_name,
+            recipe=recipe,
+            succeeded=status.state == "SUCCEEDED",
+            error=status.error_message or "",
+        )

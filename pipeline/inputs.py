@@ -1,0 +1,56 @@
+"""Inputs of the pipeline from a command line, checked before a run is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qc_core.errors import WrongUse, closest
+
+# The command has words of its own for these.
+_OWN_WORDS = ("recipe", "overrides")
+_JSON = {"STRUCT": (dict, "mapping"), "LIST": (list, "list")}
+
+
+def read_inputs(words: Sequence[str], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name.
+
+    Args:
+        words: `NAME=VALUE`; mappings and lists are JSON.
+        definitions: the parameters in the input definitions of a compiled pipeline.
+
+    Raises:
+        WrongUse: there is no such input, or it does not take that value.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise WrongUse(f"--input is NAME=VALUE, got {word!r}")
+        if name in _OWN_WORDS:
+            raise WrongUse(f"--input {name}: the command's own words say that")
+        if name not in definitions:
+            known = [name for name in definitions if name not in _OWN_WORDS]
+            raise WrongUse(
+                f"--input: the pipeline has no {name!r}, but {', '.join(known)}."
+                + closest(name, known)
+            )
+        values[name] = _value(name, text, definitions[name])
+    return values
+
+
+def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
+    choices = definition.get("literals")
+    if choices and text not in choices:
+        raise WrongUse(f"--input {name} is one of {', '.join(choices)}, got {text!r}")
+    if definition["parameterType"] not in _JSON:
+        return text
+    kind, noun = _JSON[definition["parameterType"]]
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, kind):
+        raise WrongUse(f"--input {name} is a {noun} in JSON, got {text!r}")
+    return value

@@ -1,0 +1,190 @@
+"""The pipeline as one package, and the version of it that a KFP server keeps.
+
+A version is named after what is in it. The same code and options are the same version, whoever
+compiles them, and a changed package is a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api
+import yaml
+
+from pipeline.compile import compile_pipeline
+from pipeline.definition import PIPELINE_NAME
+from pipeline.inputs import read_inputs
+from pipeline.server import Clash, NotFound, Server, Unreachable, each, named
+from qc_core import __version__
+from qc_core.errors import WorkFailed
+
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline.
+
+    Attributes:
+        parameters: what was asked for, as inputs of the pipeline.
+        content: YAML, the same for the same code and options: the specification, then the
+            platform's part if there is one.
+    """
+
+    parameters: dict[str, Any]
+    content: str
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the content, hexadecimal."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+    @property
+    def version(self) -> str:
+        return f"{__version__}-{self.digest[:_DIGITS]}"
+
+    @property
+    def description(self) -> str:
+        """What a server keeps beside the version, to know its content again."""
+        return f"q-chunking {__version__}, sha256:{self.digest}"
+
+    @cached_property
+    def specification(self) -> dict[str, Any]:
+        """The pipeline, without the platform's part."""
+        return next(yaml.safe_load_all(self.content))
+
+    @cached_property
+    def steps(self) -> dict[str, str]:
+        """Tasks that run a container: our name by each of those that KFP may show."""
+        components = self.specification["components"]
+        graphs = [self.specification["root"], *components.values()]
+        return {
+            shown: name
+            for graph in graphs
+            for name, task in graph.get("dag", {}).get("tasks", {}).items()
+            if "executorLabel" in components[task["componentRef"]["name"]]
+            for shown in (name, task["taskInfo"]["name"])
+        }
+
+
+def compile_package(
+    recipe: str, overrides: Sequence[str], *, inputs: Sequence[str] = (), cache: bool = True
+) -> Package:
+    """Compile the pipeline for a server.
+
+    Args:
+        recipe, overrides: as `pipeline.compile.compile_pipeline` takes them.
+        inputs: values for its other inputs, `NAME=VALUE`.
+        cache: a step may take its outputs from an earlier run with the same inputs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compile_pipeline(recipe, overrides, path)
+        content = path.read_text(encoding="utf-8")
+    package = Package(
+        parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
+        content=content if cache else _without_cache(content),
+    )
+    if not inputs:
+        return package
+    definitions = package.specification["root"]["inputDefinitions"]["parameters"]
+    given = read_inputs(inputs, definitions)
+    return replace(package, parameters={**package.parameters, **given})
+
+
+def upload(server: Server, package: Package) -> Any:
+    """The package's version on the server, uploaded if it is not there.
+
+    Raises:
+        WorkFailed: another content has that version's name, or the upload broke off; the server
+            keeps nothing of a package that it did not receive whole.
+    """
+    pipeline_id = _pipeline(server).pipeline_id
+    found = _find_version(server, pipeline_id, package)
+    if found is not None:
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(package.content, encoding="utf-8")
+        try:
+            return server.uploads.upload_pipeline_version(
+                str(path),
+                name=package.version,
+                pipelineid=pipeline_id,
+                description=package.description,
+            )
+        except Clash as error:
+            # Somebody was faster.
+            found = _find_version(server, pipeline_id, package)
+            if found is None:
+                raise WorkFailed(f"the package was not uploaded: {error}") from error
+            return found
+        except Unreachable as error:
+            raise Unreachable(f"the package was not uploaded: {error}") from error
+
+
+def find_pipeline(server: Server) -> Any | None:
+    """The server's pipeline of our name, if it has one."""
+    try:
+        return server.pipelines.pipeline_service_get_pipeline_by_name(
+            PIPELINE_NAME, namespace=server.namespace
+        )
+    except NotFound:
+        return None
+
+
+def latest_version(server: Server, pipeline_id: str) -> str:
+    """The name of the newest version, which a run without a version takes."""
+    answer = server.pipelines.pipeline_service_list_pipeline_versions(
+        pipeline_id, page_size=1, sort_by="created_at desc"
+    )
+    return answer.pipeline_versions[0].display_name
+
+
+def _pipeline(server: Server) -> Any:
+    found = find_pipeline(server)
+    if found is not None:
+        return found
+    new = kfp_server_api.V2beta1Pipeline(
+        name=PIPELINE_NAME, display_name=PIPELINE_NAME, namespace=server.namespace
+    )
+    try:
+        return server.pipelines.pipeline_service_create_pipeline(new)
+    except Clash:
+        # Somebody was faster.
+        found = find_pipeline(server)
+        if found is None:
+            raise
+        return found
+
+
+def _find_version(server: Server, pipeline_id: str, package: Package) -> Any | None:
+    list_page = server.pipelines.pipeline_service_list_pipeline_versions
+    for version in each(
+        list_page, "pipeline_versions", pipeline_id=pipeline_id, filter=named(package.version)
+    ):
+        if package.digest not in (version.description or ""):
+            raise WorkFailed(
+                f"the KFP server has a version {package.version} of {PIPELINE_NAME} that was not "
+                "made from this package: delete that version there"
+            )
+        return version
+    return None
+
+
+def _without_cache(content: str) -> str:
+    """The package whose steps never take the outputs of an earlier run."""
+    documents = list(yaml.safe_load_all(content))
+    specification = documents[0]
+    for graph in (specification["root"], *specification["components"].values()):
+        for task in graph.get("dag", {}).get("tasks", {}).values():
+            if "cachingOptions" in task:
+                task["cachingOptions"] = {}
+    return yaml.safe_dump_all(documents, sort_keys=True)

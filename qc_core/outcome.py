@@ -1,0 +1,72 @@
+"""How a run of the pipeline ended, where people look: in the store and at a webhook."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+import urllib3
+
+from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.progress import say
+from qc_core.store.names import require_name
+from qc_core.store.objects import ObjectStore
+
+WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
+SCHEMA_VERSION = 1
+_TIMEOUT = urllib3.Timeout(connect=5, read=15)
+_RETRIES = urllib3.Retry(
+    3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
+)
+_LONGEST_ERROR = 2000
+
+
+def tell_outcome(
+    store: ObjectStore, *, run: str, name: str, recipe: str, succeeded: bool, error: str
+) -> dict[str, Any]:
+    """Write `runs/RUN/outcome.json` and, if `QC_WEBHOOK_URL` is set, post the same there.
+
+    The JSON has a `text`, which chats show as a message. A webhook that does not take it is
+    mentioned and fails nothing: the run is as good as it was, and the store has its outcome.
+
+    Args:
+        run: id of the run, part of the key.
+        error: why it failed, as far as the server knows; empty if it did not.
+    """
+    require_name(run, "run id")
+    ending = "finished" if succeeded else "FAILED"
+    reason = " ".join(error.split())[:_LONGEST_ERROR]
+    content = {
+        "schema-version": SCHEMA_VERSION,
+        "run": run,
+        "name": name,
+        "recipe": recipe,
+        "succeeded": succeeded,
+        "error": reason,
+        "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "text": f"{name} ({recipe}) {ending}" + (f": {reason}" if reason else ""),
+    }
+    store.put(f"runs/{run}/outcome.json", (json.dumps(content, indent=2) + "\n").encode())
+    say(f"{content['text']}; runs/{run}/outcome.json in {store.describe()}")
+    if url := os.environ.get(WEBHOOK_VARIABLE):
+        try:
+            _post(url, content)
+        except QCError as failed:
+            say(str(failed))
+    return content
+
+
+def _post(url: str, content: dict[str, Any]) -> None:
+    # No message shows the URL: those who know it may post.
+    if not url.startswith(("http://", "https://")):
+        raise WrongUse(f"{WEBHOOK_VARIABLE} must be an http:// or https:// URL")
+    try:
+        answer = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES).request(
+            "POST", url, json=content
+        )
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise WorkFailed(f"the webhook does not answer ({type(error).__name__})") from error
+    if answer.status >= 300:
+        raise WorkFailed(f"the webhook refuses with {answer.status}: check {WEBHOOK_VARIABLE}")

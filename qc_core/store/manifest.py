@@ -1,0 +1,104 @@
+"""The manifest of a version: what it holds, written last; while it is there, the version is.
+
+policies/NAME/versions/VERSION/manifest.json   which files, their sizes and checksums, from where
+policies/NAME/versions/VERSION/deleting/STAMP  somebody is about to delete the version
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import require_fields, sha256_of
+from qc_core.runtime.folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
+from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.stamps import older_than
+
+FILES = (*CONTENTS, CHECKSUMS)
+# A deletion takes moments: one that was killed is no hindrance for long.
+_DELETION = timedelta(hours=1)
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "files": dict,
+    "success": (dict, type(None)),
+    "created": str,
+}
+_ESTIMATE_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(
+    ("value", "low", "high"), (int, float)
+)
+
+
+def versions_prefix(name: str) -> str:
+    return f"policies/{name}/versions/"
+
+
+def version_prefix(name: str, version: str) -> str:
+    return f"{versions_prefix(name)}{version}/"
+
+
+def manifest_key(name: str, version: str) -> str:
+    return version_prefix(name, version) + "manifest.json"
+
+
+def deleting_prefix(name: str, version: str) -> str:
+    return version_prefix(name, version) + "deleting/"
+
+
+def describe_folder(folder: Path, name: str, version: str, run: str | None) -> dict[str, Any]:
+    """The manifest of a policy folder that is to be this version.
+
+    Args:
+        run: from which run of the pipeline it comes.
+    """
+    contract = read_contract(folder)
+    evaluation = contract["evaluation"]
+    return {
+        "name": name,
+        "version": version,
+        "created": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        "run": run,
+        "environment": contract["environment"],
+        "method": contract["method"],
+        "success": evaluation and evaluation["success"],
+        "files": {
+            file: {"bytes": (folder / file).stat().st_size, "sha256": sha256_of(folder / file)}
+            for file in FILES
+        },
+    }
+
+
+def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]:
+    """The manifest of a version (WrongUse: there is no such version; WorkFailed: damaged)."""
+    key = manifest_key(name, version)
+    try:
+        content = store.get(key)
+    except NoSuchObject as error:
+        raise WrongUse(
+            f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
+        ) from error
+    try:
+        manifest = json.loads(content)
+        require_fields(manifest, _FIELDS, key)
+        if manifest["success"] is not None:
+            require_fields(manifest["success"], _ESTIMATE_FIELDS, key)
+        # Versions of the first kind do not say from which run they are.
+        require_fields({"run": None, **manifest}, {"run": (str, type(None))}, key)
+        signature = [SIGNATURE] if SIGNATURE in manifest["files"] else []
+        for file in (*FILES, *signature):
+            described = manifest["files"].get(file)
+            require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {file}")
+    except (ValueError, WrongUse) as error:
+        raise WorkFailed(f"{key} in {store.describe()} is damaged") from error
+    return manifest
+
+
+def is_lasting(store: ObjectStore, name: str, version: str) -> bool:
+    """Whether a version is there and nobody is about to delete it."""
+    keys = set(store.keys(version_prefix(name, version)))
+    prefix = deleting_prefix(name, version)
+    marks = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+    return manifest_key(name, version) in keys and all(
+        older_than(mark, _DELETION) for mark in marks
+    )

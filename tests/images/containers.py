@@ -1,0 +1,275 @@
+"""Plays the cluster for a compiled package: every step's own command, in its image, under podman.
+
+What a step is given is read from the package as KFP's driver reads it: arguments, artifacts from
+step to step, environment from Secrets and ConfigMaps, volumes, user. Nothing else: the root is
+read-only, and the only network is the one in which the store listens.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_BUCKET = "artifacts"
+_RUN = {"{{$.pipeline_job_uuid}}": "run-1", "{{$.pipeline_job_name}}": "a run"}
+
+
+def podman(*words: str) -> str:
+    """Run podman and return all that it printed (AssertionError with that if it failed)."""
+    done = subprocess.run(
+        ["podman", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, f"podman {' '.join(words[:3])} …\n{done.stdout}"
+    return done.stdout.strip()
+
+
+@dataclass
+class Ran:
+    """One container that was run: the step's name, its words for podman, what it printed."""
+
+    name: str
+    words: list[str]
+    output: str
+
+
+@dataclass
+class Cluster:
+    """Runs a package.
+
+    Attributes:
+        package, platform: the two documents of a compiled package.
+        folder: stands for the bucket that KFP keeps artifacts in.
+        network: as podman takes it.
+        secrets, settings: values by name and key.
+        volumes: host folders by path, for every step.
+    """
+
+    package: dict[str, Any]
+    platform: dict[str, Any]
+    folder: Path
+    network: str
+    secrets: dict[str, dict[str, str]]
+    settings: dict[str, dict[str, str]]
+    volumes: dict[Path, str]
+    ran: list[Ran] = field(default_factory=list)
+
+    def run(self, parameters: dict[str, Any]) -> None:
+        """Run every task, those behind an exit handler also when it fails."""
+        definitions = self.package["root"]["inputDefinitions"]["parameters"]
+        defaults = {name: entry.get("defaultValue") for name, entry in definitions.items()}
+        self._dag(self.package["root"]["dag"], {**defaults, **parameters}, {}, "")
+
+    def container(self, name: str) -> Ran:
+        return next(ran for ran in self.ran if ran.name == name)
+
+    def artifact(self, step: str, name: str) -> Path:
+        return self.folder / step / name
+
+    def _dag(
+        self, dag: dict[str, Any], parameters: dict[str, Any], artifacts: dict[str, Any], place: str
+    ) -> dict[str, Any]:
+        """Run the tasks of a graph in order; returns their outputs by task."""
+        outputs: dict[str, Any] = {}
+        waiting = dict(dag["tasks"])
+        failure: AssertionError | None = None
+        while waiting:
+            name = next(
+                task
+                for task, entry in waiting.items()
+                if not set(entry.get("dependentTasks", ())) & set(waiting)
+            )
+            task = waiting.pop(name)
+            always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+            if failure is not None and not always:
+                continue
+            given = self._inputs(task, parameters, artifacts, outputs, failure)
+            try:
+                outputs[name] = self._task(task, *given, parameters, place)
+            except AssertionError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return {"tasks": outputs, "dag": dag}
+
+    def _task(
+        self,
+        task: dict[str, Any],
+        parameters: dict[str, Any],
+        artifacts: dict[str, Any],
+        around: dict[str, Any],
+        place: str,
+    ) -> dict[str, Any]:
+        """Run a step or a graph; `around` are the parameters of the graph that it stands in."""
+        component = self.package["components"][task["componentRef"]["name"]]
+        if "dag" not in component:
+            name = component["executorLabel"].removeprefix("exec-")
+            return self._step(name + place, component, parameters, artifacts, around)
+        loop = task.get("parameterIterator")
+        if loop is None:
+            return self._outputs(
+                component, self._dag(component["dag"], parameters, artifacts, place)
+            )
+        items = parameters[loop["items"]["inputParameter"]]
+        turns = [
+            self._outputs(
+                component,
+                self._dag(
+                    component["dag"],
+                    {**parameters, loop["itemInput"]: item},
+                    artifacts,
+                    f"{place}-{index}",
+                ),
+            )
+            for index, item in enumerate(items)
+        ]
+        return {key: [entry for turn in turns for entry in turn[key]] for key in turns[0]}
+
+    @staticmethod
+    def _outputs(component: dict[str, Any], done: dict[str, Any]) -> dict[str, Any]:
+        """What a graph hands out, by its selectors."""
+        handed = component["dag"].get("outputs", {}).get("artifacts", {})
+        return {
+            name: done["tasks"][selector["producerSubtask"]][selector["outputArtifactKey"]]
+            for name, entry in handed.items()
+            for selector in entry["artifactSelectors"]
+        }
+
+    def _inputs(
+        self,
+        task: dict[str, Any],
+        parameters: dict[str, Any],
+        artifacts: dict[str, Any],
+        outputs: dict[str, Any],
+        failure: AssertionError | None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        entries = task.get("inputs", {})
+        values: dict[str, Any] = {}
+        for name, entry in entries.get("parameters", {}).items():
+            if "componentInputParameter" in entry:
+                # What the graph was not given, the driver does not find either.
+                values[name] = parameters[entry["componentInputParameter"]]
+            elif "taskOutputParameter" in entry:
+                source = entry["taskOutputParameter"]
+                values[name] = outputs[source["producerTask"]][source["outputParameterKey"]]
+            elif "taskFinalStatus" in entry:
+                values[name] = {
+                    "state": "SUCCEEDED" if failure is None else "FAILED",
+                    "pipelineJobResourceName": "run-1",
+                    "pipelineTaskName": entry["taskFinalStatus"]["producerTask"],
+                    "error": {} if failure is None else {"message": str(failure)[:500]},
+                }
+            else:
+                constant = entry["runtimeValue"]["constant"]
+                for placeholder, value in _RUN.items():
+                    if isinstance(constant, str):
+                        constant = constant.replace(placeholder, value)
+                values[name] = constant
+        handed: dict[str, Any] = {}
+        for name, entry in entries.get("artifacts", {}).items():
+            if "componentInputArtifact" in entry:
+                handed[name] = artifacts[entry["componentInputArtifact"]]
+            else:
+                source = entry["taskOutputArtifact"]
+                handed[name] = outputs[source["producerTask"]][source["outputArtifactKey"]]
+        return values, handed
+
+    def _step(
+        self,
+        name: str,
+        component: dict[str, Any],
+        parameters: dict[str, Any],
+        artifacts: dict[str, Any],
+        around: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Run one container; returns its artifacts and parameters by output name."""
+        label = component["executorLabel"]
+        container = self.package["deploymentSpec"]["executors"][label]["container"]
+        pod = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
+        definitions = component.get("outputDefinitions", {})
+        home = self.folder / name
+        home.mkdir(parents=True)
+        # The user of the container writes here; nobody else's files are its own.
+        home.chmod(0o777)
+        made = {
+            output: [
+                {
+                    "name": output,
+                    "uri": f"s3://{_BUCKET}/{name}/{output}",
+                    "type": entry["artifactType"],
+                    "metadata": {},
+                }
+            ]
+            for output, entry in definitions.get("artifacts", {}).items()
+        }
+        place = f"/s3/{_BUCKET}/{name}"
+        executor_input = {
+            "inputs": {
+                "parameterValues": parameters,
+                "artifacts": {key: {"artifacts": value} for key, value in artifacts.items()},
+            },
+            "outputs": {
+                "parameters": {
+                    output: {"outputFile": f"{place}/{output}"}
+                    for output in definitions.get("parameters", {})
+                },
+                "artifacts": {key: {"artifacts": value} for key, value in made.items()},
+                "outputFile": f"{place}/executor_output.json",
+            },
+        }
+        arguments = [
+            json.dumps(executor_input) if word == "{{$}}" else word for word in container["args"]
+        ]
+        words = [
+            "run",
+            "--rm",
+            "--read-only",
+            # Podman's own /tmp and /run would hide what the package forgot to mount.
+            "--read-only-tmpfs=false",
+            "--network",
+            self.network if "secretAsEnv" in pod else "none",
+            "--cap-drop=all",
+            "--security-opt=no-new-privileges",
+            *self._pod(pod, around),
+            f"--volume={self.folder}:/s3/{_BUCKET}:ro",
+            f"--volume={home}:{place}",
+            *(f"--volume={folder}:{path}" for folder, path in self.volumes.items()),
+            "--entrypoint",
+            json.dumps(container["command"]),
+            container["image"],
+            *arguments,
+        ]
+        try:
+            self.ran.append(Ran(name, words, podman(*words)))
+        except AssertionError as error:
+            self.ran.append(Ran(name, words, str(error)))
+            raise
+        told = json.loads((home / "executor_output.json").read_text())
+        return {**made, **told.get("parameterValues", {})}
+
+    def _pod(self, pod: dict[str, Any], around: dict[str, Any]) -> list[str]:
+        """What the platform's part of the package says of a pod, in podman's words."""
+        user = pod["securityContext"]
+        assert user["runAsNonRoot"]
+        words = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
+        words += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
+        for kind, values, key in (
+            ("configMap", self.settings, "configMapKey"),
+            ("secret", self.secrets, "secretKey"),
+        ):
+            for entry in pod.get(f"{kind}AsEnv", ()):
+                named = entry[f"{kind}NameParameter"]
+                name = (
+                    around[named["componentInputParameter"]]
+                    if "componentInputParameter" in named
+                    else named["runtimeValue"]["constant"]
+                )
+                if name not in values and entry.get("optional"):
+                    continue
+                words += [
+                    f"--env={pair['envVar']}={values[name][pair[key]]}"
+                    for pair in entry["keyToEnv"]
+                ]
+        return words

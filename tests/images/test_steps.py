@@ -1,0 +1,228 @@
+"""Every step of the compiled pipeline runs in its image, as a pod would run it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.image import TRAIN_IMAGE
+from pipeline.placement import STEPS
+from qc_core import __version__
+from qc_core.cli.main import main
+from tests.images.containers import Cluster, podman
+
+RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
+_ENDPOINT = "http://127.0.0.1:9000"
+_KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
+
+
+def _why_not() -> str | None:
+    if shutil.which("podman") is None:
+        return "there is no podman"
+    if os.getuid() != 0:
+        return "only root can put a store into the containers' network"
+    for image in (TRAIN_IMAGE, RUNTIME_IMAGE):
+        if subprocess.run(["podman", "image", "exists", image]).returncode:
+            return f"there is no image {image}: make images"
+    return None
+
+
+_REASON = _why_not()
+pytestmark = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
+
+
+@dataclass
+class Network:
+    """A network with nothing in it but a store."""
+
+    container: str
+    enter: list[str]
+
+    def python(self, code: str) -> str:
+        """Run Python of this environment inside the network."""
+        done = subprocess.run(
+            [*self.enter, sys.executable, "-c", code], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+_MAKE_BUCKET = """
+from minio import Minio
+Minio(endpoint="127.0.0.1:9000", access_key="test", secret_key="test", secure=False,
+      region="us-east-1").make_bucket(bucket_name="q-chunking")
+"""
+_ANSWERS = """
+import socket
+socket.create_connection(("127.0.0.1", 9000), 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    container = podman("run", "--detach", "--network=none", RUNTIME_IMAGE, "sleep", "infinity")
+    try:
+        process = podman("inspect", "--format={{.State.Pid}}", container)
+        enter = ["nsenter", f"--net=/proc/{process}/ns/net"]
+        server = subprocess.Popen(
+            [*enter, sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=9000"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            here = Network(container, enter)
+            while subprocess.run(
+                [*enter, sys.executable, "-c", _ANSWERS], capture_output=True
+            ).returncode:
+                assert server.poll() is None, "the store did not start"
+                time.sleep(0.2)
+            here.python(_MAKE_BUCKET)
+            yield here
+        finally:
+            server.terminate()
+            server.wait()
+    finally:
+        podman("rm", "--force", "--time=0", container)
+
+
+def _package(folder: Path, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = folder / "pipeline.yaml"
+    assert main(["compile", "smoke", "-o", str(path), *overrides]) == 0
+    package, platform = yaml.safe_load_all(path.read_text())
+    return package, platform
+
+
+def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
+    package, platform = _package(folder, *overrides)
+    artifacts, study = folder / "artifacts", folder / "study"
+    for shared in (artifacts, study):
+        shared.mkdir()
+        shared.chmod(0o777)
+    return Cluster(
+        package,
+        platform,
+        artifacts,
+        network=f"container:{network.container}",
+        secrets={
+            "q-chunking-store": _KEYS,
+            "q-chunking-study": {"url": "the journal is an input here"},
+        },
+        settings={
+            "q-chunking": {
+                "QC_STORE": "s3://q-chunking/store",
+                "QC_S3_ENDPOINT": _ENDPOINT,
+                "AWS_REGION": "us-east-1",
+            }
+        },
+        volumes={study: "/study"},
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
+    """A whole run of the smoke recipe."""
+    cluster = _cluster(tmp_path_factory.mktemp("run"), network, "--seed", "5")
+    cluster.run({"study_storage": "/study/journal"})
+    return cluster
+
+
+def test_every_step_of_the_pipeline_ran_in_its_image(cluster: Cluster) -> None:
+    steps = [ran.name.split("-")[0] for ran in cluster.ran]
+    assert sorted(set(steps)) == sorted(STEPS)
+    assert steps.count("tune") == 2
+    assert all(TRAIN_IMAGE in ran.words for ran in cluster.ran)
+
+
+def test_the_image_pulls_and_runs_the_policy_without_torch(
+    cluster: Cluster, network: Network
+) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from qc_core.runtime import ChunkPolicy\n"
+        "policy = ChunkPolicy.load('/tmp/policy')\n"
+        "golden = np.load('/tmp/policy/golden.npz')\n"
+        "chunk = policy.chunk(golden['observation'], golden['noise'])\n"
+        "print(abs(chunk - golden['action_chunk']).max() < 1e-5, 'torch' in sys.modules)"
+    )
+    said = podman(
+        "run",
+        "--rm",
+        "--read-only",
+        "--cap-drop=all",
+        f"--network=container:{network.container}",
+        "--env=QC_STORE=s3://q-chunking/store",
+        f"--env=QC_S3_ENDPOINT={_ENDPOINT}",
+        f"--env=AWS_ACCESS_KEY_ID={_KEYS['accesskey']}",
+        f"--env=AWS_SECRET_ACCESS_KEY={_KEYS['secretkey']}",
+        RUNTIME_IMAGE,
+        "sh",
+        "-c",
+        f'qc pull smoke@champion -o /tmp/policy && python3 -c "{code}"',
+    )
+    assert "checksums right" in said
+    assert said.endswith("True False")
+
+
+def test_the_outcome_is_in_the_store(cluster: Cluster, network: Network) -> None:
+    said = network.python(
+        "import os\n"
+        "os.environ |= {'QC_STORE': 's3://q-chunking/store', 'QC_S3_ENDPOINT': '"
+        + _ENDPOINT
+        + "', 'AWS_ACCESS_KEY_ID': 'test', 'AWS_SECRET_ACCESS_KEY': 'test'}\n"
+        "from qc_core.store.open import open_store\n"
+        "print(open_store().get('runs/run-1/outcome.json').decode())"
+    )
+    outcome = json.loads(said)
+    assert outcome["succeeded"] and outcome["recipe"] == "smoke"
+
+
+def test_only_steps_that_use_the_store_can_reach_it(cluster: Cluster) -> None:
+    for ran in cluster.ran:
+        step = STEPS[ran.name.split("-")[0]]
+        reaches = "none" not in ran.words
+        given = any(_KEYS["secretkey"] in word for word in ran.words)
+        assert reaches == given == step.store, ran.name
+
+
+def test_no_secret_is_in_what_the_steps_print_or_leave(cluster: Cluster) -> None:
+    secret = _KEYS["secretkey"]
+    assert all(secret not in ran.output for ran in cluster.ran)
+    for path in cluster.folder.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_the_artifacts_say_what_built_them(cluster: Cluster) -> None:
+    contract = json.loads((cluster.artifact("export", "policy") / "policy.json").read_text())
+    labels = json.loads(podman("inspect", "--format={{json .Labels}}", TRAIN_IMAGE))
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert contract["git-commit"] == labels["org.opencontainers.image.revision"]
+
+
+def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
+    tmp_path: Path, network: Network
+) -> None:
+    cluster = _cluster(tmp_path, network, "--data", "nowhere.npz")
+    with pytest.raises(AssertionError, match=r"nowhere\.npz"):
+        cluster.run({"study_storage": "/study/journal"})
+    assert [ran.name for ran in cluster.ran] == ["configure", "ingest", "outcome"]
+    assert "a run (smoke) FAILED" in cluster.container("outcome").output
+
+
+def test_images_are_small_have_no_root_and_no_torch_where_it_is_not_needed() -> None:
+    for image in (TRAIN_IMAGE, RUNTIME_IMAGE):
+        assert podman("inspect", "--format={{.Config.User}}", image) == "1000:1000"
+    assert int(podman("inspect", "--format={{.Size}}", RUNTIME_IMAGE)) < 400e6
+    missing = podman(
+        "run", "--rm", "--network=none", RUNTIME_IMAGE, "python3", "-c",
+        "import importlib.util as u; print([n for n in ('torch', 'kfp') if u.find_spec(n)])",
+    )  # fmt: skip
+    assert missing == "[]"

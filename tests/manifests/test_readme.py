@@ -1,0 +1,66 @@
+"""The README's commands make what the manifests ask for."""
+
+import re
+
+from qc_core import __version__
+from tests.manifests.readme import README, blocks, documented_secrets, make_secrets
+from tests.manifests.rendering import named, needs_kubectl, render
+
+pytestmark = needs_kubectl
+
+
+def test_the_secrets_fit_together() -> None:
+    secrets = documented_secrets()
+    store = secrets["q-chunking-store"]
+    assert secrets["mlpipeline-minio-artifact"] == store
+    assert secrets["q-chunking-serving"] == {
+        "AWS_ACCESS_KEY_ID": store["accesskey"],
+        "AWS_SECRET_ACCESS_KEY": store["secretkey"],
+    }
+    study = secrets["q-chunking-study"]
+    service = named(render("overlays/local"), "Service", "q-chunking-study")
+    (port,) = service["spec"]["ports"]
+    address = f"{service['metadata']['name']}:{port['port']}"
+    assert study["url"] == f"postgresql+psycopg://optuna:{study['password']}@{address}/optuna"
+    assert secrets["q-chunking-webhook"].keys() == {"url"}
+
+
+def test_passwords_are_long_and_never_the_same_twice() -> None:
+    first, second = documented_secrets(), documented_secrets()
+    for secret, key in (("q-chunking-store", "secretkey"), ("q-chunking-study", "password")):
+        assert re.fullmatch(r"[0-9a-f]{48}", first[secret][key])
+        assert first[secret][key] != second[secret][key]
+
+
+def test_no_password_stands_on_a_command_line() -> None:
+    for block in blocks("bash"):
+        for line in re.findall(r"^.*kubectl.*$", block, re.MULTILINE):
+            assert not re.search(r"\$\{?password|\$\(of ", line), line
+
+
+def test_the_server_of_policies_is_told_where_the_store_is() -> None:
+    told = make_secrets()["q-chunking-serving"]["metadata"]["annotations"]
+    settings = named(render("overlays/local"), "ConfigMap", "q-chunking")["data"]
+    scheme, _, endpoint = settings["QC_S3_ENDPOINT"].partition("://")
+    assert told == {
+        "serving.kserve.io/s3-endpoint": endpoint,
+        "serving.kserve.io/s3-usehttps": str(int(scheme == "https")),
+        "serving.kserve.io/s3-region": settings["AWS_REGION"],
+    }
+
+
+def test_every_folder_that_is_applied_renders() -> None:
+    folders = set(re.findall(r"-k manifests/(\S+?)`?(?:\s|$)", README.read_text()))
+    assert folders == {
+        "overlays/local",
+        "overlays/gpu",
+        "parts/minio/kfp",
+        "parts/serving",
+        "parts/time-slicing",
+    }
+    assert all(render(folder) for folder in folders)
+
+
+def test_the_images_are_those_of_this_version() -> None:
+    tags = set(re.findall(r"q-chunking-(?:train|runtime):(\S+)", README.read_text()))
+    assert tags == {__version__}

@@ -1,0 +1,48 @@
+"""One whole run of the pipeline, and a KFP server, which several tests look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.kfp_server import KFP, serve
+
+QC = [sys.executable, "-m", "qc_core.cli.main"]
+
+
+def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
+
+
+@pytest.fixture(scope="package")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One run of the smoke recipe, with a store of its own beside it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("QC_", "AWS_", "KFP_"))]:
+            patch.delenv(name)
+        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No cluster of the person who runs the tests is found."""
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
+    """A server on loopback that KFP_ENDPOINT names; what it refused fails the test."""
+    with serve() as server:
+        monkeypatch.setenv("KFP_ENDPOINT", server.url)
+        yield server
+    assert not server.refused

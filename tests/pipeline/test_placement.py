@@ -1,0 +1,171 @@
+"""What the compiled package says of every step's pod."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.placement import STEPS
+from qc_core.cli.main import main
+
+LEARNING = [name for name, step in STEPS.items() if step.learns]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
+    assert main(["compile", "smoke", "-o", str(path)]) == 0
+    package, platform = yaml.safe_load_all(path.read_text())
+    return package, platform
+
+
+@pytest.fixture(scope="module")
+def package(documents: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    return documents[0]
+
+
+@pytest.fixture(scope="module")
+def pods(documents: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): pod for name, pod in executors.items()}
+
+
+def _tasks(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every task that runs a container, wherever it stands."""
+    graphs = [package["root"], *package["components"].values()]
+    return {
+        name: task
+        for graph in graphs
+        for name, task in graph.get("dag", {}).get("tasks", {}).items()
+        if name in STEPS
+    }
+
+
+def _resources(package: dict[str, Any], name: str) -> dict[str, Any]:
+    return package["deploymentSpec"]["executors"][f"exec-{name}"]["container"]["resources"]
+
+
+def _input(name: str) -> str:
+    return f"{{{{$.inputs.parameters['pipelinechannel--{name}']}}}}"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_each_pod_is_bounded_and_has_no_rights(
+    package: dict[str, Any], pods: dict[str, dict[str, Any]], name: str
+) -> None:
+    pod, step, task = pods[name], STEPS[name], _tasks(package)[name]
+    assert pod["activeDeadlineSeconds"] == str(step.hours * 3600)
+    assert pod["securityContext"] == {
+        "runAsUser": "1000",
+        "runAsGroup": "1000",
+        "runAsNonRoot": True,
+    }
+    assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "q-chunking"}
+    assert {"/tmp", "/home/qc"} <= {mount["mountPath"] for mount in pod["emptyDirMounts"]}
+    assert task["taskInfo"]["name"] == step.title
+    retry = task["retryPolicy"]
+    assert retry["maxRetryCount"] == step.retries > 0
+    assert retry["backoffDuration"] == "60s" and retry["backoffFactor"] == 2.0
+    resources = _resources(package, name)
+    assert resources["resourceMemoryRequest"] and resources["resourceMemoryLimit"]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_steps_that_learn_run_where_the_inputs_say(
+    package: dict[str, Any], pods: dict[str, dict[str, Any]], name: str
+) -> None:
+    resources, pod = _resources(package, name), pods[name]
+    assert resources["accelerator"] == {
+        "resourceType": _input("gpu_type"),
+        "resourceCount": _input("gpus"),
+    }
+    for kind in ("Request", "Limit"):
+        assert resources[f"resourceCpu{kind}"] == _input("cpus")
+        assert resources[f"resourceMemory{kind}"] == _input("memory")
+    selector = pod["nodeSelector"]["nodeSelectorJson"]
+    assert selector == {"componentInputParameter": "pipelinechannel--node_selector"}
+    (toleration,) = pod["tolerations"]
+    assert toleration["tolerationJson"] == {
+        "componentInputParameter": "pipelinechannel--tolerations"
+    }
+    shared = {"mountPath": "/dev/shm", "medium": "Memory", "volumeName": "shared-memory"}
+    assert shared in pod["emptyDirMounts"]
+
+
+def test_other_steps_leave_gpus_and_their_nodes_alone(
+    package: dict[str, Any], pods: dict[str, dict[str, Any]]
+) -> None:
+    for name in set(STEPS) - set(LEARNING):
+        assert "accelerator" not in _resources(package, name)
+        assert "nodeSelector" not in pods[name] and "tolerations" not in pods[name]
+
+
+def test_whatever_a_pod_takes_from_an_input_reaches_its_graph(
+    package: dict[str, Any], pods: dict[str, dict[str, Any]]
+) -> None:
+    """The compiler forgets inputs that only a pod inside a loop or an exit handler uses."""
+    graphs = {"root": package["root"], **package["components"]}
+    for graph_name, graph in graphs.items():
+        has = set(graph.get("inputDefinitions", {}).get("parameters", {}))
+        for name, task in graph.get("dag", {}).get("tasks", {}).items():
+            parameters = task.get("inputs", {}).get("parameters", {})
+            needs = {
+                entry["componentInputParameter"]
+                for entry in [*parameters.values(), *_named_in(pods.get(name, {}))]
+                if "componentInputParameter" in entry
+            }
+            assert needs <= has, (graph_name, name)
+
+
+def _named_in(value: Any) -> list[dict[str, Any]]:
+    """Every mapping inside a pod's settings that names an input."""
+    if isinstance(value, list):
+        return [found for entry in value for found in _named_in(entry)]
+    if not isinstance(value, dict):
+        return []
+    if "componentInputParameter" in value:
+        return [value]
+    return [found for entry in value.values() for found in _named_in(entry)]
+
+
+def test_the_driver_can_read_every_resource(package: dict[str, Any]) -> None:
+    """KFP's driver takes the string value of an input, and has an empty one for numbers."""
+    inputs = package["root"]["inputDefinitions"]["parameters"]
+    for name in ("gpus", "gpu_type", "cpus", "memory"):
+        assert inputs[name]["parameterType"] == "STRING"
+    assert inputs["gpus"]["defaultValue"] == "0"
+
+
+def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
+    pods: dict[str, dict[str, Any]],
+) -> None:
+    variables = {
+        "store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+        "study": {"QC_STUDY_STORAGE"},
+        "webhook": {"QC_WEBHOOK_URL"},
+    }
+    for name, step in STEPS.items():
+        given = {
+            pair["envVar"]
+            for secret in pods[name].get("secretAsEnv", ())
+            for pair in secret["keyToEnv"]
+        }
+        wanted: set[str] = set()
+        for need, names in variables.items():
+            if getattr(step, need):
+                wanted |= names
+        assert given == wanted, name
+        for secret in pods[name].get("secretAsEnv", ()):
+            named = secret["secretNameParameter"]["componentInputParameter"]
+            assert named.removeprefix("pipelinechannel--").endswith("_secret")
+
+
+def test_only_steps_that_change_nothing_outside_are_taken_from_the_cache(
+    package: dict[str, Any],
+) -> None:
+    cached = {
+        name
+        for name, task in _tasks(package).items()
+        if task.get("cachingOptions", {}).get("enableCache")
+    }
+    assert cached == {"ingest", "pretrain", "evaluate", "export", "report"}

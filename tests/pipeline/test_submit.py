@@ -1,0 +1,238 @@
+"""`qc submit` against a server that checks every request with KFP's published models."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import follow
+from pipeline.package import compile_package, upload
+from pipeline.placement import STEPS
+from pipeline.server import connect
+from qc_core.cli.main import main
+from qc_core.errors import WorkFailed
+from tests.pipeline.kfp_server import KFP, answer, drop
+
+SUBMIT = ["submit", "smoke", "--seed", "3"]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "POLL", 0.001)
+
+
+def only(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    (entry,) = entries.values()
+    return entry
+
+
+def tasks(**states: str) -> dict[str, Any]:
+    """What a look at a run shows of its tasks."""
+    details = [
+        {"task_id": name, "display_name": name.replace("_", "-"), "state": state}
+        for name, state in states.items()
+    ]
+    return {"run_details": {"task_details": details}}
+
+
+def test_a_run_starts_with_what_was_asked_for(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SUBMIT, "--run-name", "mine", "--experiment", "nightly"]) == 0
+    run = only(kfp.runs)
+    assert run["display_name"] == "mine"
+    assert run["service_account"] == "q-chunking-runner"
+    assert run["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
+    assert run["experiment_id"] in kfp.experiments
+    assert kfp.names(kfp.experiments) == ["nightly"]
+    assert run["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
+    printed = capsys.readouterr().out
+    assert run["run_id"] in printed
+    assert f"{kfp.url}/#/runs/details/{run['run_id']}" in printed
+
+
+def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
+    words = [
+        "--input",
+        "gpus=1",
+        "--input",
+        'node_selector={"pool": "gpu"}',
+        "--input",
+        "method=fql",
+    ]
+    assert main([*SUBMIT, *words]) == 0
+    given = only(kfp.runs)["runtime_config"]["parameters"]
+    assert (given["gpus"], given["node_selector"]) == ("1", {"pool": "gpu"})
+    assert (given["method"], given["recipe"]) == ("fql", "smoke")
+    # They belong to the run, not to the package.
+    assert main(SUBMIT) == 0
+    assert len(kfp.versions) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("gpus", "NAME=VALUE"),
+        ("gpu=1", "Did you mean gpus?"),
+        ("recipe=other", "the command's own words"),
+        ("method=sarsa", "is one of as the recipe says, qc"),
+        ("tolerations={}", "is a list in JSON"),
+        ("node_selector=pool", "is a mapping in JSON"),
+    ],
+)
+def test_an_input_that_the_pipeline_does_not_take_is_refused(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], word: str, expected: str
+) -> None:
+    assert main([*SUBMIT, "--input", word]) == 2
+    assert expected in capsys.readouterr().err
+    assert not kfp.requests
+
+
+def test_a_version_is_uploaded_only_when_the_package_changed(kfp: KFP) -> None:
+    for _ in range(2):
+        assert main(SUBMIT) == 0
+    assert len(kfp.runs) == 2 and len(kfp.versions) == 1 and len(kfp.pipelines) == 1
+    assert main(["submit", "smoke", "--seed", "4"]) == 0
+    assert len(kfp.versions) == 2 and len(kfp.experiments) == 1
+
+
+def test_without_cache_no_step_may_take_earlier_outputs(kfp: KFP) -> None:
+    assert main([*SUBMIT, "--no-cache"]) == 0
+    assert "enableCache" not in yaml.safe_dump(only(kfp.versions)["pipeline_spec"])
+    assert main(SUBMIT) == 0
+    assert len(kfp.versions) == 2
+    assert "enableCache: true" in yaml.safe_dump(list(kfp.versions.values())[1]["pipeline_spec"])
+
+
+def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:
+    package = compile_package("smoke", [])
+    versions = []
+
+    def submit() -> None:
+        with connect() as server:
+            versions.append(upload(server, package).pipeline_version_id)
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert versions == [next(iter(kfp.versions))] * 4
+
+
+def test_what_somebody_makes_in_between_is_used(kfp: KFP) -> None:
+    assert main(SUBMIT) == 0
+    # Nothing is there yet when we look, and all of it when we make it.
+    kfp.fail("GET", "/pipelines/names/", answer(404, "{}"))
+    kfp.fail("GET", "/versions$", answer(200, "{}"))
+    kfp.fail("GET", "/experiments$", answer(200, "{}"))
+    assert main(SUBMIT) == 0
+    assert not any(fault.times for fault in kfp.faults)
+    assert len(kfp.pipelines) == len(kfp.versions) == len(kfp.experiments) == 1
+    assert kfp.requests.count("POST /apis/v2beta1/pipelines/upload_version") == 2
+
+
+def test_a_version_of_that_name_with_other_content_is_refused(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SUBMIT) == 0
+    only(kfp.versions)["description"] = "made by hand"
+    assert main(SUBMIT) == 1
+    assert "was not made from this package" in capsys.readouterr().err
+    assert len(kfp.runs) == 1
+
+
+def test_a_version_clash_that_nothing_explains_is_one_line(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = json.dumps({"error_message": "Failed to create a pipeline version"})
+    kfp.fail("POST", "/upload_version$", answer(409, said))
+    assert main(SUBMIT) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the package was not uploaded" in line
+    assert "Failed to create a pipeline version" in line
+
+
+def test_a_connection_lost_in_mid_upload_leaves_nothing(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.fail("POST", "/upload_version$", drop)
+    assert main(SUBMIT) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the package was not uploaded" in line and "was lost" in line
+    assert not kfp.versions and not kfp.runs
+    assert main(SUBMIT) == 0
+
+
+def test_following_tells_each_change_of_a_step_once(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.script = [
+        {"state": "RUNNING", **tasks(root="RUNNING", ingest="RUNNING", ingest_driver="SUCCEEDED")},
+        tasks(root="RUNNING", ingest="RUNNING"),
+        tasks(root="RUNNING", ingest="SUCCEEDED", pretrain="RUNNING"),
+        {"state": "SUCCEEDED", **tasks(ingest="SUCCEEDED", pretrain="SUCCEEDED")},
+    ]
+    # KFP may show a task by its title.
+    kfp.script[3]["run_details"]["task_details"][1]["display_name"] = STEPS["pretrain"].title
+    assert main([*SUBMIT, "--wait"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "ingest: running",
+        "ingest: succeeded",
+        "pretrain: running",
+        "pretrain: succeeded",
+        "the run succeeded",
+    ]
+
+
+def test_a_failed_run_fails_the_command_and_names_the_step(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = tasks(root="FAILED", ingest="SUCCEEDED", tune="FAILED", executor="FAILED")
+    failed["run_details"]["task_details"][3]["state_history"] = [
+        {"state": "RUNNING"},
+        {"state": "FAILED", "error": {"code": 13, "message": "Error\n(exit code 1)"}},
+    ]
+    kfp.script = [{"state": "FAILED", **failed}]
+    assert main([*SUBMIT, "--wait", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["run"] == only(kfp.runs)["run_id"]
+    assert printed.err.splitlines()[-1] == "qc: the run failed: step tune: Error (exit code 1)"
+
+
+def test_a_canceled_run_fails_the_command(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+    kfp.script = [{"state": "CANCELED", "error": {"code": 1, "message": "terminated by anna"}}]
+    assert main([*SUBMIT, "--wait"]) == 1
+    assert "qc: the run canceled: terminated by anna" in capsys.readouterr().err
+
+
+def test_following_survives_lost_connections_and_says_so_once(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.002)
+    kfp.fail("GET", "/runs/", drop, times=2)
+    kfp.fail("GET", "/runs/", answer(503, "<html>no healthy upstream</html>", "text/html"))
+    kfp.script = [{"state": "SUCCEEDED"}]
+    assert main([*SUBMIT, "--wait"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "the run goes on, trying again" in lines[0]
+
+
+def test_a_server_that_stays_away_is_given_up(kfp: KFP, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "PATIENCE", 0.02)
+    monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.01)
+    kfp.fail("GET", "/runs/", drop, times=1000)
+    with pytest.raises(WorkFailed, match="the run goes on"):
+        follow.follow(connect, "0" * 36, {}, lambda _: None)
+
+
+def test_an_interrupt_stops_the_following_not_the_run(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow.time, "sleep", interrupt)
+    assert main([*SUBMIT, "--wait"]) == 130
+    assert "the run goes on" in capsys.readouterr().err
+    assert only(kfp.runs)["state"] == "PENDING"

@@ -1,0 +1,180 @@
+"""`qc policies`, `qc pull --verify-key` and `qc promote --rollback`, as a person uses them."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from qc_core.cli.main import main
+from qc_core.runtime.folder import write_checksums
+from qc_core.store.open import open_store
+from qc_core.store.registry import Registry
+from tests.qc_core.cli.test_main import refused
+from tests.qc_core.store.folders import write_policy
+from tests.qc_core.store.test_signing import write_keys
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[str]:
+    """Three versions of `cube`, of two runs; the champion was the first, and is the second."""
+    registry, folder = Registry(open_store()), write_policy(tmp_path / "small", seed=0)
+    found = [registry.publish(folder, "cube", run=run) for run in ("run-1", "run-2", None)]
+    for version in found[:2]:
+        registry.set_alias("cube", "champion", version)
+    return found
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(words) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def test_versions_are_listed_with_their_runs(
+    capsys: pytest.CaptureFixture[str], versions: list[str]
+) -> None:
+    header, *rows = shown(capsys, "policies", "cube").splitlines()
+    assert header.split() == ["policy", "version", "aliases", "success", "created", "(UTC)", "run"]
+    assert [row.split()[1] for row in rows] == versions
+    assert [row.split()[-1] for row in rows] == ["run-1", "run-2", "-"]
+    assert "champion" in rows[1]
+    listed = json.loads(shown(capsys, "policies", "--json"))
+    assert [entry["run"] for entry in listed] == ["run-1", "run-2", None]
+
+
+def test_the_champion_is_rolled_back_and_says_so(
+    capsys: pytest.CaptureFixture[str], versions: list[str]
+) -> None:
+    first, second, _ = versions
+    told = shown(capsys, "promote", "--rollback", "cube")
+    assert told == f"cube@champion: from {second} back to {first}\n"
+    line = refused(capsys, ["promote", "--rollback", "cube", "--alias", "champion"])
+    assert "nothing to roll back to" in line
+    assert "no alias 'stable'" in refused(
+        capsys, ["promote", "--rollback", "cube", "--alias", "stable"]
+    )
+    assert "no policy 'cubic'" in refused(capsys, ["promote", "--rollback", "cubic"])
+
+
+def test_versions_are_deleted_and_pruned(
+    capsys: pytest.CaptureFixture[str], versions: list[str], tmp_path: Path
+) -> None:
+    first, second, third = versions
+    line = refused(capsys, ["policies", "delete", f"cube:{second}"])
+    assert line.startswith(f"qc: cube:{second} is cube@champion")
+    assert shown(capsys, "policies", "delete", f"cube:{first}") == f"deleted cube:{first}\n"
+    prune = ["policies", "prune", "cube", "--keep", "1"]
+    assert shown(capsys, *prune) == "nothing to delete of cube\n"
+    newest = Registry(open_store()).publish(tmp_path / "small", "cube")
+    open_store().put("policies/cube/versions/20200101T000000-0/policy.onnx", b"half")
+    assert shown(capsys, *prune).splitlines() == [
+        f"deleted cube:{third}",
+        "deleted cube:20200101T000000-0, which was never whole",
+    ]
+    assert json.loads(shown(capsys, *prune, "--json")) == {"versions": [], "leftovers": []}
+    left = json.loads(shown(capsys, "policies", "--json"))
+    assert [entry["version"] for entry in left] == [second, newest]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prune", "cube"], "--keep says how many"),
+        (["show", "cube", "--keep", "2"], "--keep says how many"),
+        (["prune", "cube", "--keep", "0"], "--keep must be at least 1, got 0"),
+        (["show"], "qc policies show takes one policy, got 0"),
+        (["delete", "cube"], "takes NAME:VERSION, got 'cube'"),
+        (["delete", "cube:none"], "no version 'none'"),
+        (["cube", "other"], "takes one name, or show, delete or prune"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    capsys: pytest.CaptureFixture[str], versions: list[str], words: list[str], message: str
+) -> None:
+    assert message in refused(capsys, ["policies", *words])
+    assert len(Registry(open_store()).versions()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["promote"], "required: recipe, policy"),
+        (["promote", "smoke", "--rollback", "cube"], "--rollback NAME stands alone"),
+        (["promote", "smoke", "folder", "--alias", "x"], "--alias is for --rollback"),
+    ],
+)
+def test_promote_takes_a_policy_or_a_rollback(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert message in refused(capsys, words)
+
+
+def test_an_account_leads_to_all_that_made_the_policy(
+    capsys: pytest.CaptureFixture[str], policy: Path
+) -> None:
+    registry = Registry(open_store())
+    first, second = (registry.publish(policy, "cube", run=run) for run in ("run-1", "run-2"))
+    for version in (first, second):
+        registry.set_alias("cube", "champion", version)
+    contract = json.loads((policy / "policy.json").read_text())
+    text = shown(capsys, "policies", "show", "cube")
+    for part in (
+        f"cube:{second}",
+        "run-2",
+        contract["dataset-digest"],
+        contract["git-commit"],
+        '{"kind": "test"}',
+        "--train.horizon",
+        "--train.widths",
+        f"before    {first}",
+        registry.account("cube")["manifest"]["files"]["policy.onnx"]["sha256"],
+    ):
+        assert part in text, part
+    rows = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+    assert rows["recipe"] == "smoke" and rows["seed"] == "0" and rows["image"] == "unknown"
+    assert rows["signature"] == "none" and rows["--data.source"] == "collect"
+    told = json.loads(shown(capsys, "policies", "show", f"cube:{first}", "--json"))
+    assert told["contract"] == contract
+    assert told["manifest"]["run"] == "run-1" and told["signed"] is False
+    assert told["aliases"]["champion"]["previous"][0]["version"] == first
+
+
+def test_a_policy_of_before_is_shown_with_what_it_says(
+    capsys: pytest.CaptureFixture[str], policy: Path, tmp_path: Path
+) -> None:
+    """Policies that were exported before they said where they come from."""
+    old = Path(shutil.copytree(policy, tmp_path / "old"))
+    contract = json.loads((old / "policy.json").read_text())
+    del contract["provenance"]
+    (old / "policy.json").write_text(json.dumps(contract))
+    write_checksums(old)
+    Registry(open_store()).set_alias("cube", "latest", Registry(open_store()).publish(old, "cube"))
+    text = shown(capsys, "policies", "show", "cube")
+    assert "configuration: unknown" in text and "data set source" in text
+
+
+def test_a_policy_of_others_is_shown_with_what_it_says(
+    capsys: pytest.CaptureFixture[str], versions: list[str]
+) -> None:
+    """The contract asks for what a robot needs; where a policy comes from may be missing."""
+    text = shown(capsys, "policies", "show", f"cube:{versions[2]}")
+    assert "robot/small" in text and text.count("unknown") > 5
+
+
+def test_pull_requires_a_signature_where_a_key_is_given(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
+    registry, folder = Registry(open_store()), write_policy(tmp_path / "small", seed=0)
+    signed = registry.publish(folder, "cube", signing_key=private)
+    bare = registry.publish(folder, "cube")
+    output = ["-o", str(tmp_path / "pulled"), "--verify-key", str(public)]
+    assert "is not signed" in refused(capsys, ["pull", f"cube:{bare}", *output], code=1)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    line = refused(capsys, ["pull", f"cube:{signed}", *output])
+    assert "pip install 'q-chunking[signing]'" in line
+    monkeypatch.undo()
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
+    assert "signed by the owner of" in shown(capsys, "pull", f"cube:{signed}", *output)

@@ -1,0 +1,141 @@
+"""A policy behind HTTP answers what the policy answers, and refuses in one line."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.serve import MOST_BYTES, PolicyServer
+
+
+@pytest.fixture(scope="module")
+def server(policy: Path) -> Iterator[PolicyServer]:
+    with PolicyServer(("127.0.0.1", 0), ChunkPolicy.load(policy), "lifter") as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def _ask(
+    server: PolicyServer, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    connection.request(method, path, content, headers)
+    answer = connection.getresponse()
+    told = json.loads(answer.read())
+    connection.close()
+    return answer.status, told
+
+
+def _tensor(name: str, values: np.ndarray) -> dict[str, Any]:
+    return {
+        "name": name,
+        "datatype": "FP32",
+        "shape": list(values.shape),
+        "data": values.ravel().tolist(),
+    }
+
+
+def test_it_answers_what_the_policy_answers(server: PolicyServer, policy: Path) -> None:
+    golden = np.load(policy / "golden.npz")
+    inputs = [_tensor("observation", golden["observation"]), _tensor("noise", golden["noise"])]
+    status, told = _ask(server, "POST", "/v2/models/lifter/infer", {"id": "7", "inputs": inputs})
+    assert (status, told["id"], told["model_name"]) == (200, "7", "lifter")
+    (output,) = told["outputs"]
+    chunk = np.asarray(output["data"], np.float32).reshape(output["shape"])
+    np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
+
+
+def test_noise_is_drawn_where_none_is_given(server: PolicyServer) -> None:
+    observation = np.zeros((2, server.policy.observation_size), np.float32)
+    status, told = _ask(
+        server, "POST", "/v2/models/lifter/infer", {"inputs": [_tensor("observation", observation)]}
+    )
+    contract = server.policy.contract
+    assert status == 200
+    assert told["outputs"][0]["shape"] == [2, contract["horizon"], server.policy.action_size]
+
+
+def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/lifter/ready"):
+        assert _ask(server, "GET", path)[0] == 200
+    status, told = _ask(server, "GET", "/v2/models/lifter")
+    assert status == 200
+    assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
+    assert told["parameters"]["contract"] == server.policy.contract
+
+
+def _observation(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [_tensor("observation", np.zeros((1, 28), np.float32)) | changes]}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{nonsense", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        ([], '"inputs"'),
+        ({"inputs": [7]}, "an input needs"),
+        (_observation(name="image"), "the inputs are observation"),
+        (_observation(datatype="INT8"), "FP32"),
+        (_observation(shape=[1, 27]), "shape"),
+        (_observation(shape=[-1, 28]), "list of sizes"),
+        (_observation(data=["a"] * 28), "numbers"),
+        (_observation(data=[float("nan")] * 28), "NaN"),
+        (_observation(shape=[28]), "must be"),
+        (_observation(shape=[0, 28], data=[]), "must be"),
+        (_observation(shape=[1, 1], data=[0.0]), "observations"),
+    ],
+)
+def test_what_it_cannot_use_is_refused_in_one_line(
+    server: PolicyServer, body: Any, says: str
+) -> None:
+    status, told = _ask(server, "POST", "/v2/models/lifter/infer", body)
+    assert status == 400
+    assert says in told["error"] and "\n" not in told["error"]
+    assert _ask(server, "GET", "/v2/health/ready")[0] == 200
+
+
+def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
+    assert _ask(server, "POST", "/v2/models/other/infer", {})[0] == 404
+    assert _ask(server, "GET", "/etc/passwd")[0] == 404
+    too_many = {"Content-Length": str(MOST_BYTES + 1)}
+    assert _ask(server, "POST", "/v2/models/lifter/infer", b"", **too_many)[0] == 413
+
+
+def test_the_command_serves_until_it_is_told_to_stop(policy: Path) -> None:
+    command = [sys.executable, "-m", "qc_core.cli.main", "serve", str(policy), "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        port = int(line.split(":")[-1].split("/")[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", f"/v2/models/{policy.name}/ready")
+        assert connection.getresponse().status == 200
+        connection.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
+def test_a_port_in_use_is_one_line(server: PolicyServer, policy: Path) -> None:
+    words = ["serve", str(policy), "--port", str(server.server_port)]
+    done = subprocess.run(
+        [sys.executable, "-m", "qc_core.cli.main", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("qc: cannot listen on 127.0.0.1:")

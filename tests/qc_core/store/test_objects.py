@@ -1,0 +1,134 @@
+"""Both stores keep objects alike, and write under a condition."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.serving import make_server
+
+from qc_core.errors import WorkFailed
+from qc_core.store import folder as folder_store
+from qc_core.store.folder import FolderStore
+from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.open import open_store
+
+
+def test_objects_are_kept_listed_and_replaced(store: ObjectStore, tmp_path: Path) -> None:
+    store.check()
+    assert list(store.keys("a/")) == []
+    assert store.folders("a/") == []
+    store.put("a/b/one", b"1")
+    store.put("a/c/two", b"2")
+    store.put("a/b/one", b"3")
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    store.put_file("a/three", tmp_path / "file")
+    store.get_file("a/three", tmp_path / "back")
+    assert store.get("a/b/one") == b"3"
+    assert (tmp_path / "back").read_bytes() == b"x" * 100
+    assert sorted(store.keys("a/")) == ["a/b/one", "a/c/two", "a/three"]
+    assert store.folders("a/") == ["b", "c"]
+    for missing in ("a/b/none", "a", "z/z"):
+        with pytest.raises(NoSuchObject):
+            store.get(missing)
+    with pytest.raises(NoSuchObject):
+        store.get_file("a/none", tmp_path / "none")
+
+
+def test_objects_and_folders_are_deleted_and_nothing_else(store: ObjectStore) -> None:
+    for key in ("a/one", "a/b/two", "a/b/c/three", "ab/four"):
+        store.put(key, b"x")
+    store.delete("a/one")
+    store.delete("a/one")
+    store.delete("none/none")
+    assert sorted(store.keys("")) == ["a/b/c/three", "a/b/two", "ab/four"]
+    store.delete_folder("a/b/")
+    store.delete_folder("a/b/")
+    assert sorted(store.keys("")) == ["ab/four"]
+
+
+def test_an_object_is_written_only_if_it_is_what_it_was(store: ObjectStore) -> None:
+    assert store.put_if("a/one", b"1", None)
+    assert not store.put_if("a/one", b"2", None)
+    _, tag = store.get_tagged("a/one")
+    assert store.put_if("a/one", b"2", tag)
+    assert not store.put_if("a/one", b"3", tag)
+    assert not store.put_if("a/none", b"3", tag)
+    assert store.get("a/one") == b"2"
+    with pytest.raises(NoSuchObject):
+        store.get_tagged("a/none")
+
+
+def test_a_write_whose_answer_was_lost_counts_as_written(store: ObjectStore) -> None:
+    store.put("a/one", b"1")
+    _, tag = store.get_tagged("a/one")
+    assert store.put_if("a/one", b"2", tag)
+    assert store.put_if("a/one", b"2", tag)
+
+
+def test_a_lock_that_is_never_freed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_store, "_PATIENCE_SECONDS", 0.05)
+    store = FolderStore(tmp_path / "store")
+    with store._locked(), pytest.raises(WorkFailed, match=r"has kept .*\.lock for 0 s"):
+        store.put_if("a/one", b"1", None)
+    assert store.put_if("a/one", b"1", None)
+
+
+Application = Callable[..., Iterable[bytes]]
+
+
+def refusing(application: Application) -> Application:
+    """A server that says that it has no conditional writes."""
+    error = b"<?xml version='1.0'?><Error><Code>NotImplemented</Code><Message>no</Message></Error>"
+
+    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "PUT" and environ.keys() & CONDITIONS:
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            start_response("501 Not Implemented", [("Content-Type", "application/xml")])
+            return [error]
+        return application(environ, start_response)
+
+    return serve
+
+
+def ignoring(application: Application) -> Application:
+    """A server that does not know the conditions and writes."""
+
+    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        kept = {name: value for name, value in environ.items() if name not in CONDITIONS}
+        return application(kept, start_response)
+
+    return serve
+
+
+CONDITIONS = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
+
+
+@pytest.fixture(params=[refusing, ignoring])
+def unconditional(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """S3 without conditional writes, on loopback."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    request.getfixturevalue("s3_store")
+    application = request.param(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    # moto keeps its buckets in this process: the other server's bucket is here too.
+    monkeypatch.setenv("QC_S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield request.param.__name__
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_server_without_conditional_writes_writes(unconditional: str) -> None:
+    store = open_store()
+    assert store.put_if("a/one", b"1", None)
+    _, tag = store.get_tagged("a/one")
+    assert store.put_if("a/one", b"2", tag)
+    assert store.put_if("a/one", b"3", tag), "documented: it cannot be told"
+    assert store.get("a/one") == b"3"
