@@ -107,7 +107,13 @@ def q_chunking(
                     memory=memory,
                 )
             )
-        best = place(select(trials=dsl.Collected(tuned.outputs["trials"])))
+        best = place(
+            select(
+                trials=dsl.Collected(tuned.outputs["trials"]),
+                study_name=study_name,
+                study_storage=study_storage,
+            )
+        )
         online = best.outputs["checkpoint"]
         evaluation = place(evaluate(config=config, offline=offline, online=online)).outputs[
             "evaluation"

@@ -19,7 +19,7 @@ def tune(
     memory: str,
     trials: dsl.Output[dsl.Artifact],
 ):
-    """Fine-tune online, one trial after the other, until the shared study has none left.
+    """Fine-tune online, one trial after the other, until every one of the shared study has ended.
 
     Args:
         config: The resolved configuration.
@@ -30,7 +30,7 @@ def tune(
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
             loop, KFP hides from a pod's resources whatever is not one.
-        trials: This worker's trials and its best checkpoint.
+        trials: What this worker's trials came to.
     """
     from pathlib import Path
 
