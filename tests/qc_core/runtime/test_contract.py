@@ -148,14 +148,12 @@ def test_weights_outside_the_model_file_are_refused(
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         weights = model.graph.initializer[0]
-        content = numpy_helper.to_array(weights).tobytes()
-        for folder in (tmp_path, tmp_path / "copy"):
-            for name in ("secret.bin", ".secret.bin"):
-                (folder / name).write_bytes(content)
+        named = location.format(outside=tmp_path)
+        (tmp_path / "copy" / named).write_bytes(numpy_helper.to_array(weights).tobytes())
         weights.ClearField("raw_data")
         weights.data_location = onnx.TensorProto.EXTERNAL
         entry = weights.external_data.add()
-        entry.key, entry.value = "location", location.format(outside=tmp_path)
+        entry.key, entry.value = "location", named
 
     copy = altered(policy, tmp_path / "copy", alter)
     refused(copy, WorkFailed, r"policy\.onnx keeps weights in other files: a policy is one file")
