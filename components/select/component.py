@@ -14,6 +14,7 @@ def select(
     study_storage: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Pick the best trial of all workers.
 
@@ -23,6 +24,7 @@ def select(
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
+        metrics: What the best trial came to.
     """
     from pathlib import Path
 
@@ -30,4 +32,6 @@ def select(
     from qc_core.tuning.select import select_best
 
     with step("select", "pick the best trial"):
-        select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+        best = select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+    for name in ("trial", "success", "steps"):
+        metrics.log_metric(name, best[name])
