@@ -12,7 +12,8 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-# onnxruntime has run this since 1.17 (January 2024).
+# onnxruntime has run this since 1.17 (January 2024); the file format that torch writes, IR version
+# 10, since 1.18.
 OPSET = 20
 _PRODUCER = "q-chunking"
 
