@@ -16,7 +16,7 @@ noise, and returns a chunk of {horizon} actions of {actions} numbers, one per {i
 
 ## How it was trained
 Method `{method}` (Q-learning with action chunking, arXiv 2507.07969), recipe `{recipe}`, seed
-{seed}: {offline:,} updates on the data below, then {fine_tuning}.
+{seed}: {offline:,} updates on the data below, {begun}then {fine_tuning}.
 
 ## On what data
 {data}
@@ -47,6 +47,7 @@ def model_card(contract: dict[str, Any]) -> str:
     """Markdown for people, from the contract; in front the fields that model hubs read."""
     online, tuning, evaluation = (contract[k] for k in ("online-steps", "tuning", "evaluation"))
     environment, interval = contract["environment"], contract["control-interval-seconds"]
+    parent = contract["provenance"]["parent"]
     fine_tuning = "no fine-tuning"
     if online:
         fine_tuning = f"{online:,} environment steps of fine-tuning in the simulator"
@@ -64,6 +65,7 @@ def model_card(contract: dict[str, Any]) -> str:
         recipe=contract["recipe"],
         seed=contract["seed"],
         offline=contract["offline-steps"],
+        begun=f"begun with the weights of `{parent}`, " if parent else "",
         fine_tuning=fine_tuning,
         observations=len(contract["observation"]["names"]),
         actions=len(contract["action"]["names"]),

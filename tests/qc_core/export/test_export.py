@@ -20,6 +20,7 @@ import yaml
 from qc_core.data.dataset import DatasetWriter
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
@@ -234,6 +235,8 @@ def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
     assert contract["tuning"] == {"trials": 2, "best-trial": 1}
     card = (tmp_path / "policy" / "model-card.md").read_text()
     assert "then 12 environment steps of fine-tuning in the simulator, the best of up to 2" in card
+    contract["provenance"]["parent"] = "cube:1"
+    assert "begun with the weights of `cube:1`, then" in model_card(contract)
     assert "Simulator only." in card
 
 
