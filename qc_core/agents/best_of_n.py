@@ -5,6 +5,8 @@ Shapes: B batch, N candidates, O observation, L flattened chunk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -24,12 +26,10 @@ class BestOfNAgent(FlowAgent):
 
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """Chunks [B, L]; of equal candidates the first."""
-        flow, critics = self.flow.mlp.layers(), self.critic.ensemble()
+        propose = self._proposals()
 
         def best(observation_BO: Tensor, noise_BNL: Tensor) -> Tensor:
-            chunk_BNL = integrate(flow.given(observation_BO), noise_BNL, self.config.flow_steps)
-            values = [critic.given(observation_BO)(chunk_BNL) for critic in critics]
-            value_BN = torch.stack(values).mean(dim=0).squeeze(-1)
+            chunk_BNL, value_BN = propose(observation_BO, noise_BNL)
             index_B11 = value_BN.argmax(dim=1)[:, None, None]
             index_B1L = index_B11.expand(-1, 1, self.chunk_size)
             return chunk_BNL.gather(1, index_B1L).squeeze(1)
@@ -41,6 +41,24 @@ class BestOfNAgent(FlowAgent):
         size = max(1, rows // self.config.candidates)
         parts = zip(observation_BO.split(size), noise.split(size), strict=True)
         return torch.cat([best(*part) for part in parts])
+
+    def candidates(self, observation_BO: Tensor, noise_BNL: Tensor) -> tuple[Tensor, Tensor]:
+        """What `choose` chooses from: chunks [B, N, L], and what the critics think of each [B, N].
+
+        Observations are in raw units; the chunks are in [-1, 1].
+        """
+        return self._proposals()(self._normalize(observation_BO), noise_BNL)
+
+    def _proposals(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """`candidates` of normalised observations, for several parts of a batch."""
+        flow, critics = self.flow.mlp.layers(), self.critic.ensemble()
+
+        def propose(observation_BO: Tensor, noise_BNL: Tensor) -> tuple[Tensor, Tensor]:
+            chunk_BNL = integrate(flow.given(observation_BO), noise_BNL, self.config.flow_steps)
+            values = [critic.given(observation_BO)(chunk_BNL) for critic in critics]
+            return chunk_BNL, torch.stack(values).mean(dim=0).squeeze(-1)
+
+        return propose
 
     def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
         """Cloning only: values choose among candidates, they do not shape them."""

@@ -86,6 +86,8 @@ def show(reference: str, *, as_json: bool) -> None:
             ("seed", str(contract.get("seed", _UNKNOWN))),
             ("offline updates", str(contract.get("offline-steps", _UNKNOWN))),
             ("online steps", str(contract.get("online-steps", _UNKNOWN))),
+            ("tuning", _tuning(contract.get("tuning"))),
+            ("data set", _extent(contract)),
             ("data set digest", contract.get("dataset-digest", _UNKNOWN)),
             ("data set source", _one_line(provenance.get("dataset-source"))),
             ("code commit", contract.get("git-commit", _UNKNOWN)),
@@ -191,6 +193,18 @@ def _options(config: Mapping[str, Any], prefix: str = "--") -> list[tuple[str, s
         elif (prefix, name) != ("--", "recipe"):
             rows.append((prefix + name, str(value)))
     return rows
+
+
+def _tuning(tuning: Mapping[str, Any] | None) -> str:
+    if tuning is None:
+        return "none"
+    return f"trial {tuning['best-trial']} of at most {tuning['trials']}"
+
+
+def _extent(contract: Mapping[str, Any]) -> str:
+    if contract.get("transitions") is None:
+        return _UNKNOWN
+    return f"{contract['transitions']} transitions in {contract['episodes']} episodes"
 
 
 def _one_line(source: Mapping[str, Any] | None) -> str:

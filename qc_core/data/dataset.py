@@ -69,6 +69,8 @@ class DatasetWriter:
         }
         self._episodes = self._solved = 0
         self._rewards = (float("inf"), -float("inf"))
+        self._lowest_O = np.full(spec.observation_size, np.inf, np.float32)
+        self._highest_O = -self._lowest_O
 
     def append(self, episodes: Episodes) -> None:
         """Add whole episodes, the last of which has ended."""
@@ -83,6 +85,9 @@ class DatasetWriter:
         self._columns["rewards"].write(episodes.rewards)
         self._columns["masks"].write(episodes.masks)
         self._columns["terminals"].write(episodes.terminals)
+        observations = np.asarray(episodes.observations, np.float32)
+        self._lowest_O = np.minimum(self._lowest_O, observations.min(axis=0))
+        self._highest_O = np.maximum(self._highest_O, observations.max(axis=0))
         self._episodes += int(ends.sum())
         self._solved += int((episodes.masks == 0).sum())
         rewards = np.float32(episodes.rewards)
@@ -125,6 +130,10 @@ class DatasetWriter:
             "episodes": self._episodes,
             "solved-transitions": self._solved,
             "reward-range": list(self._rewards),
+            "observation-range": {
+                "low": self._lowest_O.tolist(),
+                "high": self._highest_O.tolist(),
+            },
             "reward-convention": reward_convention,
             "mujoco-version": mujoco_version,
             "source": source,
@@ -166,6 +175,19 @@ class Dataset:
     @property
     def transitions(self) -> int:
         return len(self.rewards)
+
+    @property
+    def extent(self) -> dict[str, Any]:
+        """How much there is, and the lowest and highest value of each observation.
+
+        Data sets that were ingested before these were noted have None for them.
+        """
+        manifest = self.manifest
+        return {
+            "episodes": manifest["episodes"],
+            "transitions": manifest["transitions"],
+            "observation-range": manifest.get("observation-range"),
+        }
 
     @property
     def validation(self) -> Dataset | None:

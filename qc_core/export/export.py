@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
@@ -18,6 +17,7 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
+from qc_core.export.parity import draw_cases
 from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
 from qc_core.progress import say
 from qc_core.provenance import git_commit, image, versions
@@ -32,11 +32,11 @@ from qc_core.runtime.folder import (
     SCHEMA_VERSION,
     write_checksums,
 )
-from qc_core.runtime.golden import TOLERANCE, greatest_difference
+from qc_core.runtime.golden import TOLERANCE
 from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
 PARITY_CASES = 1000
-_GOLDEN_CASES = 16
+_EXTENT = ("episodes", "transitions", "observation-range")
 
 
 def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> dict[str, Any]:
@@ -62,15 +62,11 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
         (staging / MODEL).write_bytes(model.SerializeToString(deterministic=True))
         write_json(staging / CONTRACT, contract)
         (staging / CARD).write_text(model_card(contract), encoding="utf-8")
-        cases = _cases(agent, PARITY_CASES, info.config.seed)
-        np.savez(
-            staging / GOLDEN,
-            observation=cases["observation"][:_GOLDEN_CASES],
-            noise=cases["noise"][:_GOLDEN_CASES],
-            action_chunk=cases["action_chunk"][:_GOLDEN_CASES],
-        )
+        cases = draw_cases(agent, PARITY_CASES, info.config.seed)
+        cases.write_golden(staging / GOLDEN)
         write_checksums(staging)
-        worst = _parity(staging, cases, contract)
+        chunk_BHA = ChunkPolicy.load(staging).chunk(cases.observation_BO, cases.noise)
+        worst = cases.difference(chunk_BHA, contract)
         if not worst <= TOLERANCE:
             raise WorkFailed(
                 f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
@@ -87,6 +83,10 @@ def _contract(
     evaluation: dict[str, Any] | None,
 ) -> dict[str, Any]:
     config, spec = info.config, info.spec
+    extent = info.dataset_extent or dict.fromkeys(_EXTENT)
+    tuning = None
+    if info.trial is not None:
+        tuning = {"trials": config.tune.trials, "best-trial": info.trial}
     execution_length = config.execution_length
     if evaluation is not None:
         execution_length = evaluation["execution-length"]
@@ -98,7 +98,11 @@ def _contract(
         "execution-length": execution_length,
         "control-interval-seconds": spec.control_interval,
         "episode-limit": spec.episode_limit,
-        "observation": {"names": list(spec.observation_names), "units": "environment, raw"},
+        "observation": {
+            "names": list(spec.observation_names),
+            "units": "environment, raw",
+            "range-in-data": extent["observation-range"],
+        },
         "action": {
             "names": list(spec.action_names),
             "low": list(spec.action_low),
@@ -109,11 +113,14 @@ def _contract(
         "opset": OPSET,
         "versions": {"q-chunking": __version__, **versions()},
         "dataset-digest": info.dataset_digest,
+        "episodes": extent["episodes"],
+        "transitions": extent["transitions"],
         "git-commit": git_commit(),
         "recipe": config.recipe,
         "seed": config.seed,
         "offline-steps": info.offline_steps,
         "online-steps": info.online_steps,
+        "tuning": tuning,
         "evaluation": evaluation,
         "provenance": _provenance(info),
     }
@@ -149,19 +156,3 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
                 "steps": policy["steps"],
             }
     raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")
-
-
-def _cases(agent: Agent, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Random observations at the data's scale, noise, and what torch makes of them."""
-    rng = np.random.default_rng(seed)
-    observation = rng.standard_normal((count, agent.observation_size), dtype=np.float32)
-    observation = observation * agent.observation_std.numpy() + agent.observation_mean.numpy()
-    noise = rng.standard_normal((count, *agent.noise_shape), dtype=np.float32)
-    with torch.inference_mode():
-        chunk = agent.chunk(torch.from_numpy(observation), torch.from_numpy(noise))
-    return {"observation": observation, "noise": noise, "action_chunk": chunk.numpy()}
-
-
-def _parity(folder: Path, cases: dict[str, np.ndarray], contract: dict[str, Any]) -> float:
-    chunk_BHA = ChunkPolicy.load(folder).chunk(cases["observation"], cases["noise"])
-    return greatest_difference(chunk_BHA, cases["action_chunk"], contract)

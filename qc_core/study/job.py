@@ -189,6 +189,7 @@ class _Run(AbstractContextManager["_Run"]):
             spec=self._spec,
             dataset_digest=self._dataset.digest,
             dataset_source=self._dataset.source,
+            dataset_extent=self._dataset.extent,
             offline_steps=offline,
             online_steps=online,
         )

@@ -55,6 +55,8 @@ class CheckpointInfo:
         offline_steps: offline updates behind these weights.
         online_steps: environment steps behind these weights.
         dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
+        dataset_extent: how much data that was, as `Dataset.extent` says; None if it is not known.
+        trial: of the tuning study, whose fine-tuning this is; None without a study.
     """
 
     config: Config
@@ -63,6 +65,8 @@ class CheckpointInfo:
     offline_steps: int
     online_steps: int = 0
     dataset_source: Mapping[str, Any] | None = None
+    dataset_extent: Mapping[str, Any] | None = None
+    trial: int | None = None
 
 
 def save_checkpoint(
@@ -98,6 +102,8 @@ def save_checkpoint(
                 "environment": info.spec.as_mapping(),
                 "dataset-digest": info.dataset_digest,
                 "dataset-source": info.dataset_source,
+                "dataset-extent": info.dataset_extent,
+                "trial": info.trial,
                 "offline-steps": info.offline_steps,
                 "online-steps": info.online_steps,
             },
@@ -124,6 +130,8 @@ def read_info(folder: Path) -> CheckpointInfo:
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
         dataset_source=content.get("dataset-source"),
+        dataset_extent=content.get("dataset-extent"),
+        trial=content.get("trial"),
     )
 
 

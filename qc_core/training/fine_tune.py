@@ -99,6 +99,8 @@ def fine_tune(
             config=config,
             dataset_digest=dataset.digest,
             dataset_source=dataset.source,
+            dataset_extent=dataset.extent,
+            trial=trial,
             online_steps=before.online_steps + training.step,
         )
 

@@ -53,6 +53,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
                 spec=dataset.spec,
                 dataset_digest=dataset.digest,
                 dataset_source=dataset.source,
+                dataset_extent=dataset.extent,
                 offline_steps=training.step,
             )
 

@@ -126,6 +126,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
         contract["dataset-digest"],
         contract["git-commit"],
         '{"kind": "test"}',
+        "150 transitions in 3 episodes",
         "--train.horizon",
         "--train.widths",
         f"before    {first}",
@@ -134,6 +135,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
         assert part in text, part
     rows = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
     assert rows["recipe"] == "smoke" and rows["seed"] == "0" and rows["image"] == "unknown"
+    assert rows["tuning"] == "none"
     assert rows["signature"] == "none" and rows["--data.source"] == "collect"
     told = json.loads(shown(capsys, "policies", "show", f"cube:{first}", "--json"))
     assert told["contract"] == contract

@@ -52,6 +52,18 @@ def copy(tmp_path: Path, dataset: Path) -> Path:
     return Path(shutil.copytree(dataset, tmp_path / "copy"))
 
 
+def test_the_range_of_each_observation_is_noted(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    writer = DatasetWriter(tmp_path / "data", spec)
+    for seed in range(2):
+        writer.append(random_episodes(spec, [4, 6], seed=seed))
+    writer.finish({})
+    extent = open_dataset(tmp_path / "data").extent
+    assert (extent["episodes"], extent["transitions"]) == (4, 20)
+    observations = np.load(tmp_path / "data" / "observations.npy")
+    assert extent["observation-range"]["low"] == observations.min(axis=0).tolist()
+    assert extent["observation-range"]["high"] == observations.max(axis=0).tolist()
+
+
 def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
     path = copy / "actions.npy"
     path.write_bytes(path.read_bytes()[:-100])

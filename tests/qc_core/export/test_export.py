@@ -1,8 +1,12 @@
 """The exported policy is one file that says everything a robot needs, and the same as torch."""
 
+import getpass
 import hashlib
 import json
+import re
 import socket
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +15,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 
 from qc_core.data.dataset import DatasetWriter
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
@@ -22,6 +28,9 @@ from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.evaluate import evaluate
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
+
+TEXT = (".json", ".md", "")
+ABSOLUTE_PATH = re.compile(r"(?<![\w./:])/\w[\w.-]*/[\w./-]+|\b[A-Z]:\\")
 
 
 def run(policy: Path, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -100,12 +109,35 @@ def test_golden_cases_hold(policy: Path) -> None:
     np.testing.assert_allclose(got, golden["action_chunk"], atol=1e-5)
 
 
+def test_onnxruntime_of_two_years_ago_can_read_it(policy: Path) -> None:
+    """1.20, of November 2024, reads IR version 10 and opset 21, and nothing newer."""
+    model = onnx.load(policy / "policy.onnx")
+    assert model.ir_version <= 10
+    assert [(entry.domain, entry.version <= 21) for entry in model.opset_import] == [("", True)]
+    assert not model.functions
+
+
+def test_it_is_one_file(policy: Path) -> None:
+    model = onnx.load(policy / "policy.onnx", load_external_data=False)
+    assert all(entry.data_location == onnx.TensorProto.DEFAULT for entry in model.graph.initializer)
+
+
 def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
-    traces = [str(Path.cwd()), str(Path.home()), socket.gethostname(), "site-packages", "qc_core/"]
+    places = [Path.cwd(), Path.home(), tempfile.gettempdir(), sys.prefix]
+    traces = [*map(str, places), socket.gethostname(), f"/{getpass.getuser()}", "site-packages"]
+    sources = ["qc_core/", ".py", "stack_trace", "Traceback", "torch.fx"]
     for path in policy.iterdir():
         content = path.read_bytes()
-        for trace in traces:
+        for trace in (*traces, *sources):
             assert trace.encode() not in content, (path.name, trace)
+    texts = {path.name: path.read_text() for path in policy.iterdir() if path.suffix in TEXT}
+    model = onnx.load(policy / "policy.onnx")
+    for initializer in model.graph.initializer:
+        # Random bytes may look like anything.
+        initializer.ClearField("raw_data")
+    texts["policy.onnx"] = model.SerializeToString().decode(errors="replace")
+    for name, text in texts.items():
+        assert not ABSOLUTE_PATH.search(text), (name, ABSOLUTE_PATH.search(text))
 
 
 def test_the_contract_says_where_the_policy_comes_from(
@@ -150,9 +182,13 @@ def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpo
     evaluate(config, checkpoint, checkpoint, tmp_path / "evaluation.json")
     contract = export(checkpoint, tmp_path / "policy", tmp_path / "evaluation.json")
     assert contract["evaluation"]["episodes"] == config.evaluate.episodes
-    card = (tmp_path / "policy" / "model-card.md").read_text()
-    assert f"over {config.evaluate.episodes} episodes" in card
+    _, header, card = (tmp_path / "policy" / "model-card.md").read_text().split("---\n", 2)
+    assert f"over {config.evaluate.episodes} episodes in the simulator" in card
     assert "95% interval" in card
+    assert "Simulator only." in card
+    (model,) = yaml.safe_load(header)["model-index"]
+    (metric,) = model["results"][0]["metrics"]
+    assert metric["value"] == contract["evaluation"]["success"]["value"]
 
 
 def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
@@ -168,6 +204,53 @@ def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
     save_checkpoint(configured, agent, replace(read_info(checkpoint), config=two), [])
     assert export(configured, tmp_path / "policy")["execution-length"] == 2
     assert "Play\n2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
+
+
+def test_the_contract_says_how_much_data_there_was_and_how_far_it_went(
+    policy: Path, dataset: Path
+) -> None:
+    contract = json.loads((policy / "policy.json").read_text())
+    assert (contract["transitions"], contract["episodes"]) == (150, 3)
+    observations = np.load(dataset / "observations.npy")
+    bounds = contract["observation"]["range-in-data"]
+    np.testing.assert_array_equal(bounds["low"], observations.min(axis=0))
+    np.testing.assert_array_equal(bounds["high"], observations.max(axis=0))
+    card = (policy / "model-card.md").read_text()
+    assert f"150 transitions in 3 episodes, digest `{contract['dataset-digest']}`" in card
+    assert "lowest and the highest value of each observation" in card
+
+
+def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
+    policy: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    card = (policy / "model-card.md").read_text()
+    assert "4 updates on the data below, then no fine-tuning." in card
+    assert "Not a safety device" in card
+    assert "Never tried." in card
+    assert "up\n  to 0.25 s later" in card
+    assert yaml.safe_load(card.split("---\n")[1])["tags"][-1] == "qc-fql"
+    tuned, agent = tmp_path / "tuned", load_agent(checkpoint, torch.device("cpu"))
+    save_checkpoint(tuned, agent, replace(read_info(checkpoint), online_steps=12, trial=1), [])
+    contract = export(tuned, tmp_path / "policy")
+    assert contract["tuning"] == {"trials": 2, "best-trial": 1}
+    card = (tmp_path / "policy" / "model-card.md").read_text()
+    assert "then 12 environment steps of fine-tuning in the simulator, the best of up to 2" in card
+    contract["provenance"]["parent"] = "cube:1"
+    assert "begun with the weights of `cube:1`, then" in model_card(contract)
+    assert "Simulator only." in card
+
+
+def test_checkpoints_from_before_the_extent_was_noted_are_exported(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    info = replace(read_info(checkpoint), dataset_extent=None, dataset_source=None)
+    save_checkpoint(tmp_path / "old", agent, info, [])
+    contract = export(tmp_path / "old", tmp_path / "policy")
+    assert (contract["transitions"], contract["observation"]["range-in-data"]) == (None, None)
+    card = (tmp_path / "policy" / "model-card.md").read_text()
+    assert "Of unknown size" in card
+    assert "was not noted" in card
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:

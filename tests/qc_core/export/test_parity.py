@@ -1,0 +1,117 @@
+"""Every method's policy, as ONNX, chooses and computes what torch does."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from qc_core.agents.agent import Agent
+from qc_core.agents.best_of_n import BestOfNAgent
+from qc_core.agents.make import make_agent
+from qc_core.export.module import ExportableChunk
+from qc_core.export.onnx_file import to_onnx
+from qc_core.export.parity import Cases, draw_cases
+from qc_core.recipes.config import TrainConfig
+from qc_core.recipes.methods import METHODS
+
+CASES = 1000
+# In float64 the same sums differ by far less than in float32, in which onnxruntime compares.
+TIE = 1e-5
+CONTRACT = {"action": {"low": [-1.0, -1.0], "high": [1.0, 1.0]}}
+
+
+def make(method: str) -> Agent:
+    """7 observations, 2 actions; where it chooses, of 4 candidates."""
+    torch.manual_seed(3)
+    train = TrainConfig(method=method, widths=(16, 16), horizon=3, candidates=4, flow_steps=2)
+    agent = make_agent(7, 2, train).eval()
+    agent.set_normalization(torch.randn(7), torch.rand(7) + 0.5)
+    return agent
+
+
+def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
+    """By case, the chunks [K, H, A] that are right, computed in float64."""
+    double = agent.double()
+    inputs = torch.from_numpy(observation).double(), torch.from_numpy(noise).double()
+    with torch.inference_mode():
+        if not isinstance(double, BestOfNAgent):
+            return list(double.chunk(*inputs)[:, None].numpy())
+        candidates, value = double.candidates(*inputs)
+        chunks = double.in_environment_units(candidates).numpy()
+    # The critics by their other way, which does not share what candidates have in common.
+    size = candidates.shape[1]
+    normal = (inputs[0] - double.observation_mean) / double.observation_std
+    again = double.values(
+        double.critic, normal.repeat_interleave(size, 0), candidates.flatten(0, 1)
+    )
+    torch.testing.assert_close(again.mean(0).unflatten(0, (-1, size)), value)
+    best = value.max(dim=1, keepdim=True).values
+    close = (value >= best - TIE * best.abs().clamp(min=1)).numpy()
+    return [chunk[kept] for chunk, kept in zip(chunks, close, strict=True)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_chooses_and_computes_what_torch_does(method: str) -> None:
+    agent = make(method)
+    model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    rng = np.random.default_rng(0)
+    observation = rng.normal(size=(CASES, 7)).astype(np.float32)
+    noise = rng.normal(size=(CASES, *agent.noise_shape)).astype(np.float32)
+    got = np.asarray(session.run(None, {"observation": observation, "noise": noise})[0])
+    right = right_chunks(agent, observation, noise)
+    worst = max(
+        np.abs(chunks - chunk).max(axis=(1, 2)).min()
+        for chunks, chunk in zip(right, got, strict=True)
+    )
+    assert worst <= 1e-5
+    assert len(right) == CASES
+    # Nearly every case has one right chunk only; candidates that are clipped may be the same.
+    assert sum(np.ptp(chunks, axis=0).max() > 1e-5 for chunks in right) < CASES / 100
+
+
+def test_another_candidate_than_the_best_is_a_difference() -> None:
+    cases = draw_cases(make("qc"), 50, seed=0)
+    assert cases.right_BN.sum() == 50
+    assert cases.difference(cases.chunk_BNHA[:, 0], CONTRACT) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 1], CONTRACT) > 0.1
+    chunk = cases.chunk_BNHA[:, 0].copy()
+    chunk[7, 2, 1] += 0.25
+    assert cases.difference(chunk, CONTRACT) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_of_candidates_that_tie_either_is_right() -> None:
+    agent = make("qc")
+    torch.nn.init.zeros_(agent.critic.weights[-1])
+    cases = draw_cases(agent, 50, seed=0)
+    assert cases.right_BN.all()
+    assert cases.difference(cases.chunk_BNHA[:, 3], CONTRACT) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 3] + 0.25, CONTRACT) > 0.1
+
+
+def test_torchs_own_choice_is_the_first() -> None:
+    agent = make("bfn")
+    cases = draw_cases(agent, 50, seed=0)
+    chunk = agent.chunk(torch.from_numpy(cases.observation_BO), torch.from_numpy(cases.noise))
+    np.testing.assert_array_equal(cases.chunk_BNHA[:, 0], chunk.detach())
+
+
+def test_golden_cases_are_those_that_no_tie_leaves_open(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    right = np.zeros((40, 2), bool)
+    right[:, 0] = True
+    right[::2, 1] = True
+    cases = Cases(
+        rng.normal(size=(40, 7)), rng.normal(size=(40, 2, 6)), rng.normal(size=(40, 2, 3, 2)), right
+    )
+    cases.write_golden(tmp_path / "golden.npz")
+    with np.load(tmp_path / "golden.npz") as golden:
+        np.testing.assert_array_equal(golden["observation"], cases.observation_BO[1:33:2])
+        np.testing.assert_array_equal(golden["noise"], cases.noise[1:33:2])
+        np.testing.assert_array_equal(golden["action_chunk"], cases.chunk_BNHA[1:33:2, 0])
