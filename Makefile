@@ -1,5 +1,6 @@
 # Everything is set up on the way: `make run` does the main job, `make test` the tests.
-# `make robomimic` adds the simulator of robomimic's tasks; the tests then try them too.
+# `make robomimic` adds the simulator of robomimic's tasks, `make javascript` onnxruntime for Node; the
+# tests then try them too.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
@@ -11,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also play policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
-.PHONY: run test lint types robomimic images clean
+.PHONY: run test lint types robomimic javascript images clean
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -28,6 +29,8 @@ types: .venv/installed-dev
 
 robomimic: .venv/installed-robomimic
 
+javascript: node_modules/onnxruntime-node
+
 images: images/train images/runtime
 
 images/%: FORCE
@@ -39,7 +42,7 @@ images/%: FORCE
 FORCE:
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv node_modules build *.egg-info
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
@@ -58,4 +61,9 @@ clean:
 
 .venv/installed-robomimic: .venv/installed-run
 	@$(PIP) --editable '.[train,pipeline,robomimic]'
+	@touch $@
+
+# Its scripts would only fetch CUDA.
+node_modules/onnxruntime-node:
+	@npm install --silent --prefix . --no-save --no-audit --no-fund --ignore-scripts onnxruntime-node@1.30.0
 	@touch $@

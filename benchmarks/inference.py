@@ -140,7 +140,7 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
     }
     policies = {threads: ChunkPolicy.load(folder, threads=threads) for threads in (1, 2)}
     for threads, policy in policies.items():
-        name = f"ChunkPolicy.chunk, {policy.device}"
+        name = f"ChunkPolicy.chunk, {policy.provider}"
         rows[name, threads] = lambda policy=policy: policy.chunk(*one)
     for threads in (1, 2):
         session = bare_session(folder / "policy.onnx", threads)

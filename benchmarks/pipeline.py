@@ -107,7 +107,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
             worker=0,
         )
     with timed("select"):
-        select_best([at("trials")], at("online"), at("history"))
+        select_best(_STUDY, storage, at("online"), at("history"))
     with timed("evaluate"):
         evaluate(config, at("offline"), at("online"), at("evaluation"))
     with timed("export"):

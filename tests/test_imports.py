@@ -37,6 +37,19 @@ def test_the_runtime_needs_no_training_packages(policy: Path) -> None:
     )
 
 
+def test_importing_the_runtime_brings_numpy_and_nothing_slower() -> None:
+    """A robot's program starts at once: onnxruntime and the store client come when needed."""
+    program = (
+        "import sys; before = set(sys.modules); import qc_core.runtime; "
+        "names = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(*sorted(names - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["numpy", "qc_core"]
+
+
 def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> None:
     blocked = {"torch", "gymnasium", "optuna", "kfp", "ogbench", "mujoco", "tyro", "tqdm", "onnx"}
     run_blocked(
@@ -45,7 +58,12 @@ def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> Non
         "from qc_core.store.registry import Registry; from qc_core.cli.main import main; "
         f"r = Registry(open_store()); v = r.publish(Path({str(policy)!r}), 'p'); "
         "r.set_alias('p', 'latest', v); "
-        f"assert main(['pull', 'p', '-o', {str(tmp_path / 'pulled')!r}]) == 0; "
+        f"assert main(['pull', 'p', '-o', {str(tmp_path / 'pulled')!r}, '--check']) == 0; "
+        f"words = ['pull', 'p', '-o', {str(tmp_path / 'models')!r}, '--layout', 'triton']; "
+        "assert main(words) == 0; "
+        "from qc_core.runtime import ChunkPolicy; "
+        "import os; os.environ['XDG_CACHE_HOME'] = "
+        f"{str(tmp_path / 'cache')!r}; ChunkPolicy.load('p@latest'); "
         "assert main(['policies']) == 0",
     )
 

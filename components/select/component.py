@@ -10,15 +10,21 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def select(
     trials: dsl.Input[List[dsl.Artifact]],
+    study_name: str,
+    study_storage: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Pick the best trial of all workers.
 
     Args:
-        trials: What each worker found.
+        trials: What each worker's trials came to; when all are there, the study is over.
+        study_name: Name of the tuning study.
+        study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
+        metrics: What the best trial came to.
     """
     from pathlib import Path
 
@@ -26,6 +32,6 @@ def select(
     from qc_core.tuning.select import select_best
 
     with step("select", "pick the best trial"):
-        select_best(
-            [Path(folder.path) for folder in trials], Path(checkpoint.path), Path(history.path)
-        )
+        best = select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+    for name in ("trial", "success", "steps"):
+        metrics.log_metric(name, best[name])

@@ -18,8 +18,9 @@ def tune(
     cpus: str,
     memory: str,
     trials: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
-    """Fine-tune online, one trial after the other, until the shared study has none left.
+    """Fine-tune online, one trial after the other, until every one of the shared study has ended.
 
     Args:
         config: The resolved configuration.
@@ -30,7 +31,8 @@ def tune(
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
             loop, KFP hides from a pod's resources whatever is not one.
-        trials: This worker's trials and its best checkpoint.
+        trials: What this worker's trials came to.
+        metrics: How many it had, and each one's success.
     """
     from pathlib import Path
 
@@ -41,7 +43,7 @@ def tune(
 
     with step("tune", "fine-tune online, the trials of one study side by side"):
         require_gpus(gpus)
-        run_worker(
+        ended = run_worker(
             read_config(Path(config.path)),
             Path(checkpoint.path),
             Path(dataset.path),
@@ -50,3 +52,7 @@ def tune(
             storage=study_storage,
             worker=int(worker),
         )
+    metrics.log_metric("trials", len(ended))
+    for trial in ended:
+        if "success" in trial:
+            metrics.log_metric(f"trial {trial['trial']}: success", trial["success"])

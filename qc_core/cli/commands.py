@@ -268,7 +268,16 @@ def _policies(options: Namespace, _: Overrides) -> None:
 
 def _pull_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("policy", help="NAME, NAME@ALIAS or NAME:VERSION")
-    _output(parser, "policy folder to write")
+    _output(parser, "policy folder to write, or Triton's model repository to add it to")
+    parser.add_argument(
+        "--layout",
+        choices=("policy", "triton"),
+        default="policy",
+        help="the policy's own folder, or PATH/NAME as Triton reads it (policy)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="also play its golden cases on this machine"
+    )
     parser.add_argument(
         "--verify-key",
         type=Path,
@@ -278,13 +287,15 @@ def _pull_arguments(parser: ArgumentParser) -> None:
 
 
 def _pull(options: Namespace, _: Overrides) -> None:
-    from qc_core.store.open import open_store
-    from qc_core.store.registry import Registry
+    from qc_core.cli.pull import pull
 
-    key: Path | None = options.verify_key
-    name, version = Registry(open_store()).pull(options.policy, options.output, verify_key=key)
-    signed = "" if key is None else f", signed by the owner of {key}"
-    print(f"pulled {name}:{version} to {options.output}, checksums right{signed}")
+    pull(
+        options.policy,
+        options.output,
+        layout=options.layout,
+        check=options.check,
+        verify_key=options.verify_key,
+    )
 
 
 def _play_arguments(parser: ArgumentParser) -> None:

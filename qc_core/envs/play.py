@@ -55,14 +55,22 @@ def play_episode(
         on_frame: called after the reset and after each step, to record.
     """
     executor = ChunkExecutor(policy, np.random.default_rng(seed))
+    return play_with(environment, executor.act, seed, on_frame)
+
+
+def play_with(
+    environment: gymnasium.Env,
+    act: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+    on_frame: Callable[[], None] | None = None,
+) -> Outcome:
+    """Play one episode with the action [A] that `act` gives for each observation [O]."""
     observation, _ = environment.reset(seed=seed)
     steps, total, success, ended = 0, 0.0, False, False
     while not ended:
         if on_frame:
             on_frame()
-        observation, reward, terminated, truncated, info = environment.step(
-            executor.act(observation)
-        )
+        observation, reward, terminated, truncated, info = environment.step(act(observation))
         steps += 1
         total += float(reward)
         success = success or bool(info.get("success", False))

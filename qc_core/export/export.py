@@ -23,6 +23,7 @@ from qc_core.progress import say
 from qc_core.provenance import git_commit, image, versions
 from qc_core.recipes.resolve import to_mapping
 from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.contract import METADATA_KEY
 from qc_core.runtime.folder import (
     CARD,
     CONTRACT,
@@ -31,12 +32,11 @@ from qc_core.runtime.folder import (
     SCHEMA_VERSION,
     write_checksums,
 )
+from qc_core.runtime.golden import TOLERANCE, greatest_difference
 from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
 PARITY_CASES = 1000
-PARITY_TOLERANCE = 1e-5
 _GOLDEN_CASES = 16
-METADATA_KEY = "qc.policy"
 
 
 def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> dict[str, Any]:
@@ -70,11 +70,11 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
             action_chunk=cases["action_chunk"][:_GOLDEN_CASES],
         )
         write_checksums(staging)
-        worst = _parity(staging, cases, agent)
-        if not worst <= PARITY_TOLERANCE:
+        worst = _parity(staging, cases, contract)
+        if not worst <= TOLERANCE:
             raise WorkFailed(
                 f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
-                f"inputs, at most {PARITY_TOLERANCE:.0e} is allowed"
+                f"inputs, at most {TOLERANCE:.0e} is allowed"
             )
         size = (staging / MODEL).stat().st_size
     say(f"{MODEL}: {size / 1e6:.1f} MB, differs from torch by at most {worst:.1e}")
@@ -162,8 +162,6 @@ def _cases(agent: Agent, count: int, seed: int) -> dict[str, np.ndarray]:
     return {"observation": observation, "noise": noise, "action_chunk": chunk.numpy()}
 
 
-def _parity(folder: Path, cases: dict[str, np.ndarray], agent: Agent) -> float:
-    """The largest difference, in units of the networks' own [-1, 1] where actions have others."""
-    chunk = ChunkPolicy.load(folder).chunk(cases["observation"], cases["noise"])
-    unit_A = np.maximum((agent.action_high - agent.action_low).numpy() / 2, 1.0)
-    return float((np.abs(chunk - cases["action_chunk"]) / unit_A).max())
+def _parity(folder: Path, cases: dict[str, np.ndarray], contract: dict[str, Any]) -> float:
+    chunk_BHA = ChunkPolicy.load(folder).chunk(cases["observation"], cases["noise"])
+    return greatest_difference(chunk_BHA, cases["action_chunk"], contract)

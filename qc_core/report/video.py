@@ -88,9 +88,9 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     from qc_core.envs.play import play_episode
     from qc_core.errors import WrongUse
     from qc_core.runtime import ChunkPolicy
+    from qc_core.runtime.folder import read_contract
 
-    policy = ChunkPolicy.load(folder, execution_horizon=execution_horizon)
-    name = policy.contract["environment"]
+    name = read_contract(folder)["environment"]
     try:
         environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
     except WrongUse:
@@ -100,6 +100,7 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     environment.reset(seed=seeds[0])
     environment.render()
     print(_RENDERS, flush=True)
+    policy = ChunkPolicy.load(folder, execution_horizon=execution_horizon)
     outcomes = (play_episode(environment, policy, seed) for seed in seeds)
     shown = next((outcome for outcome in outcomes if outcome.success), None)
     seed = seeds[0] if shown is None else shown.seed

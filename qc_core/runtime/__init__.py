@@ -1,5 +1,6 @@
 """Run a pulled policy: NumPy, onnxruntime and the store client, nothing of the training."""
 
 from qc_core.runtime.policy import ChunkPolicy
+from qc_core.runtime.prefetch import ChunkLate
 
-__all__ = ["ChunkPolicy"]
+__all__ = ["ChunkLate", "ChunkPolicy"]

@@ -53,9 +53,10 @@ class ChunkExecutor:
         self._rng = rng
         self._pending: deque[np.ndarray] = deque()
 
-    def reset(self) -> None:
-        """Drop what is pending: a new episode begins."""
+    def reset(self, rng: np.random.Generator | None = None) -> None:
+        """Drop what is pending: a new episode begins, with noise from `rng` if it is given."""
         self._pending.clear()
+        self._rng = rng or self._rng
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
         """The next action [A] for the observation [O]."""

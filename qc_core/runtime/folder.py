@@ -7,6 +7,7 @@ from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import read_json, require_fields, sha256_of
+from qc_core.runtime.contract import require_sizes
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
 CHECKSUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
@@ -82,6 +83,5 @@ def check_contract(contract: Any, what: str) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise WrongUse(f"{what}: policy schema {SCHEMA_VERSION} is needed, got {version}")
     require_fields(contract, _CONTRACT_FIELDS, what)
-    require_fields(contract["observation"], {"names": list}, f"{what}, observation")
-    require_fields(contract["noise"], {"shape": list}, f"{what}, noise")
+    require_sizes(contract, what)
     return contract

@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.runtime.contract import require_same
 from qc_core.runtime.executor import ChunkExecutor, require_execution_length
 from qc_core.runtime.folder import MODEL, read_contract, verify
+from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch
 from qc_core.runtime.session import BoundSession
 
 
 class ChunkPolicy:
     """Observations in, chunks of actions out, both in the environment's own units.
 
+    `act` and `reset` are for one thread, that of the control loop; `chunk` is for any.
+
     Attributes:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
         execution_length: actions to play of a chunk before asking again.
-        device: where it computes, `cuda` if onnxruntime has it, else `cpu`.
+        provider: what computes: `cpu`, `cuda` or `tensorrt`.
     """
 
     def __init__(
@@ -33,46 +37,94 @@ class ChunkPolicy:
         seed: int | None = None,
         threads: int | None = None,
         execution_horizon: int | None = None,
+        prefetch: int = 0,
+        timeout: float | None = None,
+        provider: str | None = None,
     ) -> None:
-        """Open a policy folder whose checksums are right.
+        """Open a policy folder; `load` explains the arguments and also takes names."""
+        verify(folder)
+        self.contract: dict[str, Any] = read_contract(folder)
+        horizon: int = self.contract["horizon"]
+        self.execution_length = require_execution_length(
+            self.contract["execution-length"] if execution_horizon is None else execution_horizon,
+            horizon,
+        )
+        require_prefetch(prefetch, self.execution_length, horizon)
+        if timeout is not None and not (prefetch and timeout >= 0):
+            raise WrongUse(
+                f"timeout is for a late chunk: seconds from 0 on, with prefetch, got {timeout} "
+                f"with prefetch {prefetch}"
+            )
+        if threads is None:
+            several = len(self.noise_shape) > 1
+            threads = min(2, os.cpu_count() or 1) if several else 1
+        self._session = BoundSession(folder / MODEL, threads, provider)
+        require_same(self._session, self.contract, str(folder / MODEL))
+        self.provider = self._session.provider
+        self._rng = np.random.default_rng(seed)
+        self._closed = False
+        self._executor: ChunkExecutor | PrefetchingExecutor
+        if prefetch:
+            self._executor = PrefetchingExecutor(
+                self, self._rng, lead=prefetch, horizon=horizon, timeout=timeout
+            )
+        else:
+            self._executor = ChunkExecutor(self, self._rng)
+
+    @classmethod
+    def load(
+        cls,
+        policy: str | Path,
+        *,
+        seed: int | None = None,
+        threads: int | None = None,
+        execution_horizon: int | None = None,
+        prefetch: int = 0,
+        timeout: float | None = None,
+        provider: str | None = None,
+    ) -> ChunkPolicy:
+        """Open a pulled policy folder, or a policy of the store by its name.
 
         Args:
-            seed: of the noise that `act` draws; None takes a fresh one.
+            policy: a folder; or, where there is none of that name, `NAME`, `NAME@ALIAS` or
+                `NAME:VERSION` in the store that `QC_STORE` names. It is looked up there each
+                time and kept in `$XDG_CACHE_HOME/q-chunking` (default `~/.cache`).
+            seed: of the noise that `act` and `chunk` draw; None takes a fresh one.
             threads: CPU threads of one inference; None takes two to choose among candidates, and
                 one for a single pass, which is over before another thread has woken. Two threads
                 wait for each other: give one where other work keeps the cores busy.
             execution_horizon: actions to play of a chunk before asking again, in [1, H]; None
                 takes the contract's execution length.
-        """
-        verify(folder)
-        self.contract: dict[str, Any] = read_contract(folder)
-        self.execution_length = require_execution_length(
-            self.contract["execution-length"] if execution_horizon is None else execution_horizon,
-            self.contract["horizon"],
-        )
-        if threads is None:
-            several = len(self.noise_shape) > 1
-            threads = min(2, os.cpu_count() or 1) if several else 1
-        self._session = BoundSession(folder / MODEL, threads)
-        self.device = self._session.device
-        self._rng = np.random.default_rng(seed)
-        self._executor = ChunkExecutor(self, self._rng)
+            prefetch: control steps ahead at which `act` asks for the next chunk, in another
+                thread; 0 asks when it is needed, and waits.
+            timeout: seconds that `act` waits for a prefetched chunk that is late; None waits
+                until it is there.
+            provider: `cpu`, `cuda` or `tensorrt`; None takes CUDA where there is one, else the
+                CPU.
 
-    @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        *,
-        seed: int | None = None,
-        threads: int | None = None,
-        execution_horizon: int | None = None,
-    ) -> ChunkPolicy:
-        """Open a pulled policy folder (WrongUse or WorkFailed if it is not whole)."""
-        return cls(Path(folder), seed=seed, threads=threads, execution_horizon=execution_horizon)
+        Raises:
+            WrongUse: no such policy, not a policy, an unknown schema version, an argument outside
+                its limits.
+            WorkFailed: a policy that is not whole or not what its contract says, a store that does
+                not answer, a provider that does not start.
+        """
+        return cls(
+            _folder_of(policy),
+            seed=seed,
+            threads=threads,
+            execution_horizon=execution_horizon,
+            prefetch=prefetch,
+            timeout=timeout,
+            provider=provider,
+        )
 
     @property
     def observation_size(self) -> int:
         return len(self.contract["observation"]["names"])
+
+    @property
+    def action_size(self) -> int:
+        return len(self.contract["action"]["names"])
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -89,44 +141,102 @@ class ChunkPolicy:
             [B, H, A], or [H, A] for one observation, clipped to the action bounds.
 
         Raises:
-            WrongUse: a wrong shape, or an observation or noise that is not finite.
+            WrongUse: a wrong shape, or an observation or noise that is not finite numbers.
+            WorkFailed: the model cannot be run, or gives what is not finite.
         """
-        observation = np.asarray(observation_BO, np.float32)
+        observation = _numbers(observation_BO, "observation")
         single = observation.ndim == 1
         batch_BO = observation[None] if single else observation
         if batch_BO.ndim != 2 or batch_BO.shape[1] != self.observation_size:
             raise WrongUse(
                 f"the policy takes observations [B, {self.observation_size}], "
-                f"got {list(np.shape(observation_BO))}"
+                f"got {list(observation.shape)}"
             )
         shape = (len(batch_BO), *self.noise_shape)
         if noise is None:
             noise = self._rng.standard_normal(shape, dtype=np.float32)
-        elif np.shape(noise) not in (shape, shape[1:] if single else shape):
-            raise WrongUse(f"the policy takes noise {list(shape)}, got {list(np.shape(noise))}")
-        noise = np.asarray(noise, np.float32).reshape(shape)
-        for what, values in (("observation", batch_BO), ("noise", noise)):
-            if not np.isfinite(values).all():
-                raise WrongUse(f"the {what} holds NaN or infinity")
-        chunk_BHA = self._session({"observation": batch_BO, "noise": noise})
+        else:
+            noise = _numbers(noise, "noise")
+            if noise.shape not in (shape, shape[1:] if single else shape):
+                raise WrongUse(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
+        chunk_BHA = self._session({"observation": batch_BO, "noise": noise.reshape(shape)})
+        if not np.isfinite(chunk_BHA).all():
+            raise WorkFailed("the policy answers with NaN or infinity: there is no action")
         return chunk_BHA[0] if single else chunk_BHA
 
     __call__ = chunk
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
-        """The next action [A]; the policy is asked only when no action is pending.
+        """The next action [A] for the observation [O] of this control step.
+
+        Without prefetch chunks are played open loop: the policy is asked only when no action is
+        pending, and `act` waits for it.
+
+        With a prefetch of d steps the next chunk is computed from the observation seen d steps
+        before it takes over, and takes over with its action d, the one for that moment. The first
+        chunk after a reset is waited for. After that `act` waits only for a chunk that is late,
+        one that took longer than d control steps: for `timeout` seconds, then ChunkLate is raised
+        and there is no action; the robot's controller must hold, and the next `act` looks again.
+        Lateness changes when an action comes, never which.
 
         Raises:
-            WrongUse: as `chunk`, the shape also while actions are pending.
+            WrongUse: as `chunk`, also while actions are pending; what is pending stays.
+            ChunkLate: with prefetch and a timeout.
+            WorkFailed: the model cannot be run; with prefetch also for a chunk that was asked for
+                earlier.
         """
-        observation = np.asarray(observation_O, np.float32)
+        if self._closed:
+            raise WrongUse("the policy is closed: load it again")
+        observation = _numbers(observation_O, "observation")
         if observation.shape != (self.observation_size,):
             raise WrongUse(
                 f"act takes one observation [{self.observation_size}], "
-                f"got {list(np.shape(observation_O))}"
+                f"got {list(observation.shape)}"
             )
         return self._executor.act(observation)
 
-    def reset(self) -> None:
-        """Drop pending actions: a new episode begins."""
-        self._executor.reset()
+    def reset(self, seed: int | None = None) -> None:
+        """Drop pending actions: a new episode begins.
+
+        Args:
+            seed: of the noise from here on; None goes on with the noise that there is.
+        """
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        self._executor.reset(self._rng)
+
+    def close(self) -> None:
+        """End the thread that prefetches, if there is one; `act` is refused from here on."""
+        self._closed = True
+        if isinstance(self._executor, PrefetchingExecutor):
+            self._executor.close()
+
+    def __enter__(self) -> ChunkPolicy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _folder_of(policy: str | Path) -> Path:
+    """A path that exists is meant before a name of the store."""
+    if isinstance(policy, Path) or os.path.exists(policy):
+        return Path(policy)
+    from qc_core.store.cache import cached_policy
+
+    return cached_policy(policy)
+
+
+def _numbers(values: np.ndarray, what: str) -> np.ndarray:
+    """float32 of finite real numbers (WrongUse: anything else)."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise WrongUse(f"the {what} must be one array of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise WrongUse(f"the {what} must be real numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise WrongUse(f"the {what} holds NaN or infinity")
+    return array

@@ -5,17 +5,21 @@ Shapes: B batch.
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
 
 from qc_core.errors import WorkFailed
+from qc_core.runtime.providers import PROVIDERS, choose_providers
 
-# What computes, and what its memory is called: the first that this machine's onnxruntime has.
-_DEVICES = {"CUDAExecutionProvider": "cuda", "CPUExecutionProvider": "cpu"}
 # TF32 has three digits, and the policy's outputs are checked to five.
-_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+_OPTIONS = {"cuda": {"use_tf32": "0"}}
+# A protobuf text field that is `location`, however its tag and length are written: without one no
+# tensor can lie in another file.
+_EXTERNAL_DATA = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
 
 
 class BoundSession:
@@ -26,43 +30,76 @@ class BoundSession:
     turns.
 
     Attributes:
-        device: where it computes, `cuda` or `cpu`.
+        provider: what computes: `cpu`, `cuda` or `tensorrt`.
+        inputs, outputs: shapes by name; a string is a size that may vary.
+        metadata: what the model file says of itself.
     """
 
-    def __init__(self, model: Path, threads: int) -> None:
-        """Open a model file (WorkFailed if onnxruntime cannot), for so many CPU threads."""
+    def __init__(self, model: Path, threads: int, provider: str | None = None) -> None:
+        """Open a model file for so many CPU threads.
+
+        Raises:
+            WrongUse: a provider that this installation lacks.
+            WorkFailed: onnxruntime cannot open the file, or not with the provider asked for; or
+                it refers to other files, of which no checksum tells.
+        """
+        # onnxruntime 1.32 would keep a device id and tell its maker of models, from its import on.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        available = onnxruntime.get_available_providers()
-        providers = [(name, _OPTIONS.get(name, {})) for name in _DEVICES if name in available]
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        names = choose_providers(provider, onnxruntime.get_available_providers())
+        content = model.read_bytes()
+        if _EXTERNAL_DATA.search(content):
+            raise WorkFailed(f"{model} keeps weights in other files: a policy is one file")
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+            self._session = onnxruntime.InferenceSession(
+                content,
+                options,
+                providers=[(PROVIDERS[name], _OPTIONS.get(name, {})) for name in names],
+            )
         except Exception as error:
             # onnxruntime's own exceptions have no common class.
-            reason = " ".join(str(error).split())
-            raise WorkFailed(f"{model} cannot be opened: {reason}") from error
-        self.device = _DEVICES[self._session.get_providers()[0]]
+            raise WorkFailed(f"{model} cannot be opened: {_one_line(error)}") from error
+        started = self._session.get_providers()[0]
+        self.provider = next(name for name, theirs in PROVIDERS.items() if theirs == started)
+        if provider not in (None, self.provider):
+            raise WorkFailed(
+                f"provider {provider!r} does not start here, onnxruntime offers {self.provider}: "
+                "its driver or libraries are missing"
+            )
+        self.inputs = {entry.name: list(entry.shape) for entry in self._session.get_inputs()}
+        self.outputs = {entry.name: list(entry.shape) for entry in self._session.get_outputs()}
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         output = self._session.get_outputs()[0]
         self._output, self._row_shape = output.name, output.shape[1:]
+        self._memory = "cpu" if self.provider == "cpu" else "cuda"
         self._bound_shapes: list[tuple[int, ...]] = []
         self._turn = threading.Lock()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The output for inputs by name; it is the caller's own."""
-        shapes = [value.shape for value in inputs.values()]
+        """The output for inputs by name; it is the caller's own (WorkFailed: it cannot)."""
         with self._turn:
-            if shapes != self._bound_shapes:
-                self._bind(inputs)
-                self._bound_shapes = shapes
-            for name, value in inputs.items():
-                # Older versions copy bytes as they lie, strides or not.
-                self._bound[name].update_inplace(np.ascontiguousarray(value))
-            self._session.run_with_iobinding(self._binding)
-            # On a CPU `numpy` is the bound memory itself, which the next call overwrites.
-            return self._bound[self._output].numpy().copy()
+            try:
+                return self._run(inputs)
+            except Exception as error:
+                self._bound_shapes = []
+                raise WorkFailed(f"the model cannot be run: {_one_line(error)}") from error
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        shapes = [value.shape for value in inputs.values()]
+        if shapes != self._bound_shapes:
+            self._bind(inputs)
+            self._bound_shapes = shapes
+        for name, value in inputs.items():
+            # Older versions copy bytes as they lie, strides or not.
+            self._bound[name].update_inplace(np.ascontiguousarray(value))
+        self._session.run_with_iobinding(self._binding)
+        # On a CPU `numpy` is the bound memory itself, which the next call overwrites.
+        return self._bound[self._output].numpy().copy()
 
     def _bind(self, inputs: dict[str, np.ndarray]) -> None:
         from onnxruntime import OrtValue
@@ -71,10 +108,14 @@ class BoundSession:
         shapes = {name: value.shape for name, value in inputs.items()}
         shapes[self._output] = (batch, *self._row_shape)
         self._bound = {
-            name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.device)
+            name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self._memory)
             for name, shape in shapes.items()
         }
         self._binding = self._session.io_binding()
         for name in inputs:
             self._binding.bind_ortvalue_input(name, self._bound[name])
         self._binding.bind_ortvalue_output(self._output, self._bound[self._output])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

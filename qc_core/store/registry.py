@@ -188,6 +188,14 @@ class Registry:
                 require_signature(staging, name, version, verify_key)
         return name, version
 
+    def is_copy(self, folder: Path, name: str, version: str) -> bool:
+        """Whether a folder holds the files of a version, whole and as they were published."""
+        files = read_manifest(self._store, name, version)["files"]
+        return all(
+            (folder / file).is_file() and sha256_of(folder / file) == files[file]["sha256"]
+            for file in FILES
+        )
+
     def account(self, reference: str) -> dict[str, Any]:
         """What is known of a version: its manifest, its contract, and the aliases of its name.
 

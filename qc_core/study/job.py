@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from qc_core.training.device import training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.online import OnlineTraining
+from qc_core.training.resume import require_step, restoring
 from qc_core.training.scoring import Scoring
 
 _CHECKPOINT = "checkpoint-"
@@ -147,9 +148,9 @@ class _Run(AbstractContextManager["_Run"]):
     def _offline(self, agent: Agent | None, done: int) -> Agent:
         with OfflineTraining(self._config, self._dataset, self._device, agent) as training:
             if done:
-                with self._restoring():
+                with restoring(self._checkpoint):
                     training.restore(self._training_state(), [])
-                self._require_step(training.step, done)
+                    require_step(training.step, done)
             for step in self._stops(done, training.steps):
                 training.run(step, lambda *_: self._scoring.poll())
                 self._keep(training.agent, training.figures(), training.state(), step, 0)
@@ -159,9 +160,9 @@ class _Run(AbstractContextManager["_Run"]):
         steps = self._config.train.online_steps
         with OnlineTraining(self._config, agent, self._dataset, self._device, trial=0) as training:
             if done:
-                with self._restoring():
+                with restoring(self._checkpoint):
                     training.restore(self._training_state())
-                self._require_step(training.step, done)
+                    require_step(training.step, done)
             for step in self._stops(done, steps):
                 training.run(step, self._scoring.poll)
                 state = training.state() if step < steps else None
@@ -206,24 +207,6 @@ class _Run(AbstractContextManager["_Run"]):
             shutil.rmtree(self._checkpoint)
         self._checkpoint = target
         self._on_point(scored)
-
-    @contextmanager
-    def _restoring(self) -> Iterator[None]:
-        """Whatever a damaged state makes a training raise is one line that names it."""
-        try:
-            yield
-        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise WrongUse(
-                f"{self._checkpoint} cannot be gone on from, delete it: {reason}"
-            ) from error
-
-    def _require_step(self, got: int, wanted: int) -> None:
-        if got != wanted:
-            raise WrongUse(
-                f"{self._checkpoint} is damaged, delete it: its training is at step {got}, "
-                f"checkpoint.json says {wanted}"
-            )
 
     def _training_state(self) -> dict[str, Tensor]:
         assert self._checkpoint is not None

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from qc_core.agents.agent import Agent
-from qc_core.data.dataset import open_dataset, require_match
+from qc_core.data.dataset import Dataset, open_dataset, require_match
 from qc_core.envs.make import describe
 from qc_core.envs.play import Outcome
 from qc_core.errors import Diverged, WrongUse
-from qc_core.progress import Progress
+from qc_core.progress import Progress, say
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.resolve import to_mapping
 from qc_core.seeds import seeds_for
@@ -24,12 +26,15 @@ from qc_core.training.checkpoint import (
     CheckpointInfo,
     Curve,
     load_agent,
+    load_training_state,
+    read_curve,
     read_info,
     require_environment,
 )
 from qc_core.training.device import training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
+from qc_core.training.resume import DAMAGE, Kept, difference, reason, require_step
 from qc_core.training.scoring import Scoring
 
 # What a checkpoint's weights are made for; the rest may change when training goes on.
@@ -62,13 +67,16 @@ def fine_tune(
     *,
     trial: int,
     on_score: Callable[[Score], None],
+    kept: Kept | None = None,
 ) -> FineTuned:
     """Fine-tune a checkpoint for `config.train.online_steps` environment steps.
 
     Args:
         trial: number of the trial; it decides the episodes that the trial explores.
         on_score: called with each score once it is there, while training may have gone on; what it
-            raises ends the trial.
+            raises ends the trial. A training that goes on begins with the scores it had.
+        kept: where the training is kept now and then, between its scores, and gone on from. What
+            cannot be gone on from is told in a line, and the training starts anew.
     """
     train, tune = config.train, config.tune
     before = read_info(checkpoint)
@@ -78,20 +86,37 @@ def fine_tune(
     require_environment(before, checkpoint, spec.id)
     _require_same_networks(before.config.train, train, checkpoint)
     device = training_device()
-    agent = load_agent(checkpoint, device, replace(train, learning_rate=train.online_learning_rate))
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
-    score_at = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
-    curve: Curve = []
-    start = time.monotonic()
+    stops = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
+    score_at = sorted(set(stops.tolist()))
+    training, curve = _begun(config, checkpoint, dataset, device, trial, kept)
+    agent = training.agent
+    start = time.monotonic() - (curve[-1]["seconds"] if curve else 0.0)
+
+    def info() -> CheckpointInfo:
+        return replace(
+            before,
+            config=config,
+            dataset_digest=dataset.digest,
+            dataset_source=dataset.source,
+            online_steps=before.online_steps + training.step,
+        )
+
+    label = f"online, trial {trial}"
     with (
-        OnlineTraining(config, agent, dataset, device, trial=trial) as training,
+        training,
         Scoring(config, scoring_seeds) as scoring,
-        Progress(train.online_steps, f"online, trial {trial}", "step") as progress,
+        Progress(train.online_steps, label, "step", done=training.step) as progress,
     ):
+        for point in curve:
+            on_score(Score(int(point["step"]), point["success"], point["steps"]))
 
         def on_step() -> None:
             progress.update()
             scoring.poll()
+            # The weights of a score that is still to come would be lost with this process.
+            if kept and kept.due and scoring.idle and training.step not in score_at:
+                kept.keep(agent, info(), curve, training.state())
 
         def keep(step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:
             figures = mean_figures(outcomes, spec.episode_limit)
@@ -100,7 +125,9 @@ def fine_tune(
             progress.update(0, note=f"success {score.success:.0%}")
             on_score(score)
 
-        for step in sorted(set(score_at.tolist())):
+        for step in score_at:
+            if step <= training.step:
+                continue
             try:
                 training.run(step, on_step)
                 point = {"seconds": time.monotonic() - start, **training.figures()}
@@ -110,17 +137,45 @@ def fine_tune(
                 raise
             scoring.play(agent, partial(keep, step, point))
         scoring.finish()
-    return FineTuned(
-        agent,
-        replace(
-            before,
-            config=config,
-            dataset_digest=dataset.digest,
-            dataset_source=dataset.source,
-            online_steps=before.online_steps + train.online_steps,
-        ),
-        curve,
-    )
+    return FineTuned(agent, info(), curve)
+
+
+def _begun(
+    config: Config,
+    checkpoint: Path,
+    dataset: Dataset,
+    device: torch.device,
+    trial: int,
+    kept: Kept | None,
+) -> tuple[OnlineTraining, Curve]:
+    """A training with its curve so far: the one that was kept, or a new one."""
+    train = replace(config.train, learning_rate=config.train.online_learning_rate)
+
+    def training(source: Path, state: Mapping[str, Tensor] | None) -> OnlineTraining:
+        agent = load_agent(source, device, train)
+        made = OnlineTraining(config, agent, dataset, device, trial=trial)
+        try:
+            if state is not None:
+                made.restore(state)
+                begun = read_info(checkpoint).online_steps
+                require_step(begun + made.step, read_info(source).online_steps)
+        except BaseException:
+            made.__exit__()
+            raise
+        return made
+
+    if kept is not None and (source := kept.checkpoint) is not None:
+        try:
+            if other := difference(read_info(source), config, dataset.digest):
+                raise WrongUse(f"it {other}")
+            curve = read_curve(source)
+            going_on = training(source, load_training_state(source))
+        except DAMAGE as error:
+            say(f"trial {trial} starts anew, not from what was kept of it: {reason(error)}")
+        else:
+            say(f"trial {trial} goes on from step {going_on.step:,}")
+            return going_on, curve
+    return training(checkpoint, None), []
 
 
 def _require_same_networks(trained: TrainConfig, asked: TrainConfig, checkpoint: Path) -> None:

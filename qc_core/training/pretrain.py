@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qc_core.data.dataset import Dataset, open_dataset, require_environment
-from qc_core.errors import Diverged, WrongUse
+from qc_core.errors import Diverged
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
 from qc_core.recipes.config import Config
@@ -20,6 +20,7 @@ from qc_core.training.checkpoint import (
 from qc_core.training.device import training_device
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.partial import PartialTraining
+from qc_core.training.resume import require_same, require_step, restoring
 from qc_core.training.updates import PER_RECORDING
 
 # Updates between two looks at the clock.
@@ -82,18 +83,14 @@ def _begun(config: Config, dataset: Dataset, partial: PartialTraining) -> Offlin
     device, checkpoint = training_device(), partial.checkpoint
     if checkpoint is None:
         return OfflineTraining(config, dataset, device)
-    with partial.restoring():
+    with restoring(partial.folder):
         info = read_info(checkpoint)
-    partial.require(info, config, dataset.digest)
-    with partial.restoring():
+    require_same(info, config, dataset.digest, partial.folder)
+    with restoring(partial.folder):
         # The scale of the observations is the agent's: the data need not be read for it.
         agent = load_agent(checkpoint, device)
         training = OfflineTraining(config, dataset, device, agent)
         training.restore(load_training_state(checkpoint), read_curve(checkpoint))
-        if training.step != info.offline_steps:
-            raise WrongUse(
-                f"its training is at update {training.step}, checkpoint.json says "
-                f"{info.offline_steps}"
-            )
+        require_step(training.step, info.offline_steps)
     say(f"going on from update {training.step:,}, kept in {partial.folder}")
     return training

@@ -93,6 +93,11 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         while self._pending and all(future.done() for future in self._pending[0].futures):
             self._hand_over()
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was played has been handed over."""
+        return not self._pending
+
     def finish(self) -> None:
         """Wait for what is being played, and hand it over."""
         while self._pending:

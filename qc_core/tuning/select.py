@@ -1,29 +1,38 @@
-"""The best trial of all workers goes on."""
+"""The best trial of a study goes on."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from qc_core.errors import WorkFailed
-from qc_core.files import require_vacant, staged_folder, write_json
+from qc_core.files import require_vacant, write_json
 from qc_core.progress import say
-from qc_core.tuning.trials import read_trials
+from qc_core.tuning.kept import forget_all_but, get_result, study_store
+from qc_core.tuning.study import answering, load_study
+from qc_core.tuning.trials import Record, best_trial, read_trials
 
 
-def select_best(worker_folders: Sequence[Path], output: Path, history: Path) -> None:
-    """Copy the best trial's checkpoint to `output`, and write every trial to `history`.
+def select_best(study_name: str, storage: str, output: Path, history: Path) -> Record:
+    """Fetch the best trial's checkpoint to `output`, and write every trial to `history`.
+
+    What the study kept of the others is removed. The best one's stays in the store: done again,
+    this comes to the same.
+
+    Returns:
+        The best trial's record.
 
     Raises:
         WorkFailed: no trial came to its end.
     """
     require_vacant(output)
-    trials, best = read_trials(worker_folders)
+    with answering():
+        trials = read_trials(load_study(study_name, storage))
+    best = best_trial(trials)
     if best is None:
         raise WorkFailed(f"none of the {len(trials)} trials came to its end")
-    with staged_folder(output) as staging:
-        shutil.copytree(best.checkpoint, staging, dirs_exist_ok=True)
-    write_json(history, {"best-trial": best.trial, "trials": trials})
-    chosen = next(record for record in trials if record["trial"] == best.trial)
-    say(f"trial {best.trial} goes on: success {chosen['success']:.0%}, {chosen['steps']:.0f} steps")
+    store, attempt = study_store(storage), (best["trial"], best["optuna-trial"])
+    get_result(store, study_name, *attempt, output)
+    write_json(history, {"best-trial": best["trial"], "trials": trials})
+    forget_all_but(store, study_name, *attempt)
+    say(f"trial {best['trial']} goes on: success {best['success']:.0%}, {best['steps']:.0f} steps")
+    return best

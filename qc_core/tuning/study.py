@@ -1,44 +1,83 @@
-"""The study that workers share: a queue of trials that each is taken from once."""
+"""The study that workers share: where it is kept, what it plans, what it searches."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.progress import say
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.methods import METHODS
+from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
 DIRECTION = "maximize"
-# Marks the trials that the study was created with.
-_PLANNED = {"planned": True}
 # Trials drawn at random before the sampler models what they showed.
 _RANDOM_TRIALS = 4
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+# Optuna calls heartbeats an experiment.
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
-def open_storage(location: str) -> BaseStorage | str:
+class Heartbeat(NamedTuple):
+    """How workers that share a database show that they live.
+
+    Attributes:
+        interval: whole seconds between two signs of life.
+        grace: whole seconds without one after which a worker is taken for dead.
+    """
+
+    interval: int
+    grace: int
+
+
+HEARTBEAT = Heartbeat(interval=30, grace=120)
+
+
+class _Database(RDBStorage):
+    """Optuna's database, whose heartbeats outlast a restart of its server."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        # The next one comes soon; in Optuna, one that fails is the last.
+        with suppress(StorageInternalError):
+            super().record_heartbeat(trial_id)
+
+
+def open_storage(location: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
     """Where trials are kept.
 
     Args:
         location: path of a journal file, for processes on one machine; if empty, the Optuna
             storage URL in `QC_STUDY_STORAGE`, for workers on many.
+        heartbeat: of the workers on many; those on one end together.
     """
     if location:
         path = Path(location)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
     if url := os.environ.get(STORAGE_VARIABLE):
-        return url
+        with _opening():
+            return _Database(
+                url,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=heartbeat.interval,
+                grace_period=heartbeat.grace,
+                heartbeat_stale_trial_callback=_tell_lost,
+            )
     raise WrongUse(f"no study storage: set {STORAGE_VARIABLE} to an Optuna storage URL")
 
 
@@ -48,46 +87,35 @@ def create_study(name: str, storage: str, config: Config) -> None:
     Called again, it adds only what is missing.
     """
     opened = open_storage(storage)
-    with _reachable():
+    with _opening():
         study = optuna.create_study(
             study_name=name, storage=opened, direction=DIRECTION, load_if_exists=True
         )
-        planned = sum(trial.user_attrs == _PLANNED for trial in study.get_trials(deepcopy=False))
-        for number in range(planned, config.tune.trials):
-            study.enqueue_trial(
-                {} if number else {name: value for name, (value, _) in _searched(config).items()},
-                user_attrs=_PLANNED,
-            )
+        planned = attempts_by_slot(study.get_trials(deepcopy=False))
+        for slot in range(config.tune.trials):
+            if slot not in planned:
+                study.enqueue_trial(
+                    {} if slot else {name: value for name, (value, _) in _searched(config).items()},
+                    user_attrs={SLOT: slot, ATTEMPT: 0},
+                )
 
 
-def load_study(name: str, storage: str, seed: int) -> optuna.Study:
-    """The study as one worker sees it.
-
-    Args:
-        seed: of this worker's sampler; workers need different ones.
-    """
-    opened = open_storage(storage)
-    with _reachable():
+def load_study(name: str, storage: str, heartbeat: Heartbeat = HEARTBEAT) -> optuna.Study:
+    """The study as one worker sees it."""
+    opened = open_storage(storage, heartbeat)
+    with _opening():
         return optuna.load_study(
             study_name=name,
             storage=opened,
-            sampler=optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
-            ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
         )
 
 
-def take_trial(study: optuna.Study) -> optuna.Trial | None:
-    """The next waiting trial, or None when none is left."""
-    if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-        return None
-    trial = study.ask()
-    if trial.user_attrs != _PLANNED:
-        # Another worker took the last one in between, and Optuna made a new one for us.
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return None
-    return trial
+def sampler(seed: int) -> optuna.samplers.BaseSampler:
+    """What draws a trial's parameters."""
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
+    )
 
 
 def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
@@ -111,14 +139,39 @@ def _searched(config: Config) -> dict[str, tuple[float, float]]:
     return searched
 
 
+def _tell_lost(study: optuna.Study, lost: FrozenTrial) -> None:
+    """Said by the one worker that found it."""
+    slot = lost.user_attrs[SLOT]
+    if is_given_up(attempts := attempts_by_slot(study.get_trials(deepcopy=False))[slot]):
+        say(
+            f"trial {slot} was lost with its worker {len(attempts)} times and is given up: "
+            "something is wrong with that setting, not with the nodes"
+        )
+    elif is_lost(lost):
+        say(f"trial {slot} gives no sign of life: its worker is taken for dead")
+
+
 @contextmanager
-def _reachable() -> Iterator[None]:
-    """Whatever a storage raises becomes one line that shows no URL: it may hold a password."""
+def answering() -> Iterator[None]:
+    """A database that goes away is one line that shows no URL: it may hold a password."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise _no_answer(error) from error
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """The same for whatever opening one may raise."""
     try:
         yield
     except KeyError as error:
         raise WorkFailed("there is no such study in the study storage") from error
     except Exception as error:
-        raise WorkFailed(
-            f"the study storage does not answer ({type(error).__name__}): check {STORAGE_VARIABLE}"
-        ) from error
+        raise _no_answer(error) from error
+
+
+def _no_answer(error: Exception) -> WorkFailed:
+    return WorkFailed(
+        f"the study storage does not answer ({type(error).__name__}): check {STORAGE_VARIABLE}"
+    )

@@ -1,28 +1,33 @@
-"""The folder that trials leave: what each came to, and the best one's checkpoint.
-
-trials.json   every trial
-checkpoint/   the best of those that came to their end; missing if none did
-best.json     which one that is
-"""
+"""What the trials of a study came to, as a report shows them."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from qc_core.files import read_json, staged_folder, write_json
-from qc_core.training.checkpoint import save_checkpoint
-from qc_core.training.fine_tune import FineTuned
+import optuna
+from optuna.trial import FrozenTrial
+
+from qc_core.tuning.slots import REASON, SCORES, WORKER, attempts_by_slot, decisive, is_lost
 
 Record = dict[str, Any]
-_TRIALS, _CHECKPOINT, _BEST = "trials.json", "checkpoint", "best.json"
+COMPLETE = "complete"
 
 
-class Best(NamedTuple):
-    trial: int
-    checkpoint: Path
+def read_trials(study: optuna.Study) -> list[Record]:
+    """One record per planned trial, in their order.
+
+    `state` is complete, pruned, diverged, failed, or lost with its worker; running or waiting in
+    a study that is not over. `attempts` counts the workers that had it, `optuna-trial` is the
+    number of the last attempt. `seconds` are the last attempt's own.
+    """
+    slots = attempts_by_slot(study.get_trials(deepcopy=False))
+    return [_record(slot, attempts) for slot, attempts in slots.items()]
+
+
+def best_trial(records: list[Record]) -> Record | None:
+    """The best of those that came to their end; of equal ones the first, the recipe's own."""
+    complete = [record for record in records if record["state"] == COMPLETE]
+    return max(complete, key=lambda record: (ranking(record), -record["trial"]), default=None)
 
 
 def ranking(record: Record) -> tuple[float, float]:
@@ -30,46 +35,20 @@ def ranking(record: Record) -> tuple[float, float]:
     return record["success"], -record["steps"]
 
 
-def write_trials(
-    output: Path, records: Sequence[Record], best: tuple[int, FineTuned] | None
-) -> None:
-    """Write the folder.
-
-    Args:
-        best: number and result of the best trial that came to its end.
-    """
-    with staged_folder(output) as staging:
-        write_json(staging / _TRIALS, records)
-        if best is not None:
-            trial, result = best
-            save_checkpoint(staging / _CHECKPOINT, result.agent, result.info, result.curve)
-            write_json(staging / _BEST, {"trial": trial})
-
-
-def read_trials(folders: Sequence[Path]) -> tuple[list[Record], Best | None]:
-    """Every trial of these folders by its number, and the best checkpoint among theirs."""
-    records: list[Record] = []
-    candidates: list[tuple[tuple[float, float], int, Path]] = []
-    for folder in folders:
-        trials = read_json(folder / _TRIALS)
-        records += trials
-        if (folder / _CHECKPOINT).is_dir():
-            number = read_json(folder / _BEST)["trial"]
-            record = next(record for record in trials if record["trial"] == number)
-            candidates.append((ranking(record), number, folder / _CHECKPOINT))
-    records.sort(key=lambda record: record["trial"])
-    if not candidates:
-        return records, None
-    # Equal trials: the earlier one, since the first is the recipe's own.
-    _, number, checkpoint = max(candidates, key=lambda entry: (entry[0], -entry[1]))
-    return records, Best(number, checkpoint)
-
-
-def gather_trials(folders: Sequence[Path], output: Path) -> None:
-    """One folder of all of these, with the best checkpoint among theirs."""
-    records, best = read_trials(folders)
-    with staged_folder(output) as staging:
-        write_json(staging / _TRIALS, records)
-        if best is not None:
-            shutil.copytree(best.checkpoint, staging / _CHECKPOINT)
-            write_json(staging / _BEST, {"trial": best.trial})
+def _record(slot: int, attempts: list[FrozenTrial]) -> Record:
+    trial = decisive(attempts) or attempts[-1]
+    state = "lost" if is_lost(trial) else trial.user_attrs.get(REASON, trial.state.name.lower())
+    scores = trial.user_attrs.get(SCORES, [])
+    record = {
+        "trial": slot,
+        "state": state,
+        "attempts": len(attempts),
+        "optuna-trial": trial.number,
+        "worker": trial.user_attrs.get(WORKER),
+        "parameters": {**trial.system_attrs.get("fixed_params", {}), **trial.params},
+        "scores": scores,
+        "seconds": trial.duration.total_seconds() if trial.duration else 0.0,
+    }
+    if scores:
+        record |= {"success": scores[-1]["success"], "steps": scores[-1]["steps"]}
+    return record

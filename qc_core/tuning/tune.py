@@ -30,12 +30,12 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
         storage = "" if os.environ.get(STORAGE_VARIABLE) else f"{scratch}/study.journal"
         name = STUDY_NAME if storage else f"{STUDY_NAME}-{Path(scratch).name}"
         create_study(name, storage, config)
-        folders = [Path(scratch) / f"worker-{worker}" for worker in range(workers)]
         run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)
         with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:
             futures = [
-                pool.submit(run, folder, worker=worker) for worker, folder in enumerate(folders)
+                pool.submit(run, Path(scratch) / f"worker-{worker}.json", worker=worker)
+                for worker in range(workers)
             ]
             for future in futures:
                 future.result()
-        select_best(folders, output, history)
+        select_best(name, storage, output, history)

@@ -1,26 +1,31 @@
-"""One worker of the study: it takes trials until none is left and keeps its best."""
+"""One worker of the study: it takes trials until every one has ended."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-import time
 from concurrent.futures import as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
 
 from qc_core.errors import Diverged
-from qc_core.files import require_vacant
+from qc_core.files import require_vacant, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
 from qc_core.recipes.config import Config
-from qc_core.seeds import seeds_for
+from qc_core.store.objects import ObjectStore
 from qc_core.training.device import share_cpu, take_threads, threads_per_worker
-from qc_core.training.fine_tune import FineTuned, Score, fine_tune
-from qc_core.tuning.study import load_study, suggest, take_trial
-from qc_core.tuning.trials import Record, gather_trials, ranking, write_trials
+from qc_core.training.fine_tune import Score, fine_tune
+from qc_core.tuning.kept import KeptTrial, study_store
+from qc_core.tuning.queue import finish, heartbeats, take_trial
+from qc_core.tuning.slots import DIVERGED, FAILED, KEPT, REASON, SCORES, SLOT
+from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
+from qc_core.tuning.trials import Record, read_trials
 
 
 def run_worker(
@@ -32,103 +37,126 @@ def run_worker(
     study_name: str,
     storage: str,
     worker: int,
-) -> None:
+    heartbeat: Heartbeat = HEARTBEAT,
+) -> list[Record]:
     """Run trials of the shared study, `config.tune.trials_per_gpu` at a time.
 
-    Writes `trials.json` with this worker's trials and, if one came to its end, the best of
-    them as `checkpoint/`. Trials side by side are run by processes that share this one's cores
-    and its device; each takes the next trial as soon as it has ended one.
+    Each trial's checkpoint is in the store before the study hears that it is complete. Writes
+    what this worker's trials came to as JSON to `output`, and returns it. Trials side by side are run by
+    processes that share this one's cores and its device; each takes the next trial as soon as it
+    has ended one.
 
     Raises:
-        WorkFailed: a process was killed; the others' work is broken off.
+        WorkFailed: a process was killed, and the others' work is broken off; the study storage
+            or the store does not answer.
     """
     require_vacant(output)
     share_cpu()
+    study_store(storage).require_writable()
+    work = _Work(config, checkpoint, dataset, study_name, storage, worker, heartbeat)
     count = min(config.tune.trials_per_gpu, config.tune.trials)
-    run = partial(_run_trials, config, checkpoint, dataset, study_name, storage)
     if count == 1:
-        run(worker, output)
-        return
-    with tempfile.TemporaryDirectory(prefix="qc-trials-") as scratch:
-        folders = [Path(scratch) / f"place-{place}" for place in range(count)]
+        work.run_trials()
+    else:
         with worker_pool(count, take_threads, threads_per_worker(count)) as pool:
-            futures = [
-                pool.submit(run, worker * count + place, folder)
-                for place, folder in enumerate(folders)
-            ]
-            for future in as_completed(futures):
+            for future in as_completed([pool.submit(work.run_trials) for _ in range(count)]):
                 future.result()
-        gather_trials(folders, output)
+    with answering():
+        trials = read_trials(load_study(study_name, storage, heartbeat))
+    own = [trial for trial in trials if trial["worker"] == worker]
+    write_json(output, own)
+    return own
 
 
-def _run_trials(
-    config: Config,
-    checkpoint: Path,
-    dataset: Path,
-    study_name: str,
-    storage: str,
-    place: int,
-    output: Path,
-) -> None:
-    """One trial after the other until none is left; `place` decides the sampler's seed."""
-    study = load_study(study_name, storage, seeds_for("trial", config.seed, 1, offset=place)[0])
-    records: list[Record] = []
-    best: tuple[int, FineTuned] | None = None
-    best_rank = None
-    while (trial := take_trial(study)) is not None:
-        record, result = _run_trial(config, study, trial, checkpoint, dataset)
-        records.append(record)
-        if result is not None and (best_rank is None or ranking(record) > best_rank):
-            best, best_rank = (trial.number, result), ranking(record)
-    write_trials(output, records, best)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    config: Config
+    checkpoint: Path
+    dataset: Path
+    study_name: str
+    storage: str
+    worker: int
+    heartbeat: Heartbeat
+
+    def run_trials(self) -> None:
+        """One trial after the other until every one has ended."""
+        study = load_study(self.study_name, self.storage, self.heartbeat)
+        store = study_store(self.storage)
+        with answering():
+            while (trial := take_trial(study, self.config.seed, self.worker)) is not None:
+                self._run_trial(study, store, trial)
+
+    def _run_trial(self, study: optuna.Study, store: ObjectStore, trial: optuna.Trial) -> None:
+        slot = trial.user_attrs[SLOT]
+        try:
+            with heartbeats(trial), tempfile.TemporaryDirectory(prefix="qc-trial-") as scratch:
+                kept = KeptTrial(
+                    store,
+                    self.study_name,
+                    slot,
+                    trial.number,
+                    Path(scratch),
+                    partial(_show_progress, trial),
+                )
+                self._fine_tune(study, trial, kept)
+        except UpdateFinishedTrialError:
+            say(
+                f"trial {slot} was taken for lost while this worker slept, and is another's now: "
+                "what it came to here is discarded"
+            )
+        except BaseException:
+            # Others need not wait until they miss this worker.
+            with contextlib.suppress(StorageInternalError, UpdateFinishedTrialError):
+                finish(study, trial, TrialState.FAIL)
+            raise
+
+    def _fine_tune(self, study: optuna.Study, trial: optuna.Trial, kept: KeptTrial) -> None:
+        slot, train = trial.user_attrs[SLOT], suggest(trial, self.config)
+        scores: list[Score] = []
+
+        def on_score(score: Score) -> None:
+            scores.append(score)
+            trial.report(score.success, score.online_step)
+            trial.set_user_attr(SCORES, [score._asdict() for score in scores])
+            if score.online_step < train.online_steps and trial.should_prune():
+                raise optuna.TrialPruned
+
+        state, value = TrialState.COMPLETE, None
+        try:
+            result = fine_tune(
+                replace(self.config, train=train),
+                self.checkpoint,
+                self.dataset,
+                trial=slot,
+                on_score=on_score,
+                kept=kept,
+            )
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Diverged as error:
+            # A setting that diverges is a result: the trial fails, the study goes on.
+            say(f"trial {slot} failed: {error}")
+            trial.set_user_attr(REASON, DIVERGED)
+            state = TrialState.FAIL
+        except (StorageInternalError, UpdateFinishedTrialError):
+            raise
+        except Exception:
+            trial.set_user_attr(REASON, FAILED)
+            raise
+        else:
+            kept.put_result(result)
+            value = scores[-1].success
+        finish(study, trial, state, value)
+        kept.remove_progress()
+        if scores:
+            say(
+                f"trial {slot} {state.name.lower()}: success {scores[-1].success:.0%}, "
+                f"{scores[-1].steps:.0f} steps"
+            )
 
 
-def _run_trial(
-    config: Config, study: optuna.Study, trial: optuna.Trial, checkpoint: Path, dataset: Path
-) -> tuple[Record, FineTuned | None]:
-    train = suggest(trial, config)
-    scores: list[Score] = []
-
-    def on_score(score: Score) -> None:
-        scores.append(score)
-        trial.report(score.success, score.online_step)
-        if score.online_step < train.online_steps and trial.should_prune():
-            raise optuna.TrialPruned
-
-    start = time.monotonic()
-    result: FineTuned | None = None
-    try:
-        result = fine_tune(
-            replace(config, train=train),
-            checkpoint,
-            dataset,
-            trial=trial.number,
-            on_score=on_score,
-        )
-        state = optuna.trial.TrialState.COMPLETE
-        study.tell(trial, scores[-1].success)
-    except optuna.TrialPruned:
-        state = optuna.trial.TrialState.PRUNED
-        study.tell(trial, state=state)
-    except Diverged as error:
-        # A setting that diverges is a result: the trial fails, the study goes on.
-        say(f"trial {trial.number} failed: {error}")
-        state = optuna.trial.TrialState.FAIL
-        study.tell(trial, state=state)
-    except BaseException:
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        raise
-    record: Record = {
-        "trial": trial.number,
-        "state": state.name.lower(),
-        "parameters": trial.params,
-        "scores": [score._asdict() for score in scores],
-        "seconds": time.monotonic() - start,
-    }
-    if scores:
-        record |= {"success": scores[-1].success, "steps": scores[-1].steps}
-        say(
-            f"trial {trial.number} {record['state']}: success {scores[-1].success:.0%}, "
-            f"{scores[-1].steps:.0f} steps"
-        )
-    return record, result
+def _show_progress(trial: optuna.Trial, step: int) -> None:
+    """Note what will be kept; a worker that was taken for dead learns it here."""
+    # A database that is away for a while need not end what runs well without it.
+    with contextlib.suppress(StorageInternalError):
+        trial.set_user_attr(KEPT, step)

@@ -60,6 +60,12 @@ def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
     assert loop["dependentTasks"] == ["configure", "ingest", "pretrain"]
 
 
+def test_the_best_is_picked_when_every_worker_is_done(package: dict[str, Any]) -> None:
+    tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
+    assert loop in tasks["select"]["dependentTasks"]
+
+
 def test_every_step_shows_metrics_or_the_report(package: dict[str, Any]) -> None:
     shown = {"system.Metrics", "system.HTML"}
     for name in set(STEPS) - {"configure", "outcome"}:

@@ -143,6 +143,7 @@ def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
         "store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
         "study": {"QC_STUDY_STORAGE"},
         "webhook": {"QC_WEBHOOK_URL"},
+        "signing": {"QC_SIGNING_KEY"},
     }
     for name, step in STEPS.items():
         given = {

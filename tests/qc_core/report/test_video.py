@@ -32,7 +32,7 @@ def test_a_film_that_fails_for_another_reason_says_which(policy: Path, tmp_path:
     write_checksums(broken)
     film = film_policy(broken, [1], tmp_path / "film.mp4")
     assert film.path is None
-    assert "the policy takes observations" in film.note
+    assert "policy.onnx and its contract are of different policies" in film.note
 
 
 def renders() -> bool:

@@ -1,8 +1,12 @@
 """The runtime plays chunks and gives no action for what it does not understand."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,16 +75,76 @@ def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_
         (np.zeros((2, 3, 28)), r"got \[2, 3, 28\]"),
         (np.full(28, np.nan), "NaN or infinity"),
         (np.full(28, np.inf), "NaN or infinity"),
+        (np.full(28, 1e300), "NaN or infinity"),
+        (np.full(28, "1"), "must be real numbers, got <U1"),
+        (np.full(28, 1j), "must be real numbers, got complex128"),
+        ([None] * 28, "must be real numbers, got object"),
+        ([[1.0], [1.0, 2.0]], "must be one array of numbers"),
     ],
 )
-def test_a_bad_observation_gives_no_action(
-    policy: Path, observation: np.ndarray, message: str
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_bad_observation_gives_no_action_and_takes_none(
+    policy: Path, observation: Any, message: str, prefetch: int
 ) -> None:
-    runner = ChunkPolicy.load(policy)
+    with (
+        ChunkPolicy.load(policy, seed=0, prefetch=prefetch) as runner,
+        ChunkPolicy.load(policy, seed=0, prefetch=prefetch) as undisturbed,
+    ):
+        with pytest.raises(WrongUse, match=message):
+            runner.chunk(observation)
+        for step in range(12):
+            with pytest.raises(WrongUse):
+                runner.act(observation)
+            good = np.full(28, step / 10)
+            np.testing.assert_array_equal(runner.act(good), undisturbed.act(good))
+
+
+def test_prefetch_plays_each_chunk_at_its_time(policy: Path) -> None:
+    observations = np.random.default_rng(0).normal(size=(11, 28))
+    same = ChunkPolicy.load(policy, seed=5)
+    chunks = {asked: same.chunk(observations[asked]) for asked in (0, 3, 6)}
+    expected = [*chunks[0], *chunks[3][2:], *chunks[6][2:]]
+    with ChunkPolicy.load(policy, seed=5, prefetch=2, timeout=30) as runner:
+        played = [runner.act(observation) for observation in observations]
+    np.testing.assert_allclose(played, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_a_seeded_reset_repeats_the_episode(policy: Path, prefetch: int) -> None:
+    observations = np.random.default_rng(0).normal(size=(8, 28))
+    with ChunkPolicy.load(policy, prefetch=prefetch) as runner:
+
+        def episode(seed: int | None) -> list[np.ndarray]:
+            runner.reset(seed)
+            return [runner.act(observation) for observation in observations]
+
+        first = episode(7)
+        assert not np.array_equal(episode(None), first)
+        np.testing.assert_array_equal(episode(7), first)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
+    with ChunkPolicy.load(policy, prefetch=prefetch) as runner:
+        runner.act(np.zeros(28))
+    with pytest.raises(WrongUse, match="the policy is closed: load it again"):
+        runner.act(np.zeros(28))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefetch": 3}, r"prefetch must be in \[0, 2\] control steps"),
+        ({"prefetch": 2, "execution_horizon": 1}, r"prefetch must be in \[0, 1\]"),
+        ({"prefetch": 2, "timeout": -1}, "timeout is for a late chunk"),
+        ({"timeout": 0.1}, "with prefetch, got 0.1 with prefetch 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(
+    policy: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(WrongUse, match=message):
-        runner.chunk(observation)
-    with pytest.raises(WrongUse):
-        runner.act(observation)
+        ChunkPolicy.load(policy, **options)
 
 
 def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
@@ -145,3 +209,15 @@ def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
 def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QCError, match="is not a policy folder"):
         ChunkPolicy.load(tmp_path)
+
+
+def test_playing_a_folder_writes_nothing_at_home(policy: Path, tmp_path: Path) -> None:
+    """Nor does onnxruntime, which from 1.32 on would keep a device id there."""
+    program = (
+        f"import numpy; from qc_core.runtime import ChunkPolicy; "
+        f"ChunkPolicy.load({str(policy)!r}).act(numpy.zeros(28))"
+    )
+    homes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], check=True, env={**environment, **homes})
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from qc_core.errors import WorkFailed
 from qc_core.runtime.session import BoundSession
 
 
@@ -47,6 +48,13 @@ def test_inputs_may_lie_in_memory_as_they_like(session: BoundSession) -> None:
     grid = np.arange(24, dtype=np.float32).reshape(4, 6)
     result = session({"a": grid[:, ::2], "b": grid.reshape(6, 4).T[:, :3]})
     np.testing.assert_array_equal(result, grid[:, ::2] + grid.reshape(6, 4).T[:, :3])
+
+
+def test_a_failed_call_is_one_line_and_spoils_no_other(session: BoundSession) -> None:
+    with pytest.raises(WorkFailed, match="the model cannot be run") as refusal:
+        session({"a": np.zeros((2, 4), np.float32), "b": np.zeros((2, 4), np.float32)})
+    assert "\n" not in str(refusal.value)
+    np.testing.assert_array_equal(total(session, 1, 2, 2), np.full((2, 3), 3))
 
 
 def test_threads_do_not_see_each_others_numbers(session: BoundSession) -> None:

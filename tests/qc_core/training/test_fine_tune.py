@@ -8,9 +8,13 @@ import torch
 
 from qc_core.agents.agent import Agent
 from qc_core.errors import WrongUse
+from qc_core.progress import Progress
 from qc_core.recipes.config import Config
-from qc_core.training.checkpoint import load_agent
+from qc_core.training import resume
+from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_info
 from qc_core.training.fine_tune import Score, fine_tune
+from qc_core.training.partial import PartialTraining
+from qc_core.training.pretrain import pretrain
 
 
 def first_weight(agent: Agent) -> torch.Tensor:
@@ -78,3 +82,86 @@ def test_a_checkpoint_of_other_sizes_is_refused(
     other = replace(config, environment="cube-double-singletask-task1-v0")
     with pytest.raises(WrongUse):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
+
+
+@pytest.fixture
+def scored_twice(pendulum_config: Config) -> Config:
+    return replace(pendulum_config, tune=replace(pendulum_config.tune, evaluations=2))
+
+
+@pytest.fixture
+def broken_off(
+    tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A trial of 12 steps that was kept after each step and interrupted in its tenth."""
+    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    pretrain(scored_twice, pendulum, tmp_path / "offline")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "update", Interrupt(at=10))
+        go_on(tmp_path, scored_twice, pendulum)
+    (kept,) = (tmp_path / "trial.partial").iterdir()
+    return kept
+
+
+class Interrupt:
+    """In place of `Progress.update`: interrupts a training in its so many-th step."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def __call__(self, count: int = 1, **_: object) -> None:
+        self._left -= count
+        if self._left == 0:
+            raise KeyboardInterrupt
+
+
+def go_on(folder: Path, config: Config, dataset: Path) -> list[Score]:
+    scores: list[Score] = []
+    kept = PartialTraining(folder / "trial")
+    result = fine_tune(
+        config, folder / "offline", dataset, trial=0, on_score=scores.append, kept=kept
+    )
+    assert result.info.online_steps == 12
+    assert [point["step"] for point in result.curve] == [score.online_step for score in scores]
+    return scores
+
+
+def test_a_trial_goes_on_from_where_it_was_kept_with_the_scores_it_had(
+    tmp_path: Path,
+    scored_twice: Config,
+    pendulum: Path,
+    broken_off: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_info(broken_off).online_steps == 9
+    steps = 0
+
+    def count(_: Progress, done: int = 1, **__: object) -> None:
+        nonlocal steps
+        steps += done
+
+    monkeypatch.setattr(Progress, "update", count)
+    scores = go_on(tmp_path, scored_twice, pendulum)
+    assert [score.online_step for score in scores] == [6, 12]
+    assert steps == 3
+    assert "trial 0 goes on from step 9" in capsys.readouterr().err
+
+
+def test_what_cannot_be_gone_on_from_is_not_half_used(
+    tmp_path: Path,
+    scored_twice: Config,
+    pendulum: Path,
+    broken_off: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (broken_off / TRAINING).write_bytes((broken_off / WEIGHTS).read_bytes())
+    assert [score.online_step for score in go_on(tmp_path, scored_twice, pendulum)] == [6, 12]
+    said = capsys.readouterr().err
+    assert "trial 0 starts anew, not from what was kept of it: " in said
+    assert "goes on from" not in said
+    # What that training kept last is whole, but another trial's.
+    other = replace(scored_twice, train=replace(scored_twice.train, online_learning_rate=0.5))
+    go_on(tmp_path, other, pendulum)
+    assert "it was begun with --train.online-learning-rate" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import sha256_of
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config
-from qc_core.training import offline, partial, pretrain
+from qc_core.training import offline, pretrain, resume
 from qc_core.training.checkpoint import OPTIMIZER, TRAINING, WEIGHTS, read_curve, read_info
 from tests.conftest import random_episodes
 
@@ -21,8 +21,8 @@ from tests.conftest import random_episodes
 @pytest.fixture(autouse=True)
 def kept_after_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "_STRETCH", 1)
-    monkeypatch.setattr(partial, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(partial, "_SHARE_OF_TIME", float("inf"))
+    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
 
 
 def break_off(config: Config, dataset: Path, output: Path, update: int) -> Path:

@@ -5,25 +5,26 @@ import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pytest
+from optuna.trial import TrialState
 
 from qc_core.errors import Diverged, WorkFailed, WrongUse
-from qc_core.files import read_json, write_json
+from qc_core.files import read_json
 from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import read_info
-from qc_core.tuning.select import select_best
-from qc_core.tuning.study import create_study, load_study, suggest, take_trial
+from qc_core.tuning.queue import finish, take_trial
+from qc_core.tuning.study import create_study, load_study, suggest
+from qc_core.tuning.trials import best_trial, read_trials
 from qc_core.tuning.tune import tune
 from qc_core.tuning.worker import run_worker
 
 
-def take_all(storage: str, seed: int, taken) -> None:
-    study = load_study("s", storage, seed)
-    while (trial := take_trial(study)) is not None:
+def take_all(storage: str, worker: int, taken) -> None:
+    study = load_study("s", storage)
+    while (trial := take_trial(study, 0, worker)) is not None:
         taken.append(trial.number)
-        study.tell(trial, 0.5)
+        finish(study, trial, TrialState.COMPLETE, 0.5)
 
 
 @pytest.fixture
@@ -39,23 +40,23 @@ def test_workers_share_the_trials_between_them(storage: str, config: Config) -> 
     with context.Manager() as manager:
         taken = manager.list()
         workers = [
-            context.Process(target=take_all, args=(storage, seed, taken)) for seed in range(2)
+            context.Process(target=take_all, args=(storage, worker, taken)) for worker in range(2)
         ]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         assert sorted(taken) == list(range(30))
-    states = [trial.state for trial in load_study("s", storage, 0).trials]
-    assert states.count(optuna.trial.TrialState.COMPLETE) == 30
+    states = [trial.state for trial in load_study("s", storage).trials]
+    assert states == [TrialState.COMPLETE] * 30
 
 
 def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
     storage: str, config: Config
 ) -> None:
     create_study("s", storage, config)
-    study = load_study("s", storage, 0)
-    first, second = take_trial(study), take_trial(study)
+    study = load_study("s", storage)
+    first, second = take_trial(study, 0, 0), take_trial(study, 0, 0)
     assert first is not None and second is not None
     assert suggest(first, config) == config.train
     other = suggest(second, config)
@@ -63,12 +64,13 @@ def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
     factor = config.tune.distillation_weight_factor
     ratio = other.distillation_weight / config.train.distillation_weight
     assert 1 / factor <= ratio <= factor
-    assert take_trial(study) is None
+    # On one machine nobody waits for those that are still running.
+    assert take_trial(study, 0, 0) is None
 
 
 def test_without_storage_the_variable_is_named() -> None:
     with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
-        load_study("s", "", 0)
+        load_study("s", "")
     with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
         create_study("s", "", RECIPES["smoke"].config)
 
@@ -77,7 +79,7 @@ def test_a_database_that_does_not_answer_shows_no_password(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_STUDY_STORAGE", "sqlite:////nowhere/very-secret/study.db")
-    for call in (lambda: create_study("s", "", config), lambda: load_study("s", "", 0)):
+    for call in (lambda: create_study("s", "", config), lambda: load_study("s", "")):
         with pytest.raises(WorkFailed, match="does not answer") as refusal:
             call()
         assert "very-secret" not in str(refusal.value)
@@ -88,28 +90,17 @@ def test_a_study_that_was_cut_off_while_being_made_is_completed(
 ) -> None:
     create_study("s", storage, replace(config, tune=replace(config.tune, trials=1)))
     create_study("s", storage, replace(config, tune=replace(config.tune, trials=3)))
-    study = load_study("s", storage, 0)
-    assert [trial.number for trial in iter(lambda: take_trial(study), None)] == [0, 1, 2]
+    study = load_study("s", storage)
+    assert [trial.number for trial in iter(lambda: take_trial(study, 0, 0), None)] == [0, 1, 2]
 
 
 def test_nothing_is_searched_that_the_method_does_not_have(storage: str, config: Config) -> None:
     best_of_n = replace(config, train=replace(config.train, method="qc"))
     create_study("s", storage, best_of_n)
-    trial = take_trial(load_study("s", storage, 0))
+    trial = take_trial(load_study("s", storage), 0, 0)
     assert trial is not None
     suggest(trial, best_of_n)
     assert set(trial.params) == {"online_learning_rate"}
-
-
-def test_a_study_in_a_database_works_the_same(
-    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QC_STUDY_STORAGE", f"sqlite:///{tmp_path}/study.db")
-    create_study("s", "", config)
-    study = load_study("s", "", 0)
-    assert take_trial(study) is not None
-    assert take_trial(study) is not None
-    assert take_trial(study) is None
 
 
 def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
@@ -146,31 +137,24 @@ def test_a_setting_that_diverges_is_a_result_and_a_machine_that_fails_is_not(
         run_worker(config, *places, study_name="s", storage=storage, worker=0)
     assert tried == ([0, 1] if goes_on else [0])
     assert (tmp_path / "output").exists() == goes_on
+    states = [trial["state"] for trial in read_trials(load_study("s", storage))]
+    # Whose fault it was stands in the study: a trial that fails is not one whose worker died.
+    assert states == (["diverged", "diverged"] if goes_on else ["failed", "waiting"])
 
 
-def record(trial: int, success: float, steps: float) -> dict:
-    return {"trial": trial, "success": success, "steps": steps}
+def record(trial: int, success: float, steps: float, state: str = "complete") -> dict:
+    return {"trial": trial, "state": state, "success": success, "steps": steps}
 
 
 @pytest.mark.parametrize(
     ("records", "best"),
     [
-        ([[record(0, 0.8, 90)], [record(1, 0.9, 99)]], 1),
-        ([[record(0, 0.9, 90)], [record(1, 0.9, 80)]], 1),
-        ([[record(1, 0.9, 90)], [record(0, 0.9, 90)]], 0),
+        ([record(0, 0.8, 90), record(1, 0.9, 99)], 1),
+        ([record(0, 0.9, 90), record(1, 0.9, 80)], 1),
+        ([record(0, 0.9, 90), record(1, 0.9, 90)], 0),
+        ([record(0, 0.9, 90, "pruned"), record(1, 0.1, 90)], 1),
     ],
 )
-def test_success_comes_first_then_speed_then_the_recipe(
-    tmp_path: Path, records: list[list[dict]], best: int
-) -> None:
-    folders = []
-    for worker, trials in enumerate(records):
-        folder = tmp_path / f"worker-{worker}"
-        write_json(folder / "trials.json", trials)
-        write_json(folder / "best.json", {"trial": trials[0]["trial"]})
-        (folder / "checkpoint").mkdir()
-        (folder / "checkpoint" / f"of-trial-{trials[0]['trial']}").touch()
-        folders.append(folder)
-    select_best(folders, tmp_path / "best", tmp_path / "history.json")
-    assert (tmp_path / "best" / f"of-trial-{best}").exists()
-    assert read_json(tmp_path / "history.json")["best-trial"] == best
+def test_success_comes_first_then_speed_then_the_recipe(records: list[dict], best: int) -> None:
+    assert best_trial(records) == records[best]
+    assert best_trial([record(0, 1, 9, "pruned"), {"trial": 1, "state": "lost"}]) is None

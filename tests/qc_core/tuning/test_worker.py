@@ -13,8 +13,9 @@ from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import resolve
 from qc_core.training.checkpoint import read_info
 from qc_core.training.pretrain import pretrain
+from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study
-from qc_core.tuning.trials import ranking
+from qc_core.tuning.trials import best_trial
 from qc_core.tuning.worker import run_worker
 
 
@@ -27,7 +28,7 @@ def two_at_a_time(pendulum_config: Config) -> Config:
 def work(config: Config, checkpoint: Path, dataset: Path, folder: Path) -> Path:
     storage = str(folder / "study.journal")
     create_study("s", storage, config)
-    output = folder / "worker"
+    output = folder / "worker.json"
     run_worker(config, checkpoint, dataset, output, study_name="s", storage=storage, worker=0)
     return output
 
@@ -41,12 +42,15 @@ def test_side_by_side_every_trial_is_run_once_and_the_best_is_kept(
 ) -> None:
     pretrain(two_at_a_time, pendulum, tmp_path / "offline")
     output = work(two_at_a_time, tmp_path / "offline", pendulum, tmp_path)
-    trials = read_json(output / "trials.json")
+    trials = read_json(output)
     assert numbers(trials) == [0, 1, 2, 3, 4]
-    done = [trial for trial in trials if trial["state"] == "complete"]
-    best = max(done, key=lambda trial: (ranking(trial), -trial["trial"]))
-    assert read_json(output / "best.json") == {"trial": best["trial"]}
-    kept = read_info(output / "checkpoint").config.train.online_learning_rate
+    assert {trial["attempts"] for trial in trials} == {1}
+    select_best("s", str(tmp_path / "study.journal"), tmp_path / "best", tmp_path / "history.json")
+    best = best_trial(trials)
+    assert best is not None
+    history = read_json(tmp_path / "history.json")
+    assert history == {"best-trial": best["trial"], "trials": trials}
+    kept = read_info(tmp_path / "best").config.train.online_learning_rate
     assert kept == best["parameters"]["online_learning_rate"]
     assert not multiprocessing.active_children()
 
@@ -57,7 +61,7 @@ def test_what_fails_in_one_process_is_one_line_and_ends_them_all(
     with pytest.raises(QCError, match="is not a checkpoint folder") as failure:
         work(two_at_a_time, tmp_path / "missing", pendulum, tmp_path)
     assert "\n" not in str(failure.value)
-    assert not (tmp_path / "worker").exists()
+    assert not (tmp_path / "worker.json").exists()
     assert not multiprocessing.active_children()
 
 

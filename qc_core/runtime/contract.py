@@ -1,0 +1,110 @@
+"""What `policy.json` promises, checked before memory is taken for it or a model is believed.
+
+Shapes: B batch, O observation, H horizon, A action.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Protocol
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import require_fields
+
+# Where the model file carries its contract.
+METADATA_KEY = "qc.policy"
+# Numbers that go in or come out for one observation: 64 MiB, far above any policy.
+_MOST_NUMBERS = 1 << 24
+
+
+class Model(Protocol):
+    """What a model file says of itself."""
+
+    @property
+    def inputs(self) -> dict[str, list[int | str]]:
+        """Shapes of the float32 inputs by name; a string is a size that may vary."""
+        ...
+
+    @property
+    def outputs(self) -> dict[str, list[int | str]]:
+        """The same of the outputs."""
+        ...
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+
+def require_sizes(contract: dict[str, Any], what: str) -> None:
+    """Refuse a contract whose sizes cannot be meant (WrongUse).
+
+    Args:
+        what: the file, as the message names it.
+    """
+    observation, action = contract["observation"], contract["action"]
+    require_fields(observation, {"names": list}, f"{what}, observation")
+    require_fields(action, dict.fromkeys(("names", "low", "high"), list), f"{what}, action")
+    require_fields(contract["noise"], {"shape": list}, f"{what}, noise")
+    for name, names in (("observation", observation["names"]), ("action", action["names"])):
+        if not names or not all(isinstance(entry, str) for entry in names):
+            raise WrongUse(f"{what} is damaged: the {name} needs a list of names")
+    for name in ("low", "high"):
+        bounds = action[name]
+        if len(bounds) != len(action["names"]) or not all(map(_is_finite, bounds)):
+            raise WrongUse(f"{what} is damaged: {name!r} needs one finite number for each action")
+    horizon, shape = contract["horizon"], contract["noise"]["shape"]
+    if not shape or not all(_is_size(size) for size in (horizon, *shape)):
+        raise WrongUse(
+            f"{what} is damaged: horizon and noise shape must be positive integers, "
+            f"got {horizon} and {shape}"
+        )
+    largest = max(math.prod(shape), horizon * len(action["names"]))
+    if largest > _MOST_NUMBERS:
+        raise WrongUse(
+            f"{what} asks for {largest:,} numbers for one observation, "
+            f"at most {_MOST_NUMBERS:,} are allowed"
+        )
+
+
+def require_same(model: Model, contract: dict[str, Any], what: str) -> None:
+    """Refuse a model that is not the one of which the contract tells.
+
+    Args:
+        what: the model file, as the message names it.
+
+    Raises:
+        WrongUse: a model without metadata.
+        WorkFailed: metadata, inputs or outputs of another policy.
+    """
+    if METADATA_KEY not in model.metadata:
+        raise WrongUse(
+            f"{what} has no metadata {METADATA_KEY!r}: only what `qc export` wrote can be played"
+        )
+    try:
+        inside = json.loads(model.metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise WorkFailed(f"{what} is damaged: its metadata are not readable JSON") from error
+    if inside != contract:
+        raise WorkFailed(f"{what} and its contract are of different policies: pull it again")
+    expected = {
+        "observation": [len(contract["observation"]["names"])],
+        "noise": contract["noise"]["shape"],
+        "action_chunk": [contract["horizon"], len(contract["action"]["names"])],
+    }
+    shapes = {**model.inputs, **model.outputs}
+    for name in dict.fromkeys([*expected, *shapes]):
+        shape, wanted = shapes.get(name), expected.get(name)
+        if not shape or wanted is None or not isinstance(shape[0], str) or shape[1:] != wanted:
+            needed = f"[batch, {', '.join(map(str, wanted))}]" if wanted else "nothing of that name"
+            raise WorkFailed(
+                f"{what} is not what its contract says: {needed} is needed for {name}, "
+                f"got {shape or 'none'}"
+            )
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

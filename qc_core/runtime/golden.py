@@ -1,0 +1,57 @@
+"""`golden.npz`: inputs, and what the policy must make of them on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from qc_core.errors import WorkFailed
+from qc_core.runtime.folder import GOLDEN
+from qc_core.runtime.policy import ChunkPolicy
+
+# The greatest difference allowed, in the unit of `greatest_difference`.
+TOLERANCE = 1e-5
+_ARRAYS = ("observation", "noise", "action_chunk")
+
+
+def greatest_difference(
+    chunk_BHA: np.ndarray, expected_BHA: np.ndarray, contract: dict[str, Any]
+) -> float:
+    """Over all actions, in units of the networks' own [-1, 1] where actions have others."""
+    low_A, high_A = (np.asarray(contract["action"][name]) for name in ("low", "high"))
+    unit_A = np.maximum((high_A - low_A) / 2, 1.0)
+    return float((np.abs(chunk_BHA - expected_BHA) / unit_A).max())
+
+
+def check_golden(folder: Path) -> str:
+    """Play a policy folder's golden cases here and say how they went.
+
+    Raises:
+        WorkFailed: the chunks are not those that they must be, or there are no cases.
+    """
+    try:
+        with np.load(folder / GOLDEN, allow_pickle=False) as file:
+            cases = {name: file[name] for name in _ARRAYS}
+        if not len(cases["observation"]):
+            raise ValueError("it has no cases")
+    except (ValueError, KeyError, OSError, EOFError, MemoryError, BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise WorkFailed(f"{folder / GOLDEN} cannot be read: {reason}") from error
+    policy = ChunkPolicy(folder)
+    chunk_BHA = policy.chunk(cases["observation"], cases["noise"])
+    if chunk_BHA.shape != cases["action_chunk"].shape:
+        raise WorkFailed(
+            f"{folder / GOLDEN} expects chunks {list(cases['action_chunk'].shape)}, "
+            f"the policy gives {list(chunk_BHA.shape)}"
+        )
+    worst = greatest_difference(chunk_BHA, cases["action_chunk"], policy.contract)
+    told = (
+        f"{len(chunk_BHA)} golden cases on {policy.provider}: greatest difference {worst:.1e}, "
+        f"at most {TOLERANCE:.0e} is allowed"
+    )
+    if not worst <= TOLERANCE:
+        raise WorkFailed(f"{told}: do not use this policy on this machine")
+    return told

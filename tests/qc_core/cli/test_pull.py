@@ -1,0 +1,76 @@
+"""`qc pull` gives a policy the form that its consumer reads, and can check it here."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.cli.main import main
+from qc_core.runtime.folder import write_checksums
+from qc_core.store.open import open_store
+from qc_core.store.registry import Registry
+
+
+def publish(policy: Path) -> None:
+    registry = Registry(open_store())
+    registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
+
+
+@pytest.fixture
+def wrong(policy: Path, tmp_path: Path) -> Path:
+    """A policy whose golden cases ask for other chunks."""
+    copy = Path(shutil.copytree(policy, tmp_path / "wrong"))
+    with np.load(copy / "golden.npz") as file:
+        cases = dict(file)
+    cases["action_chunk"] = cases["action_chunk"] + 0.5
+    np.savez(copy / "golden.npz", allow_pickle=False, **cases)
+    write_checksums(copy)
+    return copy
+
+
+def test_a_policy_is_pulled_and_checked(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(policy)
+    assert main(["pull", "cube", "-o", str(tmp_path / "pulled"), "--check"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("pulled cube:")
+    assert second.startswith("16 golden cases on cpu: greatest difference ")
+    assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == sorted(
+        path.name for path in policy.iterdir()
+    )
+
+
+def test_tritons_layout_is_a_model_of_a_repository(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(policy)
+    words = ["pull", "cube@latest", "-o", str(tmp_path / "models"), "--layout", "triton"]
+    assert main([*words, "--check"]) == 0
+    assert "golden cases" in capsys.readouterr().out
+    files = {
+        path.relative_to(tmp_path).as_posix()
+        for path in (tmp_path / "models").rglob("*")
+        if path.is_file()
+    }
+    assert files == {f"models/cube/{n}" for n in ("config.pbtxt", "golden.npz", "1/model.onnx")}
+    assert main(words) == 2
+    assert "is in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["policy", "triton"])
+def test_a_policy_that_computes_something_else_is_a_failure(
+    wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    publish(wrong)
+    words = ["pull", "cube", "-o", str(tmp_path / "out"), "--layout", layout]
+    assert main([*words, "--check"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "greatest difference 5.0e-01, at most 1e-05 is allowed" in error
+    assert "\n" not in error
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "cube", "-o", str(tmp_path / "out"), "--layout", "tf"]) == 2
+    assert "'policy', 'triton'" in capsys.readouterr().err

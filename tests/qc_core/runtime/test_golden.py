@@ -1,0 +1,57 @@
+"""Golden cases tell whether a policy computes here what it must."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qc_core.errors import WorkFailed
+from qc_core.runtime.folder import write_checksums
+from qc_core.runtime.golden import check_golden, greatest_difference
+
+
+def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
+    shutil.copytree(policy, folder)
+    with np.load(folder / "golden.npz") as file:
+        cases = {**file, **arrays}
+    np.savez(folder / "golden.npz", allow_pickle=True, **cases)
+    write_checksums(folder)
+    return folder
+
+
+def test_a_policy_that_computes_what_it_must_is_told_so(policy: Path) -> None:
+    told = check_golden(policy)
+    assert told.startswith("16 golden cases on cpu: greatest difference ")
+    assert told.endswith("at most 1e-05 is allowed")
+
+
+def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
+    with np.load(policy / "golden.npz") as file:
+        chunk = file["action_chunk"]
+    chunk[7, 3, 2] += 3e-4
+    copy = with_golden(policy, tmp_path / "copy", action_chunk=chunk)
+    with pytest.raises(WorkFailed, match=r"greatest difference 3\.0e-04, at most 1e-05"):
+        check_golden(copy)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"observation": np.zeros((0, 28))}, "it has no cases"),
+        ({"action_chunk": np.zeros((16, 4, 5))}, r"expects chunks \[16, 4, 5\]"),
+        ({"noise": np.array([object()])}, "cannot be read"),
+    ],
+)
+def test_cases_that_are_none_are_refused(
+    policy: Path, tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    with pytest.raises(WorkFailed, match=message):
+        check_golden(with_golden(policy, tmp_path / "copy", **arrays))
+
+
+def test_a_difference_is_measured_in_the_networks_units() -> None:
+    contract = {"action": {"low": [-1.0, -180.0], "high": [1.0, 180.0]}}
+    expected = np.zeros((1, 1, 2))
+    assert greatest_difference(np.array([[[0.5, 90.0]]]), expected, contract) == 0.5
+    assert greatest_difference(np.array([[[0.1, 36.0]]]), expected, contract) == 0.2
