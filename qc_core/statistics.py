@@ -67,7 +67,7 @@ def anytime_mean(values: ArrayLike, low: float, high: float) -> Estimate:
 def mean_is_above(values: ArrayLike, bound: float, low: float, high: float) -> bool:
     """Whether the interval of `anytime_mean` lies above a bound in (low, high)."""
     shares = (np.asarray(values, dtype=float) - low) / (high - low)
-    return _winnings(shares, (bound - low) / (high - low)) > -np.log(_ERROR_RATE)
+    return bool(_winnings(shares, (bound - low) / (high - low)) > -np.log(_ERROR_RATE))
 
 
 def mean_is_below(values: ArrayLike, bound: float, low: float, high: float) -> bool:
@@ -77,10 +77,8 @@ def mean_is_below(values: ArrayLike, bound: float, low: float, high: float) -> b
 
 def _winnings(shares_N: np.ndarray, mean: float) -> float:
     """Logarithm of what 1 has become by bets, fair at best, that the mean of [0, 1] is higher."""
-    from scipy.special import logsumexp
-
     growth_SN = np.log1p(_STAKES[:, None] * (shares_N / mean - 1))
-    return float(logsumexp(growth_SN.sum(axis=1)) - np.log(_STAKES.size))
+    return float(np.logaddexp.reduce(growth_SN.sum(axis=1)) - np.log(_STAKES.size))
 
 
 def _lower_end(shares: np.ndarray) -> float:

@@ -43,6 +43,11 @@ class Outcome:
         return asdict(self)
 
 
+def counted_steps(outcome: Outcome, limit: int) -> int:
+    """Steps to success, the episode's limit for a failure."""
+    return outcome.steps if outcome.success else limit
+
+
 def play_episode(
     environment: gymnasium.Env,
     policy: ChunkFunction,
@@ -113,7 +118,7 @@ def play_side_by_side(
     seeds: Sequence[int],
     *,
     workers: int = 1,
-) -> Iterator[dict[str, Outcome]]:
+) -> Generator[dict[str, Outcome], None, None]:
     """Let all policies play one seed after the other, for who may stop before the last.
 
     Args:
