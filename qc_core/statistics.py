@@ -57,10 +57,12 @@ def anytime_mean(values: ArrayLike, low: float, high: float) -> Estimate:
     which a fair bet would have won forty times its stake (Waudby-Smith and Ramdas, "Estimating
     means of bounded random variables by betting", JRSS B 86, 2024).
     """
-    shares = (np.asarray(values, dtype=float) - low) / (high - low)
-    mean_low, mean_high = _lower_end(shares), 1 - _lower_end(1 - shares)
+    sample, width = np.asarray(values, dtype=float), high - low
+    shares = (sample - low) / width
     return Estimate(
-        float(np.mean(values)), low + mean_low * (high - low), low + mean_high * (high - low)
+        float(sample.mean()),
+        low + _lower_end(shares) * width,
+        high - _lower_end(1 - shares) * width,
     )
 
 
@@ -83,7 +85,7 @@ def _winnings(shares_N: np.ndarray, mean: float) -> float:
 
 def _lower_end(shares: np.ndarray) -> float:
     """The highest mean in [0, 1] that the bets rule out, 0 if there is none."""
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
     def excess(mean: float) -> float:
         return _winnings(shares, mean) + np.log(_ERROR_RATE)
@@ -92,4 +94,4 @@ def _lower_end(shares: np.ndarray) -> float:
     if seen <= smallest or excess(smallest) <= 0:
         return 0.0
     # Against the mean that was seen, no bet has won: between the two the sign changes.
-    return float(brentq(excess, smallest, seen))
+    return float(root_scalar(excess, bracket=(smallest, seen)).root)

@@ -25,8 +25,7 @@ class Minimum:
     @property
     def text(self) -> str:
         return (
-            "a first champion: the 95% interval of its success rate lies above "
-            f"{self.success:.0%}"
+            f"a first champion: the 95% interval of its success rate lies above {self.success:.0%}"
         )
 
     def decide(self, games: Games) -> Decision:

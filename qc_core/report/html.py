@@ -49,7 +49,8 @@ def write_report(
     say(film.note)
     explored = _explore(policy, config.seed)
     curve = read_curve(offline)
-    page = templates().get_template("report.html.j2").render(
+    template = templates().get_template("report.html.j2")
+    page = template.render(
         title=f"{promoted['name']}:{promoted['version']}",
         environment=config.environment,
         method=config.train.method,

@@ -24,9 +24,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def write_gate_record(
-    store: ObjectStore, name: str, version: str, content: dict[str, Any]
-) -> None:
+def write_gate_record(store: ObjectStore, name: str, version: str, content: dict[str, Any]) -> None:
     """Keep the record with the version (WorkFailed: it has another already)."""
     key = _key(name, version)
     record = (json.dumps(content, sort_keys=True) + "\n").encode()
