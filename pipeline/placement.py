@@ -17,6 +17,7 @@ _HOUR = 3600
 _SETTINGS = "q-chunking"
 _SIGNING_FOLDER = "/var/run/q-chunking-signing"
 _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
+_STEP_LABEL = "q-chunking/step"
 # A node that was taken away is rarely back at once.
 _FIRST_RETRY, _BACKOFF, _LAST_RETRY = "60s", 2.0, "900s"
 
@@ -109,6 +110,9 @@ class Placement:
         task.set_retry(step.retries, _FIRST_RETRY, _BACKOFF, _LAST_RETRY)
         kubernetes.set_timeout(task, step.hours * _HOUR)
         kubernetes.add_pod_label(task, *_PART_OF)
+        # By which manifests/parts/service-accounts gives each step an account of its own: KFP 2.17
+        # has one for the run.
+        kubernetes.add_pod_label(task, _STEP_LABEL, task.component_spec.name)
         kubernetes.set_security_context(
             task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True
         )

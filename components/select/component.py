@@ -24,14 +24,16 @@ def select(
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
-        metrics: What the best trial came to.
+        metrics: How many trials came to what, and the best.
     """
     from pathlib import Path
 
+    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.tuning.select import select_best
+    from qc_core.tuning.trials import figures
 
     with step("select", "pick the best trial"):
-        best = select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
-    for name in ("trial", "success", "steps"):
-        metrics.log_metric(name, best[name])
+        select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+    for name, value in figures(read_json(Path(history.path))["trials"]).items():
+        metrics.log_metric(name, value)

@@ -32,18 +32,20 @@ def tune(
         gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
             loop, KFP hides from a pod's resources whatever is not one.
         trials: What this worker's trials came to.
-        metrics: How many it had, and each one's success.
+        metrics: How many of them came to what, and the best.
     """
     from pathlib import Path
 
+    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
     from qc_core.training.device import require_gpus
+    from qc_core.tuning.trials import figures
     from qc_core.tuning.worker import run_worker
 
     with step("tune", "fine-tune online, the trials of one study side by side"):
         require_gpus(gpus)
-        ended = run_worker(
+        run_worker(
             read_config(Path(config.path)),
             Path(checkpoint.path),
             Path(dataset.path),
@@ -52,7 +54,5 @@ def tune(
             storage=study_storage,
             worker=int(worker),
         )
-    metrics.log_metric("trials", len(ended))
-    for trial in ended:
-        if "success" in trial:
-            metrics.log_metric(f"trial {trial['trial']}: success", trial["success"])
+    for name, value in figures(read_json(Path(trials.path))).items():
+        metrics.log_metric(name, value)

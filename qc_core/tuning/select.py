@@ -9,17 +9,14 @@ from qc_core.files import require_vacant, write_json
 from qc_core.progress import say
 from qc_core.tuning.kept import forget_all_but, get_result, study_store
 from qc_core.tuning.study import answering, load_study
-from qc_core.tuning.trials import Record, best_trial, read_trials
+from qc_core.tuning.trials import best_trial, read_trials
 
 
-def select_best(study_name: str, storage: str, output: Path, history: Path) -> Record:
+def select_best(study_name: str, storage: str, output: Path, history: Path) -> None:
     """Fetch the best trial's checkpoint to `output`, and write every trial to `history`.
 
     What the study kept of the others is removed. The best one's stays in the store: done again,
     this comes to the same.
-
-    Returns:
-        The best trial's record.
 
     Raises:
         WorkFailed: no trial came to its end.
@@ -35,4 +32,3 @@ def select_best(study_name: str, storage: str, output: Path, history: Path) -> R
     write_json(history, {"best-trial": best["trial"], "trials": trials})
     forget_all_but(store, study_name, *attempt)
     say(f"trial {best['trial']} goes on: success {best['success']:.0%}, {best['steps']:.0f} steps")
-    return best

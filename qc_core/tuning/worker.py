@@ -25,7 +25,7 @@ from qc_core.tuning.kept import KeptTrial, study_store
 from qc_core.tuning.queue import finish, heartbeats, take_trial
 from qc_core.tuning.slots import DIVERGED, FAILED, KEPT, REASON, SCORES, SLOT
 from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
-from qc_core.tuning.trials import Record, read_trials
+from qc_core.tuning.trials import read_trials
 
 
 def run_worker(
@@ -38,11 +38,11 @@ def run_worker(
     storage: str,
     worker: int,
     heartbeat: Heartbeat = HEARTBEAT,
-) -> list[Record]:
+) -> None:
     """Run trials of the shared study, `config.tune.trials_per_gpu` at a time.
 
     Each trial's checkpoint is in the store before the study hears that it is complete. Writes
-    what this worker's trials came to as JSON to `output`, and returns it. Trials side by side are run by
+    what this worker's trials came to as JSON to `output`. Trials side by side are run by
     processes that share this one's cores and its device; each takes the next trial as soon as it
     has ended one.
 
@@ -63,9 +63,7 @@ def run_worker(
                 future.result()
     with answering():
         trials = read_trials(load_study(study_name, storage, heartbeat))
-    own = [trial for trial in trials if trial["worker"] == worker]
-    write_json(output, own)
-    return own
+    write_json(output, [trial for trial in trials if trial["worker"] == worker])
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,9 +197,7 @@ from qc_core.store.open import open_store
 def test_the_policy_is_signed_with_the_key_of_the_secret(
     cluster: Cluster, network: Network, tmp_path: Path
 ) -> None:
-    public = _PRIVATE_KEY.public_key().public_bytes(
-        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-    )
+    public = _PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "public.pem").write_bytes(public)
     network.python(
         f"{_OPEN_STORE}\n"
@@ -214,8 +212,7 @@ def test_the_policy_is_signed_with_the_key_of_the_secret(
 
 def test_the_outcome_is_in_the_store(cluster: Cluster, network: Network) -> None:
     said = network.python(
-        f"{_OPEN_STORE}\n"
-        "print(open_store().get('runs/run-1/outcome.json').decode())"
+        f"{_OPEN_STORE}\nprint(open_store().get('runs/run-1/outcome.json').decode())"
     )
     outcome = json.loads(said)
     assert outcome["succeeded"] and outcome["recipe"] == "smoke"

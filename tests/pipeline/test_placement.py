@@ -60,7 +60,10 @@ def test_each_pod_is_bounded_and_has_no_rights(
         "runAsGroup": "1000",
         "runAsNonRoot": True,
     }
-    assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "q-chunking"}
+    assert pod["podMetadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "q-chunking",
+        "q-chunking/step": name,
+    }
     assert {"/tmp", "/home/qc"} <= {mount["mountPath"] for mount in pod["emptyDirMounts"]}
     assert task["taskInfo"]["name"] == step.title
     retry = task["retryPolicy"]
