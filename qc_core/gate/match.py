@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from qc_core.envs.play import LoadPolicy, Outcome, play_side_by_side
-from qc_core.gate.rule import Decision, Rule, result_of
+from qc_core.gate.rule import Decision, Rule, result_of, success_of
 from qc_core.progress import Progress
 from qc_core.seeds import RUN_SEEDS, seeds_for
 
@@ -37,7 +37,8 @@ def hold_match(
         for outcomes in played:
             for name, outcome in outcomes.items():
                 games[name].append(outcome)
-            progress.update()
+            rates = (f"{name} {success_of(games[name]).value:.0%}" for name in games)
+            progress.update(note=", ".join(rates))
             if (decision := rule.decide(games)) != "undecided":
                 break
     count = len(next(iter(games.values())))

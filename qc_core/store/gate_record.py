@@ -13,6 +13,7 @@ from qc_core.files import require_fields
 from qc_core.store.manifest import version_prefix
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
+SCHEMA_VERSION = 1
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "champion": bool,
     "rule": str,

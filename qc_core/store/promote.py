@@ -18,7 +18,7 @@ from qc_core.provenance import run_name
 from qc_core.recipes.config import Config
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import read_contract
-from qc_core.store.gate_record import write_gate_record
+from qc_core.store import gate_record
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
@@ -77,12 +77,12 @@ def promote(
         if settled:
             break
     gate = {
-        "schema-version": SCHEMA_VERSION,
+        "schema-version": gate_record.SCHEMA_VERSION,
         "champion": passed,
         "champion-before": incumbent,
         **match,
     }
-    write_gate_record(store, name, version, gate)
+    gate_record.write_gate_record(store, name, version, gate)
     if passed:
         became = "the first champion" if incumbent is None else "the new champion"
     else:
