@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kfp import dsl
@@ -13,12 +14,14 @@ from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from tests.qc_core.gate.games import outcomes
 
+step: Any = promote
+
 
 def metrics_of(config: Config, policy: Path, folder: Path) -> dict[str, float]:
     folder.mkdir()
     write_json(folder / "config", to_mapping(config))
     metrics = dsl.Metrics()
-    promote.python_func(
+    step.python_func(
         config=dsl.Artifact(uri=str(folder / "config")),
         policy=dsl.Model(uri=str(policy)),
         run="run-1",
