@@ -1,4 +1,4 @@
-"""Intervals for rates and for paired differences."""
+"""Intervals for rates and for paired differences, also while they are still being measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+# Of each end of an interval: both together are wrong in 5%.
+_ERROR_RATE = 0.025
+# Shares of its money that a bet may stake; many, since the best is not known before.
+_STAKES = (np.arange(20) + 0.5) / 20
 
 
 class Estimate(NamedTuple):
@@ -41,3 +46,52 @@ def mean(values: ArrayLike) -> Estimate:
         (sample,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
     return Estimate(value, float(interval.low), float(interval.high))
+
+
+def anytime_mean(values: ArrayLike, low: float, high: float) -> Estimate:
+    """Mean of values in [low, high] with a 95% interval that holds however often one looks.
+
+    The mean may be looked at after every value, and the measuring stopped when the interval
+    tells enough: the true mean is outside at any of these looks in at most 5% of cases,
+    whatever the distribution. A betting confidence sequence, whose ends are the means against
+    which a fair bet would have won forty times its stake (Waudby-Smith and Ramdas, "Estimating
+    means of bounded random variables by betting", JRSS B 86, 2024).
+    """
+    sample, width = np.asarray(values, dtype=float), high - low
+    shares = (sample - low) / width
+    return Estimate(
+        float(sample.mean()),
+        low + _lower_end(shares) * width,
+        high - _lower_end(1 - shares) * width,
+    )
+
+
+def mean_is_above(values: ArrayLike, bound: float, low: float, high: float) -> bool:
+    """Whether the interval of `anytime_mean` lies above a bound in (low, high)."""
+    shares = (np.asarray(values, dtype=float) - low) / (high - low)
+    return bool(_winnings(shares, (bound - low) / (high - low)) > -np.log(_ERROR_RATE))
+
+
+def mean_is_below(values: ArrayLike, bound: float, low: float, high: float) -> bool:
+    """Whether the interval of `anytime_mean` lies below a bound in (low, high)."""
+    return mean_is_above(-np.asarray(values, dtype=float), -bound, -high, -low)
+
+
+def _winnings(shares_N: np.ndarray, mean: float) -> float:
+    """Logarithm of what 1 has become by bets, fair at best, that the mean of [0, 1] is higher."""
+    growth_SN = np.log1p(_STAKES[:, None] * (shares_N / mean - 1))
+    return float(np.logaddexp.reduce(growth_SN.sum(axis=1)) - np.log(_STAKES.size))
+
+
+def _lower_end(shares: np.ndarray) -> float:
+    """The highest mean in [0, 1] that the bets rule out, 0 if there is none."""
+    from scipy.optimize import root_scalar
+
+    def excess(mean: float) -> float:
+        return _winnings(shares, mean) + np.log(_ERROR_RATE)
+
+    smallest, seen = 1e-9, float(shares.mean())
+    if seen <= smallest or excess(smallest) <= 0:
+        return 0.0
+    # Against the mean that was seen, no bet has won: between the two the sign changes.
+    return float(root_scalar(excess, bracket=(smallest, seen)).root)

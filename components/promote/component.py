@@ -13,14 +13,14 @@ def promote(
     promotion: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Publish the policy as a new version; champion if it beats the champion.
+    """Publish the policy as a new version; champion if it passes the gate.
 
     Args:
         config: The resolved configuration.
         policy: The policy folder.
         run: The run that publishes, by which the version is found again.
         promotion: Where it went and how it compared, as JSON.
-        metrics: Whether it is the champion, and how it compared.
+        metrics: The gate's decision and its figures.
     """
     from pathlib import Path
 
@@ -30,9 +30,15 @@ def promote(
     from qc_core.store.open import open_store
     from qc_core.store.promote import promote
 
-    with step("promote", "publish the policy, champion if it beats the champion"):
+    with step("promote", "publish the policy, champion if it passes the gate"):
         content = promote(read_config(Path(config.path)), Path(policy.path), open_store(), run)
         write_json(Path(promotion.path), content)
+    gate = content["gate"]
     metrics.log_metric("champion", int(content["champion"]))
-    if "steps-saved" in content:
-        metrics.log_metric("steps saved", content["steps-saved"]["value"])
+    metrics.log_metric("episodes played", gate["episodes"])
+    for name, result in gate["results"].items():
+        metrics.log_metric(f"{name}: success", result["success"]["value"])
+        metrics.log_metric(f"{name}: steps", result["steps"]["value"])
+    if "steps-saved" in gate:
+        for name, value in gate["steps-saved"].items():
+            metrics.log_metric(f"steps saved: {name}", value)

@@ -82,6 +82,7 @@ def show(reference: str, *, as_json: bool) -> None:
             ("signature", "signed: see qc pull --verify-key" if account["signed"] else "none"),
             *_contract_rows(contract),
             *_evaluation_rows(contract),
+            *_gate_rows(account["gate"]),
             ("recipe", contract.get("recipe", _UNKNOWN)),
             ("seed", str(contract.get("seed", _UNKNOWN))),
             ("offline updates", str(contract.get("offline-steps", _UNKNOWN))),
@@ -175,6 +176,18 @@ def _evaluation_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
             "evaluated on",
             f"{evaluation['episodes']} episodes, seeds from {evaluation['first-seed']}",
         ),
+    ]
+
+
+def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if gate is None:
+        return [("gate", _UNKNOWN)]
+    outcome = "became champion" if gate["champion"] else "did not become champion"
+    return [
+        ("gate", f"{outcome}: {gate['reason']}"),
+        ("played against", gate.get("champion-before") or "nobody: there was no champion"),
+        ("gate's episodes", f"{gate['episodes']} of at most {gate['episodes-at-most']}"),
+        ("gate's rule", gate["rule"]),
     ]
 
 

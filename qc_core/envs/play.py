@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,9 @@ from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
 PlayOne = Callable[[gymnasium.Env, ChunkFunction, int], T]
+
+# Side by side, two policies take turns.
+_KEPT_POLICIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def counted_steps(outcome: Outcome, limit: int) -> int:
+    """Steps to success, the episode's limit for a failure."""
+    return outcome.steps if outcome.success else limit
 
 
 def play_episode(
@@ -103,6 +112,37 @@ def play_episodes(
     return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
 
 
+def play_side_by_side(
+    environment: str,
+    policies: Mapping[str, LoadPolicy],
+    seeds: Sequence[int],
+    *,
+    workers: int = 1,
+) -> Generator[dict[str, Outcome], None, None]:
+    """Let all policies play one seed after the other, for who may stop before the last.
+
+    Args:
+        policies, workers: as `play_episodes` takes them.
+
+    Yields:
+        Outcomes by name in the order of the seeds, whatever the number of workers. What is
+        being played ahead is broken off when the iterator is closed.
+    """
+    ended: dict[int, dict[str, Outcome]] = {seed: {} for seed in seeds}
+    waited_for = iter(seeds)
+    seed = next(waited_for)
+    played = play_each(
+        environment, policies, seeds, play_episode, workers=workers, side_by_side=True
+    )
+    with closing(played):
+        for name, ended_seed, outcome in played:
+            ended[ended_seed][name] = outcome
+            while len(ended[seed]) == len(policies):
+                yield {name: ended[seed][name] for name in policies}
+                if (seed := next(waited_for, None)) is None:
+                    return
+
+
 def play_each(
     environment: str,
     policies: Mapping[str, LoadPolicy],
@@ -110,16 +150,22 @@ def play_each(
     play: PlayOne[T],
     *,
     workers: int = 1,
-) -> Iterator[tuple[str, int, T]]:
+    side_by_side: bool = False,
+) -> Generator[tuple[str, int, T], None, None]:
     """Let each policy play each seed, in processes that make the environment once.
 
     Args:
         play: plays one episode; picklable, as what it returns.
+        side_by_side: begin all policies' games of one seed before those of the next, instead
+            of all games of one policy before the next's.
 
     Yields:
         (name, seed, what `play` returned), in the order in which they end.
     """
-    games = [(name, seed) for name in policies for seed in seeds]
+    if side_by_side:
+        games = [(name, seed) for seed in seeds for name in policies]
+    else:
+        games = [(name, seed) for name in policies for seed in seeds]
     if workers == 1:
         player = _Player(environment, play)
         try:
@@ -141,8 +187,8 @@ def players(
     """Processes that play while this one does something else; each makes the environment once.
 
     Yields:
-        Takes a policy's name, how to make it, and the seed to play; a process makes a policy once
-        as long as no other name's turn comes.
+        Takes a policy's name, how to make it, and the seed to play; a process keeps the two
+        policies that it has made last.
     """
     with worker_pool(workers, _start_worker, environment, play) as pool:
 
@@ -153,20 +199,19 @@ def players(
 
 
 class _Player(Generic[T]):
-    """One process's environment and the policy that it has played last."""
+    """One process's environment and the policies that it has made last."""
 
     def __init__(self, environment: str, play: PlayOne[T]) -> None:
         self._id, self._play = environment, play
         self._environment: gymnasium.Env | None = None
-        self._name: str | None = None
-        self._policy: ChunkFunction | None = None
+        self._policies: deque[tuple[str, ChunkFunction]] = deque(maxlen=_KEPT_POLICIES)
 
     def play(self, name: str, load: LoadPolicy, seed: int) -> T:
         if self._environment is None:
             self._environment = make_environment(self._id)
-        if self._policy is None or name != self._name:
-            self._policy, self._name = load(), name
-        return self._play(self._environment, self._policy, seed)
+        if name not in dict(self._policies):
+            self._policies.append((name, load()))
+        return self._play(self._environment, dict(self._policies)[name], seed)
 
     def close(self) -> None:
         if self._environment is not None:

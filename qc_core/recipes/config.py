@@ -23,6 +23,7 @@ RewardTransform = Literal["none", "sparse", "minus-one"]
 ReplayOverwrites = Literal["oldest", "online"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Collection = Literal["mixed", "play", "noisy", "task"]
+Gate = Literal["better", "not-worse"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,8 +170,16 @@ class PublishConfig:
 
     name: str = ""
     """Policy name in the store; the recipe's name if empty."""
-    gate_episodes: int = 50
-    """Episodes that challenger and champion both play."""
+    gate: Gate = "better"
+    """What makes a champion of a challenger: to be better than the champion, in steps per episode
+    where a failure counts the episode's limit, or to be not worse by more than the margin."""
+    margin: float = 0.05
+    """What `not-worse` lets a champion lose: this share of the episode's limit in steps, and this
+    share of the episodes in success."""
+    minimum_success: float = 0.5
+    """Success rate that a first champion is shown to be above; 0 asks for nothing."""
+    gate_episodes: int = 200
+    """Episodes that challenger and champion both play at most; they stop when it is clear."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +209,7 @@ class Config:
 
 def check(config: Config) -> Config:
     """Return the configuration if every value is within its limits, else raise WrongUse."""
-    train, tune = config.train, config.tune
+    train, tune, publish = config.train, config.tune, config.publish
     if train.method not in METHODS:
         raise WrongUse(
             f"unknown method {train.method!r}: one of {', '.join(METHODS)}."
@@ -213,6 +222,12 @@ def check(config: Config) -> Config:
     if not 0 < train.learning_rate_decay <= 1:
         raise WrongUse(
             f"--train.learning-rate-decay must be in (0, 1], got {train.learning_rate_decay}"
+        )
+    if not 0 < publish.margin < 1:
+        raise WrongUse(f"--publish.margin must be between 0 and 1, got {publish.margin}")
+    if not 0 <= publish.minimum_success < 1:
+        raise WrongUse(
+            f"--publish.minimum-success must be in [0, 1), got {publish.minimum_success}"
         )
     if not 0 < train.offline_fraction < 1:
         raise WrongUse(
@@ -246,6 +261,7 @@ _MAY_BE_ZERO = {
     "cloning_weight",
     "distillation_weight",
     "execution_horizon",
+    "minimum_success",
     "online_start",
     "replay_capacity",
     "resident_transitions",

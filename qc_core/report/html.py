@@ -49,13 +49,8 @@ def write_report(
     say(film.note)
     explored = _explore(policy, config.seed)
     curve = read_curve(offline)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    template = templates().get_template("report.html.j2")
+    page = template.render(
         title=f"{promoted['name']}:{promoted['version']}",
         environment=config.environment,
         method=config.train.method,
@@ -72,12 +67,22 @@ def write_report(
         best_trial=tuned["best-trial"],
         tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
         promotion=promoted,
-        gate_episodes=config.publish.gate_episodes,
         data=open_dataset(dataset).manifest,
         config=json.dumps(to_mapping(config), indent=2),
-        percent=lambda value: f"{value:.0%}",
     )
     write_atomically(output, page.encode())
+
+
+def templates() -> jinja2.Environment:
+    """The page and its parts."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.globals["percent"] = lambda value: f"{value:.0%}"
+    return environment
 
 
 def _explore(policy: Path, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Publish a policy, and make it champion if it beats the one that is."""
+"""Publish a policy, and make it champion if it passes the gate."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from qc_core.envs.play import play_episodes
 from qc_core.errors import WrongUse
+from qc_core.gate.duel import Duel
+from qc_core.gate.match import fresh_seeds, hold_match
+from qc_core.gate.minimum import Minimum
+from qc_core.gate.rule import CHALLENGER
 from qc_core.progress import say
 from qc_core.provenance import run_name
 from qc_core.recipes.config import Config
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import read_contract
-from qc_core.seeds import seeds_for
-from qc_core.statistics import mean
+from qc_core.store import gate_record
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
-from qc_core.training.evaluate import counted_steps, summarize
 
-SCHEMA_VERSION = 1
-_CHALLENGER = "challenger"
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,17 @@ class PulledPolicy:
 def promote(
     config: Config, folder: Path, store: ObjectStore, run: str | None = None
 ) -> dict[str, Any]:
-    """Publish a policy folder as a new version, `latest` at once, `champion` if it is better.
+    """Publish a policy folder as a new version, `latest` at once, `champion` if it passes the gate.
 
-    Challenger and champion play the same fresh seeds with the published files. The challenger
-    is better when it needs fewer steps per episode, a failure counting the limit, by more
-    than the 95% interval of the paired differences. Without a champion it becomes one.
+    Challenger and champion play the same fresh seeds with the published files, until it is
+    clear which is better (`qc_core.gate`). Without a champion it must reach a minimum. What came
+    of it is kept with the version.
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
+
+    Raises:
+        WrongUse: published, but its environment cannot be played here, or is not the champion's.
     """
     name = config.policy_name
     store.require_writable()
@@ -62,66 +65,77 @@ def promote(
     # Where another run makes a champion meanwhile, that is the one to beat.
     while True:
         incumbent = registry.alias(name, CHAMPION)
-        verdict: dict[str, Any] = {}
-        if incumbent is not None:
-            verdict = _duel(config, registry, folder, incumbent)
-        better = incumbent is None or verdict["steps-saved"]["low"] > 0
-        if better:
+        try:
+            match = _match(config, registry, folder, version, incumbent)
+        except WrongUse as error:
+            raise WrongUse(f"{name}:{version} is published, but not compared: {error}") from error
+        passed = match["decision"] == "passed"
+        if passed:
             settled = registry.replace_alias(name, CHAMPION, version, incumbent)
         else:
             settled = registry.alias(name, CHAMPION) == incumbent
         if settled:
             break
-    content = {
+    gate = {
+        "schema-version": gate_record.SCHEMA_VERSION,
+        "champion": passed,
+        "champion-before": incumbent,
+        **match,
+    }
+    gate_record.write_gate_record(store, name, version, gate)
+    if passed:
+        became = "the first champion" if incumbent is None else "the new champion"
+    else:
+        stays = "there is no champion" if incumbent is None else f"{incumbent} stays champion"
+        became = f"latest, and {stays}"
+    say(f"{name}:{version} is {became}: {gate['reason']}")
+    return {
         "schema-version": SCHEMA_VERSION,
         "name": name,
         "version": version,
         "store": store.describe(),
-        "champion": better,
-        "champion-before": incumbent,
-        **verdict,
+        "champion": passed,
+        "became": became,
+        "gate": gate,
     }
+
+
+def _match(
+    config: Config, registry: Registry, folder: Path, version: str, incumbent: str | None
+) -> dict[str, Any]:
+    """What the gate says of a version against the champion, or without one."""
+    contract, publish = read_contract(folder), config.publish
+    environment, limit = contract["environment"], contract["episode-limit"]
+    if incumbent is None and publish.minimum_success == 0:
+        return _unasked(environment, limit)
+    seeds = fresh_seeds(f"{config.policy_name}:{version} {incumbent}", publish.gate_episodes)
+    policies = {CHALLENGER: PulledPolicy(folder)}
+    workers = min(config.evaluate.workers, len(seeds))
     if incumbent is None:
-        reason = "the first champion"
-    elif better:
-        reason = f"the new champion, {verdict['steps-saved']['value']:.1f} steps faster"
-    else:
-        reason = f"latest; {incumbent} stays champion"
-    say(f"{name}:{version} is {reason}")
-    return content
-
-
-def _duel(config: Config, registry: Registry, challenger: Path, incumbent: str) -> dict[str, Any]:
-    name = config.policy_name
+        rule = Minimum(publish.minimum_success)
+        return hold_match(rule, environment, limit, policies, seeds, workers=workers)
     with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
         champion = Path(scratch) / "champion"
-        registry.pull(f"{name}:{incumbent}", champion)
-        return _compare(config, challenger, champion, len(registry.versions(name)))
+        registry.pull(f"{config.policy_name}:{incumbent}", champion)
+        if read_contract(champion)["environment"] != environment:
+            raise WrongUse(
+                f"the champion of {config.policy_name!r} plays another environment than "
+                f"{environment}: give --publish.name another name"
+            )
+        rule = Duel(limit, publish.margin if publish.gate == "not-worse" else 0.0)
+        policies = {CHAMPION: PulledPolicy(champion), **policies}
+        return hold_match(rule, environment, limit, policies, seeds, workers=workers)
 
 
-def _compare(config: Config, challenger: Path, champion: Path, versions: int) -> dict[str, Any]:
-    contract = read_contract(challenger)
-    environment, limit = contract["environment"], contract["episode-limit"]
-    if read_contract(champion)["environment"] != environment:
-        raise WrongUse(
-            f"published, but the champion of {config.policy_name!r} plays another environment "
-            f"than {environment}: give --publish.name another name"
-        )
-    # Other episodes at every promotion: no champion is chosen for luck with a few.
-    episodes = config.publish.gate_episodes
-    seeds = seeds_for("gate", config.seed, episodes, offset=versions * episodes)
-    played = play_episodes(
-        environment,
-        {CHAMPION: PulledPolicy(champion), _CHALLENGER: PulledPolicy(challenger)},
-        seeds,
-        workers=min(config.evaluate.workers, len(seeds)),
-    )
-    held, tried = played[CHAMPION], played[_CHALLENGER]
-    saved = [
-        counted_steps(h, limit) - counted_steps(t, limit) for h, t in zip(held, tried, strict=True)
-    ]
+def _unasked(environment: str, limit: int) -> dict[str, Any]:
+    """The account of a match that was not played, since no minimum was set."""
     return {
-        "champion-result": summarize(held, limit),
-        "challenger-result": summarize(tried, limit),
-        "steps-saved": mean(saved)._asdict(),
+        "rule": "a first champion: no minimum is asked of it",
+        "decision": "passed",
+        "reason": "no minimum was asked of it",
+        "environment": environment,
+        "episode-limit": limit,
+        "episodes": 0,
+        "episodes-at-most": 0,
+        "results": {},
     }

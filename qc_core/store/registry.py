@@ -2,6 +2,7 @@
 
 policies/NAME/versions/VERSION/…              the policy folder's files
 policies/NAME/versions/VERSION/manifest.json  written last: then the version exists
+policies/NAME/versions/VERSION/gate.json      afterwards, once: how it did against the champion
 policies/NAME/aliases/ALIAS.json              which version, and which before
 """
 
@@ -18,6 +19,7 @@ from qc_core.errors import WorkFailed, WrongUse, closest
 from qc_core.files import sha256_of, staged_folder
 from qc_core.runtime.folder import CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
+from qc_core.store.gate_record import read_gate_record
 from qc_core.store.manifest import (
     FILES,
     describe_folder,
@@ -197,11 +199,11 @@ class Registry:
         )
 
     def account(self, reference: str) -> dict[str, Any]:
-        """What is known of a version: its manifest, its contract, and the aliases of its name.
+        """What is known of a version: manifest, contract, gate, and the aliases of its name.
 
         Raises:
             WrongUse: no such policy.
-            WorkFailed: its contract is missing or altered.
+            WorkFailed: its contract is missing or altered, or its gate's record damaged.
         """
         name, version = self.resolve(reference)
         manifest = read_manifest(self._store, name, version)
@@ -218,6 +220,7 @@ class Registry:
             "contract": check_contract(json.loads(content), key),
             "aliases": {alias: said.as_dict() for alias, said in aliases.items()},
             "signed": SIGNATURE in manifest["files"],
+            "gate": read_gate_record(self._store, name, version),
         }
 
     def _versions_of(self, name: str) -> list[Version]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qc_core.envs.make import describe
-from qc_core.envs.play import Outcome, play_episodes
+from qc_core.envs.play import Outcome, counted_steps, play_episodes
 from qc_core.errors import WrongUse
 from qc_core.files import write_json
 from qc_core.recipes.config import Config
@@ -95,11 +95,6 @@ def mean_figures(outcomes: list[Outcome], limit: int) -> dict[str, float]:
         "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
         "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
     }
-
-
-def counted_steps(outcome: Outcome, limit: int) -> int:
-    """Steps to success, the episode's limit for a failure."""
-    return outcome.steps if outcome.success else limit
 
 
 def _against(base: list[Outcome], outcomes: list[Outcome], limit: int) -> dict[str, Any]:

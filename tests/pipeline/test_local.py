@@ -51,7 +51,7 @@ def test_the_summary_says_where_everything_is(
     summary = json.loads((folder / "run" / "summary.json").read_text())
     assert summary["promotion"]["champion"]
     assert (folder / summary["report"]).exists()
-    assert Path(summary["policy"], "policy.onnx").exists()
+    assert (folder / summary["policy"] / "policy.onnx").exists()
     assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
 
 

@@ -9,10 +9,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from qc_core.cli.main import main
+from qc_core.gate.duel import Duel
+from qc_core.gate.rule import result_of
 from qc_core.runtime.folder import write_checksums
+from qc_core.store.gate_record import write_gate_record
 from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
 from tests.qc_core.cli.test_main import refused
+from tests.qc_core.gate.games import outcomes
 from tests.qc_core.store.folders import write_policy
 from tests.qc_core.store.test_signing import write_keys
 
@@ -141,6 +145,43 @@ def test_an_account_leads_to_all_that_made_the_policy(
     assert told["contract"] == contract
     assert told["manifest"]["run"] == "run-1" and told["signed"] is False
     assert told["aliases"]["champion"]["previous"][0]["version"] == first
+
+
+def test_the_gate_is_shown_with_its_numbers(
+    capsys: pytest.CaptureFixture[str], versions: list[str]
+) -> None:
+    first, second, _ = versions
+    rule = Duel(limit=200, margin=0.0)
+    games = {"champion": outcomes([100] * 30), "challenger": outcomes([60] * 30)}
+    record = {
+        "champion": True,
+        "champion-before": first,
+        "rule": rule.text,
+        "decision": rule.decide(games),
+        **rule.figures(games),
+        "episodes": 30,
+        "episodes-at-most": 200,
+        "results": {name: result_of(played, 200) for name, played in games.items()},
+    }
+    write_gate_record(open_store(), "cube", second, record)
+    rows = shown(capsys, "policies", "show", f"cube:{second}").splitlines()
+    told = {
+        name: " ".join(line.removeprefix(name).split())
+        for name in ("gate ", "played against", "gate's episodes", "gate's rule")
+        for line in rows
+        if line.startswith(name)
+    }
+    assert told["gate "].startswith("became champion: better: 40.0 steps saved per episode (")
+    assert told["played against"] == first
+    assert told["gate's episodes"] == "30 of at most 200"
+    assert told["gate's rule"] == rule.text
+    account = json.loads(shown(capsys, "policies", "show", f"cube:{second}", "--json"))
+    assert account["gate"] == record
+    assert "unknown" in next(
+        line
+        for line in shown(capsys, "policies", "show", f"cube:{first}").splitlines()
+        if line.startswith("gate ")
+    )
 
 
 def test_a_policy_of_before_is_shown_with_what_it_says(

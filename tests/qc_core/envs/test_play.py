@@ -1,11 +1,13 @@
 """Episodes are counted and timed as the environment says, the same in any number of processes."""
 
+import multiprocessing
+
 import gymnasium
 import numpy as np
 
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import play_episode, play_episodes
-from tests.conftest import ENVIRONMENT
+from qc_core.envs.play import play_episode, play_episodes, play_side_by_side
+from tests.conftest import ENVIRONMENT, PENDULUM
 
 
 class Wandering:
@@ -66,3 +68,27 @@ def test_outcomes_come_in_the_order_of_the_seeds_whatever_the_workers() -> None:
     environment = make_environment(ENVIRONMENT)
     assert play_episode(environment, Wandering(), 4) == alone["one"][2]
     environment.close()
+
+
+def test_side_by_side_is_the_same_seed_by_seed_and_ends_when_nobody_looks() -> None:
+    seeds = [5, 3, 4, 8, 9, 10, 11, 12]
+    policies = {"one": Wandering, "two": Wandering}
+    expected = play_episodes(PENDULUM, policies, seeds[:3])
+    for workers in (1, 2):
+        played = play_side_by_side(PENDULUM, policies, seeds, workers=workers)
+        for index in range(3):
+            assert next(played) == {name: expected[name][index] for name in policies}
+        played.close()
+    assert multiprocessing.active_children() == []
+    assert len(list(play_side_by_side(PENDULUM, policies, seeds[:2]))) == 2
+
+
+def test_two_policies_that_take_turns_are_made_once_each() -> None:
+    made: list[str] = []
+
+    class Made(Wandering):
+        def __init__(self) -> None:
+            made.append("policy")
+
+    list(play_side_by_side(PENDULUM, {"one": Made, "two": Made}, [1, 2, 3]))
+    assert len(made) == 2

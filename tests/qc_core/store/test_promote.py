@@ -1,34 +1,65 @@
-"""Every policy becomes a version; champion only by beating the champion."""
+"""Every policy becomes a version; champion only by passing the gate."""
 
+import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from qc_core.envs.play import Outcome
 from qc_core.errors import WrongUse
+from qc_core.gate import match
 from qc_core.recipes.config import Config
+from qc_core.runtime.folder import write_checksums
+from qc_core.seeds import seeds_for
 from qc_core.store import promote as promotion
 from qc_core.store.open import open_store
 from qc_core.store.promote import promote
 from qc_core.store.registry import Registry
+from qc_core.store.removal import prune
+from tests.qc_core.gate.games import outcomes
 from tests.qc_core.store.test_signing import write_keys
-
-
-def outcomes(steps: list[int]) -> list[Outcome]:
-    return [Outcome(seed, count < 200, count, -count) for seed, count in enumerate(steps)]
 
 
 @pytest.fixture
 def duel(monkeypatch: pytest.MonkeyPatch):
-    """Let both policies play given games, since untrained ones would all run out of time."""
+    """Let policies play given games, since untrained ones would all run out of time.
 
-    def arrange(champion: list[int], challenger: list[int]) -> None:
-        games = {"champion": outcomes(champion), "challenger": outcomes(challenger)}
-        monkeypatch.setattr(promotion, "play_episodes", lambda *_, **__: games)
+    Returns:
+        Takes the steps of each policy's games, 200 for a failure, which are played again and
+        again; gives a list that comes to hold the seeds of every match.
+    """
+
+    def arrange(**steps: list[int]) -> list[list[int]]:
+        matches: list[list[int]] = []
+
+        def play(_: str, policies: Mapping[str, object], seeds: list[int], *, workers: int):
+            assert set(policies) == set(steps)
+            played = matches.append([]) or matches[-1]
+            for index, seed in enumerate(seeds):
+                played.append(seed)
+                yield {
+                    name: outcomes([counts[index % len(counts)]])[0]
+                    for name, counts in steps.items()
+                }
+
+        monkeypatch.setattr(match, "play_side_by_side", play)
+        return matches
 
     return arrange
+
+
+@pytest.fixture
+def strict(config: Config) -> Config:
+    """With a minimum, and enough episodes to show something."""
+    return publishing(config, minimum_success=0.5, gate_episodes=100)
+
+
+def publishing(config: Config, **changes: object) -> Config:
+    return replace(config, publish=replace(config.publish, **changes))
 
 
 def aliases() -> dict[str, str | None]:
@@ -36,66 +67,158 @@ def aliases() -> dict[str, str | None]:
     return {alias: registry.alias("smoke", alias) for alias in ("latest", "champion")}
 
 
-def test_the_first_policy_becomes_champion(config: Config, policy: Path) -> None:
+def record_of(version: str) -> dict[str, Any]:
+    return Registry(open_store()).account(f"smoke:{version}")["gate"]
+
+
+def test_without_a_minimum_the_first_policy_becomes_champion_and_plays_nothing(
+    config: Config, policy: Path, duel
+) -> None:
+    matches = duel()
     content = promote(config, policy, open_store())
-    assert content["champion"] and content["champion-before"] is None
+    assert content["champion"] and content["gate"]["champion-before"] is None
     assert aliases() == {"latest": content["version"], "champion": content["version"]}
+    assert matches == [] and record_of(content["version"])["episodes"] == 0
 
 
-def test_a_faster_challenger_becomes_champion(
-    config: Config, policy: Path, checkpoint: Path, tmp_path: Path, duel
+def test_a_first_policy_above_the_minimum_becomes_champion(
+    strict: Config, policy: Path, duel
+) -> None:
+    duel(challenger=[90, 80, 200, 85, 70])
+    content = promote(strict, policy, open_store())
+    assert aliases() == {"latest": content["version"], "champion": content["version"]}
+    assert content["gate"]["decision"] == "passed" and content["gate"]["episodes"] < 100
+
+
+@pytest.mark.parametrize(
+    ("steps", "decision", "episodes"),
+    [([200], "failed", range(5, 20)), ([90, 200], "undecided", [100])],
+)
+def test_a_first_policy_below_the_minimum_stays_a_version_and_says_so(
+    strict: Config,
+    policy: Path,
+    duel,
+    capsys: pytest.CaptureFixture[str],
+    steps: list[int],
+    decision: str,
+    episodes: range,
+) -> None:
+    duel(challenger=steps)
+    content = promote(strict, policy, open_store())
+    assert not content["champion"]
+    assert aliases() == {"latest": content["version"], "champion": None}
+    record = record_of(content["version"])
+    assert record["decision"] == decision and record["episodes"] in episodes
+    told = capsys.readouterr().err
+    assert "is latest, and there is no champion: success " in told and "minimum of 50%" in told
+
+
+def test_a_faster_challenger_becomes_champion_as_soon_as_that_is_clear(
+    config: Config, strict: Config, policy: Path, duel
 ) -> None:
     first = promote(config, policy, open_store())
-    duel([90, 80, 200, 85], [60, 62, 70, 58])
-    second = promote(config, other_policy(checkpoint, tmp_path), open_store())
-    assert second["champion"] and second["champion-before"] == first["version"]
-    assert second["steps-saved"]["value"] == pytest.approx((30 + 18 + 130 + 27) / 4)
+    duel(champion=[90, 80, 200, 85], challenger=[60, 62, 70, 58])
+    second = promote(strict, policy, open_store())
+    assert second["champion"] and second["gate"]["champion-before"] == first["version"]
+    assert 8 < second["gate"]["episodes"] < 100
+    assert second["gate"]["steps-saved"]["low"] > 0
+    assert second["gate"]["results"]["challenger"]["success"]["value"] == 1
     assert aliases() == {"latest": second["version"], "champion": second["version"]}
+    assert record_of(second["version"]) == second["gate"]
 
 
-@pytest.mark.parametrize("challenger", [[120, 130, 200, 110], [90, 80, 200, 85], [80, 90, 200, 85]])
+@pytest.mark.parametrize(
+    ("challenger", "decision"),
+    [([160, 190, 200, 170], "failed"), ([90, 80, 200, 85], "undecided")],
+)
 def test_a_worse_or_equal_challenger_is_published_and_left_there(
-    config: Config, policy: Path, checkpoint: Path, tmp_path: Path, duel, challenger: list[int]
+    config: Config, strict: Config, policy: Path, duel, challenger: list[int], decision: str
 ) -> None:
     first = promote(config, policy, open_store())
-    duel([90, 80, 200, 85], challenger)
-    second = promote(config, other_policy(checkpoint, tmp_path), open_store())
+    duel(champion=[90, 80, 200, 85], challenger=challenger)
+    second = promote(strict, policy, open_store())
     assert not second["champion"]
     assert aliases() == {"latest": second["version"], "champion": first["version"]}
+    record = record_of(second["version"])
+    assert (record["champion"], record["decision"]) == (False, decision)
+    assert (record["episodes"] == 100) == (decision == "undecided")
+
+
+def test_an_equal_challenger_becomes_champion_where_not_worse_is_enough(
+    config: Config, policy: Path, duel
+) -> None:
+    promote(config, policy, open_store())
+    duel(champion=[90, 80, 100, 85], challenger=[90, 80, 100, 85])
+    lenient = publishing(config, gate="not-worse", margin=0.1, gate_episodes=100)
+    content = promote(lenient, policy, open_store())
+    assert content["champion"] and content["gate"]["rule"].startswith("not worse: ")
+
+
+def test_no_two_duels_play_the_same_seeds_also_when_versions_are_gone(
+    config: Config, strict: Config, policy: Path, duel
+) -> None:
+    promote(config, policy, open_store())
+    matches = duel(champion=[90, 80], challenger=[90, 80])
+    for _ in range(3):
+        promote(strict, policy, open_store())
+        # Keeps the champion and the latest: the number of versions is the same again.
+        prune(open_store(), "smoke", keep=1)
+    assert [len(seeds) for seeds in matches] == [100] * 3
+    assert len({seed for seeds in matches for seed in seeds}) == 300
+    evaluated = seeds_for("evaluate", config.seed, 1000)
+    assert not {seed for seeds in matches for seed in seeds} & set(evaluated)
+
+
+def test_the_champion_of_another_environment_is_no_match(
+    config: Config, policy: Path, tmp_path: Path
+) -> None:
+    promote(config, policy, open_store())
+    other = moved(policy, tmp_path / "other", "cube-double-singletask-v0")
+    with pytest.raises(WrongUse, match=r"smoke:\S+ is published, but not compared: the champion"):
+        promote(config, other, open_store())
+    assert len(Registry(open_store()).versions("smoke")) == 2
+
+
+def test_what_cannot_be_played_here_is_published_all_the_same(
+    strict: Config, policy: Path, tmp_path: Path
+) -> None:
+    robot = moved(policy, tmp_path / "robot", "robot/arm")
+    with pytest.raises(WrongUse, match="is published, but not compared: robot/arm has no sim"):
+        promote(strict, robot, open_store())
+    assert aliases()["latest"] and not aliases()["champion"]
 
 
 def test_a_champion_that_another_run_has_made_meanwhile_is_the_one_to_beat(
-    config: Config,
-    policy: Path,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    config: Config, strict: Config, policy: Path, duel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = promote(config, policy, open_store())["version"]
-    registry, seen = Registry(open_store()), []
+    matches = duel(champion=[90, 80], challenger=[50, 60])
+    registry, faced = Registry(open_store()), []
 
-    def duel(_config: Config, _registry: Registry, _folder: Path, incumbent: str):
-        seen.append(incumbent)
-        if len(seen) == 1:
+    def face(self: Registry, reference: str, output: Path):
+        faced.append(reference)
+        if len(faced) == 1:
             registry.set_alias("smoke", "champion", registry.publish(policy, "smoke"))
-        return {"steps-saved": {"value": 1.0, "low": 0.5, "high": 2.0}}
+        return registry.pull(reference, output)
 
-    monkeypatch.setattr(promotion, "_duel", duel)
-    content = promote(config, other_policy(checkpoint, tmp_path), open_store())
-    assert len(seen) == 2 and seen[0] == first
-    assert content["champion-before"] == seen[1] != first
+    monkeypatch.setattr(promotion, "Registry", type("Meddled", (Registry,), {"pull": face}))
+    content = promote(strict, policy, open_store())
+    before = content["gate"]["champion-before"]
+    assert faced == [f"smoke:{first}", f"smoke:{before}"] and before != first
+    # The other opponent is met on other seeds.
+    assert not set(matches[0]) & set(matches[1])
     assert registry.alias("smoke", "champion") == content["version"]
-    assert registry.roll_back("smoke", "champion") == (content["version"], seen[1])
+    assert registry.roll_back("smoke", "champion") == (content["version"], before)
 
 
 def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
-    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duel
 ) -> None:
     private, public = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
     monkeypatch.setenv("QC_SIGNING_KEY", str(private))
     promote(config, policy, open_store(), run="run-7")
     monkeypatch.setenv("QC_RUN", "20261125-mine")
-    monkeypatch.setattr(promotion, "_duel", lambda *_: {"steps-saved": {"value": 0, "low": -1}})
+    duel(champion=[90], challenger=[90])
     promote(config, policy, open_store(), run="run-8")
     registry = Registry(open_store())
     assert [version.run for version in registry.versions()] == ["run-7", "20261125-mine"]
@@ -112,21 +235,19 @@ def test_a_key_that_cannot_be_used_publishes_nothing(
 
 
 def test_a_real_duel_is_played_with_the_published_files(config: Config, policy: Path) -> None:
-    one_game = replace(config, publish=replace(config.publish, gate_episodes=1))
+    one_game = publishing(config, gate_episodes=1)
     promote(one_game, policy, open_store())
     again = promote(one_game, policy, open_store())
     assert not again["champion"]
-    assert again["champion-result"] == again["challenger-result"]
+    results = again["gate"]["results"]
+    assert results["champion"] == results["challenger"]
+    assert results["champion"]["outcomes"][0]["seed"] == again["gate"]["first-seed"]
 
 
-def other_policy(checkpoint: Path, tmp_path: Path) -> Path:
-    """A policy folder with other bytes, so that its version is another."""
-    from qc_core.export.export import export
-
-    folder = tmp_path / "other"
-    export(checkpoint, folder)
-    (folder / "model-card.md").write_text("another")
-    from qc_core.runtime.folder import write_checksums
-
+def moved(policy: Path, folder: Path, environment: str) -> Path:
+    """The policy, for another environment."""
+    shutil.copytree(policy, folder)
+    contract = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.json").write_text(json.dumps({**contract, "environment": environment}))
     write_checksums(folder)
     return folder

@@ -1,0 +1,65 @@
+"""Play until the rule is answered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from qc_core.envs.play import LoadPolicy, Outcome, play_side_by_side
+from qc_core.gate.rule import Decision, Rule, result_of, success_of
+from qc_core.progress import Progress
+from qc_core.seeds import RUN_SEEDS, seeds_for
+
+
+def hold_match(
+    rule: Rule,
+    environment: str,
+    limit: int,
+    policies: Mapping[str, LoadPolicy],
+    seeds: Sequence[int],
+    *,
+    workers: int,
+) -> dict[str, Any]:
+    """Let the policies play seed after seed until the rule is answered, or to the last seed.
+
+    Args:
+        limit: control steps of an episode.
+
+    Returns:
+        The account of the match: rule, decision, reason, figures, and every episode.
+    """
+    games: dict[str, list[Outcome]] = {name: [] for name in policies}
+    decision: Decision = "undecided"
+    played = play_side_by_side(environment, policies, seeds, workers=workers)
+    with closing(played), Progress(len(seeds), "gate", "seed") as progress:
+        for outcomes in played:
+            for name, outcome in outcomes.items():
+                games[name].append(outcome)
+            rates = (f"{name} {success_of(games[name]).value:.0%}" for name in games)
+            progress.update(note=", ".join(rates))
+            if (decision := rule.decide(games)) != "undecided":
+                break
+    count = len(next(iter(games.values())))
+    return {
+        **rule.figures(games),
+        "rule": rule.text,
+        "decision": decision,
+        "environment": environment,
+        "episode-limit": limit,
+        "first-seed": seeds[0],
+        "episodes": count,
+        "episodes-at-most": len(seeds),
+        "results": {name: result_of(outcomes, limit) for name, outcomes in games.items()},
+    }
+
+
+def fresh_seeds(occasion: str, count: int) -> list[int]:
+    """Seeds of the gate that no other occasion plays, so that nobody wins by luck with a few.
+
+    Args:
+        occasion: who plays against whom. Its name picks one of the 2^27 seeds to begin with.
+    """
+    drawn = int.from_bytes(hashlib.sha256(occasion.encode()).digest()[:8], "big")
+    return seeds_for("gate", drawn, count, offset=drawn // RUN_SEEDS)

@@ -1,0 +1,54 @@
+"""What the promote step shows in the KFP UI."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.promote.component import promote
+from qc_core.files import read_json, write_json
+from qc_core.gate import match
+from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import to_mapping
+from tests.qc_core.gate.games import outcomes
+
+step: Any = promote
+
+
+def metrics_of(config: Config, policy: Path, folder: Path) -> dict[str, float]:
+    folder.mkdir()
+    write_json(folder / "config", to_mapping(config))
+    metrics = dsl.Metrics()
+    step.python_func(
+        config=dsl.Artifact(uri=str(folder / "config")),
+        policy=dsl.Model(uri=str(policy)),
+        run="run-1",
+        promotion=dsl.Artifact(uri=str(folder / "promotion")),
+        metrics=metrics,
+    )
+    assert metrics.metadata["champion"] == read_json(folder / "promotion")["champion"]
+    return metrics.metadata
+
+
+def test_the_metrics_show_the_decision_and_its_numbers(
+    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = metrics_of(config, policy, tmp_path / "first")
+    assert first == {"champion": 1, "episodes played": 0}
+    held, tried = outcomes([60] * 100), outcomes([120] * 100)
+    monkeypatch.setattr(
+        match,
+        "play_side_by_side",
+        lambda *_, **__: (
+            {"champion": h, "challenger": t} for h, t in zip(held, tried, strict=True)
+        ),
+    )
+    longer = replace(config, publish=replace(config.publish, gate_episodes=100))
+    second = metrics_of(longer, policy, tmp_path / "second")
+    assert second["champion"] == 0 and 5 < second["episodes played"] < 100
+    assert second["champion: steps"] == 60 and second["challenger: steps"] == 120
+    assert second["champion: success"] == second["challenger: success"] == 1
+    assert second["steps saved: value"] == -60
+    assert second["steps saved: low"] < -60 < second["steps saved: high"] < 0
