@@ -18,6 +18,7 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +94,14 @@ class DatasetWriter:
 
     def finish(
         self,
-        source: dict[str, Any],
+        source: Mapping[str, Any],
         mujoco_version: str | None = None,
         reward_convention: str = REWARD_OF_STATE,
     ) -> dict[str, Any]:
         """Close the arrays, write `dataset.json` and return its content.
 
         Args:
-            source: where the episodes come from.
+            source: where the episodes come from; their number and digest are noted with it.
             mujoco_version: of the simulator that made them, None if the source does not say.
             reward_convention: to which state a transition's reward belongs.
         """
@@ -117,19 +118,20 @@ class DatasetWriter:
                 }
                 for (name, column), checksum in zip(self._columns.items(), checksums, strict=True)
             }
+        sizes = {"transitions": self._columns["rewards"].rows, "episodes": self._episodes}
+        digest = _digest(arrays)
         manifest = {
             "schema-version": SCHEMA_VERSION,
             **self._spec.as_mapping(),
             "units": "the environment's own, not normalised",
-            "transitions": self._columns["rewards"].rows,
-            "episodes": self._episodes,
+            **sizes,
             "solved-transitions": self._solved,
             "reward-range": list(self._rewards),
             "reward-convention": reward_convention,
             "mujoco-version": mujoco_version,
-            "source": source,
+            "source": {**source, **sizes, "digest": digest},
             "arrays": arrays,
-            "digest": _digest(arrays),
+            "digest": digest,
         }
         write_json(self._folder / MANIFEST, manifest)
         return manifest
@@ -160,7 +162,10 @@ class Dataset:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the episodes come from, with checksums of the files that were read."""
+        """Where the episodes come from, with checksums of the files that were read.
+
+        Of several sources that were joined, `sources` lists each.
+        """
         return self.manifest["source"]
 
     @property
@@ -215,6 +220,11 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         if verify and sha256_of(path) != expected["sha256"]:
             raise WrongUse(f"{path} is not what {MANIFEST} says (checksum differs)")
     return Dataset(folder=folder, manifest=manifest, **arrays)
+
+
+def sources_in(source: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sources of which a data set was joined, or its only one, each with its digest."""
+    return source.get("sources") or [source]
 
 
 def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:

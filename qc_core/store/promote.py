@@ -17,9 +17,11 @@ from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import read_contract
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
+from qc_core.store.lineage import keep_gate
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
+from qc_core.training.checkpoint import weights_digest
 from qc_core.training.evaluate import counted_steps, summarize
 
 SCHEMA_VERSION = 1
@@ -42,7 +44,11 @@ class PulledPolicy:
 
 
 def promote(
-    config: Config, folder: Path, store: ObjectStore, run: str | None = None
+    config: Config,
+    folder: Path,
+    store: ObjectStore,
+    run: str | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Publish a policy folder as a new version, `latest` at once, `champion` if it is better.
 
@@ -52,12 +58,22 @@ def promote(
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
+        checkpoint: what the policy was exported from, kept with the version for trainings that
+            begin with it.
     """
     name = config.policy_name
+    if checkpoint is not None:
+        _require_exported_from(checkpoint, folder)
     store.require_writable()
     registry = Registry(store)
     # Published before it is compared: nothing that goes wrong from here on loses the policy.
-    version = registry.publish(folder, name, run=run_name() or run, signing_key=signing_key())
+    version = registry.publish(
+        folder,
+        name,
+        run=run_name() or run,
+        signing_key=signing_key(),
+        checkpoint=checkpoint,
+    )
     registry.set_alias(name, LATEST, version)
     # Where another run makes a champion meanwhile, that is the one to beat.
     while True:
@@ -81,6 +97,7 @@ def promote(
         "champion-before": incumbent,
         **verdict,
     }
+    keep_gate(store, content)
     if incumbent is None:
         reason = "the first champion"
     elif better:
@@ -89,6 +106,12 @@ def promote(
         reason = f"latest; {incumbent} stays champion"
     say(f"{name}:{version} is {reason}")
     return content
+
+
+def _require_exported_from(checkpoint: Path, folder: Path) -> None:
+    weights = read_contract(folder).get("provenance", {}).get("weights")
+    if weights_digest(checkpoint) != weights:
+        raise WrongUse(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
 
 
 def _duel(config: Config, registry: Registry, challenger: Path, incumbent: str) -> dict[str, Any]:

@@ -44,6 +44,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+# What weights are made for; the rest may change when training goes on.
+_OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
 Curve = list[dict[str, float]]
 
 
@@ -52,9 +54,11 @@ class CheckpointInfo:
     """What `checkpoint.json` says.
 
     Attributes:
-        offline_steps: offline updates behind these weights.
-        online_steps: environment steps behind these weights.
+        offline_steps: offline updates behind these weights, since the parent's if there is one.
+        online_steps: environment steps behind these weights, likewise.
         dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
+        parent: NAME:VERSION of the policy whose weights the training began with, None for fresh
+            ones.
     """
 
     config: Config
@@ -63,6 +67,7 @@ class CheckpointInfo:
     offline_steps: int
     online_steps: int = 0
     dataset_source: Mapping[str, Any] | None = None
+    parent: str | None = None
 
 
 def save_checkpoint(
@@ -100,6 +105,7 @@ def save_checkpoint(
                 "dataset-source": info.dataset_source,
                 "offline-steps": info.offline_steps,
                 "online-steps": info.online_steps,
+                "parent": info.parent,
             },
         )
 
@@ -124,6 +130,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
         dataset_source=content.get("dataset-source"),
+        parent=content.get("parent"),
     )
 
 
@@ -177,6 +184,21 @@ def require_environment(info: CheckpointInfo, folder: Path, environment: str) ->
             f"{folder} was trained in {info.config.environment}, not {environment}: "
             f"give --environment {info.config.environment}"
         )
+
+
+def require_same_networks(trained: TrainConfig, asked: TrainConfig, what: str, to_do: str) -> None:
+    """Refuse weights that were made for other networks or another scaling (WrongUse).
+
+    Args:
+        what: where the weights are, as the message names it.
+        to_do: how to mend it.
+    """
+    before, now = to_mapping(trained), to_mapping(asked)
+    for name in _OF_THE_WEIGHTS:
+        if before[name] != now[name]:
+            raise WrongUse(
+                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {to_do}"
+            )
 
 
 def weights_digest(folder: Path) -> str:

@@ -185,6 +185,8 @@ def test_overrides_are_told_apart_wherever_they_stand() -> None:
     )
     assert others == ["smoke", "-o", "out"]
     assert overrides == ["--train.widths", "3", "4", "--seed", "1", "--data=x"]
+    several = ["--data", "collect", "x.npz"]
+    assert split_overrides([*several, "smoke", "data"]) == (["smoke", "data"], several)
     flags = ["--train.normalize-observations", "smoke", "--train.no-normalize-observations"]
     assert split_overrides(flags) == (["smoke"], [flags[0], flags[2]])
 

@@ -126,12 +126,14 @@ def test_the_contract_says_where_the_policy_comes_from(
         "parent": None,
     }
     info = read_info(checkpoint)
-    mine = replace(config, data=replace(config.data, source="/home/somebody/robot.npz"))
+    mine = replace(
+        config, data=replace(config.data, source=("/home/somebody/robot.npz", "collect"))
+    )
     agent = load_agent(checkpoint, torch.device("cpu"))
     save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
     monkeypatch.setenv("QC_IMAGE", "registry/train:1")
     provenance = export(tmp_path / "mine", tmp_path / "policy")["provenance"]
-    assert provenance["config"]["data"]["source"] == "robot.npz"
+    assert provenance["config"]["data"]["source"] == ["robot.npz", "collect"]
     assert provenance["image"] == "registry/train:1"
     for path in (tmp_path / "policy").iterdir():
         assert b"somebody" not in path.read_bytes()
