@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qc_core.data.dataset import sources_in
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.errors import WrongUse
 from qc_core.recipes.config import Config
-from qc_core.store.manifest import gate_key, read_manifest, versions_prefix
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.gate_record import read_gate_record
+from qc_core.store.manifest import read_manifest, versions_prefix
+from qc_core.store.objects import ObjectStore
 from qc_core.store.parent import parent_of
 from qc_core.store.registry import Registry
-
-# Of the gate's verdict, what is kept with the version.
-_OF_THE_GATE = (
-    "champion",
-    "champion-before",
-    "champion-result",
-    "challenger-result",
-    "steps-saved",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +55,6 @@ def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> 
     return News(True, parent, f"new data for {parent}")
 
 
-def keep_gate(store: ObjectStore, promotion: Mapping[str, Any]) -> None:
-    """Keep with a version how it compared with the champion.
-
-    Args:
-        promotion: what `promote` returns.
-    """
-    content = {name: promotion[name] for name in _OF_THE_GATE if name in promotion}
-    key = gate_key(promotion["name"], promotion["version"])
-    store.put(key, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
 def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
     """A version and those that it comes from, itself first.
 
@@ -97,22 +76,9 @@ def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
             chain.append({"policy": policy})
             break
         kept = {field: manifest[field] for field in ("created", "run", "parent", "data")}
-        chain.append({"policy": policy, **kept, "gate": read_gate(store, name, version)})
+        chain.append({"policy": policy, **kept, "gate": read_gate_record(store, name, version)})
         policy = manifest["parent"]
     return chain
-
-
-def read_gate(store: ObjectStore, name: str, version: str) -> dict[str, Any] | None:
-    """What `keep_gate` kept of a version, or None."""
-    key = gate_key(name, version)
-    try:
-        content = json.loads(store.get(key))
-        require_fields(content, {"champion": bool, "champion-before": (str, type(None))}, key)
-    except NoSuchObject:
-        return None
-    except (ValueError, WrongUse) as error:
-        raise WorkFailed(f"{key} in {store.describe()} is damaged") from error
-    return content
 
 
 def _digests(sources: Sequence[Mapping[str, Any]]) -> list[str]:

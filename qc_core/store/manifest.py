@@ -2,7 +2,6 @@
 
 policies/NAME/versions/VERSION/manifest.json   which files, their sizes and checksums, from where
 policies/NAME/versions/VERSION/checkpoint/…    what it was exported from, to train on from
-policies/NAME/versions/VERSION/gate.json       how it compared with the champion, once it has
 policies/NAME/versions/VERSION/deleting/STAMP  somebody is about to delete the version
 """
 
@@ -59,10 +58,6 @@ def deleting_prefix(name: str, version: str) -> str:
 
 def checkpoint_prefix(name: str, version: str) -> str:
     return version_prefix(name, version) + "checkpoint/"
-
-
-def gate_key(name: str, version: str) -> str:
-    return version_prefix(name, version) + "gate.json"
 
 
 def describe_folder(

@@ -17,7 +17,7 @@ from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.folder import read_contract
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
-from qc_core.store.lineage import keep_gate
+from qc_core.store.gate_record import write_gate_record
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
@@ -97,13 +97,14 @@ def promote(
         "champion-before": incumbent,
         **verdict,
     }
-    keep_gate(store, content)
     if incumbent is None:
         reason = "the first champion"
     elif better:
         reason = f"the new champion, {verdict['steps-saved']['value']:.1f} steps faster"
     else:
         reason = f"latest; {incumbent} stays champion"
+    gate = {"champion": better, "champion-before": incumbent, "reason": reason, **verdict}
+    write_gate_record(store, name, version, gate)
     say(f"{name}:{version} is {reason}")
     return content
 

@@ -42,8 +42,8 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
 
     Raises:
         WrongUse: a data set that is broken, too short or not the environment's; a policy to begin
-            with that is not there or does not fit; an output folder in use; a training that was broken off and had other options or other data,
-            or whose checkpoint is damaged.
+            with that is not there or does not fit; an output folder in use; a training that was
+            broken off and had other options or other data, or whose checkpoint is damaged.
         WorkFailed: the losses are no longer finite.
     """
     require_vacant(output)

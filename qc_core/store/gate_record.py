@@ -1,0 +1,41 @@
+"""How a version did at the gate: written once, when it was decided.
+
+policies/NAME/versions/VERSION/gate.json  beside the manifest, which was there before any game
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import require_fields
+from qc_core.store.manifest import version_prefix
+from qc_core.store.objects import NoSuchObject, ObjectStore
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {"champion": bool, "reason": str}
+
+
+def write_gate_record(store: ObjectStore, name: str, version: str, content: dict[str, Any]) -> None:
+    """Keep the record with the version (WorkFailed: it has another already)."""
+    key = _key(name, version)
+    record = (json.dumps(content, sort_keys=True) + "\n").encode()
+    if not store.put_if(key, record, None):
+        raise WorkFailed(f"{key} in {store.describe()} is there already: it is written once")
+
+
+def read_gate_record(store: ObjectStore, name: str, version: str) -> dict[str, Any] | None:
+    """The record of a version, None if it was never at the gate (WorkFailed: damaged)."""
+    key = _key(name, version)
+    try:
+        content = json.loads(store.get(key))
+        require_fields(content, _FIELDS, key)
+    except NoSuchObject:
+        return None
+    except (ValueError, WrongUse) as error:
+        raise WorkFailed(f"{key} in {store.describe()} is damaged") from error
+    return content
+
+
+def _key(name: str, version: str) -> str:
+    return version_prefix(name, version) + "gate.json"
