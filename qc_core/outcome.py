@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import urllib3
 
+from qc_core.data.dataset import open_dataset
 from qc_core.errors import QCError, WorkFailed, WrongUse
 from qc_core.files import write_json
 from qc_core.progress import say
@@ -28,19 +28,17 @@ _RETRIES = urllib3.Retry(
 _LONGEST_ERROR = 2000
 
 
-def tell_news(
-    config: Config, dataset: Mapping[str, Any], store: ObjectStore, run: str, output: Path
-) -> bool:
+def tell_news(config: Config, dataset: Path, store: ObjectStore, run: str, output: Path) -> bool:
     """Write whether a retraining has anything to learn, and return it.
 
     Where it has not, the outcome of the run will say so.
 
     Args:
-        dataset: what `dataset.json` says.
+        dataset: the data set folder.
         run: id of the run, part of a key.
     """
     require_name(run, "run id")
-    news = find_news(config, dataset["source"], store)
+    news = find_news(config, open_dataset(dataset).source, store)
     if not news.new:
         say(news.text)
         store.put(_note_key(run), news.text.encode())

@@ -36,7 +36,7 @@ def ingest(
     with step("ingest", "collect or convert the data set"):
         resolved = read_config(Path(config.path))
         manifest = ingest(resolved, Path(dataset.path))
-        new = tell_news(resolved, manifest, open_store(), run, Path(news.path))
+        new = tell_news(resolved, Path(dataset.path), open_store(), run, Path(news.path))
     for name in ("episodes", "transitions", "solved-transitions"):
         metrics.log_metric(name, manifest[name])
     return "train" if new else "stop"

@@ -101,7 +101,7 @@ class DatasetWriter:
         """Close the arrays, write `dataset.json` and return its content.
 
         Args:
-            source: where the episodes come from; their number and digest are noted with it.
+            source: where the episodes come from.
             mujoco_version: of the simulator that made them, None if the source does not say.
             reward_convention: to which state a transition's reward belongs.
         """
@@ -118,20 +118,19 @@ class DatasetWriter:
                 }
                 for (name, column), checksum in zip(self._columns.items(), checksums, strict=True)
             }
-        sizes = {"transitions": self._columns["rewards"].rows, "episodes": self._episodes}
-        digest = _digest(arrays)
         manifest = {
             "schema-version": SCHEMA_VERSION,
             **self._spec.as_mapping(),
             "units": "the environment's own, not normalised",
-            **sizes,
+            "transitions": self._columns["rewards"].rows,
+            "episodes": self._episodes,
             "solved-transitions": self._solved,
             "reward-range": list(self._rewards),
             "reward-convention": reward_convention,
             "mujoco-version": mujoco_version,
-            "source": {**source, **sizes, "digest": digest},
+            "source": dict(source),
             "arrays": arrays,
-            "digest": digest,
+            "digest": _digest(arrays),
         }
         write_json(self._folder / MANIFEST, manifest)
         return manifest
@@ -162,11 +161,12 @@ class Dataset:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the episodes come from, with checksums of the files that were read.
+        """Where the episodes come from, with their number, digest and the files' checksums.
 
         Of several sources that were joined, `sources` lists each.
         """
-        return self.manifest["source"]
+        sizes = {name: self.manifest[name] for name in ("transitions", "episodes", "digest")}
+        return {**self.manifest["source"], **sizes}
 
     @property
     def transitions(self) -> int:

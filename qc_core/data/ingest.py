@@ -60,7 +60,7 @@ def ingest(config: Config, output: Path) -> dict[str, Any]:
     """
     require_vacant(output)
     sources = config.data.source
-    kinds = [kind_of(source) for source in sources]
+    kinds: list[Kind] = [kind_of(source) for source in sources]
     if len(set(sources)) < len(sources):
         raise WrongUse(f"--data names a source twice: {' '.join(sources)}")
     if config.data.filter and "robomimic" not in kinds:

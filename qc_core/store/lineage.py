@@ -40,7 +40,7 @@ def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> 
 
     Args:
         config: as `pin_parent` returns it.
-        source: of the data set, as `dataset.json` says.
+        source: of the data set, `Dataset.source`.
     """
     parent = parent_of(config)
     if parent is None:

@@ -12,10 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
-from qc_core.data.dataset import DatasetWriter
+from qc_core.data.dataset import DatasetWriter, open_dataset
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.export.export import METADATA_KEY, export
+from qc_core.files import sha256_of
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
@@ -121,9 +122,10 @@ def test_the_contract_says_where_the_policy_comes_from(
     assert contract["dataset-digest"] == manifest["digest"]
     assert contract["provenance"] == {
         "config": to_mapping(config),
-        "dataset-source": manifest["source"],
+        "dataset-source": open_dataset(dataset).source,
         "image": "unknown",
         "parent": None,
+        "weights": sha256_of(checkpoint / "weights.safetensors"),
     }
     info = read_info(checkpoint)
     mine = replace(
