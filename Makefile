@@ -17,8 +17,9 @@ ONNXRUNTIME ?= onnxruntime
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
 
+# One process to a core, each in one thread.
 test: .venv/installed-dev
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

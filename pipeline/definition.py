@@ -40,6 +40,7 @@ def q_chunking(
     store_secret: str = "q-chunking-store",
     study_secret: str = "q-chunking-study",
     webhook_secret: str = "q-chunking-webhook",
+    signing_secret: str = "q-chunking-signing",
     study_storage: str = "",
 ):
     """From a data set of robot episodes to a deployed chunk policy.
@@ -60,6 +61,8 @@ def q_chunking(
         study_secret: Name of the Secret with the url of the tuning study's database.
         webhook_secret: Name of the Secret with the url that the outcome is sent to; there need not
             be one.
+        signing_secret: Name of the Secret with the key that policies are signed with, and its
+            path; there need not be one.
         study_storage: Path of the tuning study's journal on one machine; leave empty to use
             the database that the cluster names in QC_STUDY_STORAGE.
     """
@@ -73,6 +76,7 @@ def q_chunking(
         store_secret=store_secret,
         study_secret=study_secret,
         webhook_secret=webhook_secret,
+        signing_secret=signing_secret,
     ).place
     run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     study_name = f"q-chunking-{run}"

@@ -15,7 +15,9 @@ from kfp import dsl, kubernetes
 _USER = 1000
 _HOUR = 3600
 _SETTINGS = "q-chunking"
+_SIGNING_FOLDER = "/var/run/q-chunking-signing"
 _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
+_STEP_LABEL = "q-chunking/step"
 # A node that was taken away is rarely back at once.
 _FIRST_RETRY, _BACKOFF, _LAST_RETRY = "60s", 2.0, "900s"
 
@@ -31,6 +33,7 @@ class Step:
         learns: runs where the inputs say, on a GPU if they ask for one.
         store: may use the object store.
         study: may use the database of the tuning study.
+        webhook, signing: may use the address of a chat, the key that policies are signed with.
         cached: the same inputs need not be worked on twice. Not where something outside the
             step's inputs and outputs is read or changed.
     """
@@ -42,6 +45,7 @@ class Step:
     store: bool = False
     study: bool = False
     webhook: bool = False
+    signing: bool = False
     cached: bool = True
 
 
@@ -58,7 +62,12 @@ STEPS = {
     "evaluate": Step("Compare on unseen episodes", hours=12, retries=3),
     "export": Step("Write the policy as ONNX", hours=1, retries=3),
     "promote": Step(
-        "Promote it if it beats the champion", hours=12, retries=3, store=True, cached=False
+        "Promote it if it beats the champion",
+        hours=12,
+        retries=3,
+        store=True,
+        signing=True,
+        cached=False,
     ),
     "report": Step("Write the report", hours=4, retries=3),
     "outcome": Step(
@@ -79,6 +88,7 @@ class Placement:
         store_secret: name of the Secret with `accesskey` and `secretkey`.
         study_secret: name of the Secret with the `url` of the study's database.
         webhook_secret: name of the Secret with the `url` that outcomes are sent to.
+        signing_secret: name of the Secret with `private.pem` and the `path` where steps see it.
     """
 
     gpu_type: Any
@@ -90,6 +100,7 @@ class Placement:
     store_secret: Any
     study_secret: Any
     webhook_secret: Any
+    signing_secret: Any
 
     def place(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give a task what `STEPS` says of its component, and return it."""
@@ -99,6 +110,9 @@ class Placement:
         task.set_retry(step.retries, _FIRST_RETRY, _BACKOFF, _LAST_RETRY)
         kubernetes.set_timeout(task, step.hours * _HOUR)
         kubernetes.add_pod_label(task, *_PART_OF)
+        # By which manifests/parts/service-accounts gives each step an account of its own: KFP 2.17
+        # has one for the run.
+        kubernetes.add_pod_label(task, _STEP_LABEL, task.component_spec.name)
         kubernetes.set_security_context(
             task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True
         )
@@ -136,4 +150,11 @@ class Placement:
         if step.webhook:
             kubernetes.use_secret_as_env(
                 task, self.webhook_secret, {"url": "QC_WEBHOOK_URL"}, optional=True
+            )
+        if step.signing:
+            kubernetes.use_secret_as_volume(
+                task, self.signing_secret, _SIGNING_FOLDER, optional=True
+            )
+            kubernetes.use_secret_as_env(
+                task, self.signing_secret, {"path": "QC_SIGNING_KEY"}, optional=True
             )

@@ -14,6 +14,7 @@ def select(
     study_storage: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Pick the best trial of all workers.
 
@@ -23,11 +24,16 @@ def select(
         study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
+        metrics: How many trials came to what, and the best.
     """
     from pathlib import Path
 
+    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.tuning.select import select_best
+    from qc_core.tuning.trials import figures
 
     with step("select", "pick the best trial"):
         select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+    for name, value in figures(read_json(Path(history.path))["trials"]).items():
+        metrics.log_metric(name, value)

@@ -18,6 +18,7 @@ def tune(
     cpus: str,
     memory: str,
     trials: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
 ):
     """Fine-tune online, one trial after the other, until every one of the shared study has ended.
 
@@ -31,12 +32,15 @@ def tune(
         gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
             loop, KFP hides from a pod's resources whatever is not one.
         trials: What this worker's trials came to.
+        metrics: How many of them came to what, and the best.
     """
     from pathlib import Path
 
+    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
     from qc_core.training.device import require_gpus
+    from qc_core.tuning.trials import figures
     from qc_core.tuning.worker import run_worker
 
     with step("tune", "fine-tune online, the trials of one study side by side"):
@@ -50,3 +54,5 @@ def tune(
             storage=study_storage,
             worker=int(worker),
         )
+    for name, value in figures(read_json(Path(trials.path))).items():
+        metrics.log_metric(name, value)

@@ -9,7 +9,9 @@ from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
 
 
-def pull(reference: str, output: Path, *, layout: str, check: bool, verify_key: Path | None) -> None:
+def pull(
+    reference: str, output: Path, *, layout: str, check: bool, verify_key: Path | None
+) -> None:
     """Fetch and verify a policy; with `check`, also play its golden cases here.
 
     Args:

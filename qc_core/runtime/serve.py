@@ -49,7 +49,7 @@ class _Refused(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: PolicyServer
+    server: PolicyServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     server_version = f"q-chunking/{__version__}"
     timeout = _IDLE_SECONDS

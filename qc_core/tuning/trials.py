@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import optuna
@@ -33,6 +34,16 @@ def best_trial(records: list[Record]) -> Record | None:
 def ranking(record: Record) -> tuple[float, float]:
     """Trials compare by success, then by how few steps they took."""
     return record["success"], -record["steps"]
+
+
+def figures(records: list[Record]) -> dict[str, float]:
+    """How many trials came to what, and which was the best: the numbers that sum them up."""
+    counts = Counter(record["state"] for record in records)
+    summed_up: dict[str, float] = {"trials": len(records), **counts}
+    if best := best_trial(records):
+        shown = {"best-trial": "trial", "success": "success", "steps": "steps"}
+        summed_up |= {name: best[field] for name, field in shown.items()}
+    return summed_up
 
 
 def _record(slot: int, attempts: list[FrozenTrial]) -> Record:

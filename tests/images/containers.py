@@ -260,16 +260,26 @@ class Cluster:
             ("secret", self.secrets, "secretKey"),
         ):
             for entry in pod.get(f"{kind}AsEnv", ()):
-                named = entry[f"{kind}NameParameter"]
-                name = (
-                    around[named["componentInputParameter"]]
-                    if "componentInputParameter" in named
-                    else named["runtimeValue"]["constant"]
-                )
+                name = _resolved(entry[f"{kind}NameParameter"], around)
                 if name not in values and entry.get("optional"):
                     continue
                 words += [
                     f"--env={pair['envVar']}={values[name][pair[key]]}"
                     for pair in entry["keyToEnv"]
                 ]
+        for entry in pod.get("secretAsVolume", ()):
+            name = _resolved(entry["secretNameParameter"], around)
+            if name in self.secrets:
+                files = self.folder.parent / name
+                files.mkdir(exist_ok=True)
+                for key, value in self.secrets[name].items():
+                    (files / key).write_text(value)
+                words.append(f"--volume={files}:{entry['mountPath']}:ro")
         return words
+
+
+def _resolved(named: dict[str, Any], around: dict[str, Any]) -> str:
+    """A name that is an input of the graph, or that the package gives."""
+    if "componentInputParameter" in named:
+        return around[named["componentInputParameter"]]
+    return named["runtimeValue"]["constant"]

@@ -13,6 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from components.image import TRAIN_IMAGE
 from pipeline.placement import STEPS
@@ -22,6 +29,7 @@ from tests.images.containers import Cluster, podman
 
 RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
 _ENDPOINT = "http://127.0.0.1:9000"
+_PRIVATE_KEY = Ed25519PrivateKey.generate()
 _KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 
 
@@ -115,6 +123,12 @@ def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
         secrets={
             "q-chunking-store": _KEYS,
             "q-chunking-study": {"url": "the journal is an input here"},
+            "q-chunking-signing": {
+                "private.pem": _PRIVATE_KEY.private_bytes(
+                    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+                ).decode(),
+                "path": "/var/run/q-chunking-signing/private.pem",
+            },
         },
         settings={
             "q-chunking": {
@@ -172,14 +186,33 @@ def test_the_image_pulls_and_runs_the_policy_without_torch(
     assert said.endswith("True False")
 
 
+_OPEN_STORE = f"""
+import os
+os.environ |= dict(QC_STORE='s3://q-chunking/store', QC_S3_ENDPOINT='{_ENDPOINT}',
+                   AWS_ACCESS_KEY_ID='test', AWS_SECRET_ACCESS_KEY='test')
+from qc_core.store.open import open_store
+"""
+
+
+def test_the_policy_is_signed_with_the_key_of_the_secret(
+    cluster: Cluster, network: Network, tmp_path: Path
+) -> None:
+    public = _PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "public.pem").write_bytes(public)
+    network.python(
+        f"{_OPEN_STORE}\n"
+        "from pathlib import Path\n"
+        "from qc_core.store.registry import Registry\n"
+        f"folder = Path('{tmp_path}')\n"
+        "Registry(open_store()).pull('smoke', folder / 'policy', "
+        "verify_key=folder / 'public.pem')"
+    )
+    assert (tmp_path / "policy" / "policy.onnx").is_file()
+
+
 def test_the_outcome_is_in_the_store(cluster: Cluster, network: Network) -> None:
     said = network.python(
-        "import os\n"
-        "os.environ |= {'QC_STORE': 's3://q-chunking/store', 'QC_S3_ENDPOINT': '"
-        + _ENDPOINT
-        + "', 'AWS_ACCESS_KEY_ID': 'test', 'AWS_SECRET_ACCESS_KEY': 'test'}\n"
-        "from qc_core.store.open import open_store\n"
-        "print(open_store().get('runs/run-1/outcome.json').decode())"
+        f"{_OPEN_STORE}\nprint(open_store().get('runs/run-1/outcome.json').decode())"
     )
     outcome = json.loads(said)
     assert outcome["succeeded"] and outcome["recipe"] == "smoke"

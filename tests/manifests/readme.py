@@ -44,9 +44,13 @@ def make_secrets() -> dict[str, dict[str, dict[str, str]]]:
     """The same as objects."""
     commands = re.compile(r"^secret |create secret", re.MULTILINE)
     script = OFFLINE + "".join(block for block in blocks("bash") if commands.search(block))
-    with tempfile.TemporaryDirectory() as kept:
+    with tempfile.TemporaryDirectory() as kept, tempfile.TemporaryDirectory() as here:
         done = subprocess.run(
-            ["bash", "-c", script], env={**os.environ, "KEPT": kept}, capture_output=True, text=True
+            ["bash", "-c", script],
+            env={**os.environ, "KEPT": kept},
+            cwd=here,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         objects = [yaml.safe_load(path.read_text()) for path in Path(kept).iterdir()]

@@ -18,7 +18,7 @@ Object = dict[str, Any]
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("overlays/local", "overlays/gpu")
 # Everything that a cluster owner applies as it is; parts/minio/kfp changes KFP's objects instead.
-APPLIED = (*OVERLAYS, "parts/serving", "parts/time-slicing")
+APPLIED = (*OVERLAYS, "parts/serving", "parts/time-slicing", "parts/service-accounts")
 
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl, which holds kustomize, is not installed"

@@ -44,7 +44,9 @@ def test_whatever_is_referenced_exists_or_is_documented(
     folder: str, secrets: dict[str, dict[str, str]]
 ) -> None:
     objects = render(folder)
-    there = {(o["kind"], o["metadata"]["name"]): o.get("data", {}) for o in objects}
+    # Parts stand beside the base.
+    around = [*render("base"), *objects]
+    there = {(o["kind"], o["metadata"]["name"]): o.get("data", {}) for o in around}
     there |= {("Secret", name): content for name, content in secrets.items()}
     for kind, name, key in references([pod.spec for pod in pods(objects)]):
         assert (kind, name) in there, f"{kind} {name}"

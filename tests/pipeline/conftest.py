@@ -19,7 +19,7 @@ def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """One run of the smoke recipe, with a store of its own beside it."""
     folder = tmp_path_factory.mktemp("run")

@@ -1,15 +1,20 @@
 """The whole pipeline on this machine, as `qc run` starts it."""
 
+import html
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from pipeline.placement import STEPS
 from tests.pipeline.conftest import qc
 from tests.qc_core.report.test_video import renders
+
+_CHROMIUM = shutil.which("chromium")
 
 
 def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -83,6 +88,42 @@ def test_the_report_is_one_self_contained_page(
         assert 'src="data:video/mp4;base64,' in page
     else:
         assert "No film: MuJoCo cannot render here" in page
+
+
+# The KFP UI shows a report in a sandboxed frame without an origin.
+@pytest.mark.skipif(_CHROMIUM is None, reason="there is no chromium")
+def test_in_a_frame_as_the_kfp_ui_has_it_curves_and_film_are_visible_and_nothing_is_fetched(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = run
+    page_text = (folder / "run" / "report.html").read_text(encoding="utf-8")
+    frame = f'<iframe srcdoc="{html.escape(page_text)}" sandbox="allow-scripts"></iframe>'
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=_CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+        )
+        page = browser.new_page()
+        asked: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_content(frame)
+        report = page.frame_locator("iframe")
+        assert report.locator("h1").inner_text()
+        assert report.locator("svg").count() == 4
+        for curves in report.locator("svg").all():
+            box = curves.bounding_box()
+            assert box is not None and box["width"] > 100 and box["height"] > 50
+        if renders():
+            film = report.locator("video")
+            film.evaluate("film => new Promise(seen => film.requestVideoFrameCallback(seen))")
+            assert film.evaluate("film => film.videoWidth > 0 && film.error === null")
+        browser.close()
+    # Data and the frame's own document are no requests to anywhere.
+    assert [url for url in asked if not url.startswith(("data:", "about:"))] == []
+    assert complaints == []
 
 
 def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def test_each_pod_is_bounded_and_has_no_rights(
         "runAsGroup": "1000",
         "runAsNonRoot": True,
     }
-    assert pod["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "q-chunking"}
+    assert pod["podMetadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "q-chunking",
+        "q-chunking/step": name,
+    }
     assert {"/tmp", "/home/qc"} <= {mount["mountPath"] for mount in pod["emptyDirMounts"]}
     assert task["taskInfo"]["name"] == step.title
     retry = task["retryPolicy"]
@@ -143,6 +146,7 @@ def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
         "store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
         "study": {"QC_STUDY_STORAGE"},
         "webhook": {"QC_WEBHOOK_URL"},
+        "signing": {"QC_SIGNING_KEY"},
     }
     for name, step in STEPS.items():
         given = {

@@ -140,7 +140,7 @@ def test_a_model_of_other_sizes_than_its_contract_is_refused(
     refused(altered(policy, tmp_path / "copy", alter), WorkFailed, message)
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "secret.bin", "{outside}/secret.bin"])
+@pytest.mark.parametrize("location", ["../secret.bin", ".secret.bin", "{outside}/secret.bin"])
 def test_weights_outside_the_model_file_are_refused(
     policy: Path, tmp_path: Path, location: str
 ) -> None:
@@ -148,13 +148,12 @@ def test_weights_outside_the_model_file_are_refused(
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         weights = model.graph.initializer[0]
-        content = numpy_helper.to_array(weights).tobytes()
-        for folder in (tmp_path, tmp_path / "copy"):
-            (folder / "secret.bin").write_bytes(content)
+        named = location.format(outside=tmp_path)
+        (tmp_path / "copy" / named).write_bytes(numpy_helper.to_array(weights).tobytes())
         weights.ClearField("raw_data")
         weights.data_location = onnx.TensorProto.EXTERNAL
         entry = weights.external_data.add()
-        entry.key, entry.value = "location", location.format(outside=tmp_path)
+        entry.key, entry.value = "location", named
 
     copy = altered(policy, tmp_path / "copy", alter)
     refused(copy, WorkFailed, r"policy\.onnx keeps weights in other files: a policy is one file")

@@ -15,7 +15,7 @@ from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import read_info
 from qc_core.tuning.queue import finish, take_trial
 from qc_core.tuning.study import create_study, load_study, suggest
-from qc_core.tuning.trials import best_trial, read_trials
+from qc_core.tuning.trials import best_trial, figures, read_trials
 from qc_core.tuning.tune import tune
 from qc_core.tuning.worker import run_worker
 
@@ -158,3 +158,10 @@ def record(trial: int, success: float, steps: float, state: str = "complete") ->
 def test_success_comes_first_then_speed_then_the_recipe(records: list[dict], best: int) -> None:
     assert best_trial(records) == records[best]
     assert best_trial([record(0, 1, 9, "pruned"), {"trial": 1, "state": "lost"}]) is None
+
+
+def test_a_study_is_summed_up_in_a_few_numbers() -> None:
+    records = [record(0, 0.8, 90), record(1, 0.9, 99), record(2, 0.5, 120, "pruned")]
+    counts = {"trials": 3, "complete": 2, "pruned": 1}
+    assert figures(records) == {**counts, "best-trial": 1, "success": 0.9, "steps": 99}
+    assert figures(records[2:]) == {"trials": 1, "pruned": 1}

@@ -1,0 +1,46 @@
+"""Where a cluster takes the part, each step has an account of its own."""
+
+from pathlib import Path
+
+import yaml
+
+from pipeline.placement import STEPS
+from tests.manifests.rendering import named, needs_kubectl, render
+
+pytestmark = needs_kubectl
+FOLDER = "parts/service-accounts"
+
+
+def test_each_step_has_an_account_with_the_rights_of_the_run() -> None:
+    objects = render(FOLDER)
+    accounts = {o["metadata"]["name"] for o in objects if o["kind"] == "ServiceAccount"}
+    assert accounts == {f"q-chunking-{step}" for step in STEPS}
+    binding = named(objects, "RoleBinding", "q-chunking-steps")
+    assert {subject["name"] for subject in binding["subjects"]} == accounts
+    assert binding["roleRef"]["name"] == "q-chunking-runner"
+
+
+def test_the_policy_reads_the_label_that_placement_sets(tmp_path: Path) -> None:
+    from qc_core.cli.main import main
+
+    assert main(["compile", "smoke", "-o", str(tmp_path / "pipeline.yaml")]) == 0
+    _, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    policy = named(render(FOLDER), "MutatingAdmissionPolicy", "q-chunking-service-accounts")
+    (selector,) = policy["spec"]["matchConstraints"]["objectSelector"]["matchExpressions"]
+    for name, pod in pods.items():
+        assert pod["podMetadata"]["labels"][selector["key"]] == name.removeprefix("exec-")
+    (mutation,) = policy["spec"]["mutations"]
+    assert f'labels["{selector["key"]}"]' in mutation["jsonPatch"]["expression"]
+
+
+def test_only_pods_of_the_run_are_changed() -> None:
+    objects = render(FOLDER)
+    policy = named(objects, "MutatingAdmissionPolicy", "q-chunking-service-accounts")["spec"]
+    (condition,) = policy["matchConditions"]
+    assert condition["expression"].endswith('serviceAccountName == "q-chunking-runner"')
+    assert policy["failurePolicy"] == "Fail"
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
+    binding = named(objects, "MutatingAdmissionPolicyBinding", "q-chunking-service-accounts")
+    assert binding["spec"]["policyName"] == "q-chunking-service-accounts"
