@@ -65,7 +65,9 @@ def keep_episode(environment: gymnasium.Env, policy: ChunkFunction, seed: int) -
 def write_episodes(path: Path, episodes: Sequence[KeptEpisode]) -> None:
     """Write episodes one behind the other to an npz file (WrongUse: it cannot be written)."""
     names = episodes[0].columns
-    arrays: dict[str, Any] = {name: np.concatenate([e.columns[name] for e in episodes]) for name in names}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([e.columns[name] for e in episodes]) for name in names
+    }
     try:
         with staged_file(path) as staging:
             np.savez_compressed(staging, **arrays)
