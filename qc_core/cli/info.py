@@ -66,12 +66,12 @@ def _server() -> str:
     endpoint = os.environ.get("KFP_ENDPOINT")
     if not endpoint:
         return "KFP_ENDPOINT is not set"
-    import urllib3
-
     try:
-        answer = urllib3.PoolManager(timeout=5, retries=False).request(
-            "GET", f"{endpoint.rstrip('/')}/apis/v2beta1/healthz"
-        )
-    except urllib3.exceptions.HTTPError as error:
-        return f"{endpoint} does not answer: {type(error).__name__}"
-    return f"{endpoint} answers with {answer.status}"
+        from pipeline.server import connect
+
+        with connect():
+            return f"{endpoint} answers"
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
+    except QCError as error:
+        return f"does not answer: {error}"

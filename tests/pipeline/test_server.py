@@ -183,3 +183,13 @@ def test_the_answer_is_json_for_scripts(kfp: KFP, capsys: pytest.CaptureFixture[
     assert main(["submit", "smoke", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["run"] in kfp.runs and content["url"].endswith(content["run"])
+
+
+def test_qc_info_says_whether_the_server_answers_and_lets_it_in(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["info"]) == 0
+    assert f"{kfp.url} answers" in capsys.readouterr().out
+    monkeypatch.setenv("KFP_ENDPOINT", "http://127.0.0.1:1")
+    assert main(["info"]) == 0
+    assert "does not answer" in capsys.readouterr().out
