@@ -93,48 +93,62 @@ def q_chunking(
             )
         )
         config = configured.outputs["config"]
-        dataset = place(ingest(config=config)).outputs["dataset"]
-        offline = place(pretrain(config=config, dataset=dataset, gpus=gpus)).outputs["checkpoint"]
-        workers = configured.outputs["Output"]
-        with dsl.ParallelFor(items=workers, name="Side by side") as worker:
-            tuned = place(
-                tune(
+        ingested = place(ingest(config=config, run=run))
+        dataset = ingested.outputs["dataset"]
+        # A retraining that finds nothing new ends here.
+        with dsl.If(ingested.outputs["Output"] == "train", name="If there is something to learn"):
+            offline = place(
+                pretrain(
                     config=config,
                     dataset=dataset,
-                    checkpoint=offline,
-                    worker=worker,
-                    study_name=study_name,
-                    study_storage=study_storage,
                     gpu_type=gpu_type,
                     gpus=gpus,
                     cpus=cpus,
                     memory=memory,
                 )
+            ).outputs["checkpoint"]
+            workers = configured.outputs["Output"]
+            with dsl.ParallelFor(items=workers, name="Side by side") as worker:
+                tuned = place(
+                    tune(
+                        config=config,
+                        dataset=dataset,
+                        checkpoint=offline,
+                        worker=worker,
+                        study_name=study_name,
+                        study_storage=study_storage,
+                        gpu_type=gpu_type,
+                        gpus=gpus,
+                        cpus=cpus,
+                        memory=memory,
+                    )
+                )
+            best = place(
+                select(
+                    trials=dsl.Collected(tuned.outputs["trials"]),
+                    study_name=study_name,
+                    study_storage=study_storage,
+                )
             )
-        best = place(
-            select(
-                trials=dsl.Collected(tuned.outputs["trials"]),
-                study_name=study_name,
-                study_storage=study_storage,
+            online = best.outputs["checkpoint"]
+            evaluation = place(evaluate(config=config, offline=offline, online=online)).outputs[
+                "evaluation"
+            ]
+            policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
+            promotion = place(
+                promote(config=config, policy=policy, checkpoint=online, run=run)
+            ).outputs["promotion"]
+            place(
+                report(
+                    config=config,
+                    dataset=dataset,
+                    offline=offline,
+                    history=best.outputs["history"],
+                    evaluation=evaluation,
+                    policy=policy,
+                    promotion=promotion,
+                )
             )
-        )
-        online = best.outputs["checkpoint"]
-        evaluation = place(evaluate(config=config, offline=offline, online=online)).outputs[
-            "evaluation"
-        ]
-        policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
-        promotion = place(promote(config=config, policy=policy, run=run)).outputs["promotion"]
-        place(
-            report(
-                config=config,
-                dataset=dataset,
-                offline=offline,
-                history=best.outputs["history"],
-                evaluation=evaluation,
-                policy=policy,
-                promotion=promotion,
-            )
-        )
 
 
 offer_choices(q_chunking, {"recipe": list(RECIPES), "method": [AS_THE_RECIPE, *METHODS]})

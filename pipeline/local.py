@@ -32,6 +32,21 @@ _WORTH_KEEPING = {"ingest"}
 
 
 @dataclass(frozen=True, slots=True)
+class NothingNew:
+    """A retraining that had nothing to learn.
+
+    Attributes:
+        text: what it has found, in one line.
+    """
+
+    folder: Path
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "nothing-new": self.text}
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """Where a finished run is and what came out.
 
@@ -57,7 +72,9 @@ class RunResult:
         }
 
 
-def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Path) -> RunResult:
+def run_locally(
+    recipe: str, overrides: Sequence[str], workers: int, folder: Path
+) -> RunResult | NothingNew:
     """Run every step in a process of its own, artifacts and log below `folder`.
 
     Args:
@@ -86,6 +103,11 @@ def run_locally(recipe: str, overrides: Sequence[str], workers: int, folder: Pat
             raise
         seconds = {**console.seconds, "all": time.monotonic() - start}
     steps = folder / _STEPS
+    news = read_json(_output(steps, "ingest", "news"))
+    if not news["new"]:
+        nothing = NothingNew(folder, news["text"])
+        write_json(folder / "summary.json", nothing.as_dict())
+        return nothing
     result = RunResult(
         folder=folder,
         report=folder / "report.html",

@@ -35,7 +35,7 @@ class Step:
         study: may use the database of the tuning study.
         webhook, signing: may use the address of a chat, the key that policies are signed with.
         cached: the same inputs need not be worked on twice. Not where something outside the
-            step's outputs is changed.
+            step's inputs and outputs is read or changed.
     """
 
     title: str
@@ -53,8 +53,8 @@ STEPS = {
     "configure": Step(
         "Check what was asked for", hours=1, retries=1, store=True, study=True, cached=False
     ),
-    "ingest": Step("Bring in the episodes", hours=24, retries=3, store=True),
-    "pretrain": Step("Learn from them offline", hours=96, retries=5, learns=True),
+    "ingest": Step("Bring in the episodes", hours=24, retries=3, store=True, cached=False),
+    "pretrain": Step("Learn from them offline", hours=96, retries=5, learns=True, store=True),
     "tune": Step(
         "Fine-tune online", hours=96, retries=5, learns=True, store=True, study=True, cached=False
     ),

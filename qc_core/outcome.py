@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import urllib3
 
+from qc_core.data.dataset import open_dataset
 from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.files import write_json
 from qc_core.progress import say
+from qc_core.recipes.config import Config
+from qc_core.store.lineage import find_news
 from qc_core.store.names import require_name
-from qc_core.store.objects import ObjectStore
+from qc_core.store.objects import NoSuchObject, ObjectStore
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1
@@ -21,6 +26,24 @@ _RETRIES = urllib3.Retry(
     3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
 )
 _LONGEST_ERROR = 2000
+
+
+def tell_news(config: Config, dataset: Path, store: ObjectStore, run: str, output: Path) -> bool:
+    """Write whether a retraining has anything to learn, and return it.
+
+    Where it has not, the outcome of the run will say so.
+
+    Args:
+        dataset: the data set folder.
+        run: id of the run, part of a key.
+    """
+    require_name(run, "run id")
+    news = find_news(config, open_dataset(dataset).source, store)
+    if not news.new:
+        say(news.text)
+        store.put(_note_key(run), news.text.encode())
+    write_json(output, news.as_dict())
+    return news.new
 
 
 def tell_outcome(
@@ -37,14 +60,14 @@ def tell_outcome(
     """
     require_name(run, "run id")
     ending = "finished" if succeeded else "FAILED"
-    reason = " ".join(error.split())[:_LONGEST_ERROR]
+    reason = " ".join(error.split())[:_LONGEST_ERROR] or _read_note(store, run)
     content = {
         "schema-version": SCHEMA_VERSION,
         "run": run,
         "name": name,
         "recipe": recipe,
         "succeeded": succeeded,
-        "error": reason,
+        "error": "" if succeeded else reason,
         "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "text": f"{name} ({recipe}) {ending}" + (f": {reason}" if reason else ""),
     }
@@ -56,6 +79,17 @@ def tell_outcome(
         except QCError as failed:
             say(str(failed))
     return content
+
+
+def _note_key(run: str) -> str:
+    return f"runs/{run}/note.txt"
+
+
+def _read_note(store: ObjectStore, run: str) -> str:
+    try:
+        return store.get(_note_key(run)).decode()
+    except NoSuchObject:
+        return ""
 
 
 def _post(url: str, content: dict[str, Any]) -> None:

@@ -9,7 +9,10 @@ from components.image import TRAIN_IMAGE
 def pretrain(
     config: dsl.Input[dsl.Artifact],
     dataset: dsl.Input[dsl.Dataset],
+    gpu_type: str,
     gpus: str,
+    cpus: str,
+    memory: str,
     checkpoint: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -18,7 +21,8 @@ def pretrain(
     Args:
         config: The resolved configuration.
         dataset: The data set folder.
-        gpus: GPUs that its pod is given.
+        gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
+            condition, KFP hides from a pod's resources whatever is not one.
         checkpoint: Weights, optimiser state and learning curve.
         metrics: Losses and values at the end of the learning curve.
     """

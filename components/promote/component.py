@@ -9,6 +9,7 @@ from components.image import TRAIN_IMAGE
 def promote(
     config: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
+    checkpoint: dsl.Input[dsl.Model],
     run: str,
     promotion: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -18,6 +19,7 @@ def promote(
     Args:
         config: The resolved configuration.
         policy: The policy folder.
+        checkpoint: What it was exported from, kept for later trainings to begin with.
         run: The run that publishes, by which the version is found again.
         promotion: Where it went and how it compared, as JSON.
         metrics: The gate's decision and its figures.
@@ -31,7 +33,13 @@ def promote(
     from qc_core.store.promote import promote
 
     with step("promote", "publish the policy, champion if it passes the gate"):
-        content = promote(read_config(Path(config.path)), Path(policy.path), open_store(), run)
+        content = promote(
+            read_config(Path(config.path)),
+            Path(policy.path),
+            open_store(),
+            run,
+            Path(checkpoint.path),
+        )
         write_json(Path(promotion.path), content)
     gate = content["gate"]
     metrics.log_metric("champion", int(content["champion"]))

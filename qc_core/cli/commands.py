@@ -181,6 +181,12 @@ def _promote_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help=_RECIPE)
     parser.add_argument("policy", nargs="?", type=Path, help="policy folder")
     parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="what it was exported from, to keep for --train.warm-start",
+    )
+    parser.add_argument(
         "--rollback", metavar="NAME", help="instead, give this policy's alias its version before"
     )
     parser.add_argument("--alias", help="with --rollback: which alias (champion)")
@@ -203,7 +209,12 @@ def _promote(options: Namespace, overrides: Overrides) -> None:
     from qc_core.store.open import open_store
     from qc_core.store.promote import promote
 
-    content = promote(resolve(options.recipe, overrides), options.policy, open_store())
+    content = promote(
+        resolve(options.recipe, overrides),
+        options.policy,
+        open_store(),
+        checkpoint=options.checkpoint,
+    )
     if options.json:
         print_json(content)
 
@@ -252,6 +263,7 @@ def _policies_arguments(parser: ArgumentParser) -> None:
     parser.usage = (
         "qc policies [NAME] [--json]\n"
         "       qc policies show NAME[@ALIAS or :VERSION] [--json]\n"
+        "       qc policies lineage NAME[@ALIAS or :VERSION] [--json]\n"
         "       qc policies delete NAME:VERSION\n"
         "       qc policies prune NAME --keep N [--json]"
     )
@@ -305,6 +317,9 @@ def _play_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--video", type=Path, metavar="FILE", help="also film one, as mp4")
     parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="also keep them, as npz for `qc episodes push`"
+    )
+    parser.add_argument(
         "--execution-horizon",
         type=int,
         metavar="K",
@@ -329,6 +344,8 @@ def _play(options: Namespace, _: Overrides) -> None:
         raise WrongUse("--against is for --coherence: give both")
     if options.coherence is not None and options.video is not None:
         raise WrongUse("--coherence and --video are two things: ask for one at a time")
+    if options.coherence is not None and options.record is not None:
+        raise WrongUse("--coherence and --record are two things: ask for one at a time")
     if options.coherence is not None:
         from qc_core.cli.coherence import coherence
 
@@ -352,8 +369,34 @@ def _play(options: Namespace, _: Overrides) -> None:
         workers=options.workers,
         execution_horizon=options.execution_horizon,
         video=options.video,
+        record=options.record,
         as_json=options.json,
     )
+
+
+def _episodes_arguments(parser: ArgumentParser) -> None:
+    parser.usage = (
+        "qc episodes push FILE … --environment ID [--json]\n       qc episodes list [--json]"
+    )
+    parser.add_argument("action", choices=("push", "list"), help="what to do")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="npz files to push")
+    parser.add_argument("--environment", metavar="ID", help="Gymnasium id that they are from")
+    _json(parser)
+
+
+def _episodes(options: Namespace, _: Overrides) -> None:
+    from qc_core.cli import episodes
+
+    if options.action == "list":
+        if options.files or options.environment:
+            raise WrongUse("qc episodes list stands alone, or with --json")
+        episodes.list_all(as_json=options.json)
+        return
+    if not options.files or not options.environment:
+        raise WrongUse(
+            "qc episodes push: the following arguments are required: FILE, --environment"
+        )
+    episodes.push(options.files, options.environment, as_json=options.json)
 
 
 def _serve_arguments(parser: ArgumentParser) -> None:
@@ -406,6 +449,7 @@ COMMANDS: dict[str, Command] = {
     "policies": Command("list, show, delete published policies", _policies_arguments, _policies),
     "pull": Command("fetch a published policy and verify it", _pull_arguments, _pull),
     "play": Command("roll out a pulled policy in its environment", _play_arguments, _play),
+    "episodes": Command("upload episodes to learn from, list them", _episodes_arguments, _episodes),
     "serve": Command("answer robots over HTTP with a policy", _serve_arguments, _serve),
     "info": Command("versions, devices, whether the store answers", _info_arguments, _info),
 }

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import estimate, print_json
+from qc_core.envs.keep import play_and_keep, write_episodes
 from qc_core.envs.play import play_episodes
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import require_vacant
 from qc_core.runtime.executor import require_execution_length
 from qc_core.runtime.folder import read_contract, verify
 from qc_core.seeds import RUN_SEEDS, seeds_for
@@ -23,24 +25,32 @@ def play(
     workers: int,
     execution_horizon: int | None,
     video: Path | None,
+    record: Path | None,
     as_json: bool,
 ) -> None:
     """Play unseen episodes and print success and steps with intervals."""
     seeds = play_seeds(episodes, seed, workers)
     if video is not None and video.suffix != ".mp4":
         raise WrongUse(f"--video writes an .mp4 file, got {video}")
+    if record is not None:
+        if record.suffix != ".npz":
+            raise WrongUse(f"--record writes an .npz file, got {record}")
+        require_vacant(record)
     verify(folder)
     contract = read_contract(folder)
     length: int = contract["execution-length"]
     if execution_horizon is not None:
         length = require_execution_length(execution_horizon, contract["horizon"])
-    played = play_episodes(
-        contract["environment"],
-        {"success": PulledPolicy(folder, length)},
-        seeds,
-        workers=min(workers, episodes),
-    )
-    outcomes = played["success"]
+    environment, policy = contract["environment"], PulledPolicy(folder, length)
+    if record is None:
+        played = play_episodes(
+            environment, {"success": policy}, seeds, workers=min(workers, episodes)
+        )
+        outcomes = played["success"]
+    else:
+        kept = play_and_keep(environment, policy, seeds, workers=min(workers, episodes))
+        write_episodes(record, kept)
+        outcomes = [episode.outcome for episode in kept]
     result: dict[str, Any] = {
         "environment": contract["environment"],
         "episodes": episodes,
@@ -59,6 +69,8 @@ def play(
         f"steps {estimate(result['steps'], '{:.0f}')}, playing {length} of "
         f"{contract['horizon']} actions of a chunk"
     )
+    if record is not None:
+        print(f"{record}: {episodes} episodes, for `qc episodes push`")
     if video is not None:
         print(f"{video}: {result['video']}")
 

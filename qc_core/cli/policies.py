@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, print_json, print_table
+from qc_core.data.dataset import sources_in
 from qc_core.errors import WrongUse
 from qc_core.store.open import open_store
 from qc_core.store.registry import CHAMPION, Registry
@@ -24,15 +26,19 @@ def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
     action = words[0] if words else ""
     if (keep is not None) != (action == "prune"):
         raise WrongUse("qc policies prune NAME --keep N: --keep says how many newest versions stay")
-    if action not in ("show", "delete", "prune"):
+    if action not in ("show", "lineage", "delete", "prune"):
         if len(words) > 1:
-            raise WrongUse(f"qc policies takes one name, or show, delete or prune, got {action!r}")
+            raise WrongUse(
+                f"qc policies takes one name, or show, lineage, delete or prune, got {action!r}"
+            )
         list_versions(action or None, as_json=as_json)
         return
     if len(words) != 2:
         raise WrongUse(f"qc policies {action} takes one policy, got {len(words) - 1}")
     if action == "show":
         show(words[1], as_json=as_json)
+    elif action == "lineage":
+        show_lineage(words[1], as_json=as_json)
     elif action == "delete":
         delete(words[1])
     else:
@@ -90,10 +96,11 @@ def show(reference: str, *, as_json: bool) -> None:
             ("tuning", _tuning(contract.get("tuning"))),
             ("data set", _extent(contract)),
             ("data set digest", contract.get("dataset-digest", _UNKNOWN)),
-            ("data set source", _one_line(provenance.get("dataset-source"))),
+            *(("data set source", text) for text in _sources(provenance.get("dataset-source"))),
             ("code commit", contract.get("git-commit", _UNKNOWN)),
             ("image", provenance.get("image", _UNKNOWN)),
             ("parent policy", provenance.get("parent") or "none"),
+            ("checkpoint", "kept" if manifest["checkpoint"] else "none"),
             ("versions", ", ".join(f"{k} {v}" for k, v in contract.get("versions", {}).items())),
         ],
     )
@@ -220,8 +227,8 @@ def _extent(contract: Mapping[str, Any]) -> str:
     return f"{contract['transitions']} transitions in {contract['episodes']} episodes"
 
 
-def _one_line(source: Mapping[str, Any] | None) -> str:
-    return _UNKNOWN if source is None else json.dumps(source)
+def _sources(source: Mapping[str, Any] | None) -> list[str]:
+    return [_UNKNOWN] if source is None else [json.dumps(entry) for entry in sources_in(source)]
 
 
 def _moment(iso: str) -> str:

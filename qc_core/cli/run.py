@@ -20,7 +20,7 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
     Args:
         folder: run folder; None makes one in ./runs, named by time and recipe.
     """
-    from pipeline.local import run_locally
+    from pipeline.local import NothingNew, run_locally
 
     config = resolve(recipe, overrides)
     if os.environ.get("QC_DEVICE"):
@@ -35,6 +35,9 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
         result = run_locally(name, words, config.tune.workers, folder)
     if as_json:
         print_json(result.as_dict())
+        return
+    if isinstance(result, NothingNew):
+        print(f"{result.text}: no training, {folder} has the data set")
         return
     promotion, episodes = result.promotion, result.evaluation["episodes"]
     alias = CHAMPION if promotion["champion"] else LATEST

@@ -31,7 +31,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
         (the other words, the overrides)
     """
     from qc_core.recipes.config import Config
-    from qc_core.recipes.resolve import option_kinds
+    from qc_core.recipes.resolve import is_recipe, option_kinds
 
     kinds = option_kinds(Config)
     others: list[str] = []
@@ -49,6 +49,8 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         many = typing.get_origin(kind) is tuple
         while rest and (not rest[0].startswith("-") or _NUMBER.match(rest[0])):
+            if many and is_recipe(rest[0]):
+                break
             overrides.append(rest.pop(0))
             if not many:
                 break

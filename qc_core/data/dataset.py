@@ -18,6 +18,7 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class DatasetWriter:
 
     def finish(
         self,
-        source: dict[str, Any],
+        source: Mapping[str, Any],
         mujoco_version: str | None = None,
         reward_convention: str = REWARD_OF_STATE,
     ) -> dict[str, Any]:
@@ -136,7 +137,7 @@ class DatasetWriter:
             },
             "reward-convention": reward_convention,
             "mujoco-version": mujoco_version,
-            "source": source,
+            "source": dict(source),
             "arrays": arrays,
             "digest": _digest(arrays),
         }
@@ -169,8 +170,12 @@ class Dataset:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the episodes come from, with checksums of the files that were read."""
-        return self.manifest["source"]
+        """Where the episodes come from, with their number, digest and the files' checksums.
+
+        Of several sources that were joined, `sources` lists each.
+        """
+        sizes = {name: self.manifest[name] for name in ("transitions", "episodes", "digest")}
+        return {**self.manifest["source"], **sizes}
 
     @property
     def transitions(self) -> int:
@@ -237,6 +242,11 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         if verify and sha256_of(path) != expected["sha256"]:
             raise WrongUse(f"{path} is not what {MANIFEST} says (checksum differs)")
     return Dataset(folder=folder, manifest=manifest, **arrays)
+
+
+def sources_in(source: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sources of which a data set was joined, or its only one, each with its digest."""
+    return source.get("sources") or [source]
 
 
 def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:

@@ -34,7 +34,7 @@ def describe_source(source: str) -> dict[str, Any]:
         WrongUse: nothing is there, or it is damaged.
     """
     kind, path = kind_of(source), Path(source)
-    if kind in ("collect", "ogbench"):
+    if kind in ("collect", "ogbench", "store"):
         raise WrongUse(f"{source}: --describe takes a path or minari:ID")
     if kind == "data set":
         return _of_dataset(open_dataset(path))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +26,7 @@ from qc_core.data.dataset import (
     require_match,
 )
 from qc_core.data.download import fetch_official, official_name
+from qc_core.data.join import join
 from qc_core.data.lerobot import open_lerobot
 from qc_core.data.locate import Kind, kind_of, name_after
 from qc_core.data.minari_dataset import open_minari
@@ -32,40 +36,96 @@ from qc_core.data.source import Source
 from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
-from qc_core.files import require_space, require_vacant, sha256_of, staged_folder
+from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
 from qc_core.progress import Progress, say
-from qc_core.recipes.config import Config, DataConfig
+from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
+from qc_core.store.episodes import NoEpisodes, fetch_episodes
+from qc_core.store.open import open_store
 
 
 def ingest(config: Config, output: Path) -> dict[str, Any]:
-    """Write a data set folder for `config.environment` from `config.data.source`.
+    """Write a data set folder for `config.environment` from the sources of `config.data`.
 
-    The same seed gives the same digest, whatever the number of workers.
+    The same seed gives the same digest, whatever the number of workers. Of several sources, each
+    is first a data set of its own; then they are joined in their order.
 
     Returns:
         The content of its `dataset.json`.
 
     Raises:
-        WrongUse: a source that does not exist, is damaged or is not the environment's.
+        WrongUse: a source that does not exist, is damaged, is not the environment's or does not
+            fit the others.
         WorkFailed: a download that did not come through, or no room on the disk.
     """
     require_vacant(output)
-    kind = kind_of(config.data.source)
-    if config.data.filter and kind != "robomimic":
+    sources = config.data.source
+    kinds: list[Kind] = [kind_of(source) for source in sources]
+    if len(set(sources)) < len(sources):
+        raise WrongUse(f"--data names a source twice: {' '.join(sources)}")
+    if config.data.filter and "robomimic" not in kinds:
         raise WrongUse("--data.filter chooses demonstrations of a robomimic file: give one")
-    if kind == "collect":
-        _collect(config, describe(config.environment), output)
-    elif kind == "data set":
-        _copy(Path(config.data.source), config.environment, output)
+    if len(sources) == 1:
+        _ingest_one(config, kinds[0], sources[0], output)
     else:
-        _write(_open(kind, config.data, config.environment), config.environment, output)
+        _ingest_several(config, kinds, output)
     manifest = open_dataset(output).manifest
     say(
         f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
         f"digest {manifest['digest'][:12]}"
     )
     return manifest
+
+
+def _ingest_several(config: Config, kinds: Sequence[Kind], output: Path) -> None:
+    with _scratch_beside(output) as scratch:
+        parts = []
+        for source, kind in zip(config.data.source, kinds, strict=True):
+            part = scratch / str(len(parts))
+            try:
+                _ingest_one(config, kind, source, part)
+            except NoEpisodes as none:
+                say(str(none))
+                continue
+            parts.append((source, open_dataset(part)))
+        with staged_folder(output) as staging:
+            require_space(staging, sum(_bytes_in(part.folder) for _, part in parts))
+            join(parts, staging)
+            held_out = [(name, part.validation) for name, part in parts]
+            validation = [(name, part) for name, part in held_out if part is not None]
+            if validation:
+                join(validation, staging / VALIDATION)
+
+
+def _ingest_one(config: Config, kind: Kind, source: str, output: Path) -> None:
+    if kind == "collect":
+        _collect(config, describe(config.environment), output)
+    elif kind == "data set":
+        _copy(Path(source), config.environment, output)
+    elif kind == "store":
+        with _scratch_beside(output) as scratch:
+            fetch_episodes(open_store(), config.environment, scratch)
+            uploaded = open_ogbench(scratch, config.environment)
+            _write(replace(uploaded, kind=kind, name=source), config.environment, output)
+    else:
+        _write(_open(kind, source, config), config.environment, output)
+
+
+@contextmanager
+def _scratch_beside(output: Path) -> Iterator[Path]:
+    """A folder on the same disk, gone in the end."""
+    parent = output.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=parent)
+    except OSError as error:
+        raise WrongUse(f"cannot write to {parent}: {error.strerror}") from error
+    with scratch as name, writing_to(parent):
+        yield Path(name)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
 def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
@@ -95,18 +155,18 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
         )
 
 
-def _open(kind: Kind, data: DataConfig, environment: str) -> Source:
+def _open(kind: Kind, source: str, config: Config) -> Source:
     if kind == "minari":
-        return open_minari(name_after(data.source))
+        return open_minari(name_after(source))
     if kind == "ogbench":
-        name = official_name(environment, name_after(data.source))
-        return open_ogbench(fetch_official(name), environment)
-    path = Path(data.source)
+        name = official_name(config.environment, name_after(source))
+        return open_ogbench(fetch_official(name), config.environment)
+    path = Path(source)
     if kind == "robomimic":
-        return open_robomimic(path, data.filter)
+        return open_robomimic(path, config.data.filter)
     if kind == "lerobot":
         return open_lerobot(path)
-    return open_ogbench(path, environment)
+    return open_ogbench(path, config.environment)
 
 
 def _write(source: Source, environment: str, output: Path) -> None:

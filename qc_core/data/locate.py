@@ -9,7 +9,9 @@ from qc_core.data.dataset import MANIFEST
 from qc_core.data.lerobot import INFO
 from qc_core.errors import WrongUse
 
-Kind = Literal["collect", "ogbench", "minari", "data set", "lerobot", "npz", "robomimic"]
+Kind = Literal["collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"]
+# What robots and earlier runs have uploaded.
+STORED = "store:episodes"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -26,6 +28,10 @@ def kind_of(source: str) -> Kind:
         return "ogbench"
     if source.startswith("minari:"):
         return "minari"
+    if source.startswith("store:"):
+        if source != STORED:
+            raise WrongUse(f"of the store, --data takes {STORED}, got {source}")
+        return "store"
     path = Path(source)
     try:
         if path.is_dir():
@@ -46,7 +52,8 @@ def name_after(source: str) -> str:
 
 def without_path(source: str) -> str:
     """The same source with only the last name of a path, to tell of it elsewhere."""
-    if source in ("collect", "ogbench") or source.startswith(("ogbench:", "minari:")):
+    words = ("collect", "ogbench", STORED)
+    if source in words or source.startswith(("ogbench:", "minari:")):
         return source
     return Path(source).name
 

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from lzma import LZMAError
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from qc_core.errors import WrongUse
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Whatever a damaged or foreign zip file makes the library raise.
-_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError)
 
 
 class NpzFile(contextlib.AbstractContextManager):

@@ -16,7 +16,6 @@ from qc_core.data.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.npz_file import NpzFile, Shapes
 from qc_core.data.relabelling import Relabelling
 from qc_core.data.source import Source, transitions_of
-from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 
 REQUIRED = ("observations", "actions", "terminals")
@@ -39,8 +38,7 @@ def open_ogbench(path: Path, environment: str) -> Source:
     relabel = Relabelling(environment)
     spec = relabel.spec
     for file, (_, shapes) in heads.items():
-        _require_fit(file, shapes, spec)
-        _require_state(file, shapes, relabel, environment)
+        require_fit(file, shapes, relabel)
 
     def opened(part: Sequence[Path], held_out: Source | None) -> Source:
         return Source(
@@ -125,22 +123,23 @@ def _episodes(block: dict[str, np.ndarray], relabel: Relabelling) -> Episodes:
     )
 
 
-def _require_state(file: Path, shapes: Shapes, relabel: Relabelling, environment: str) -> None:
-    """Refuse a file without the state that the rewards depend on (WrongUse)."""
+def require_fit(file: Path, shapes: Shapes, relabel: Relabelling) -> None:
+    """Refuse arrays that are not the environment's, or lack what its rewards depend on (WrongUse).
+
+    Args:
+        shapes: of one row of each array.
+    """
+    require_vectors(file, shapes)
+    spec = relabel.spec
+    for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
+        if shapes[name] != (size,):
+            raise WrongUse(
+                f"{file}: {spec.id} has {name} of {size} numbers, the file {list(shapes[name])}"
+            )
     for name, width in relabel.widths.items():
         if name not in shapes:
             raise WrongUse(f"{file}: array {name!r} is missing, the rewards depend on it")
         if shapes[name] != (width,):
             raise WrongUse(
-                f"{file}: {environment} has {name} of {width} numbers, "
-                f"the file {list(shapes[name])}"
-            )
-
-
-def _require_fit(file: Path, shapes: Shapes, spec: EnvironmentSpec) -> None:
-    require_vectors(file, shapes)
-    for name, size in (("observations", spec.observation_size), ("actions", spec.action_size)):
-        if shapes[name] != (size,):
-            raise WrongUse(
-                f"{file}: {spec.id} has {name} of {size} numbers, the file {list(shapes[name])}"
+                f"{file}: {spec.id} has {name} of {width} numbers, the file {list(shapes[name])}"
             )

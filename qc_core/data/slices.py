@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -100,6 +101,13 @@ def part_of(dataset: Dataset, start: int, stop: int) -> Dataset:
         masks=_rows(dataset.masks, start, stop),
         terminals=_rows(dataset.terminals, start, stop),
     )
+
+
+def parts_of(dataset: Dataset, size: int) -> Iterator[Dataset]:
+    """The data set in parts of about `size` transitions, whole episodes, in memory one by one."""
+    bounds = _bounds(dataset, size)
+    for start, stop in pairwise(bounds):
+        yield part_of(dataset, start, stop)
 
 
 def observation_statistics(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -53,7 +53,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
     require_vacant(output)
     info = read_info(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
-    contract = _contract(agent, info, _figures(evaluation, checkpoint))
+    contract = _contract(agent, info, _figures(evaluation, checkpoint), weights_digest(checkpoint))
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
@@ -81,6 +81,7 @@ def _contract(
     agent: Agent,
     info: CheckpointInfo,
     evaluation: dict[str, Any] | None,
+    weights: str,
 ) -> dict[str, Any]:
     config, spec = info.config, info.spec
     extent = info.dataset_extent or dict.fromkeys(_EXTENT)
@@ -122,20 +123,21 @@ def _contract(
         "online-steps": info.online_steps,
         "tuning": tuning,
         "evaluation": evaluation,
-        "provenance": _provenance(info),
+        "provenance": _provenance(info, weights),
     }
 
 
-def _provenance(info: CheckpointInfo) -> dict[str, Any]:
+def _provenance(info: CheckpointInfo, weights: str) -> dict[str, Any]:
     """What else it takes to make the policy again, without any path of this machine."""
     config = to_mapping(info.config)
-    config["data"]["source"] = without_path(config["data"]["source"])
+    config["data"]["source"] = [without_path(source) for source in config["data"]["source"]]
     return {
         "config": config,
         "dataset-source": info.dataset_source,
         "image": image(),
-        # The policy whose weights the training began with; every training begins afresh.
-        "parent": None,
+        # The policy whose weights the training began with, if it did not begin afresh.
+        "parent": info.parent,
+        "weights": weights,
     }
 
 

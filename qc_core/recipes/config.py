@@ -30,10 +30,11 @@ Gate = Literal["better", "not-worse"]
 class DataConfig:
     """Where the episodes come from."""
 
-    source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "collect"
-    """`collect` (scripted oracles), `ogbench` (the official file), `ogbench:NAME`, `minari:ID`, or
-    a path: an npz file or a folder of npz shards, a robomimic HDF5 file, a LeRobot folder, or a
-    data set folder."""
+    source: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--data",))] = ("collect",)
+    """One or several, joined in order: `collect` (scripted oracles), `ogbench` (the official file),
+    `ogbench:NAME`, `minari:ID`, `store:episodes` (what robots have uploaded), or a path: an npz
+    file or a folder of npz shards, a robomimic HDF5 file, a LeRobot folder, or a data set
+    folder."""
     collection: Collection = "mixed"
     """What to collect: `mixed` and `task` episodes go for the environment's task, with
     demonstrators of mixed or of good quality; `play` and `noisy` go for random goals, as
@@ -66,6 +67,9 @@ class TrainConfig:
     method: str = "qc-fql"
     """Algorithm: qc, qc-fql, bfn, bfn-n, fql, fql-n, rlpd, rlpd-ac or qc-rlpd. A recipe has its own
     alpha, N and K for each."""
+    warm_start: str = ""
+    """Alias or version of the policy in the store whose weights training begins with, such as
+    `champion`; empty begins anew, as `champion` does while there is none."""
     horizon: int = 5
     """H in control steps: the chunk's length, and the backup's where the method has several."""
     discount: float = 0.99
@@ -233,6 +237,8 @@ def check(config: Config) -> Config:
         raise WrongUse(
             f"--train.offline-fraction must be between 0 and 1, got {train.offline_fraction}"
         )
+    if not config.data.source or not all(config.data.source):
+        raise WrongUse("--data needs at least one source, such as collect")
     if not train.widths or min(train.widths) < 1:
         raise WrongUse(f"--train.widths needs positive layer sizes, got {train.widths}")
     for group in (config.data, train, tune, config.evaluate, config.publish):

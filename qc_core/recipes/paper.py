@@ -55,7 +55,7 @@ def _robomimic(task: str) -> Recipe:
     config = Config(
         recipe=f"{task}-mh",
         environment=f"robomimic/{task}-v0",
-        data=DataConfig(source="low_dim_v141.hdf5", reward_transform="minus-one"),
+        data=DataConfig(source=("low_dim_v141.hdf5",), reward_transform="minus-one"),
         train=TrainConfig(method="qc"),
         tune=_PROTOCOL,
     )
@@ -66,13 +66,13 @@ def _robomimic(task: str) -> Recipe:
     )
 
 
-_OFFICIAL = DataConfig(source="ogbench")
+_OFFICIAL = DataConfig(source=("ogbench",))
 _SPARSE = replace(_OFFICIAL, reward_transform="sparse")
 _CUBE_DOUBLE = _tuned(300, 100, 300, 4, 32)
 _LARGE_CUBES = _tuned(300, 100, 100, 4, 32)
 
 _QUADRUPLE = DataConfig(
-    source="ogbench:cube-quadruple-play-100m-v0",
+    source=("ogbench:cube-quadruple-play-100m-v0",),
     resident_transitions=1_000_000,
     slice_updates=1_000,
 )

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 # What the form of the pipeline offers beside the names of methods.
 AS_THE_RECIPE = "as the recipe says"
+_FILE_SUFFIXES = (".yaml", ".yml")
 
 
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
@@ -43,9 +44,20 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
     return check(parse(Config, overrides, default=found.for_method(method)))
 
 
+def is_recipe(word: str) -> bool:
+    """Whether a word names a recipe, and so ends a list of an option's values."""
+    if word.endswith(_FILE_SUFFIXES):
+        return True
+    try:
+        find_recipe(word)
+    except WrongUse:
+        return False
+    return True
+
+
 def expand(recipe: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """A catalog name and overrides that say the same without any file of this machine."""
-    if recipe.endswith((".yaml", ".yml")):
+    if recipe.endswith(_FILE_SUFFIXES):
         recipe, words = _read_file(Path(recipe))
         return recipe, [*words, *overrides]
     return recipe, list(overrides)
@@ -70,7 +82,7 @@ def parse(kind: type[T], words: Sequence[str], *, default: T | None = None) -> T
 
 def option_kinds(kind: type, prefix: str = "--") -> dict[str, Any]:
     """Every `--option` of a dataclass of dataclasses, with its type."""
-    kinds: dict[str, Any] = {"--data": str} if prefix == "--" else {}
+    kinds: dict[str, Any] = {"--data": tuple[str, ...]} if prefix == "--" else {}
     for name, hint in typing.get_type_hints(kind).items():
         flag = name.replace("_", "-")
         if dataclasses.is_dataclass(hint):

@@ -1,16 +1,19 @@
 """The manifest of a version: what it holds, written last; while it is there, the version is.
 
 policies/NAME/versions/VERSION/manifest.json   which files, their sizes and checksums, from where
+policies/NAME/versions/VERSION/checkpoint/…    what it was exported from, to train on from
 policies/NAME/versions/VERSION/deleting/STAMP  somebody is about to delete the version
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from qc_core.data.dataset import sources_in
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import require_fields, sha256_of
 from qc_core.runtime.folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
@@ -25,6 +28,13 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "success": (dict, type(None)),
     "created": str,
 }
+_LATER_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "run": (str, type(None)),
+    "parent": (str, type(None)),
+    "data": list,
+    "checkpoint": bool,
+}
+_OF_A_SOURCE = ("kind", "transitions", "episodes", "digest")
 _ESTIMATE_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(
     ("value", "low", "high"), (int, float)
 )
@@ -46,14 +56,22 @@ def deleting_prefix(name: str, version: str) -> str:
     return version_prefix(name, version) + "deleting/"
 
 
-def describe_folder(folder: Path, name: str, version: str, run: str | None) -> dict[str, Any]:
+def checkpoint_prefix(name: str, version: str) -> str:
+    return version_prefix(name, version) + "checkpoint/"
+
+
+def describe_folder(
+    folder: Path, name: str, version: str, run: str | None, *, checkpoint: bool
+) -> dict[str, Any]:
     """The manifest of a policy folder that is to be this version.
 
     Args:
         run: from which run of the pipeline it comes.
+        checkpoint: its checkpoint is kept beside it.
     """
     contract = read_contract(folder)
     evaluation = contract["evaluation"]
+    provenance = contract.get("provenance", {})
     return {
         "name": name,
         "version": version,
@@ -62,11 +80,21 @@ def describe_folder(folder: Path, name: str, version: str, run: str | None) -> d
         "environment": contract["environment"],
         "method": contract["method"],
         "success": evaluation and evaluation["success"],
+        "parent": provenance.get("parent"),
+        "data": _sources(provenance),
+        "checkpoint": checkpoint,
         "files": {
             file: {"bytes": (folder / file).stat().st_size, "sha256": sha256_of(folder / file)}
             for file in FILES
         },
     }
+
+
+def _sources(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Kind, counts and digest of each source of the data that made a policy, as far as known."""
+    source = provenance.get("dataset-source")
+    sources = [] if source is None else sources_in(source)
+    return [{field: entry.get(field) for field in _OF_A_SOURCE} for entry in sources]
 
 
 def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]:
@@ -83,8 +111,11 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]
         require_fields(manifest, _FIELDS, key)
         if manifest["success"] is not None:
             require_fields(manifest["success"], _ESTIMATE_FIELDS, key)
-        # Versions of the first kind do not say from which run they are.
-        require_fields({"run": None, **manifest}, {"run": (str, type(None))}, key)
+        # Versions of the first kind do not say where they come from.
+        manifest = {"run": None, "parent": None, "data": [], "checkpoint": False, **manifest}
+        require_fields(manifest, _LATER_FIELDS, key)
+        for source in manifest["data"]:
+            require_fields(source, {"digest": (str, type(None))}, key)
         signature = [SIGNATURE] if SIGNATURE in manifest["files"] else []
         for file in (*FILES, *signature):
             described = manifest["files"].get(file)

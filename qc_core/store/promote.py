@@ -22,6 +22,7 @@ from qc_core.store import gate_record
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
+from qc_core.training.checkpoint import weights_digest
 
 SCHEMA_VERSION = 2
 
@@ -42,7 +43,11 @@ class PulledPolicy:
 
 
 def promote(
-    config: Config, folder: Path, store: ObjectStore, run: str | None = None
+    config: Config,
+    folder: Path,
+    store: ObjectStore,
+    run: str | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Publish a policy folder as a new version, `latest` at once, `champion` if it passes the gate.
 
@@ -52,15 +57,25 @@ def promote(
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
+        checkpoint: what the policy was exported from, kept with the version for trainings that
+            begin with it.
 
     Raises:
         WrongUse: published, but its environment cannot be played here, or is not the champion's.
     """
     name = config.policy_name
+    if checkpoint is not None:
+        _require_exported_from(checkpoint, folder)
     store.require_writable()
     registry = Registry(store)
     # Published before it is compared: nothing that goes wrong from here on loses the policy.
-    version = registry.publish(folder, name, run=run_name() or run, signing_key=signing_key())
+    version = registry.publish(
+        folder,
+        name,
+        run=run_name() or run,
+        signing_key=signing_key(),
+        checkpoint=checkpoint,
+    )
     registry.set_alias(name, LATEST, version)
     # Where another run makes a champion meanwhile, that is the one to beat.
     while True:
@@ -98,6 +113,12 @@ def promote(
         "became": became,
         "gate": gate,
     }
+
+
+def _require_exported_from(checkpoint: Path, folder: Path) -> None:
+    weights = read_contract(folder).get("provenance", {}).get("weights")
+    if weights_digest(checkpoint) != weights:
+        raise WrongUse(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
 
 
 def _match(

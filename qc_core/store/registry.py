@@ -19,9 +19,11 @@ from qc_core.errors import WorkFailed, WrongUse, closest
 from qc_core.files import sha256_of, staged_folder
 from qc_core.runtime.folder import CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
+from qc_core.store.folders import put_folder
 from qc_core.store.gate_record import read_gate_record
 from qc_core.store.manifest import (
     FILES,
+    checkpoint_prefix,
     describe_folder,
     manifest_key,
     read_manifest,
@@ -72,7 +74,13 @@ class Registry:
         self._store = store
 
     def publish(
-        self, folder: Path, name: str, *, run: str | None = None, signing_key: Path | None = None
+        self,
+        folder: Path,
+        name: str,
+        *,
+        run: str | None = None,
+        signing_key: Path | None = None,
+        checkpoint: Path | None = None,
     ) -> str:
         """Add a policy folder as a new version of a name and return the version.
 
@@ -82,12 +90,14 @@ class Registry:
         Args:
             run: the run of the pipeline that it comes from.
             signing_key: PEM file of an Ed25519 private key; None publishes without a signature.
+            checkpoint: the folder that it was exported from, kept for trainings to begin with; it
+                goes when the version goes, and who pulls the policy does not get it.
         """
         require_name(name)
         verify(folder)
         version = new_stamp()
         prefix = version_prefix(name, version)
-        manifest = describe_folder(folder, name, version, run)
+        manifest = describe_folder(folder, name, version, run, checkpoint=checkpoint is not None)
         if signing_key is not None:
             signature = sign(folder, name, version, signing_key)
             digest = hashlib.sha256(signature).hexdigest()
@@ -95,6 +105,8 @@ class Registry:
             self._store.put(prefix + SIGNATURE, signature)
         for file in FILES:
             self._store.put_file(prefix + file, folder / file)
+        if checkpoint is not None:
+            put_folder(self._store, checkpoint_prefix(name, version), checkpoint)
         content = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
         if not self._store.put_if(manifest_key(name, version), content, None):
             raise WorkFailed(f"another has just published {name}:{version}: promote it again")

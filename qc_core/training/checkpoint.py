@@ -44,6 +44,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+# What weights are made for; the rest may change when training goes on.
+_OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
 Curve = list[dict[str, float]]
 
 
@@ -52,11 +54,13 @@ class CheckpointInfo:
     """What `checkpoint.json` says.
 
     Attributes:
-        offline_steps: offline updates behind these weights.
-        online_steps: environment steps behind these weights.
+        offline_steps: offline updates behind these weights, since the parent's if there is one.
+        online_steps: environment steps behind these weights, likewise.
         dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
         dataset_extent: how much data that was, as `Dataset.extent` says; None if it is not known.
         trial: of the tuning study, whose fine-tuning this is; None without a study.
+        parent: NAME:VERSION of the policy whose weights the training began with, None for fresh
+            ones.
     """
 
     config: Config
@@ -67,6 +71,7 @@ class CheckpointInfo:
     dataset_source: Mapping[str, Any] | None = None
     dataset_extent: Mapping[str, Any] | None = None
     trial: int | None = None
+    parent: str | None = None
 
 
 def save_checkpoint(
@@ -106,6 +111,7 @@ def save_checkpoint(
                 "trial": info.trial,
                 "offline-steps": info.offline_steps,
                 "online-steps": info.online_steps,
+                "parent": info.parent,
             },
         )
 
@@ -132,6 +138,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         dataset_source=content.get("dataset-source"),
         dataset_extent=content.get("dataset-extent"),
         trial=content.get("trial"),
+        parent=content.get("parent"),
     )
 
 
@@ -185,6 +192,21 @@ def require_environment(info: CheckpointInfo, folder: Path, environment: str) ->
             f"{folder} was trained in {info.config.environment}, not {environment}: "
             f"give --environment {info.config.environment}"
         )
+
+
+def require_same_networks(trained: TrainConfig, asked: TrainConfig, what: str, to_do: str) -> None:
+    """Refuse weights that were made for other networks or another scaling (WrongUse).
+
+    Args:
+        what: where the weights are, as the message names it.
+        to_do: how to mend it.
+    """
+    before, now = to_mapping(trained), to_mapping(asked)
+    for name in _OF_THE_WEIGHTS:
+        if before[name] != now[name]:
+            raise WrongUse(
+                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {to_do}"
+            )
 
 
 def weights_digest(folder: Path) -> str:

@@ -19,8 +19,7 @@ from qc_core.envs.make import describe
 from qc_core.envs.play import Outcome
 from qc_core.errors import Diverged, WrongUse
 from qc_core.progress import Progress, say
-from qc_core.recipes.config import Config, TrainConfig
-from qc_core.recipes.resolve import to_mapping
+from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
     CheckpointInfo,
@@ -30,15 +29,13 @@ from qc_core.training.checkpoint import (
     read_curve,
     read_info,
     require_environment,
+    require_same_networks,
 )
 from qc_core.training.device import training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
 from qc_core.training.resume import DAMAGE, Kept, difference, reason, require_step
 from qc_core.training.scoring import Scoring
-
-# What a checkpoint's weights are made for; the rest may change when training goes on.
-_OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
 
 
 class Score(NamedTuple):
@@ -84,7 +81,12 @@ def fine_tune(
     dataset = open_dataset(dataset_folder)
     require_match(dataset, spec)
     require_environment(before, checkpoint, spec.id)
-    _require_same_networks(before.config.train, train, checkpoint)
+    require_same_networks(
+        before.config.train,
+        train,
+        str(checkpoint),
+        "tune with the settings of its pretraining",
+    )
     device = training_device()
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
     stops = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
@@ -178,13 +180,3 @@ def _begun(
             say(f"trial {trial} goes on from step {going_on.step:,}")
             return going_on, curve
     return training(checkpoint, None), []
-
-
-def _require_same_networks(trained: TrainConfig, asked: TrainConfig, checkpoint: Path) -> None:
-    before, now = to_mapping(trained), to_mapping(asked)
-    for name in _OF_THE_WEIGHTS:
-        if before[name] != now[name]:
-            raise WrongUse(
-                f"{checkpoint} was trained with --train.{name} {before[name]}, "
-                f"got {now[name]}: tune with the settings of its pretraining"
-            )

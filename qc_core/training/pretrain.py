@@ -9,6 +9,7 @@ from qc_core.errors import Diverged
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
 from qc_core.recipes.config import Config
+from qc_core.store.parent import parent_of, pin_parent
 from qc_core.training.checkpoint import (
     CheckpointInfo,
     load_agent,
@@ -22,6 +23,7 @@ from qc_core.training.offline import OfflineTraining
 from qc_core.training.partial import PartialTraining
 from qc_core.training.resume import require_same, require_step, restoring
 from qc_core.training.updates import PER_RECORDING
+from qc_core.training.warm_start import parents_agent
 
 # Updates between two looks at the clock.
 _STRETCH = 2 * PER_RECORDING
@@ -35,13 +37,17 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
     About once a minute the training is kept in `OUTPUT.partial`. Where a training was broken
     off, the same call goes on from there, on the same CPU to the same weights.
 
+    With `config.train.warm_start` training begins with that policy's networks, their scaling of
+    observations and Adam's moments; updates are counted and rates fall from the start.
+
     Raises:
-        WrongUse: a data set that is broken, too short or not the environment's; an output
-            folder in use; a training that was broken off and had other options or other data,
-            or whose checkpoint is damaged.
+        WrongUse: a data set that is broken, too short or not the environment's; a policy to begin
+            with that is not there or does not fit; an output folder in use; a training that was
+            broken off and had other options or other data, or whose checkpoint is damaged.
         WorkFailed: the losses are no longer finite.
     """
     require_vacant(output)
+    config = pin_parent(config)
     partial = PartialTraining(output)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)
@@ -55,6 +61,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
                 dataset_source=dataset.source,
                 dataset_extent=dataset.extent,
                 offline_steps=training.step,
+                parent=parent_of(config),
             )
 
         if training.steps:
@@ -83,7 +90,7 @@ def _begun(config: Config, dataset: Dataset, partial: PartialTraining) -> Offlin
     """A new training, or the one that was broken off."""
     device, checkpoint = training_device(), partial.checkpoint
     if checkpoint is None:
-        return OfflineTraining(config, dataset, device)
+        return OfflineTraining(config, dataset, device, parents_agent(config, dataset.spec, device))
     with restoring(partial.folder):
         info = read_info(checkpoint)
     require_same(info, config, dataset.digest, partial.folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from qc_core.errors import WrongUse
 from qc_core.files import write_json
 from qc_core.recipes.resolve import AS_THE_RECIPE, resolve, to_mapping
+from qc_core.store.parent import pin_parent
 from qc_core.tuning.kept import study_store
 from qc_core.tuning.study import create_study
 
@@ -34,7 +35,8 @@ def prepare(
         if any(word.split("=")[0] == _METHOD for word in words):
             raise WrongUse(f"the method is given twice, as {method} and among the overrides")
         words = [_METHOD, method, *words]
-    config = resolve(recipe, words)
+    # The same parent in every step, whatever becomes champion meanwhile.
+    config = pin_parent(resolve(recipe, words))
     study_store(study_storage).require_writable()
     create_study(study_name, study_storage, config)
     write_json(output, to_mapping(config))

@@ -54,14 +54,26 @@ def test_the_outcome_is_told_however_the_steps_end(package: dict[str, Any]) -> N
     assert outcome["inputs"]["parameters"]["status"]["taskFinalStatus"]["producerTask"] == steps
 
 
-def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
+def _learning(package: dict[str, Any]) -> dict[str, Any]:
+    """The tasks that a retraining without anything new leaves out."""
+    return package["components"]["comp-condition-2"]["dag"]["tasks"]
+
+
+def test_nothing_is_learned_unless_there_is_something_new(package: dict[str, Any]) -> None:
     tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    (loop,) = [task for task in tasks.values() if "parameterIterator" in task]
-    assert loop["dependentTasks"] == ["configure", "ingest", "pretrain"]
+    assert set(tasks) == {"configure", "ingest", "condition-2"}
+    condition = tasks["condition-2"]["triggerPolicy"]["condition"]
+    assert condition.endswith("['pipelinechannel--ingest-Output'] == 'train'")
+    assert {"pretrain", "promote", "report"} <= set(_learning(package))
+
+
+def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
+    (loop,) = [task for task in _learning(package).values() if "parameterIterator" in task]
+    assert loop["dependentTasks"] == ["pretrain"]
 
 
 def test_the_best_is_picked_when_every_worker_is_done(package: dict[str, Any]) -> None:
-    tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    tasks = _learning(package)
     (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
     assert loop in tasks["select"]["dependentTasks"]
 

@@ -142,3 +142,20 @@ def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "training diverged before update" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_retraining_without_anything_new_stops_early(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = run
+    done = qc(
+        folder, "run", "smoke", "-o", "again", "--seed", "3", "--train.warm-start", "champion"
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"▸ (\w+):", done.stderr) == ["configure", "ingest", "outcome"]
+    assert re.search(r"^nothing new: smoke:\S+ has learned from these data already", done.stdout)
+    assert re.search(r"\(smoke\) finished: nothing new", done.stderr)
+    assert set(json.loads((folder / "again" / "summary.json").read_text())) == {
+        "folder",
+        "nothing-new",
+    }

@@ -3,15 +3,20 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qc_core.data.dataset import open_dataset
 from qc_core.errors import WrongUse
-from qc_core.outcome import tell_outcome
+from qc_core.outcome import tell_news, tell_outcome
+from qc_core.recipes.config import Config
 from qc_core.store.folder import FolderStore
+from qc_core.store.open import open_store
+from tests.qc_core.store.test_lineage import publish
 
 
 class Webhook:
@@ -74,6 +79,18 @@ def _stored(folder: Path) -> dict[str, Any]:
 def test_success_is_told_in_the_store_alone_where_there_is_no_webhook(tmp_path: Path) -> None:
     outcome = _tell(tmp_path)
     assert outcome["succeeded"] and outcome["text"] == "Monday (smoke) finished"
+
+
+def test_a_retraining_without_news_says_so(tmp_path: Path, config: Config, dataset: Path) -> None:
+    version = publish(tmp_path / "run-1", open_dataset(dataset).source, None)
+    for wanted, new in (("", True), (version, False)):
+        asked = replace(config, train=replace(config.train, warm_start=wanted))
+        told = tell_news(asked, dataset, open_store(), "0b5e-11", tmp_path / "news.json")
+        assert told == json.loads((tmp_path / "news.json").read_text())["new"] == new
+    outcome = _tell(tmp_path / "store")
+    assert outcome["succeeded"] and outcome["error"] == ""
+    assert f"Monday (smoke) finished: nothing new: smoke:{version} has" in outcome["text"]
+    assert "FAILED: no GPUs" in _tell(tmp_path / "store", error="no GPUs")["text"]
 
 
 def test_failure_says_why_to_both(webhook: Webhook, tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["ingest", "--describe", "none", "--seed", "3"], "--describe SOURCE stands alone"),
         (["ingest", "smoke", "-o", "out", "--data", "minari:x"], "is no Minari id"),
         (["ingest", "smoke", "-o", "out", "--data", "ogbench:x"], "is no official data set"),
+        (["ingest", "smoke", "-o", "out", "--data", "store:x"], "store:episodes, got store:x"),
+        (["ingest", "smoke", "-o", "out", "--data", "collect", "collect"], "names a source twice"),
+        (["ingest", "smoke", "-o", "out", "--data", "store:episodes"], "no episodes of cube"),
+        (["episodes", "push", "none.npz", "--environment", "x"], "none.npz does not exist"),
         (["pretrain", "smoke", "none", "-o", "out"], "none is not a data set folder"),
         (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
         (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
@@ -185,6 +189,8 @@ def test_overrides_are_told_apart_wherever_they_stand() -> None:
     )
     assert others == ["smoke", "-o", "out"]
     assert overrides == ["--train.widths", "3", "4", "--seed", "1", "--data=x"]
+    several = ["--data", "collect", "x.npz"]
+    assert split_overrides([*several, "smoke", "data"]) == (["smoke", "data"], several)
     flags = ["--train.normalize-observations", "smoke", "--train.no-normalize-observations"]
     assert split_overrides(flags) == (["smoke"], [flags[0], flags[2]])
 

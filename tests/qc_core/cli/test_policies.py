@@ -91,7 +91,7 @@ def test_versions_are_deleted_and_pruned(
         (["show"], "qc policies show takes one policy, got 0"),
         (["delete", "cube"], "takes NAME:VERSION, got 'cube'"),
         (["delete", "cube:none"], "no version 'none'"),
-        (["cube", "other"], "takes one name, or show, delete or prune"),
+        (["cube", "other"], "takes one name, or show, lineage, delete or prune"),
     ],
 )
 def test_wrong_words_are_one_line(
@@ -129,7 +129,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
         "run-2",
         contract["dataset-digest"],
         contract["git-commit"],
-        '{"kind": "test"}',
+        '"kind": "test"',
         "150 transitions in 3 episodes",
         "--train.horizon",
         "--train.widths",

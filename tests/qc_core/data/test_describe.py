@@ -45,7 +45,7 @@ def test_what_is_told_is_what_is_ingested(
     assert sorted(tmp_path.rglob("*")) == before
     json.dumps(told)
 
-    data = replace(config.data, source=source)
+    data = replace(config.data, source=(source,))
     manifest = ingest(replace(config, environment=told["environment"], data=data), tmp_path / "d")
     made = open_dataset(tmp_path / "d")
     assert told["kind"] == kind

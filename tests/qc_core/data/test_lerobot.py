@@ -75,7 +75,7 @@ def as_column(values: np.ndarray) -> pyarrow.Array:
 
 
 def with_source(config: Config, folder: Path, environment: str = "robot/so101_follower") -> Config:
-    data = replace(config.data, source=str(folder))
+    data = replace(config.data, source=(str(folder),))
     return replace(config, environment=environment, data=data)
 
 

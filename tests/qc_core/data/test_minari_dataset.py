@@ -72,7 +72,7 @@ def stacked(samples: list[Any]) -> Any:
 
 @pytest.fixture
 def pendulum(config: Config) -> Config:
-    data = replace(config.data, source=f"minari:{ID}")
+    data = replace(config.data, source=(f"minari:{ID}",))
     return replace(config, environment="Pendulum-v1", data=data)
 
 
@@ -251,7 +251,7 @@ def test_a_wrong_id_and_an_absent_server_are_one_line(
     tmp_path: Path, pendulum: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("", "swing", "a b-v0", "../x"):
-        wrong = replace(pendulum, data=replace(pendulum.data, source=f"minari:{name}"))
+        wrong = replace(pendulum, data=replace(pendulum.data, source=(f"minari:{name}",)))
         with pytest.raises(WrongUse, match="is no Minari id"):
             ingest(wrong, tmp_path / "dataset")
     monkeypatch.setenv("MINARI_REMOTE", "nowhere://nobody")

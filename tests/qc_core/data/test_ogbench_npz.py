@@ -72,7 +72,7 @@ def arrays(config: Config) -> Arrays:
 
 
 def with_source(config: Config, path: Path) -> Config:
-    return replace(config, data=replace(config.data, source=str(path)))
+    return replace(config, data=replace(config.data, source=(str(path),)))
 
 
 def require_ogbenchs(dataset: Dataset, name: str, path: Path) -> None:

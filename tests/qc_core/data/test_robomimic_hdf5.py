@@ -74,7 +74,7 @@ def test_an_objects_numbers_come_into_the_order_of_the_environment(
     can = replace(
         config,
         environment="robomimic/can-v0",
-        data=replace(config.data, source=str(path)),
+        data=replace(config.data, source=(str(path),)),
     )
     ingest(can, tmp_path / "d")
     dataset = open_dataset(tmp_path / "d")
@@ -99,7 +99,7 @@ def joined(path: Path, demos: list[int], part: str) -> np.ndarray:
 @pytest.fixture
 def lift(config: Config) -> Lift:
     def configured(path: Path, **data: Any) -> Config:
-        chosen = replace(config.data, source=str(path), **data)
+        chosen = replace(config.data, source=(str(path),), **data)
         return replace(config, environment="robomimic/lift-v0", data=chosen)
 
     return configured

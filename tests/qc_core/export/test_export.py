@@ -17,11 +17,12 @@ import pytest
 import torch
 import yaml
 
-from qc_core.data.dataset import DatasetWriter
+from qc_core.data.dataset import DatasetWriter, open_dataset
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
+from qc_core.files import sha256_of
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
@@ -153,17 +154,20 @@ def test_the_contract_says_where_the_policy_comes_from(
     assert contract["dataset-digest"] == manifest["digest"]
     assert contract["provenance"] == {
         "config": to_mapping(config),
-        "dataset-source": manifest["source"],
+        "dataset-source": open_dataset(dataset).source,
         "image": "unknown",
         "parent": None,
+        "weights": sha256_of(checkpoint / "weights.safetensors"),
     }
     info = read_info(checkpoint)
-    mine = replace(config, data=replace(config.data, source="/home/somebody/robot.npz"))
+    mine = replace(
+        config, data=replace(config.data, source=("/home/somebody/robot.npz", "collect"))
+    )
     agent = load_agent(checkpoint, torch.device("cpu"))
     save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
     monkeypatch.setenv("QC_IMAGE", "registry/train:1")
     provenance = export(tmp_path / "mine", tmp_path / "policy")["provenance"]
-    assert provenance["config"]["data"]["source"] == "robot.npz"
+    assert provenance["config"]["data"]["source"] == ["robot.npz", "collect"]
     assert provenance["image"] == "registry/train:1"
     for path in (tmp_path / "policy").iterdir():
         assert b"somebody" not in path.read_bytes()

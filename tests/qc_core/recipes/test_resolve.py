@@ -84,7 +84,7 @@ def test_overrides_change_what_they_name() -> None:
         ["--train.offline-steps", "7", "--train.widths", "3", "4", "--data", "x.npz", "--seed=5"],
     )
     assert (config.train.offline_steps, config.train.widths) == (7, (3, 4))
-    assert (config.data.source, config.seed) == ("x.npz", 5)
+    assert (config.data.source, config.seed) == (("x.npz",), 5)
     assert config.train.batch_size == RECIPES["smoke"].config.train.batch_size
 
 

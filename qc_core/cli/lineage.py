@@ -1,0 +1,41 @@
+"""`qc policies lineage`: a policy and those that it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qc_core.cli.output import print_json, print_table
+from qc_core.store.lineage import lineage
+from qc_core.store.open import open_store
+
+_DIGEST = 12
+
+
+def show_lineage(reference: str, *, as_json: bool) -> None:
+    """Print the chain of parents: which run, which data, which gate."""
+    chain = lineage(open_store(), reference)
+    if as_json:
+        print_json(chain)
+        return
+    print_table(
+        ("policy", "created (UTC)", "run", "data", "gate"),
+        [row for entry in chain for row in _rows(entry)],
+    )
+
+
+def _rows(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row per source of the data; the first one tells the rest too."""
+    if "created" not in entry:
+        return [(entry["policy"], "deleted", "-", "-", "-")]
+    gate = entry["gate"]
+    told = "-" if gate is None else gate["reason"]
+    sources = [_source(source) for source in entry["data"]] or ["unknown"]
+    created = entry["created"][:19].replace("T", " ")
+    first = (entry["policy"], created, entry["run"] or "-", sources[0], told)
+    return [first, *(("", "", "", source, "") for source in sources[1:])]
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    digest = (source["digest"] or "unknown")[:_DIGEST]
+    return f"{source['kind']}: {source['episodes']} episodes, {digest}"

@@ -1,0 +1,94 @@
+"""Which data, which parent, which gate: how a policy came to be, version by version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qc_core.data.dataset import sources_in
+from qc_core.errors import WrongUse
+from qc_core.recipes.config import Config
+from qc_core.store.gate_record import read_gate_record
+from qc_core.store.manifest import read_manifest, versions_prefix
+from qc_core.store.objects import ObjectStore
+from qc_core.store.parent import parent_of
+from qc_core.store.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Whether a retraining has anything to learn.
+
+    Attributes:
+        parent: NAME:VERSION that it begins with, or None.
+        text: one line for a person.
+    """
+
+    new: bool
+    parent: str | None
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"new": self.new, "parent": self.parent, "text": self.text}
+
+
+def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> News:
+    """Whether these data are others than those that the parent, or a child of it, has learned from.
+
+    A child that did not beat the champion counts: trained once more, it would come to the same.
+
+    Args:
+        config: as `pin_parent` returns it.
+        source: of the data set, `Dataset.source`.
+    """
+    parent = parent_of(config)
+    if parent is None:
+        return News(True, None, "training begins anew")
+    digests = _digests(sources_in(source))
+    for manifest in _manifests(store, config.policy_name):
+        version = f"{manifest['name']}:{manifest['version']}"
+        if parent in (version, manifest["parent"]) and _digests(manifest["data"]) == digests:
+            return News(
+                False, parent, f"nothing new: {version} has learned from these data already"
+            )
+    return News(True, parent, f"new data for {parent}")
+
+
+def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
+    """A version and those that it comes from, itself first.
+
+    Returns:
+        For each `policy` (NAME:VERSION), `created`, `run`, `parent`, `data` and `gate`; of a
+        parent that was deleted only `policy`.
+
+    Raises:
+        WrongUse: no such policy.
+    """
+    name, version = Registry(store).resolve(reference)
+    chain: list[dict[str, Any]] = []
+    policy: str | None = f"{name}:{version}"
+    while policy is not None and all(policy != entry["policy"] for entry in chain):
+        name, _, version = policy.partition(":")
+        try:
+            manifest = read_manifest(store, name, version)
+        except WrongUse:
+            chain.append({"policy": policy})
+            break
+        kept = {field: manifest[field] for field in ("created", "run", "parent", "data")}
+        chain.append({"policy": policy, **kept, "gate": read_gate_record(store, name, version)})
+        policy = manifest["parent"]
+    return chain
+
+
+def _digests(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(entry.get("digest") or "" for entry in sources)
+
+
+def _manifests(store: ObjectStore, name: str) -> Iterator[dict[str, Any]]:
+    for version in store.folders(versions_prefix(name)):
+        try:
+            yield read_manifest(store, name, version)
+        except WrongUse:
+            # Not finished yet, or never: not a version.
+            continue
