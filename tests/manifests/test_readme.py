@@ -57,7 +57,6 @@ def test_every_folder_that_is_applied_renders() -> None:
         "parts/minio/kfp",
         "parts/serving",
         "parts/service-accounts",
-        "parts/serving",
         "parts/time-slicing",
     }
     assert all(render(folder) for folder in folders)
