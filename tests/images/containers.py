@@ -8,6 +8,7 @@ read-only, and the only network is the one in which the store listens.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,8 @@ class Cluster:
             if failure is not None and not always:
                 continue
             given = self._inputs(task, parameters, artifacts, outputs, failure)
+            if not _holds(task.get("triggerPolicy", {}).get("condition"), given[0]):
+                continue
             try:
                 outputs[name] = self._task(task, *given, parameters, place)
             except AssertionError as error:
@@ -276,6 +279,15 @@ class Cluster:
                     (files / key).write_text(value)
                 words.append(f"--volume={files}:{entry['mountPath']}:ro")
         return words
+
+
+def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:
+    """Whether a task's condition is true; the pipeline compares inputs with words."""
+    if condition is None:
+        return True
+    compared = re.fullmatch(r"inputs\.parameter_values\['(.+)'\] == '(.+)'", condition)
+    assert compared, condition
+    return parameters[compared[1]] == compared[2]
 
 
 def _resolved(named: dict[str, Any], around: dict[str, Any]) -> str:
