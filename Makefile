@@ -6,7 +6,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --cons
 
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(if $(shell command -v $(engine)),$(engine))))
 # What builds an image from a Dockerfile; `buildah bud` will do.
-IMAGE_BUILD ?= $(ENGINE) build
+IMAGE_BUILD ?= $(if $(ENGINE),$(ENGINE) build)
 QC_IMAGE_REGISTRY ?= localhost
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also play policies on a GPU.
@@ -38,7 +38,7 @@ images/%: FORCE
 	@[ -n "$(IMAGE_BUILD)" ] || { echo "podman or docker is needed to build images" >&2; exit 2; }
 	$(IMAGE_BUILD) --file $@/Dockerfile --tag $(QC_IMAGE_REGISTRY)/q-chunking-$*:$(VERSION) \
 	  --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty) \
-	  --build-arg ONNXRUNTIME=$(ONNXRUNTIME) .
+	  --build-arg ONNXRUNTIME='$(ONNXRUNTIME)' .
 
 FORCE:
 

@@ -19,7 +19,7 @@ _SIGNING_FOLDER = "/var/run/q-chunking-signing"
 _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
 _STEP_LABEL = "q-chunking/step"
 # A node that was taken away is rarely back at once.
-_FIRST_RETRY, _BACKOFF, _LAST_RETRY = "60s", 2.0, "900s"
+_FIRST_RETRY, _BACKOFF = "60s", 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Step:
     Attributes:
         title: the step's name in the UI.
         hours: after which an attempt is ended.
-        retries: attempts after the first, for nodes that are taken away.
+        retries: attempts after the first. Argo retries what failed, as a pod does that is evicted;
+            one that vanishes with its node is an error to it, which KFP gives no way to retry.
         learns: runs where the inputs say, on a GPU if they ask for one.
         store: may use the object store.
         study: may use the database of the tuning study.
@@ -107,7 +108,9 @@ class Placement:
         step = STEPS[task.component_spec.name]
         task.set_display_name(step.title)
         task.set_caching_options(step.cached)
-        task.set_retry(step.retries, _FIRST_RETRY, _BACKOFF, _LAST_RETRY)
+        # To Argo this is no pause but a deadline for all attempts, from the start of the first.
+        deadline = (step.hours + 1) * (step.retries + 1) * _HOUR
+        task.set_retry(step.retries, _FIRST_RETRY, _BACKOFF, f"{deadline}s")
         kubernetes.set_timeout(task, step.hours * _HOUR)
         kubernetes.add_pod_label(task, *_PART_OF)
         # By which manifests/parts/service-accounts gives each step an account of its own: KFP 2.17

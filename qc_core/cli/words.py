@@ -43,8 +43,10 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if name not in kinds and not re.match(r"--[a-z]+\.", name):
             others.append(word)
             continue
-        overrides.append(word)
         kind = kinds.get(name, str)
+        if typing.get_origin(kind) is tuple and any(w.split("=")[0] == name for w in overrides):
+            raise WrongUse(f"{name} is given twice: name all its values behind one")
+        overrides.append(word)
         if "=" in word or kind is bool:
             continue
         many = typing.get_origin(kind) is tuple

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # Whatever a damaged or foreign zip file makes the library raise.
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError)
+# A header is Python that NumPy parses, by whatever a hostile one may make Python raise.
+_BAD_HEADER = (*_DAMAGE, TypeError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError)
 
 
 class NpzFile(contextlib.AbstractContextManager):
@@ -113,8 +116,9 @@ class _Column:
                 npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             )
             self.shape, fortran, self.dtype = read_header(self._file)
-        except _DAMAGE as error:
-            raise WrongUse(f"{path}: array {name!r} cannot be read: {error}") from error
+        except _BAD_HEADER as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WrongUse(f"{path}: array {name!r} cannot be read: {reason}") from error
         if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
             raise WrongUse(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
         if min(self.shape, default=1) < 0 or 0 in self.shape[1:]:

@@ -30,13 +30,13 @@ def open_ogbench(path: Path, environment: str) -> Source:
         WrongUse: as `NpzFile`; an environment without a task; arrays that do not fit it.
     """
     files, validation = npz_files(path)
+    relabel = Relabelling(environment)
+    spec = relabel.spec
     # All before the first is read, which may take hours.
     heads = {}
     for file in (*files, *validation):
-        with NpzFile(file, REQUIRED, _STATE) as npz:
+        with NpzFile(file, REQUIRED, tuple(relabel.widths)) as npz:
             heads[file] = npz.rows, npz.shapes
-    relabel = Relabelling(environment)
-    spec = relabel.spec
     for file, (_, shapes) in heads.items():
         require_fit(file, shapes, relabel)
 

@@ -2,7 +2,8 @@
 
 What is compared is the steps of an episode, a failure counting the episode's limit: two policies
 that both succeed differ by their speed, and a failure costs more than any success. So that speed
-never buys failures, the challenger must also have succeeded as often.
+does not buy failures, the challenger must also succeed as often: shown by the same kind of interval
+up to a twentieth of the episodes, or else seen over all the episodes that there are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from qc_core.envs.play import counted_steps
 from qc_core.gate.rule import CHALLENGER, CHAMPION, Decision, Games, success_of
 from qc_core.statistics import anytime_mean, mean_is_above, mean_is_below
 
+# Successes that the interval may leave open, as a share of the episodes, where a match ends early.
+_TOLERANCE = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Duel:
@@ -28,10 +32,12 @@ class Duel:
         limit: control steps of an episode.
         margin: what the challenger may lose, in [0, 1): as a share of the limit in steps, and as
             a share of the episodes in success. 0 asks for better.
+        episodes: that each plays at most.
     """
 
     limit: int
     margin: float
+    episodes: int
 
     @property
     def text(self) -> str:
@@ -81,10 +87,14 @@ class Duel:
         return held - tried
 
     def _succeeds(self, games: Games) -> bool:
-        return float(np.mean(_gains(games))) >= -self.margin
+        """As often as the champion, and not by the luck of the moment at which one looks."""
+        gains, least = _gains(games), -self.margin
+        if float(np.mean(gains)) < least:
+            return False
+        return len(gains) >= self.episodes or mean_is_above(gains, least - _TOLERANCE, -1, 1)
 
     def _undecided(self, games: Games) -> str:
-        if not self._succeeds(games):
+        if float(np.mean(_gains(games))) < -self.margin:
             return "succeeded less often"
         return "not shown to be " + ("no worse" if self.margin else "better")
 

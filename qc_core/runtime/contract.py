@@ -107,4 +107,5 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    # An integer of hundreds of digits is no number of a float32 either.
+    return type(value) in (int, float) and abs(value) < math.inf and abs(value) < 1e38

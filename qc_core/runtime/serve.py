@@ -11,6 +11,7 @@ Tensors are JSON numbers. Noise that is not given is drawn here.
 from __future__ import annotations
 
 import json
+import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,6 +24,7 @@ from qc_core.runtime.policy import ChunkPolicy
 
 MOST_BYTES = 16 << 20
 MOST_ROWS = 1024
+MOST_CONNECTIONS = 64
 # A client that says nothing for so long is hung up on.
 _IDLE_SECONDS = 30.0
 
@@ -36,10 +38,23 @@ class PolicyServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # What waits beyond is turned away by the system.
+    request_queue_size = 32
 
     def __init__(self, address: tuple[str, int], policy: ChunkPolicy, name: str) -> None:
         self.policy, self.name = policy, name
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Turn away whoever comes when all places are taken."""
+        return self._places.acquire(blocking=False)
 
 
 class _Refused(Exception):
@@ -55,6 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
 
     def do_GET(self) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            # Nobody reads it, and it is not the next request.
+            self.close_connection = True
         model = f"/v2/models/{self.server.name}"
         ready = ("/v2/health/live", "/v2/health/ready", f"{model}/ready")
         if self.path in ready:
@@ -83,14 +101,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal():
+        if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self.close_connection = True
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request needs its Content-Length")
-        if int(length) > MOST_BYTES:
+        if len(length) > len(str(MOST_BYTES)) or int(length) > MOST_BYTES:
             self.close_connection = True
             raise _Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a request has at most {MOST_BYTES} bytes, got {length}",
+                f"a request has at most {MOST_BYTES} bytes, got {length[:20]}",
             )
         return self.rfile.read(int(length))
 
@@ -184,6 +202,6 @@ def _tensors(request: Any) -> dict[str, np.ndarray]:
             raise WrongUse(f"{name[:50]} needs its shape, a list of sizes")
         try:
             tensors[name] = np.asarray(entry.get("data"), np.float32).reshape(shape)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise WrongUse(f"{name[:50]} does not hold numbers of shape {shape[:9]}") from error
     return tensors

@@ -51,6 +51,9 @@ class BoundSession:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        if hasattr(onnxruntime, "preload_dlls") and provider != "cpu":
+            # CUDA's libraries may be those of pip's packages, which no search path names.
+            onnxruntime.preload_dlls()
         names = choose_providers(provider, onnxruntime.get_available_providers())
         content = model.read_bytes()
         if _EXTERNAL_DATA.search(content):

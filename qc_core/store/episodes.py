@@ -88,7 +88,7 @@ def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
                 reason = str(refusal).replace(str(arriving), key)
                 say(f"quarantined: {reason}")
                 _quarantine(store, environment, arriving, reason)
-                store.delete(key)
+                _delete_if_same(store, key, arriving)
             else:
                 arriving.rename(folder / f"{sha256_of(arriving)}.npz")
     arriving.unlink(missing_ok=True)
@@ -106,8 +106,15 @@ def list_episodes(store: ObjectStore) -> Iterator[dict[str, str | None]]:
             yield {"environment": environment, "key": key, "reason": None}
         elif key.endswith("/" + _REASON):
             environment = key.removeprefix(_QUARANTINE).rpartition("/")[0].rpartition("/")[0]
-            reason = json.loads(store.get(key))["reason"]
+            reason = _reason(store, key)
             yield {"environment": environment, "key": key, "reason": reason}
+
+
+def _reason(store: ObjectStore, key: str) -> str:
+    try:
+        return str(json.loads(store.get(key))["reason"])
+    except (NoSuchObject, ValueError, KeyError, TypeError, RecursionError):
+        return "the reason is not readable"
 
 
 def _push(
@@ -138,6 +145,18 @@ def _quarantine(store: ObjectStore, environment: str, file: Path, reason: str) -
     }
     store.put(prefix + _REASON, (json.dumps(told, indent=2) + "\n").encode())
     return prefix + _EPISODES
+
+
+def _delete_if_same(store: ObjectStore, key: str, file: Path) -> None:
+    """Remove an object unless somebody has put another in its place meanwhile."""
+    again = file.with_name(".again")
+    try:
+        store.get_file(key, again)
+    except NoSuchObject:
+        return
+    if sha256_of(again) == sha256_of(file):
+        store.delete(key)
+    again.unlink()
 
 
 def _prefix(environment: str) -> str:

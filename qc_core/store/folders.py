@@ -66,7 +66,7 @@ def _read_manifest(store: ObjectStore, prefix: str) -> dict[str, dict[str, Any]]
         require_fields(manifest, {"files": dict}, key)
         for name, described in manifest["files"].items():
             require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {name}")
-            if Path(name).name != name:
+            if name in ("", ".", "..") or Path(name).name != name:
                 raise WrongUse(f"{key} names {name!r}, which is no file of a folder")
     except (ValueError, WrongUse) as error:
         raise WorkFailed(f"{key} in {store.describe()} is damaged") from error

@@ -48,7 +48,13 @@ def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> 
     digests = _digests(sources_in(source))
     for manifest in _manifests(store, config.policy_name):
         version = f"{manifest['name']}:{manifest['version']}"
-        if parent in (version, manifest["parent"]) and _digests(manifest["data"]) == digests:
+        if _digests(manifest["data"]) != digests:
+            continue
+        # A child whose run broke off before the gate was never compared: it does not count.
+        if parent == version or (
+            parent == manifest["parent"]
+            and read_gate_record(store, manifest["name"], manifest["version"]) is not None
+        ):
             return News(
                 False, parent, f"nothing new: {version} has learned from these data already"
             )

@@ -63,5 +63,11 @@ def fetch_checkpoint(config: Config, output: Path) -> None:
         raise WorkFailed(f"{parent_of(config)} was deleted meanwhile: start again") from error
 
 
+def weights_of_parent(config: Config) -> str | None:
+    """SHA-256 of the weights that the parent's policy was exported from, as its contract says."""
+    account = Registry(open_store()).account(f"{config.policy_name}:{config.train.warm_start}")
+    return account["contract"].get("provenance", {}).get("weights")
+
+
 def _with(config: Config, version: str) -> Config:
     return replace(config, train=replace(config.train, warm_start=version))

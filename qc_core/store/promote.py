@@ -143,7 +143,8 @@ def _match(
                 f"the champion of {config.policy_name!r} plays another environment than "
                 f"{environment}: give --publish.name another name"
             )
-        rule = Duel(limit, publish.margin if publish.gate == "not-worse" else 0.0)
+        margin = publish.margin if publish.gate == "not-worse" else 0.0
+        rule = Duel(limit, margin, len(seeds))
         policies = {CHAMPION: PulledPolicy(champion), **policies}
         return hold_match(rule, environment, limit, policies, seeds, workers=workers)
 

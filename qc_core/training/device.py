@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
 from qc_core.errors import WorkFailed, WrongUse
+
+_UNLIMITED = 1 << 20
 
 
 def training_device() -> torch.device:
@@ -35,13 +38,26 @@ def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
 
 
 def cpu_share() -> int:
-    """Cores for this process: `QC_THREADS`, else all that it may run on (WrongUse)."""
+    """Cores for this process: `QC_THREADS`, else all that it may use (WrongUse).
+
+    A container's share is a quota of time on all cores of its node.
+    """
     threads = os.environ.get("QC_THREADS")
     if not threads:
-        return len(os.sched_getaffinity(0))
+        return max(1, min(len(os.sched_getaffinity(0)), _quota()))
     if not threads.isdecimal() or int(threads) < 1:
         raise WrongUse(f"QC_THREADS must be a number of CPU threads, got {threads!r}")
     return int(threads)
+
+
+def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Whole cores of time that this container has; many where nothing limits it."""
+    try:
+        quota, period = path.read_text().split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):
+        # No control groups of version 2, or "max".
+        return _UNLIMITED
 
 
 def threads_per_worker(workers: int) -> int:
@@ -56,8 +72,8 @@ def take_threads(threads: int) -> None:
 
 
 def share_cpu() -> None:
-    """Take only this process's share of the cores, `QC_THREADS` where it is set (WrongUse)."""
-    if os.environ.get("QC_THREADS"):
+    """Take only this process's share of the cores, where there is less than all (WrongUse)."""
+    if os.environ.get("QC_THREADS") or _quota() < len(os.sched_getaffinity(0)):
         torch.set_num_threads(cpu_share())
 
 

@@ -18,7 +18,7 @@ from qc_core.training.checkpoint import (
     read_info,
     save_checkpoint,
 )
-from qc_core.training.device import training_device
+from qc_core.training.device import share_cpu, training_device
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.partial import PartialTraining
 from qc_core.training.resume import require_same, require_step, restoring
@@ -47,6 +47,7 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
         WorkFailed: the losses are no longer finite.
     """
     require_vacant(output)
+    share_cpu()
     config = pin_parent(config)
     partial = PartialTraining(output)
     dataset = open_dataset(dataset_folder)

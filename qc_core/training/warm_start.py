@@ -9,11 +9,16 @@ import torch
 
 from qc_core.agents.agent import Agent
 from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.progress import say
 from qc_core.recipes.config import Config
-from qc_core.store.parent import fetch_checkpoint, parent_of
-from qc_core.training.checkpoint import load_agent, read_info, require_same_networks
+from qc_core.store.parent import fetch_checkpoint, parent_of, weights_of_parent
+from qc_core.training.checkpoint import (
+    load_agent,
+    read_info,
+    require_same_networks,
+    weights_digest,
+)
 
 
 def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -> Agent | None:
@@ -33,6 +38,8 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
     with tempfile.TemporaryDirectory(prefix="qc-parent-") as scratch:
         folder = Path(scratch) / "checkpoint"
         fetch_checkpoint(config, folder)
+        if weights_digest(folder) != weights_of_parent(config):
+            raise WorkFailed(f"the checkpoint of {parent} is not that of its policy: it is altered")
         info = read_info(folder)
         anew = "give its settings, or leave out --train.warm-start"
         require_same_networks(info.config.train, config.train, parent, anew)

@@ -81,14 +81,14 @@ class KeptTrial:
         own = info.online_steps, self._attempt
         with self._pace.keeping():
             folder = self._scratch / "progress"
-            save_checkpoint(folder, agent, info, curve, state)
             try:
+                save_checkpoint(folder, agent, info, curve, state)
                 put_folder(self._store, f"{self._prefix}progress-{own[0]}-{own[1]}/", folder)
                 for older in [place for place in self._kept() if place < own]:
                     delete_folder(self._store, f"{self._prefix}progress-{older[0]}-{older[1]}/")
-            except QCError as error:
+            except (QCError, OSError) as error:
                 say(f"trial {self._slot} goes on, though it cannot be kept now: {error}")
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def put_result(self, result: FineTuned) -> None:
         """Put the checkpoint that the attempt came to."""

@@ -17,7 +17,7 @@ SLOT, ATTEMPT, WORKER, SCORES, KEPT = "slot", "attempt", "worker", "scores", "ke
 REASON = "reason"
 DIVERGED, FAILED, DUPLICATE = "diverged", "failed", "duplicate"
 
-# Beyond, the setting is to blame and not the node.
+# Beyond, without any progress in between, the setting is to blame and not the node.
 MOST_LOSSES = 3
 
 
@@ -42,7 +42,17 @@ def decisive(attempts: list[FrozenTrial]) -> FrozenTrial | None:
 
 def is_given_up(attempts: list[FrozenTrial]) -> bool:
     """Whether a slot ended too many workers to be tried again."""
-    return decisive(attempts) is None and len(attempts) >= MOST_LOSSES
+    return decisive(attempts) is None and _losses_in_place(attempts) >= MOST_LOSSES
+
+
+def _losses_in_place(attempts: list[FrozenTrial]) -> int:
+    """Losses since one last kept more than those before it: that one cannot be the setting's."""
+    kept, losses = 0, 0
+    for attempt in attempts:
+        step = attempt.user_attrs.get(KEPT, 0)
+        losses = 1 if step > kept else losses + 1
+        kept = max(kept, step)
+    return losses
 
 
 def has_ended(attempts: list[FrozenTrial]) -> bool:

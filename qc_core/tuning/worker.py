@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import optuna
+import torch
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
@@ -137,6 +138,9 @@ class _Work:
             trial.set_user_attr(REASON, DIVERGED)
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
+            raise
+        except (OSError, MemoryError, torch.AcceleratorError, torch.OutOfMemoryError):
+            # The machine's fault and not the setting's: it is lost, and another may do better.
             raise
         except Exception:
             trial.set_user_attr(REASON, FAILED)

@@ -253,6 +253,8 @@ def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
 def test_images_are_small_have_no_root_and_no_torch_where_it_is_not_needed() -> None:
     for image in (TRAIN_IMAGE, RUNTIME_IMAGE):
         assert podman("inspect", "--format={{.Config.User}}", image) == "1000:1000"
+        said = podman("run", "--rm", "--network=none", image, "qc", "--version")
+        assert said == f"qc {__version__}"
     assert int(podman("inspect", "--format={{.Size}}", RUNTIME_IMAGE)) < 400e6
     missing = podman(
         "run", "--rm", "--network=none", RUNTIME_IMAGE, "python3", "-c",

@@ -69,6 +69,9 @@ def test_each_pod_is_bounded_and_has_no_rights(
     retry = task["retryPolicy"]
     assert retry["maxRetryCount"] == step.retries > 0
     assert retry["backoffDuration"] == "60s" and retry["backoffFactor"] == 2.0
+    # Argo ends all attempts so long after the first began.
+    deadline = int(retry["backoffMaxDuration"].removesuffix("s"))
+    assert deadline > step.hours * 3600 * (step.retries + 1)
     resources = _resources(package, name)
     assert resources["resourceMemoryRequest"] and resources["resourceMemoryLimit"]
 

@@ -151,7 +151,7 @@ def test_the_gate_is_shown_with_its_numbers(
     capsys: pytest.CaptureFixture[str], versions: list[str]
 ) -> None:
     first, second, _ = versions
-    rule = Duel(limit=200, margin=0.0)
+    rule = Duel(limit=200, margin=0.0, episodes=30)
     games = {"champion": outcomes([100] * 30), "challenger": outcomes([60] * 30)}
     record = {
         "champion": True,

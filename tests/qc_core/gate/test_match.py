@@ -8,7 +8,7 @@ from qc_core.gate.match import fresh_seeds, hold_match
 from qc_core.runtime.executor import ChunkFunction
 from tests.qc_core.gate.games import LIMIT, outcomes
 
-RULE = Duel(LIMIT, 0.0)
+RULE = Duel(LIMIT, 0.0, 40)
 NAMES = ("champion", "challenger")
 
 
@@ -17,7 +17,7 @@ def fail() -> ChunkFunction:
 
 
 def test_no_pair_is_played_after_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, tried, ended = outcomes([100] * 40), outcomes([60] * 40), []
+    held, tried, ended = outcomes([100, LIMIT] * 20), outcomes([60] * 40), []
 
     def play(*_: object, **__: object):
         try:

@@ -23,7 +23,7 @@ def words(gate: dict, became: str) -> str:
 
 @pytest.mark.parametrize(("challenger", "gained"), [(60, "+"), (140, "-")])
 def test_a_duel_shows_both_policies_and_what_was_gained(challenger: int, gained: str) -> None:
-    rule = Duel(limit=200, margin=0.0)
+    rule = Duel(limit=200, margin=0.0, episodes=30)
     games = {"champion": outcomes([100] * 29 + [200]), "challenger": outcomes([challenger] * 30)}
     told = rule.figures(games)
     gate = {

@@ -1,11 +1,14 @@
 """A policy behind HTTP answers what the policy answers, and refuses in one line."""
 
+import contextlib
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.serve import MOST_BYTES, PolicyServer
+from qc_core.runtime.serve import MOST_BYTES, MOST_CONNECTIONS, PolicyServer
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,7 @@ def _observation(**changes: Any) -> dict[str, Any]:
         (_observation(shape=[-1, 28]), "list of sizes"),
         (_observation(data=["a"] * 28), "numbers"),
         (_observation(data=[float("nan")] * 28), "NaN"),
+        (_observation(data=[10**400] * 28), "numbers"),
         (_observation(shape=[28]), "must be"),
         (_observation(shape=[0, 28], data=[]), "must be"),
         (_observation(shape=[1, 1], data=[0.0]), "observations"),
@@ -111,8 +115,40 @@ def test_what_it_cannot_use_is_refused_in_one_line(
 def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
     assert _ask(server, "POST", "/v2/models/other/infer", {})[0] == 404
     assert _ask(server, "GET", "/etc/passwd")[0] == 404
-    too_many = {"Content-Length": str(MOST_BYTES + 1)}
-    assert _ask(server, "POST", "/v2/models/lifter/infer", b"", **too_many)[0] == 413
+    for length in (str(MOST_BYTES + 1), "9" * 5000):
+        headers = {"Content-Length": length}
+        assert _ask(server, "POST", "/v2/models/lifter/infer", b"", **headers)[0] == 413
+    chunked = {"Transfer-Encoding": "chunked"}
+    assert _ask(server, "POST", "/v2/models/lifter/infer", b"0\r\n\r\n", **chunked)[0] == 411
+
+
+def test_the_body_of_a_get_is_no_second_request(server: PolicyServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+        second = b"GET /v2/models/evil HTTP/1.1\r\nHost: x\r\n\r\n"
+        first = f"GET /v2/health/live HTTP/1.1\r\nContent-Length: {len(second)}\r\n\r\n"
+        connection.sendall(first.encode() + second)
+        answers = b""
+        while part := connection.recv(4096):
+            answers += part
+    assert answers.count(b"HTTP/1.1 ") == 1 and b"200" in answers
+
+
+def test_who_comes_when_all_places_are_taken_is_turned_away(server: PolicyServer) -> None:
+    address = ("127.0.0.1", server.server_port)
+    with contextlib.ExitStack() as taken:
+        for _ in range(MOST_CONNECTIONS):
+            idle = taken.enter_context(socket.create_connection(address, timeout=10))
+            idle.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
+            assert idle.recv(12) == b"HTTP/1.1 200"
+        with socket.create_connection(address, timeout=10) as late:
+            assert late.recv(1) == b""
+    # Those that left have made room.
+    for _ in range(100):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _ask(server, "GET", "/v2/health/live")[0] == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail("no place became free")
 
 
 def test_the_command_serves_until_it_is_told_to_stop(policy: Path) -> None:

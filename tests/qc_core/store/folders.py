@@ -6,8 +6,12 @@ from pathlib import Path
 from qc_core.runtime.folder import CARD, CONTRACT, GOLDEN, MODEL, write_checksums
 
 
-def write_policy(folder: Path, seed: int) -> Path:
-    """A policy folder in which every file tells the seed."""
+def write_policy(folder: Path, seed: int, weights: str | None = None) -> Path:
+    """A policy folder in which every file tells the seed.
+
+    Args:
+        weights: digest of those that it was exported from.
+    """
     folder.mkdir(parents=True)
     contract = {
         "schema-version": 1,
@@ -22,6 +26,7 @@ def write_policy(folder: Path, seed: int) -> Path:
         "noise": {"shape": [5]},
         "evaluation": None,
         "seed": seed,
+        "provenance": {"weights": weights},
     }
     (folder / CONTRACT).write_text(json.dumps(contract))
     for name in (MODEL, GOLDEN, CARD):

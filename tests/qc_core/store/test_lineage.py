@@ -15,6 +15,7 @@ from qc_core.store.lineage import find_news, lineage
 from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
 from tests.qc_core.store.folders import write_policy
+from tests.qc_core.store.test_gate_record import RECORD
 
 OLD: dict[str, Any] = {"kind": "collect", "transitions": 80, "episodes": 2, "digest": "a" * 64}
 NEW: dict[str, Any] = {"kind": "store", "transitions": 40, "episodes": 1, "digest": "b" * 64}
@@ -38,8 +39,7 @@ def first(tmp_path: Path) -> str:
 @pytest.fixture
 def second(tmp_path: Path, first: str) -> str:
     version = publish(tmp_path / "run-2", BOTH, f"smoke:{first}")
-    gate = {"champion": False, "champion-before": first, "reason": "as good"}
-    write_gate_record(open_store(), "smoke", version, gate)
+    write_gate_record(open_store(), "smoke", version, RECORD | {"champion-before": first})
     return version
 
 
@@ -52,7 +52,7 @@ def test_the_chain_of_parents_is_told(first: str, second: str) -> None:
     assert [entry["policy"] for entry in chain] == [f"smoke:{second}", f"smoke:{first}"]
     assert [entry["run"] for entry in chain] == ["run-2", "run-1"]
     assert [entry["data"] for entry in chain] == [[OLD, NEW], [OLD]]
-    assert chain[0]["gate"]["reason"] == "as good" and chain[1]["gate"] is None
+    assert chain[0]["gate"]["reason"] == "not shown to be better" and chain[1]["gate"] is None
 
 
 def test_a_parent_that_was_deleted_is_still_named(
@@ -62,7 +62,7 @@ def test_a_parent_that_was_deleted_is_still_named(
     capsys.readouterr()
     assert main(["policies", "lineage", f"smoke:{second}"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "collect: 2 episodes, aaaaaaaaaaaa" in lines[1] and "as good" in lines[1]
+    assert "collect: 2 episodes, aaaaaaaaaaaa" in lines[1] and "not shown to be better" in lines[1]
     assert lines[2].split() == ["store:", "1", "episodes,", "bbbbbbbbbbbb"]
     assert lines[3].split()[:2] == [f"smoke:{first}", "deleted"]
 
@@ -80,6 +80,13 @@ def test_a_retraining_that_lost_is_not_repeated(config: Config, first: str, seco
     # The order of the sources makes no difference.
     other = {**BOTH, "sources": [NEW, OLD]}
     assert not find_news(began_with(config, first), other, open_store()).new
+
+
+def test_a_child_that_never_came_to_the_gate_does_not_count(
+    config: Config, first: str, tmp_path: Path
+) -> None:
+    publish(tmp_path / "run-broken-off", BOTH, f"smoke:{first}")
+    assert find_news(began_with(config, first), BOTH, open_store()).new
 
 
 def test_what_begins_anew_always_has_something_to_learn(config: Config, first: str) -> None:

@@ -15,7 +15,12 @@ from qc_core.store.open import open_store
 from qc_core.store.parent import pin_parent
 from qc_core.store.registry import Registry
 from qc_core.store.removal import delete_version
-from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
+from qc_core.training.checkpoint import (
+    load_agent,
+    read_info,
+    save_checkpoint,
+    weights_digest,
+)
 from qc_core.training.pretrain import pretrain
 from tests.conftest import PENDULUM, random_episodes
 from tests.qc_core.store.folders import write_policy
@@ -38,7 +43,7 @@ def parent(tmp_path: Path, pendulum_config: Config, pendulum: Path) -> Path:
 def champion(tmp_path: Path, pendulum_config: Config, parent: Path) -> str:
     """The parent as the champion of its name; returns the version."""
     registry, name = Registry(open_store()), pendulum_config.policy_name
-    folder = write_policy(tmp_path / "small", seed=0)
+    folder = write_policy(tmp_path / "small", seed=0, weights=weights_digest(parent))
     version = registry.publish(folder, name, checkpoint=parent)
     registry.set_alias(name, "champion", version)
     return version
@@ -158,4 +163,14 @@ def test_an_altered_checkpoint_is_refused(
     content = open_store().get(key)
     open_store().put(key, content[:-1] + b"\x01")
     with pytest.raises(WorkFailed, match=r"weights.safetensors is altered"):
+        pretrain(warm(pendulum_config), pendulum, tmp_path / "child")
+
+
+def test_a_checkpoint_of_other_weights_than_the_policys_is_refused(
+    tmp_path: Path, pendulum_config: Config, pendulum: Path, parent: Path
+) -> None:
+    registry, name = Registry(open_store()), pendulum_config.policy_name
+    other = write_policy(tmp_path / "other", seed=1, weights="0" * 64)
+    registry.set_alias(name, "champion", registry.publish(other, name, checkpoint=parent))
+    with pytest.raises(WorkFailed, match="is not that of its policy: it is altered"):
         pretrain(warm(pendulum_config), pendulum, tmp_path / "child")

@@ -14,7 +14,7 @@ from qc_core.errors import WorkFailed
 from qc_core.recipes.config import Config
 from qc_core.tuning import queue
 from qc_core.tuning.queue import finish, heartbeats, requeue_lost, take_trial
-from qc_core.tuning.slots import ATTEMPT, REASON, SLOT
+from qc_core.tuning.slots import ATTEMPT, KEPT, REASON, SLOT
 from qc_core.tuning.study import Heartbeat, answering, create_study, load_study, suggest
 from qc_core.tuning.trials import read_trials
 from tests.qc_core.tuning.conftest import PASSWORD, PostgreSQL
@@ -151,6 +151,17 @@ def test_a_setting_that_ends_its_workers_is_given_up(
     assert said.count("its worker is taken for dead") == 2
     assert said.count("trial 1 was lost with its worker 3 times and is given up") == 1
     assert [trial["state"] for trial in read_trials(study)] == ["complete", "lost"]
+
+
+def test_a_trial_that_gets_further_each_time_is_not_given_up(
+    name: str, database: PostgreSQL
+) -> None:
+    study = join(name)
+    finish(study, take(study), TrialState.COMPLETE, 0.5)
+    for step in (100, 200, 300, 400):
+        take(study).set_user_attr(KEPT, step)
+        database.age_heartbeats()
+    assert take(study).user_attrs[SLOT] == 1
 
 
 def test_what_somebody_else_enqueued_is_left_alone(name: str) -> None:
