@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
 from qc_core.store.gate_record import read_gate_record
 from qc_core.store.manifest import read_manifest, versions_prefix
 from qc_core.store.objects import ObjectStore
-from qc_core.store.parent import parent_of
 from qc_core.store.registry import Registry
+
+if TYPE_CHECKING:
+    from qc_core.recipes.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> 
         config: as `pin_parent` returns it.
         source: of the data set, `Dataset.source`.
     """
+    # Who only reads a lineage has no training packages.
+    from qc_core.store.parent import parent_of
+
     parent = parent_of(config)
     if parent is None:
         return News(True, None, "training begins anew")

@@ -17,13 +17,14 @@ from tests.qc_core.gate.games import outcomes
 step: Any = promote
 
 
-def metrics_of(config: Config, policy: Path, folder: Path) -> dict[str, float]:
+def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
     folder.mkdir()
     write_json(folder / "config", to_mapping(config))
     metrics = dsl.Metrics()
     step.python_func(
         config=dsl.Artifact(uri=str(folder / "config")),
         policy=dsl.Model(uri=str(policy)),
+        checkpoint=dsl.Model(uri=str(checkpoint)),
         run="run-1",
         promotion=dsl.Artifact(uri=str(folder / "promotion")),
         metrics=metrics,
@@ -33,9 +34,9 @@ def metrics_of(config: Config, policy: Path, folder: Path) -> dict[str, float]:
 
 
 def test_the_metrics_show_the_decision_and_its_numbers(
-    config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = metrics_of(config, policy, tmp_path / "first")
+    first = metrics_of(config, policy, checkpoint, tmp_path / "first")
     assert first == {"champion": 1, "episodes played": 0}
     held, tried = outcomes([60] * 100), outcomes([120] * 100)
     monkeypatch.setattr(
@@ -46,7 +47,7 @@ def test_the_metrics_show_the_decision_and_its_numbers(
         ),
     )
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
-    second = metrics_of(longer, policy, tmp_path / "second")
+    second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
     assert second["champion"] == 0 and 5 < second["episodes played"] < 100
     assert second["champion: steps"] == 60 and second["challenger: steps"] == 120
     assert second["champion: success"] == second["challenger: success"] == 1

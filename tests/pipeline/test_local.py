@@ -151,9 +151,11 @@ def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> No
 
 
 def test_a_retraining_without_anything_new_stops_early(
-    run: tuple[Path, subprocess.CompletedProcess[str]],
+    run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = run
+    # The run's own store is the default one.
+    monkeypatch.delenv("QC_STORE")
     done = qc(
         folder, "run", "smoke", "-o", "again", "--seed", "3", "--train.warm-start", "champion"
     )
