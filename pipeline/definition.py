@@ -21,6 +21,9 @@ from qc_core.recipes.methods import METHODS
 from qc_core.recipes.resolve import AS_THE_RECIPE
 
 PIPELINE_NAME = "q-chunking"
+# What the form has for inputs that nobody fills in.
+ANY_NODE: dict = {}
+NO_TAINT: list = []
 
 
 @dsl.pipeline(
@@ -35,8 +38,8 @@ def q_chunking(
     gpu_type: str = "nvidia.com/gpu",
     cpus: str = "2",
     memory: str = "8Gi",
-    node_selector: dict = {},  # noqa: B006 - KFP reads it as the default of the input
-    tolerations: list = [],  # noqa: B006
+    node_selector: dict = ANY_NODE,
+    tolerations: list = NO_TAINT,
     store_secret: str = "q-chunking-store",
     study_secret: str = "q-chunking-study",
     webhook_secret: str = "q-chunking-webhook",

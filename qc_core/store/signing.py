@@ -8,6 +8,7 @@ being passed off as another. `SHA256SUMS.sig` holds the 64 bytes of the signatur
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from qc_core.errors import WorkFailed, WrongUse
@@ -85,12 +86,10 @@ def _signed(folder: Path, name: str, version: str) -> bytes:
 
 
 def _require_cryptography() -> None:
-    try:
-        import cryptography  # noqa: F401
-    except ModuleNotFoundError as error:
+    if find_spec("cryptography") is None:
         raise WrongUse(
             "signatures need the package cryptography: pip install 'q-chunking[signing]'"
-        ) from error
+        )
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -16,7 +16,7 @@ from qc_core.runtime.folder import write_checksums
 def test_a_film_or_a_reason(policy: Path, tmp_path: Path) -> None:
     film = film_policy(policy, [1], tmp_path / "film.mp4")
     if not renders():
-        pytest.skip("no renderer: " + film.note)
+        pytest.skip("MuJoCo can draw here neither with EGL nor with OSMesa: " + film.note)
     assert film.path is not None, film.note
     assert film.path.read_bytes()[4:8] == b"ftyp"
     assert film.note.startswith("The exported policy")
@@ -24,7 +24,7 @@ def test_a_film_or_a_reason(policy: Path, tmp_path: Path) -> None:
 
 def test_a_film_that_fails_for_another_reason_says_which(policy: Path, tmp_path: Path) -> None:
     if not renders():
-        pytest.skip("no renderer")
+        pytest.skip("MuJoCo can draw here neither with EGL nor with OSMesa")
     contract = json.loads((policy / "policy.json").read_text())
     broken = Path(shutil.copytree(policy, tmp_path / "broken"))
     contract["observation"]["names"].append("one too many")
