@@ -10,13 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_core.cli import schedule, submit
+from qc_core.cli import schedule, steps, submit
+from qc_core.cli.arguments import Overrides, json_flag, output, recipe
 from qc_core.cli.output import print_json, print_table
 from qc_core.errors import WrongUse
-
-Overrides = list[str]
-
-_RECIPE = "a name from `qc recipes`, or a YAML file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class Command:
 
 
 def _recipes_arguments(parser: ArgumentParser) -> None:
-    _json(parser)
+    json_flag(parser)
 
 
 def _recipes(options: Namespace, _: Overrides) -> None:
@@ -60,163 +57,17 @@ def _recipes(options: Namespace, _: Overrides) -> None:
 
 
 def _run_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
+    recipe(parser)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="run folder (default: a new one in ./runs)"
     )
-    _json(parser)
+    json_flag(parser)
 
 
 def _run(options: Namespace, overrides: Overrides) -> None:
     from qc_core.cli.run import run
 
     run(options.recipe, overrides, options.output, as_json=options.json)
-
-
-def _ingest_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help=_RECIPE)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="PATH", help="data set folder to write"
-    )
-    parser.add_argument(
-        "--describe", metavar="SOURCE", help="only tell what is in a file, a folder or minari:ID"
-    )
-    _json(parser)
-
-
-def _ingest(options: Namespace, overrides: Overrides) -> None:
-    if options.describe is not None:
-        from qc_core.cli.describe import describe
-
-        if options.recipe or options.output or overrides:
-            raise WrongUse("qc ingest: --describe SOURCE stands alone, or with --json")
-        describe(options.describe, as_json=options.json)
-        return
-    if not options.recipe or not options.output:
-        raise WrongUse("qc ingest: the following arguments are required: recipe, -o/--output")
-    from qc_core.data.ingest import ingest
-    from qc_core.recipes.resolve import resolve
-
-    manifest = ingest(resolve(options.recipe, overrides), options.output)
-    if options.json:
-        print_json(manifest)
-
-
-def _pretrain_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    parser.add_argument("dataset", type=Path, help="data set folder")
-    _output(parser, "checkpoint folder to write")
-
-
-def _pretrain(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.recipes.resolve import resolve
-    from qc_core.training.pretrain import pretrain
-
-    pretrain(resolve(options.recipe, overrides), options.dataset, options.output)
-
-
-def _tune_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    parser.add_argument("dataset", type=Path, help="data set folder")
-    parser.add_argument("checkpoint", type=Path, help="pretrained checkpoint folder")
-    _output(parser, "checkpoint folder to write: the best trial's")
-    parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="where all trials go (default: OUTPUT.json)"
-    )
-
-
-def _tune(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.recipes.resolve import resolve
-    from qc_core.tuning.tune import tune
-
-    output: Path = options.output
-    tune(
-        resolve(options.recipe, overrides),
-        options.checkpoint,
-        options.dataset,
-        output,
-        options.history or output.with_name(output.name + ".json"),
-    )
-
-
-def _evaluate_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    parser.add_argument("offline", type=Path, help="pretrained checkpoint folder")
-    parser.add_argument("online", type=Path, help="fine-tuned checkpoint folder")
-    _output(parser, "JSON file to write")
-    _json(parser)
-
-
-def _evaluate(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.cli.output import policy_rows
-    from qc_core.files import require_vacant
-    from qc_core.recipes.resolve import resolve
-    from qc_core.training.evaluate import evaluate
-
-    require_vacant(options.output)
-    content = evaluate(
-        resolve(options.recipe, overrides), options.offline, options.online, options.output
-    )
-    if options.json:
-        print_json(content)
-    else:
-        print_table(("policy", "success", "steps"), policy_rows(content["policies"]))
-
-
-def _export_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="checkpoint folder")
-    _output(parser, "policy folder to write")
-    parser.add_argument(
-        "--evaluation", type=Path, metavar="FILE", help="what `qc evaluate` wrote, to carry along"
-    )
-
-
-def _export(options: Namespace, _: Overrides) -> None:
-    from qc_core.export.export import export
-
-    export(options.checkpoint, options.output, options.evaluation)
-
-
-def _promote_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help=_RECIPE)
-    parser.add_argument("policy", nargs="?", type=Path, help="policy folder")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="what it was exported from, to keep for --train.warm-start",
-    )
-    parser.add_argument(
-        "--rollback", metavar="NAME", help="instead, give this policy's alias its version before"
-    )
-    parser.add_argument("--alias", help="with --rollback: which alias (champion)")
-    _json(parser)
-
-
-def _promote(options: Namespace, overrides: Overrides) -> None:
-    if options.rollback is not None:
-        from qc_core.cli.policies import roll_back
-
-        if options.recipe or overrides:
-            raise WrongUse("qc promote: --rollback NAME stands alone, or with --alias and --json")
-        roll_back(options.rollback, options.alias, as_json=options.json)
-        return
-    if not options.recipe or not options.policy:
-        raise WrongUse("qc promote: the following arguments are required: recipe, policy")
-    if options.alias is not None:
-        raise WrongUse("--alias is for --rollback: give both")
-    from qc_core.recipes.resolve import resolve
-    from qc_core.store.open import open_store
-    from qc_core.store.promote import promote
-
-    content = promote(
-        resolve(options.recipe, overrides),
-        options.policy,
-        open_store(),
-        checkpoint=options.checkpoint,
-    )
-    if options.json:
-        print_json(content)
 
 
 def _study_arguments(parser: ArgumentParser) -> None:
@@ -234,8 +85,8 @@ def _study(options: Namespace, _: Overrides) -> None:
 
 
 def _compile_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
-    _output(parser, "package to write, a .yaml file")
+    recipe(parser)
+    output(parser, "package to write, a .yaml file")
 
 
 def _compile(options: Namespace, overrides: Overrides) -> None:
@@ -249,14 +100,14 @@ def _compile(options: Namespace, overrides: Overrides) -> None:
 
 
 def _submit_arguments(parser: ArgumentParser) -> None:
-    _recipe(parser)
+    recipe(parser)
     submit.arguments(parser)
-    _json(parser)
+    json_flag(parser)
 
 
 def _schedule_arguments(parser: ArgumentParser) -> None:
     schedule.arguments(parser)
-    _json(parser)
+    json_flag(parser)
 
 
 def _policies_arguments(parser: ArgumentParser) -> None:
@@ -269,7 +120,7 @@ def _policies_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("words", nargs="*", help="nothing, a policy, or what to do with which one")
     parser.add_argument("--keep", type=int, metavar="N", help="with prune: newest versions to keep")
-    _json(parser)
+    json_flag(parser)
 
 
 def _policies(options: Namespace, _: Overrides) -> None:
@@ -280,7 +131,7 @@ def _policies(options: Namespace, _: Overrides) -> None:
 
 def _pull_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("policy", help="NAME, NAME@ALIAS or NAME:VERSION")
-    _output(parser, "policy folder to write, or Triton's model repository to add it to")
+    output(parser, "policy folder to write, or Triton's model repository to add it to")
     parser.add_argument(
         "--layout",
         choices=("policy", "triton"),
@@ -336,7 +187,7 @@ def _play_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="with --coherence: another policy to compare"
     )
-    _json(parser)
+    json_flag(parser)
 
 
 def _play(options: Namespace, _: Overrides) -> None:
@@ -381,7 +232,7 @@ def _episodes_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("push", "list"), help="what to do")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="npz files to push")
     parser.add_argument("--environment", metavar="ID", help="Gymnasium id that they are from")
-    _json(parser)
+    json_flag(parser)
 
 
 def _episodes(options: Namespace, _: Overrides) -> None:
@@ -412,7 +263,7 @@ def _serve(options: Namespace, _: Overrides) -> None:
 
 
 def _info_arguments(parser: ArgumentParser) -> None:
-    _json(parser)
+    json_flag(parser)
 
 
 def _info(options: Namespace, _: Overrides) -> None:
@@ -421,27 +272,27 @@ def _info(options: Namespace, _: Overrides) -> None:
     info(as_json=options.json)
 
 
-def _recipe(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", help=_RECIPE)
-
-
-def _output(parser: ArgumentParser, what: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help=what)
-
-
-def _json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 COMMANDS: dict[str, Command] = {
     "recipes": Command("list the named configurations", _recipes_arguments, _recipes),
     "run": Command("the whole pipeline on this machine", _run_arguments, _run, True),
-    "ingest": Command("one step: collect or convert a data set", _ingest_arguments, _ingest, True),
-    "pretrain": Command("one step: learn offline", _pretrain_arguments, _pretrain, True),
-    "tune": Command("one step: tune and fine-tune online", _tune_arguments, _tune, True),
-    "evaluate": Command("one step: compare the policies", _evaluate_arguments, _evaluate, True),
-    "export": Command("one step: write the policy as ONNX", _export_arguments, _export),
-    "promote": Command("one step: publish the policy", _promote_arguments, _promote, True),
+    "ingest": Command(
+        "one step: collect or convert a data set", steps.ingest_arguments, steps.ingest_step, True
+    ),
+    "pretrain": Command(
+        "one step: learn offline", steps.pretrain_arguments, steps.pretrain_step, True
+    ),
+    "tune": Command(
+        "one step: tune and fine-tune online", steps.tune_arguments, steps.tune_step, True
+    ),
+    "evaluate": Command(
+        "one step: compare the policies", steps.evaluate_arguments, steps.evaluate_step, True
+    ),
+    "export": Command(
+        "one step: write the policy as ONNX", steps.export_arguments, steps.export_step
+    ),
+    "promote": Command(
+        "one step: publish the policy", steps.promote_arguments, steps.promote_step, True
+    ),
     "study": Command("compare methods, tasks and seeds", _study_arguments, _study),
     "compile": Command("write the package for the KFP UI", _compile_arguments, _compile, True),
     "submit": Command("a run on a KFP server", _submit_arguments, submit.run, True),
