@@ -192,7 +192,7 @@ def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     outcome = "became champion" if gate["champion"] else "did not become champion"
     return [
         ("gate", f"{outcome}: {gate['reason']}"),
-        ("played against", gate.get("champion-before") or "nobody: there was no champion"),
+        ("played against", gate["champion-before"] or "nobody: there was no champion"),
         ("gate's episodes", f"{gate['episodes']} of at most {gate['episodes-at-most']}"),
         ("gate's rule", gate["rule"]),
     ]

@@ -55,6 +55,11 @@ class Alias:
     def version(self) -> str | None:
         return self.now and self.now.version
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What it names and named, newest first."""
+        return tuple(entry.version for entry in (self.now, *self.previous) if entry)
+
     def moved_to(self, version: str) -> Alias:
         """Itself if it names that version already."""
         if version == self.version:

@@ -16,6 +16,7 @@ from qc_core.store.objects import NoSuchObject, ObjectStore
 SCHEMA_VERSION = 1
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "champion": bool,
+    "champion-before": (str, type(None)),
     "rule": str,
     "decision": str,
     "reason": str,

@@ -53,7 +53,8 @@ def promote(
 
     Challenger and champion play the same fresh seeds with the published files, until it is
     clear which is better (`qc_core.gate`). Without a champion it must reach a minimum. What came
-    of it is kept with the version.
+    of it is kept with the version. Begun again by the same run, it goes on where it broke off:
+    the version that is there is not published twice.
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
@@ -69,35 +70,12 @@ def promote(
     store.require_writable()
     registry = Registry(store)
     # Published before it is compared: nothing that goes wrong from here on loses the policy.
-    version = registry.publish(
-        folder,
-        name,
-        run=run_name() or run,
-        signing_key=signing_key(),
-        checkpoint=checkpoint,
-    )
-    registry.set_alias(name, LATEST, version)
-    # Where another run makes a champion meanwhile, that is the one to beat.
-    while True:
-        incumbent = registry.alias(name, CHAMPION)
-        try:
-            match = _match(config, registry, folder, version, incumbent)
-        except WrongUse as error:
-            raise WrongUse(f"{name}:{version} is published, but not compared: {error}") from error
-        passed = match["decision"] == "passed"
-        if passed:
-            settled = registry.replace_alias(name, CHAMPION, version, incumbent)
-        else:
-            settled = registry.alias(name, CHAMPION) == incumbent
-        if settled:
-            break
-    gate = {
-        "schema-version": gate_record.SCHEMA_VERSION,
-        "champion": passed,
-        "champion-before": incumbent,
-        **match,
-    }
-    gate_record.write_gate_record(store, name, version, gate)
+    version = _publish(registry, folder, name, run_name() or run, checkpoint)
+    gate = gate_record.read_gate_record(store, name, version)
+    if gate is None:
+        gate = _settle(config, registry, folder, version)
+        gate_record.write_gate_record(store, name, version, gate)
+    passed, incumbent = gate["champion"], gate["champion-before"]
     if passed:
         became = "the first champion" if incumbent is None else "the new champion"
     else:
@@ -119,6 +97,44 @@ def _require_exported_from(checkpoint: Path, folder: Path) -> None:
     weights = read_contract(folder).get("provenance", {}).get("weights")
     if weights_digest(checkpoint) != weights:
         raise WrongUse(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
+
+
+def _publish(
+    registry: Registry, folder: Path, name: str, run: str | None, checkpoint: Path | None
+) -> str:
+    """The version that holds the folder, and that `latest` names or has named."""
+    version = registry.published_by(run, folder, name) if run else None
+    if version is None:
+        version = registry.publish(
+            folder, name, run=run, signing_key=signing_key(), checkpoint=checkpoint
+        )
+    # Begun again, it is not the latest any more if another was published meanwhile.
+    if version not in registry.named(name, LATEST):
+        registry.set_alias(name, LATEST, version)
+    return version
+
+
+def _settle(config: Config, registry: Registry, folder: Path, version: str) -> dict[str, Any]:
+    """Let a version play for the champion's place, and take it if it passes; the gate's record."""
+    name = config.policy_name
+    # Where another run makes a champion meanwhile, that is the one to beat.
+    while True:
+        # Begun again after it became champion, it plays once more against the one before.
+        incumbent = next((v for v in registry.named(name, CHAMPION) if v != version), None)
+        try:
+            match = _match(config, registry, folder, version, incumbent)
+        except WrongUse as error:
+            raise WrongUse(f"{name}:{version} is published, but not compared: {error}") from error
+        passed = match["decision"] == "passed"
+        moved = passed and registry.replace_alias(name, CHAMPION, version, incumbent)
+        settled = (version,) if passed else (version, incumbent)
+        if moved or registry.alias(name, CHAMPION) in settled:
+            return {
+                "schema-version": gate_record.SCHEMA_VERSION,
+                "champion": passed,
+                "champion-before": incumbent,
+                **match,
+            }
 
 
 def _match(

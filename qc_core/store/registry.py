@@ -17,7 +17,7 @@ from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
 from qc_core.files import sha256_of, staged_folder
-from qc_core.runtime.folder import CONTRACT, SIGNATURE, check_contract, verify
+from qc_core.runtime.folder import CHECKSUMS, CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
 from qc_core.store.folders import put_folder
 from qc_core.store.gate_record import read_gate_record
@@ -112,6 +112,17 @@ class Registry:
             raise WorkFailed(f"another has just published {name}:{version}: promote it again")
         return version
 
+    def published_by(self, run: str, folder: Path, name: str) -> str | None:
+        """The version of a name that a run has published from such a folder, or None."""
+        digest = sha256_of(folder / CHECKSUMS)
+        for entry in self.versions(name) if name in self._store.folders("policies/") else []:
+            if entry.run != run:
+                continue
+            files = read_manifest(self._store, name, entry.version)["files"]
+            if files[CHECKSUMS]["sha256"] == digest:
+                return entry.version
+        return None
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Let an alias point to a version that exists, whatever it points to now."""
         require_name(alias, "alias")
@@ -140,6 +151,10 @@ class Registry:
     def alias(self, name: str, alias: str) -> str | None:
         """The version that an alias points to, or None."""
         return Aliases(self._store, name).read(alias).version
+
+    def named(self, name: str, alias: str) -> tuple[str, ...]:
+        """The version that an alias points to and those before it, newest first."""
+        return Aliases(self._store, name).read(alias).versions
 
     def versions(self, name: str | None = None) -> list[Version]:
         """Every whole version, of one name or of all, oldest first within a name.

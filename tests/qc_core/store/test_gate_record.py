@@ -12,6 +12,7 @@ from qc_core.store.removal import delete_version
 
 RECORD = {
     "champion": False,
+    "champion-before": None,
     "rule": "better",
     "decision": "undecided",
     "reason": "not shown to be better",

@@ -1,5 +1,6 @@
 """Every policy becomes a version; champion only by passing the gate."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -211,6 +212,53 @@ def test_a_champion_that_another_run_has_made_meanwhile_is_the_one_to_beat(
     assert registry.roll_back("smoke", "champion") == (content["version"], before)
 
 
+@pytest.mark.parametrize("broken_off", ["publish", "set_alias", "replace_alias", "record", None])
+def test_begun_again_by_the_same_run_it_goes_on_where_it_broke_off(
+    config: Config,
+    strict: Config,
+    policy: Path,
+    duel,
+    monkeypatch: pytest.MonkeyPatch,
+    broken_off: str | None,
+) -> None:
+    first = promote(config, policy, open_store(), run="run-1")["version"]
+    matches = duel(champion=[90, 80], challenger=[50, 60])
+    with monkeypatch.context() as broken, contextlib.suppress(KeyboardInterrupt):
+        if broken_off == "record":
+            broken.setattr(promotion.gate_record, "write_gate_record", die)
+        elif broken_off:
+            done = getattr(Registry, broken_off)
+            broken.setattr(Registry, broken_off, lambda *a, **k: die(done(*a, **k)))
+        promote(strict, policy, open_store(), run="run-2")
+    content = promote(strict, policy, open_store(), run="run-2")
+    versions = [version.version for version in Registry(open_store()).versions()]
+    assert versions == [first, content["version"]]
+    assert content["champion"] and content["gate"]["champion-before"] == first
+    assert record_of(content["version"]) == content["gate"]
+    assert aliases() == {"latest": content["version"], "champion": content["version"]}
+    assert all(seeds == matches[0] for seeds in matches) and len(matches) in (1, 2)
+
+
+def test_begun_again_after_a_later_run_the_latest_stays_the_later_one(
+    config: Config, strict: Config, policy: Path, duel
+) -> None:
+    earlier = promote(config, policy, open_store(), run="run-1")
+    duel(champion=[90, 80], challenger=[90, 80])
+    later = promote(strict, policy, open_store(), run="run-2")["version"]
+    assert promote(strict, policy, open_store(), run="run-1") == earlier
+    assert aliases() == {"latest": later, "champion": earlier["version"]}
+
+
+def test_a_run_that_publishes_another_policy_makes_another_version(
+    config: Config, policy: Path, tmp_path: Path
+) -> None:
+    promote(config, policy, open_store(), run="run-1")
+    other = moved(policy, tmp_path / "other", "cube-double-singletask-v0")
+    with pytest.raises(WrongUse, match="is published, but not compared"):
+        promote(config, other, open_store(), run="run-1")
+    assert len(Registry(open_store()).versions("smoke")) == 2
+
+
 def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
     config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duel
 ) -> None:
@@ -242,6 +290,11 @@ def test_a_real_duel_is_played_with_the_published_files(config: Config, policy: 
     results = again["gate"]["results"]
     assert results["champion"] == results["challenger"]
     assert results["champion"]["outcomes"][0]["seed"] == again["gate"]["first-seed"]
+
+
+def die(*_: object) -> None:
+    """Something like the end of a pod."""
+    raise KeyboardInterrupt
 
 
 def moved(policy: Path, folder: Path, environment: str) -> Path:
