@@ -55,7 +55,7 @@ STEPS = {
         "Check what was asked for", hours=1, retries=1, store=True, study=True, cached=False
     ),
     "ingest": Step("Bring in the episodes", hours=24, retries=3, store=True, cached=False),
-    "pretrain": Step("Learn from them offline", hours=96, retries=2, learns=True, store=True),
+    "pretrain": Step("Learn from them offline", hours=96, retries=5, learns=True, store=True),
     "tune": Step(
         "Fine-tune online", hours=96, retries=5, learns=True, store=True, study=True, cached=False
     ),

@@ -30,13 +30,19 @@ def pretrain(
 
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
+    from qc_core.store.open import open_store
     from qc_core.training.checkpoint import read_curve
     from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
     with step("pretrain", "learn offline from the data set"):
         require_gpus(gpus)
-        pretrain(read_config(Path(config.path)), Path(dataset.path), Path(checkpoint.path))
+        pretrain(
+            read_config(Path(config.path)),
+            Path(dataset.path),
+            Path(checkpoint.path),
+            open_store(),
+        )
     for point in read_curve(Path(checkpoint.path))[-1:]:
         for name, value in point.items():
             metrics.log_metric(name, value)

@@ -43,6 +43,11 @@ class PartialTraining:
         self._pace = Pace()
 
     @property
+    def place(self) -> str:
+        """Where it is kept, for people."""
+        return str(self.folder)
+
+    @property
     def due(self) -> bool:
         """Whether it is time to keep another."""
         return self._pace.due

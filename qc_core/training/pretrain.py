@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qc_core.data.dataset import Dataset, open_dataset, require_environment
 from qc_core.errors import Diverged
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
+from qc_core.provenance import git_commit
 from qc_core.recipes.config import Config
+from qc_core.recipes.resolve import to_mapping
+from qc_core.store.objects import ObjectStore
 from qc_core.store.parent import parent_of, pin_parent
+from qc_core.store.stamps import new_stamp
 from qc_core.training.checkpoint import (
     CheckpointInfo,
     load_agent,
@@ -21,7 +30,8 @@ from qc_core.training.checkpoint import (
 from qc_core.training.device import share_cpu, training_device
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.partial import PartialTraining
-from qc_core.training.resume import require_same, require_step, restoring
+from qc_core.training.resume import Kept, require_same, require_step, restoring
+from qc_core.training.stored import StoredTraining
 from qc_core.training.updates import PER_RECORDING
 from qc_core.training.warm_start import parents_agent
 
@@ -29,30 +39,37 @@ from qc_core.training.warm_start import parents_agent
 _STRETCH = 2 * PER_RECORDING
 
 
-def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
+def pretrain(
+    config: Config, dataset_folder: Path, output: Path, store: ObjectStore | None = None
+) -> None:
     """Train `config.train.offline_steps` updates and write a checkpoint to `output`.
 
     A method without an offline phase gets a checkpoint of its fresh networks.
 
-    About once a minute the training is kept in `OUTPUT.partial`. Where a training was broken
-    off, the same call goes on from there, on the same CPU to the same weights.
+    About once a minute the training is kept in `OUTPUT.partial`, or in the store. Where a
+    training was broken off, the same call goes on from there, on the same CPU to the same weights.
 
     With `config.train.warm_start` training begins with that policy's networks, their scaling of
     observations and Adam's moments; updates are counted and rates fall from the start.
+
+    Args:
+        store: to keep the training in, from where other machines can go on with it.
 
     Raises:
         WrongUse: a data set that is broken, too short or not the environment's; a policy to begin
             with that is not there or does not fit; an output folder in use; a training that was
             broken off and had other options or other data, or whose checkpoint is damaged.
-        WorkFailed: the losses are no longer finite.
+        WorkFailed: the losses are no longer finite; the store does not answer at the start.
     """
     require_vacant(output)
     share_cpu()
     config = pin_parent(config)
-    partial = PartialTraining(output)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)
-    with _begun(config, dataset, partial) as training:
+    with (
+        _keeping(config, dataset, output, store) as kept,
+        _begun(config, dataset, kept) as training,
+    ):
 
         def info() -> CheckpointInfo:
             return CheckpointInfo(
@@ -68,38 +85,53 @@ def pretrain(config: Config, dataset_folder: Path, output: Path) -> None:
         if training.steps:
             with Progress(training.steps, "offline", "update", done=training.step) as progress:
                 while training.step < training.steps:
-                    _train(training, partial, progress)
-                    if training.step < training.steps and partial.due:
-                        partial.keep(training.agent, info(), training.curve, training.state())
+                    _train(training, kept, progress)
+                    if training.step < training.steps and kept.due:
+                        kept.keep(training.agent, info(), training.curve, training.state())
         else:
             say(f"{config.train.method} has no offline phase: it learns online from both")
-    save_checkpoint(output, training.agent, info(), training.curve)
-    partial.remove()
+        save_checkpoint(output, training.agent, info(), training.curve)
+        kept.remove()
 
 
-def _train(training: OfflineTraining, partial: PartialTraining, progress: Progress) -> None:
+@contextmanager
+def _keeping(
+    config: Config, dataset: Dataset, output: Path, store: ObjectStore | None
+) -> Iterator[Kept]:
+    """Where the training is kept while it works."""
+    if store is None:
+        yield PartialTraining(output)
+        return
+    # Whoever learns the same with the same code may go on with it, as a pipeline's cache would.
+    same = json.dumps([git_commit(), to_mapping(config), dataset.digest], sort_keys=True)
+    prefix = f"pretraining/{hashlib.sha256(same.encode()).hexdigest()[:32]}/"
+    with tempfile.TemporaryDirectory(prefix="qc-pretraining-") as scratch:
+        yield StoredTraining(store, prefix, new_stamp(), Path(scratch), "pretraining")
+
+
+def _train(training: OfflineTraining, kept: Kept, progress: Progress) -> None:
     until = min(training.step + _STRETCH, training.steps)
     try:
         training.run(until, progress.update)
     except Diverged:
         # From its checkpoint it would diverge again.
-        partial.remove()
+        kept.remove()
         raise
 
 
-def _begun(config: Config, dataset: Dataset, partial: PartialTraining) -> OfflineTraining:
+def _begun(config: Config, dataset: Dataset, kept: Kept) -> OfflineTraining:
     """A new training, or the one that was broken off."""
-    device, checkpoint = training_device(), partial.checkpoint
+    device, checkpoint = training_device(), kept.checkpoint
     if checkpoint is None:
         return OfflineTraining(config, dataset, device, parents_agent(config, dataset.spec, device))
-    with restoring(partial.folder):
+    with restoring(kept.place):
         info = read_info(checkpoint)
-    require_same(info, config, dataset.digest, partial.folder)
-    with restoring(partial.folder):
+    require_same(info, config, dataset.digest, kept.place)
+    with restoring(kept.place):
         # The scale of the observations is the agent's: the data need not be read for it.
         agent = load_agent(checkpoint, device)
         training = OfflineTraining(config, dataset, device, agent)
         training.restore(load_training_state(checkpoint), read_curve(checkpoint))
         require_step(training.step, info.offline_steps)
-    say(f"going on from update {training.step:,}, kept in {partial.folder}")
+    say(f"going on from update {training.step:,}, kept in {kept.place}")
     return training

@@ -27,6 +27,11 @@ class Kept(Protocol):
     """Where a training keeps its progress."""
 
     @property
+    def place(self) -> str:
+        """The same, for people."""
+        ...
+
+    @property
     def checkpoint(self) -> Path | None:
         """To go on from, None where there is none."""
         ...
@@ -44,6 +49,10 @@ class Kept(Protocol):
         Args:
             state: what the training goes on from, beside the agent and the curve.
         """
+        ...
+
+    def remove(self) -> None:
+        """Leave nothing to go on from."""
         ...
 
 

@@ -149,7 +149,7 @@ class _Work:
             kept.put_result(result)
             value = scores[-1].success
         finish(study, trial, state, value)
-        kept.remove_progress()
+        kept.remove()
         if scores:
             say(
                 f"trial {slot} {state.name.lower()}: success {scores[-1].success:.0%}, "

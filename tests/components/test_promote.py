@@ -25,7 +25,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
         config=dsl.Artifact(uri=str(folder / "config")),
         policy=dsl.Model(uri=str(policy)),
         checkpoint=dsl.Model(uri=str(checkpoint)),
-        run="run-1",
+        run=folder.name,
         promotion=dsl.Artifact(uri=str(folder / "promotion")),
         metrics=metrics,
     )
