@@ -85,12 +85,13 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
         from qc_core.training.pretrain import pretrain
         from qc_core.tuning.prepare import prepare
         from qc_core.tuning.select import select_best
+        from qc_core.tuning.study import STORAGE_VARIABLE
         from qc_core.tuning.worker import run_worker
     folder.mkdir()
     at = folder.joinpath
-    storage = str(at("study.journal"))
+    os.environ[STORAGE_VARIABLE] = str(at("study.journal"))
     with timed("configure"):
-        prepare(recipe, AS_THE_RECIPE, " ".join(_OVERRIDES), _STUDY, storage, at("config"))
+        prepare(recipe, AS_THE_RECIPE, " ".join(_OVERRIDES), _STUDY, at("config"))
     config = read_config(at("config"))
     with timed("ingest"):
         ingest(config, at("dataset"))
@@ -103,11 +104,11 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
             at("dataset"),
             at("trials"),
             study_name=_STUDY,
-            storage=storage,
+            storage="",
             worker=0,
         )
     with timed("select"):
-        select_best(_STUDY, storage, at("online"), at("history"))
+        select_best(_STUDY, "", at("online"), at("history"))
     with timed("evaluate"):
         evaluate(config, at("offline"), at("online"), at("evaluation"))
     with timed("export"):

@@ -16,7 +16,7 @@ from components.select.component import select
 from components.tune.component import tune
 from pipeline.form import offer_choices
 from pipeline.placement import Placement
-from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.catalog import recipe_names
 from qc_core.recipes.methods import METHODS
 from qc_core.recipes.resolve import AS_THE_RECIPE
 
@@ -44,7 +44,6 @@ def q_chunking(
     study_secret: str = "q-chunking-study",
     webhook_secret: str = "q-chunking-webhook",
     signing_secret: str = "q-chunking-signing",
-    study_storage: str = "",
 ):
     """From a data set of robot episodes to a deployed chunk policy.
 
@@ -62,12 +61,10 @@ def q_chunking(
             [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
         store_secret: Name of the Secret with the object store's accesskey and secretkey.
         study_secret: Name of the Secret with the url of the tuning study's database.
-        webhook_secret: Name of the Secret with the url that the outcome is sent to; there need not
-            be one.
+        webhook_secret: Name of the Secret with the url that the outcome is sent to. There need not
+            be such a Secret, but the name must stand here.
         signing_secret: Name of the Secret with the key that policies are signed with, and its
-            path; there need not be one.
-        study_storage: Path of the tuning study's journal on one machine; leave empty to use
-            the database that the cluster names in QC_STUDY_STORAGE.
+            path. There need not be such a Secret, but the name must stand here.
     """
     place = Placement(
         gpu_type=gpu_type,
@@ -81,8 +78,8 @@ def q_chunking(
         webhook_secret=webhook_secret,
         signing_secret=signing_secret,
     ).place
+    # KFP's driver knows a placeholder only where it is the whole text.
     run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    study_name = f"q-chunking-{run}"
 
     ending = place(outcome(run=run, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, recipe=recipe))
     with dsl.ExitHandler(exit_task=ending, name="From episodes to a policy"):
@@ -91,8 +88,12 @@ def q_chunking(
                 recipe=recipe,
                 method=method,
                 overrides=overrides,
-                study_name=study_name,
-                study_storage=study_storage,
+                study_name=run,
+                gpus=gpus,
+                cpus=cpus,
+                memory=memory,
+                webhook_secret=webhook_secret,
+                signing_secret=signing_secret,
             )
         )
         config = configured.outputs["config"]
@@ -111,15 +112,15 @@ def q_chunking(
                 )
             ).outputs["checkpoint"]
             workers = configured.outputs["Output"]
-            with dsl.ParallelFor(items=workers, name="Side by side") as worker:
+            # A loop with a name of its own is one that Collected does not find on KFP's server.
+            with dsl.ParallelFor(items=workers) as worker:
                 tuned = place(
                     tune(
                         config=config,
                         dataset=dataset,
                         checkpoint=offline,
                         worker=worker,
-                        study_name=study_name,
-                        study_storage=study_storage,
+                        study_name=run,
                         gpu_type=gpu_type,
                         gpus=gpus,
                         cpus=cpus,
@@ -129,8 +130,7 @@ def q_chunking(
             best = place(
                 select(
                     trials=dsl.Collected(tuned.outputs["trials"]),
-                    study_name=study_name,
-                    study_storage=study_storage,
+                    study_name=run,
                 )
             )
             online = best.outputs["checkpoint"]
@@ -150,8 +150,9 @@ def q_chunking(
                     evaluation=evaluation,
                     policy=policy,
                     promotion=promotion,
+                    run=run,
                 )
             )
 
 
-offer_choices(q_chunking, {"recipe": list(RECIPES), "method": [AS_THE_RECIPE, *METHODS]})
+offer_choices(q_chunking, {"recipe": recipe_names(), "method": [AS_THE_RECIPE, *METHODS]})

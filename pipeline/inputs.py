@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from qc_core.errors import WrongUse, closest
 
 # The command has words of its own for these.
 _OWN_WORDS = ("recipe", "overrides")
+_AMOUNT = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 _JSON = {"STRUCT": (dict, "mapping"), "LIST": (list, "list")}
 
 
@@ -37,7 +39,18 @@ def read_inputs(words: Sequence[str], definitions: Mapping[str, Any]) -> dict[st
                 + closest(name, known)
             )
         values[name] = _value(name, text, definitions[name])
+        require_usable(name, text)
     return values
+
+
+def require_usable(name: str, text: str) -> None:
+    """Refuse what KFP's driver would stumble over, perhaps after days (WrongUse)."""
+    if name == "gpus" and not (text.isascii() and text.isdecimal()):
+        raise WrongUse(f"gpus is a number, 0 for none, got {text!r}")
+    if name in ("cpus", "memory") and not _AMOUNT.fullmatch(text):
+        raise WrongUse(f"{name} is an amount as Kubernetes has it, such as 2 or 16Gi, got {text!r}")
+    if name.endswith("_secret") and not text:
+        raise WrongUse(f"{name} names a Secret, which need not be there: it may not be empty")
 
 
 def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:

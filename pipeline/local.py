@@ -139,9 +139,12 @@ def _run(
         local.SubprocessRunner(use_venv=False), pipeline_root=str((folder / _STEPS).resolve())
     )
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
+    journal = (folder / "study.journal").resolve()
     steps_environment = {
         EVENTS_VARIABLE: "1",
         RUN_VARIABLE: folder.resolve().name,
+        # A journal beside the run, unless the environment names a database.
+        STORAGE_VARIABLE: os.environ.get(STORAGE_VARIABLE) or str(journal),
         "QC_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
@@ -154,11 +157,7 @@ def _run(
         contextlib.redirect_stdout(console),
     ):
         try:
-            pipeline(
-                recipe=recipe,
-                overrides=shlex.join(overrides),
-                study_storage=_study_storage(folder),
-            )
+            pipeline(recipe=recipe, overrides=shlex.join(overrides))
         except RuntimeError as error:
             raise _failure(console, folder) from error
 
@@ -174,13 +173,6 @@ def _without_retries(specification: Any) -> None:
     for component in (specification.root, *specification.components.values()):
         for task in component.dag.tasks.values():
             task.ClearField("retry_policy")
-
-
-def _study_storage(folder: Path) -> str:
-    """A journal beside the run, unless the environment names a database."""
-    if os.environ.get(STORAGE_VARIABLE):
-        return ""
-    return str((folder / "study.journal").resolve())
 
 
 def _failure(console: Console, folder: Path) -> QCError:

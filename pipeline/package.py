@@ -75,14 +75,13 @@ class Package:
 
 
 def compile_package(
-    recipe: str, overrides: Sequence[str], *, inputs: Sequence[str] = (), cache: bool = True
+    recipe: str, overrides: Sequence[str], *, inputs: Sequence[str] = ()
 ) -> Package:
     """Compile the pipeline for a server.
 
     Args:
         recipe, overrides: as `pipeline.compile.compile_pipeline` takes them.
         inputs: values for its other inputs, `NAME=VALUE`.
-        cache: a step may take its outputs from an earlier run with the same inputs.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -90,7 +89,7 @@ def compile_package(
         content = path.read_text(encoding="utf-8")
     package = Package(
         parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
-        content=content if cache else _without_cache(content),
+        content=content,
     )
     if not inputs:
         return package
@@ -177,14 +176,3 @@ def _find_version(server: Server, pipeline_id: str, package: Package) -> Any | N
             )
         return version
     return None
-
-
-def _without_cache(content: str) -> str:
-    """The package whose steps never take the outputs of an earlier run."""
-    documents = list(yaml.safe_load_all(content))
-    specification = documents[0]
-    for graph in (specification["root"], *specification["components"].values()):
-        for task in graph.get("dag", {}).get("tasks", {}).values():
-            if "cachingOptions" in task:
-                task["cachingOptions"] = {}
-    return yaml.safe_dump_all(documents, sort_keys=True)

@@ -35,8 +35,6 @@ class Step:
         store: may use the object store.
         study: may use the database of the tuning study.
         webhook, signing: may use the address of a chat, the key that policies are signed with.
-        cached: the same inputs need not be worked on twice. Not where something outside the
-            step's inputs and outputs is read or changed.
     """
 
     title: str
@@ -47,19 +45,14 @@ class Step:
     study: bool = False
     webhook: bool = False
     signing: bool = False
-    cached: bool = True
 
 
 STEPS = {
-    "configure": Step(
-        "Check what was asked for", hours=1, retries=1, store=True, study=True, cached=False
-    ),
-    "ingest": Step("Bring in the episodes", hours=24, retries=3, store=True, cached=False),
+    "configure": Step("Check what was asked for", hours=1, retries=1, store=True, study=True),
+    "ingest": Step("Bring in the episodes", hours=24, retries=3, store=True),
     "pretrain": Step("Learn from them offline", hours=96, retries=5, learns=True, store=True),
-    "tune": Step(
-        "Fine-tune online", hours=96, retries=5, learns=True, store=True, study=True, cached=False
-    ),
-    "select": Step("Pick the best trial", hours=1, retries=3, store=True, study=True, cached=False),
+    "tune": Step("Fine-tune online", hours=96, retries=5, learns=True, store=True, study=True),
+    "select": Step("Pick the best trial", hours=1, retries=3, store=True, study=True),
     "evaluate": Step("Compare on unseen episodes", hours=12, retries=3),
     "export": Step("Write the policy as ONNX", hours=1, retries=3),
     "promote": Step(
@@ -68,12 +61,9 @@ STEPS = {
         retries=3,
         store=True,
         signing=True,
-        cached=False,
     ),
-    "report": Step("Write the report", hours=4, retries=3),
-    "outcome": Step(
-        "Tell how it ended", hours=1, retries=3, store=True, webhook=True, cached=False
-    ),
+    "report": Step("Write the report", hours=4, retries=3, store=True),
+    "outcome": Step("Tell how it ended", hours=1, retries=3, store=True, webhook=True),
 }
 
 
@@ -107,7 +97,9 @@ class Placement:
         """Give a task what `STEPS` says of its component, and return it."""
         step = STEPS[task.component_spec.name]
         task.set_display_name(step.title)
-        task.set_caching_options(step.cached)
+        # KFP knows inputs by the ids of their artifacts, which are new in each run: it would never
+        # find what it has kept.
+        task.set_caching_options(False)
         # To Argo this is no pause but a deadline for all attempts, from the start of the first.
         deadline = (step.hours + 1) * (step.retries + 1) * _HOUR
         task.set_retry(step.retries, _FIRST_RETRY, _BACKOFF, f"{deadline}s")

@@ -31,36 +31,51 @@ _LONGEST_ERROR = 2000
 def tell_news(config: Config, dataset: Path, store: ObjectStore, run: str, output: Path) -> bool:
     """Write whether a retraining has anything to learn, and return it.
 
-    Where it has not, the outcome of the run will say so.
+    Where it has not, the run ends with that.
 
     Args:
         dataset: the data set folder.
         run: id of the run, part of a key.
     """
-    require_name(run, "run id")
     news = find_news(config, open_dataset(dataset).source, store)
     if not news.new:
         say(news.text)
-        store.put(_note_key(run), news.text.encode())
+        note_end(store, run, news.text)
     write_json(output, news.as_dict())
     return news.new
 
 
+def note_end(store: ObjectStore, run: str, text: str) -> None:
+    """Note that a run has come to its end, and to what.
+
+    Args:
+        run: id of the run, part of a key.
+        text: one line for a person.
+    """
+    require_name(run, "run id")
+    store.put(_note_key(run), text.encode())
+
+
 def tell_outcome(
-    store: ObjectStore, *, run: str, name: str, recipe: str, succeeded: bool, error: str
+    store: ObjectStore, *, run: str, name: str, recipe: str, error: str
 ) -> dict[str, Any]:
     """Write `runs/RUN/outcome.json` and, if `QC_WEBHOOK_URL` is set, post the same there.
+
+    A run has succeeded that has noted its end: what KFP says of its state is not to be relied on,
+    it is behind where steps were retried, left out or killed.
 
     The JSON has a `text`, which chats show as a message. A webhook that does not take it is
     mentioned and fails nothing: the run is as good as it was, and the store has its outcome.
 
     Args:
         run: id of the run, part of the key.
-        error: why it failed, as far as the server knows; empty if it did not.
+        error: why it failed, as far as the server knows.
     """
     require_name(run, "run id")
+    note = _read_note(store, run)
+    succeeded = note is not None
+    reason = note or " ".join(error.split())[:_LONGEST_ERROR] or "its page and its logs say why"
     ending = "finished" if succeeded else "FAILED"
-    reason = " ".join(error.split())[:_LONGEST_ERROR] or _read_note(store, run)
     content = {
         "schema-version": SCHEMA_VERSION,
         "run": run,
@@ -69,7 +84,7 @@ def tell_outcome(
         "succeeded": succeeded,
         "error": "" if succeeded else reason,
         "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "text": f"{name} ({recipe}) {ending}" + (f": {reason}" if reason else ""),
+        "text": f"{name} ({recipe}) {ending}: {reason}",
     }
     store.put(f"runs/{run}/outcome.json", (json.dumps(content, indent=2) + "\n").encode())
     say(f"{content['text']}; runs/{run}/outcome.json in {store.describe()}")
@@ -82,14 +97,14 @@ def tell_outcome(
 
 
 def _note_key(run: str) -> str:
-    return f"runs/{run}/note.txt"
+    return f"runs/{run}/ended.txt"
 
 
-def _read_note(store: ObjectStore, run: str) -> str:
+def _read_note(store: ObjectStore, run: str) -> str | None:
     try:
         return store.get(_note_key(run)).decode()
     except NoSuchObject:
-        return ""
+        return None
 
 
 def _post(url: str, content: dict[str, Any]) -> None:

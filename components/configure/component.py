@@ -13,7 +13,11 @@ def configure(
     method: str,
     overrides: str,
     study_name: str,
-    study_storage: str,
+    gpus: str,
+    cpus: str,
+    memory: str,
+    webhook_secret: str,
+    signing_secret: str,
     config: dsl.Output[dsl.Artifact],
 ) -> List[str]:
     """Resolve the recipe and open the tuning study.
@@ -22,8 +26,9 @@ def configure(
         recipe: Named configuration.
         method: What learns, or AS_THE_RECIPE.
         overrides: Options that change it, as on the command line.
-        study_name: Name of the tuning study.
-        study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
+        study_name: Name of the tuning study in QC_STUDY_STORAGE.
+        gpus, cpus, memory, webhook_secret, signing_secret: What later steps are given, to check
+            it before they come.
         config: The resolved configuration.
 
     Returns:
@@ -31,8 +36,14 @@ def configure(
     """
     from pathlib import Path
 
+    from pipeline.inputs import require_usable
     from qc_core.progress import step
     from qc_core.tuning.prepare import prepare
 
     with step("configure", "resolve the recipe, open the tuning study"):
-        return prepare(recipe, method, overrides, study_name, study_storage, Path(config.path))
+        require_usable("gpus", gpus)
+        require_usable("cpus", cpus)
+        require_usable("memory", memory)
+        require_usable("webhook_secret", webhook_secret)
+        require_usable("signing_secret", signing_secret)
+        return prepare(recipe, method, overrides, study_name, Path(config.path))

@@ -10,7 +10,7 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe
     """Write the run's outcome to the store and to a webhook if one is configured.
 
     Args:
-        status: How the steps ended.
+        status: How the steps ended, as far as KFP knows.
         run: Id of the run.
         run_name: Name of the run.
         recipe: Named configuration.
@@ -25,6 +25,5 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe
             run=run,
             name=run_name,
             recipe=recipe,
-            succeeded=status.state == "SUCCEEDED",
             error=status.error_message or "",
         )

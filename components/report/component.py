@@ -14,6 +14,7 @@ def report(
     evaluation: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
     promotion: dsl.Input[dsl.Artifact],
+    run: str,
     page: dsl.Output[dsl.HTML],
 ):
     """Write one self-contained HTML page about the run.
@@ -26,13 +27,18 @@ def report(
         evaluation: The comparison of the policies.
         policy: The policy folder.
         promotion: Where the policy went.
+        run: Id of the run, which ends with this.
         page: The report.
     """
     from pathlib import Path
 
+    from qc_core.files import read_json
+    from qc_core.outcome import note_end
     from qc_core.progress import step
     from qc_core.recipes.resolve import read_config
     from qc_core.report.html import write_report
+    from qc_core.store.open import open_store
+    from qc_core.store.promote import in_words
 
     with step("report", "draw the curves, film the policy, write the report"):
         write_report(
@@ -45,3 +51,4 @@ def report(
             promotion=Path(promotion.path),
             output=Path(page.path),
         )
+        note_end(open_store(), run, in_words(read_json(Path(promotion.path))))

@@ -11,7 +11,6 @@ from components.image import TRAIN_IMAGE
 def select(
     trials: dsl.Input[List[dsl.Artifact]],
     study_name: str,
-    study_storage: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -20,8 +19,7 @@ def select(
 
     Args:
         trials: What each worker's trials came to; when all are there, the study is over.
-        study_name: Name of the tuning study.
-        study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
+        study_name: Name of the tuning study in QC_STUDY_STORAGE.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
         metrics: How many trials came to what, and the best.
@@ -34,6 +32,6 @@ def select(
     from qc_core.tuning.trials import figures
 
     with step("select", "pick the best trial"):
-        select_best(study_name, study_storage, Path(checkpoint.path), Path(history.path))
+        select_best(study_name, "", Path(checkpoint.path), Path(history.path))
     for name, value in figures(read_json(Path(history.path))["trials"]).items():
         metrics.log_metric(name, value)

@@ -12,7 +12,6 @@ def tune(
     checkpoint: dsl.Input[dsl.Model],
     worker: str,
     study_name: str,
-    study_storage: str,
     gpu_type: str,
     gpus: str,
     cpus: str,
@@ -27,8 +26,7 @@ def tune(
         dataset: The data set folder.
         checkpoint: The pretrained checkpoint.
         worker: Number of this worker.
-        study_name: Name of the tuning study.
-        study_storage: Path of the study's journal; empty for the QC_STUDY_STORAGE URL.
+        study_name: Name of the tuning study in QC_STUDY_STORAGE.
         gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
             loop, KFP hides from a pod's resources whatever is not one.
         trials: What this worker's trials came to.
@@ -51,7 +49,7 @@ def tune(
             Path(dataset.path),
             Path(trials.path),
             study_name=study_name,
-            storage=study_storage,
+            storage="",
             worker=int(worker),
         )
     for name, value in figures(read_json(Path(trials.path))).items():

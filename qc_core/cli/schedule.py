@@ -79,7 +79,7 @@ def _make(options: Namespace, overrides: Sequence[str]) -> None:
     )
     config = resolve(options.what, overrides)
     recipe, words = expand(options.what, overrides)
-    package = compile_package(recipe, words, inputs=options.input, cache=not options.no_cache)
+    package = compile_package(recipe, words, inputs=options.input)
     with connect(options.endpoint, options.namespace) as server:
         schedule, version = make_schedule(
             server,

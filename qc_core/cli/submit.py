@@ -44,9 +44,6 @@ def run_arguments(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an input of the pipeline, such as gpus=1; once for each",
     )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="repeat steps that an earlier run has done"
-    )
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -71,7 +68,7 @@ def run(options: Namespace, overrides: Sequence[str]) -> int:
     config = resolve(options.recipe, overrides)
     recipe, words = expand(options.recipe, overrides)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, words, inputs=options.input, cache=not options.no_cache)
+    package = compile_package(recipe, words, inputs=options.input)
     reach = partial(connect, options.endpoint, options.namespace)
     with reach() as server:
         started = submit(

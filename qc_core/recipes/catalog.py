@@ -87,6 +87,18 @@ _HERE: dict[str, Recipe] = {
 RECIPES: dict[str, Recipe] = {**_HERE, **PAPER_RECIPES}
 
 
+def recipe_names() -> list[str]:
+    """Every name that `find_recipe` takes."""
+    return [
+        name
+        for recipe, content in RECIPES.items()
+        for name in (
+            recipe,
+            *(f"{recipe}-task{task}" for task in range(1, 6) if content.several_tasks),
+        )
+    ]
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name, or of a name with a task's number behind (WrongUse: unknown)."""
     if name in RECIPES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -81,8 +82,7 @@ def promote(
     else:
         stays = "there is no champion" if incumbent is None else f"{incumbent} stays champion"
         became = f"latest, and {stays}"
-    say(f"{name}:{version} is {became}: {gate['reason']}")
-    return {
+    promotion = {
         "schema-version": SCHEMA_VERSION,
         "name": name,
         "version": version,
@@ -91,6 +91,14 @@ def promote(
         "became": became,
         "gate": gate,
     }
+    say(in_words(promotion))
+    return promotion
+
+
+def in_words(promotion: Mapping[str, Any]) -> str:
+    """What came of a promotion, in a line."""
+    name, version, became = promotion["name"], promotion["version"], promotion["became"]
+    return f"{name}:{version} is {became}: {promotion['gate']['reason']}"
 
 
 def _require_exported_from(checkpoint: Path, folder: Path) -> None:

@@ -22,16 +22,18 @@ from qc_core.store.open import STORE_VARIABLE, open_store
 from qc_core.training.checkpoint import CheckpointInfo, Curve, save_checkpoint
 from qc_core.training.fine_tune import FineTuned
 from qc_core.training.stored import StoredTraining
+from qc_core.tuning.study import journal_of
 
 
 def study_store(storage: str) -> ObjectStore:
     """Where the trials of a study are kept.
 
     Args:
-        storage: path of the study's journal, which has a folder beside it; if empty, the workers
-            are on many machines and share `QC_STORE`.
+        storage: as `journal_of` takes it. A journal has a folder beside it; workers that share a
+            database share `QC_STORE`.
     """
-    return FolderStore(Path(f"{storage}.trials")) if storage else open_store()
+    journal = journal_of(storage)
+    return FolderStore(Path(f"{journal}.trials")) if journal else open_store()
 
 
 class KeptTrial(StoredTraining):

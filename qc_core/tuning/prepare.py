@@ -15,14 +15,13 @@ from qc_core.tuning.study import create_study
 _METHOD = "--train.method"
 
 
-def prepare(
-    recipe: str, method: str, overrides: str, study_name: str, study_storage: str, output: Path
-) -> list[str]:
+def prepare(recipe: str, method: str, overrides: str, study_name: str, output: Path) -> list[str]:
     """Write the resolved configuration, open the study and name its workers.
 
     Args:
         method: what learns, or `AS_THE_RECIPE`.
         overrides: options as on the command line, `--train.offline-steps 5000 …`.
+        study_name: of the study in `QC_STUDY_STORAGE`.
 
     Returns:
         One string per worker, "0", "1", …
@@ -37,7 +36,7 @@ def prepare(
         words = [_METHOD, method, *words]
     # The same parent in every step, whatever becomes champion meanwhile.
     config = pin_parent(resolve(recipe, words))
-    study_store(study_storage).require_writable()
-    create_study(study_name, study_storage, config)
+    study_store("").require_writable()
+    create_study(study_name, "", config)
     write_json(output, to_mapping(config))
     return [str(worker) for worker in range(min(config.tune.workers, config.tune.trials))]

@@ -57,27 +57,42 @@ class _Database(RDBStorage):
             super().record_heartbeat(trial_id)
 
 
-def open_storage(location: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
+def journal_of(storage: str) -> Path | None:
+    """The file that trials are kept in, for processes on one machine, or None for a database.
+
+    Args:
+        storage: an absolute path, or the URL of a database; if empty, `QC_STUDY_STORAGE` says it.
+
+    Raises:
+        WrongUse: neither is said.
+    """
+    path = Path(_location(storage))
+    return path if path.is_absolute() else None
+
+
+def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
     """Where trials are kept.
 
     Args:
-        location: path of a journal file, for processes on one machine; if empty, the Optuna
-            storage URL in `QC_STUDY_STORAGE`, for workers on many.
-        heartbeat: of the workers on many; those on one end together.
+        storage: as `journal_of` takes it.
+        heartbeat: of the workers on many machines; those on one end together.
     """
-    if location:
-        path = Path(location)
+    if (path := journal_of(storage)) is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path)))
-    if url := os.environ.get(STORAGE_VARIABLE):
-        with _opening():
-            return _Database(
-                url,
-                engine_kwargs={"pool_pre_ping": True},
-                heartbeat_interval=heartbeat.interval,
-                grace_period=heartbeat.grace,
-                heartbeat_stale_trial_callback=_tell_lost,
-            )
+    with _opening():
+        return _Database(
+            _location(storage),
+            engine_kwargs={"pool_pre_ping": True},
+            heartbeat_interval=heartbeat.interval,
+            grace_period=heartbeat.grace,
+            heartbeat_stale_trial_callback=_tell_lost,
+        )
+
+
+def _location(storage: str) -> str:
+    if location := storage or os.environ.get(STORAGE_VARIABLE):
+        return location
     raise WrongUse(f"no study storage: set {STORAGE_VARIABLE} to an Optuna storage URL")
 
 

@@ -15,8 +15,6 @@ from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, create_study
 from qc_core.tuning.worker import run_worker
 
-STUDY_NAME = "fine-tuning"
-
 
 def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history: Path) -> None:
     """Run `config.tune.workers` worker processes and keep the best trial's checkpoint.
@@ -27,8 +25,9 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
     require_vacant(history)
     workers = min(config.tune.workers, config.tune.trials)
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
-        storage = "" if os.environ.get(STORAGE_VARIABLE) else f"{scratch}/study.journal"
-        name = STUDY_NAME if storage else f"{STUDY_NAME}-{Path(scratch).name}"
+        storage = os.environ.get(STORAGE_VARIABLE) or f"{scratch}/study.journal"
+        # Where others keep theirs too, it has a name of its own.
+        name = Path(scratch).name
         create_study(name, storage, config)
         run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)
         with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:

@@ -61,7 +61,10 @@ class Cluster:
         """Run every task, those behind an exit handler also when it fails."""
         definitions = self.package["root"]["inputDefinitions"]["parameters"]
         defaults = {name: entry.get("defaultValue") for name, entry in definitions.items()}
-        self._dag(self.package["root"]["dag"], {**defaults, **parameters}, {}, "")
+        given = {**defaults, **parameters}
+        for name, entry in definitions.items():
+            assert given[name] in entry.get("literals", [given[name]]), name
+        self._dag(self.package["root"]["dag"], given, {}, "")
 
     def container(self, name: str) -> Ran:
         return next(ran for ran in self.ran if ran.name == name)
@@ -86,7 +89,7 @@ class Cluster:
             always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
             if failure is not None and not always:
                 continue
-            given = self._inputs(task, parameters, artifacts, outputs, failure)
+            given = self._inputs(task, parameters, artifacts, outputs)
             if not _holds(task.get("triggerPolicy", {}).get("condition"), given[0]):
                 continue
             try:
@@ -146,7 +149,6 @@ class Cluster:
         parameters: dict[str, Any],
         artifacts: dict[str, Any],
         outputs: dict[str, Any],
-        failure: AssertionError | None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         entries = task.get("inputs", {})
         values: dict[str, Any] = {}
@@ -158,18 +160,19 @@ class Cluster:
                 source = entry["taskOutputParameter"]
                 values[name] = outputs[source["producerTask"]][source["outputParameterKey"]]
             elif "taskFinalStatus" in entry:
+                # KFP 2.17 gives no message, and where a pod was killed or a condition did not
+                # hold, the state stays this one.
                 values[name] = {
-                    "state": "SUCCEEDED" if failure is None else "FAILED",
+                    "state": "RUNNING",
                     "pipelineJobResourceName": "run-1",
                     "pipelineTaskName": entry["taskFinalStatus"]["producerTask"],
-                    "error": {} if failure is None else {"message": str(failure)[:500]},
+                    "error": {},
                 }
             else:
                 constant = entry["runtimeValue"]["constant"]
-                for placeholder, value in _RUN.items():
-                    if isinstance(constant, str):
-                        constant = constant.replace(placeholder, value)
-                values[name] = constant
+                # KFP's driver replaces a text that is a placeholder, and none within a text.
+                assert constant in _RUN or "{{$.pipeline_" not in str(constant), constant
+                values[name] = _RUN.get(constant, constant)
         handed: dict[str, Any] = {}
         for name, entry in entries.get("artifacts", {}).items():
             if "componentInputArtifact" in entry:

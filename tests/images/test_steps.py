@@ -122,7 +122,7 @@ def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
         network=f"container:{network.container}",
         secrets={
             "q-chunking-store": _KEYS,
-            "q-chunking-study": {"url": "the journal is an input here"},
+            "q-chunking-study": {"url": "/study/journal"},
             "q-chunking-signing": {
                 "private.pem": _PRIVATE_KEY.private_bytes(
                     Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
@@ -145,7 +145,7 @@ def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
     """A whole run of the smoke recipe."""
     cluster = _cluster(tmp_path_factory.mktemp("run"), network, "--seed", "5")
-    cluster.run({"study_storage": "/study/journal"})
+    cluster.run({})
     return cluster
 
 
@@ -216,6 +216,7 @@ def test_the_outcome_is_in_the_store(cluster: Cluster, network: Network) -> None
     )
     outcome = json.loads(said)
     assert outcome["succeeded"] and outcome["recipe"] == "smoke"
+    assert "is the first champion" in outcome["text"]
 
 
 def test_only_steps_that_use_the_store_can_reach_it(cluster: Cluster) -> None:
@@ -245,7 +246,7 @@ def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
 ) -> None:
     cluster = _cluster(tmp_path, network, "--data", "nowhere.npz")
     with pytest.raises(AssertionError, match=r"nowhere\.npz"):
-        cluster.run({"study_storage": "/study/journal"})
+        cluster.run({})
     assert [ran.name for ran in cluster.ran] == ["configure", "ingest", "outcome"]
     assert "a run (smoke) FAILED" in cluster.container("outcome").output
 

@@ -198,6 +198,9 @@ class State:
         known = own[-1]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
         given = new["runtime_config"]["parameters"]
         assert given.keys() <= known.keys(), f"unknown parameters {given.keys() - known.keys()}"
+        for name, value in given.items():
+            literals = known[name].get("literals", [value])
+            assert value in literals, f"{name}: {value} is none of the allowed literals"
 
     def _require_namespace(self, namespace: str | None) -> None:
         if self.multi_user and not namespace:

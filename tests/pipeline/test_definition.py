@@ -10,7 +10,7 @@ from components.image import TRAIN_IMAGE
 from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
-from qc_core.recipes.catalog import RECIPES
+from qc_core.recipes.catalog import recipe_names
 from qc_core.recipes.methods import METHODS
 
 
@@ -42,9 +42,56 @@ def test_inputs_have_descriptions_and_the_recipe_as_default(package: dict[str, A
 
 def test_recipe_and_method_are_picked_from_lists(package: dict[str, Any]) -> None:
     inputs = package["root"]["inputDefinitions"]["parameters"]
-    assert inputs["recipe"]["literals"] == list(RECIPES)
+    assert inputs["recipe"]["literals"] == recipe_names()
     assert inputs["method"]["literals"][1:] == list(METHODS)
     assert inputs["method"]["defaultValue"] == inputs["method"]["literals"][0]
+
+
+def _all_tasks(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    graphs = [package["root"], *package["components"].values()]
+    return {
+        name: task
+        for graph in graphs
+        for name, task in graph.get("dag", {}).get("tasks", {}).items()
+    }
+
+
+def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
+    package: dict[str, Any],
+) -> None:
+    constants = [
+        str(entry["runtimeValue"]["constant"])
+        for task in _all_tasks(package).values()
+        for entry in task.get("inputs", {}).get("parameters", {}).values()
+        if "runtimeValue" in entry
+    ]
+    placeholders = [constant for constant in constants if "{{$.pipeline_" in constant]
+    assert set(placeholders) == {"{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}"}
+
+
+def test_no_two_runs_share_a_study(package: dict[str, Any]) -> None:
+    tasks = _all_tasks(package)
+    for name in ("configure", "tune", "select"):
+        study = tasks[name]["inputs"]["parameters"]["study_name"]
+        assert study["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
+
+
+def test_loops_and_conditions_are_called_as_the_driver_looks_them_up(
+    package: dict[str, Any],
+) -> None:
+    """What collects from a loop finds it by its key, but KFP's server keeps it by its name."""
+    for name, task in _all_tasks(package).items():
+        if "parameterIterator" in task:
+            assert task["taskInfo"]["name"] == name
+
+
+def test_every_recipe_can_be_compiled_to_a_default_that_the_form_offers(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "cube-double-task1", "-o", str(path)]) == 0
+    inputs = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
+    assert inputs["recipe"]["defaultValue"] == "cube-double-task1"
+    for entry in inputs.values():
+        assert entry.get("defaultValue") in entry.get("literals", [entry.get("defaultValue")])
 
 
 def test_the_outcome_is_told_however_the_steps_end(package: dict[str, Any]) -> None:

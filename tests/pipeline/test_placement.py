@@ -167,12 +167,6 @@ def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
             assert named.removeprefix("pipelinechannel--").endswith("_secret")
 
 
-def test_only_steps_that_use_nothing_but_their_inputs_are_taken_from_the_cache(
-    package: dict[str, Any],
-) -> None:
-    cached = {
-        name
-        for name, task in _tasks(package).items()
-        if task.get("cachingOptions", {}).get("enableCache")
-    }
-    assert cached == {"pretrain", "evaluate", "export", "report"}
+def test_no_step_is_taken_from_a_cache(package: dict[str, Any]) -> None:
+    for name, task in _tasks(package).items():
+        assert not task.get("cachingOptions", {}).get("enableCache"), name

@@ -5,7 +5,6 @@ import threading
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline import follow
 from pipeline.package import compile_package, upload
@@ -78,6 +77,10 @@ def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
         ("method=sarsa", "is one of as the recipe says, qc"),
         ("tolerations={}", "is a list in JSON"),
         ("node_selector=pool", "is a mapping in JSON"),
+        ("gpus=one", "gpus is a number, 0 for none, got 'one'"),
+        ("memory=16GB", "memory is an amount as Kubernetes has it"),
+        ("cpus=0", "cpus is an amount as Kubernetes has it"),
+        ("signing_secret=", "signing_secret names a Secret, which need not be there"),
     ],
 )
 def test_an_input_that_the_pipeline_does_not_take_is_refused(
@@ -96,12 +99,9 @@ def test_a_version_is_uploaded_only_when_the_package_changed(kfp: KFP) -> None:
     assert len(kfp.versions) == 2 and len(kfp.experiments) == 1
 
 
-def test_without_cache_no_step_may_take_earlier_outputs(kfp: KFP) -> None:
-    assert main([*SUBMIT, "--no-cache"]) == 0
-    assert "enableCache" not in yaml.safe_dump(only(kfp.versions)["pipeline_spec"])
-    assert main(SUBMIT) == 0
-    assert len(kfp.versions) == 2
-    assert "enableCache: true" in yaml.safe_dump(list(kfp.versions.values())[1]["pipeline_spec"])
+def test_a_recipe_of_one_task_is_submitted_too(kfp: KFP) -> None:
+    assert main(["submit", "cube-double-task1"]) == 0
+    assert only(kfp.runs)["runtime_config"]["parameters"]["recipe"] == "cube-double-task1"
 
 
 def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:

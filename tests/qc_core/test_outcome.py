@@ -12,7 +12,7 @@ import pytest
 
 from qc_core.data.dataset import open_dataset
 from qc_core.errors import WrongUse
-from qc_core.outcome import tell_news, tell_outcome
+from qc_core.outcome import note_end, tell_news, tell_outcome
 from qc_core.recipes.config import Config
 from qc_core.store.folder import FolderStore
 from qc_core.store.open import open_store
@@ -59,14 +59,15 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     server.stop()
 
 
-def _tell(folder: Path, error: str = "") -> dict[str, Any]:
+def _tell(folder: Path, error: str = "", ended: str = "") -> dict[str, Any]:
     store = FolderStore(folder)
+    if ended:
+        note_end(store, "0b5e-11", ended)
     tell_outcome(
         store,
         run="0b5e-11",
         name="Monday",
         recipe="smoke",
-        succeeded=not error,
         error=error,
     )
     return _stored(folder)
@@ -77,8 +78,20 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def test_success_is_told_in_the_store_alone_where_there_is_no_webhook(tmp_path: Path) -> None:
+    outcome = _tell(tmp_path, ended="cube:7 is the new champion")
+    assert outcome["succeeded"] and outcome["error"] == ""
+    assert outcome["text"] == "Monday (smoke) finished: cube:7 is the new champion"
+
+
+def test_a_run_that_did_not_note_its_end_has_failed_whatever_else_is_known(tmp_path: Path) -> None:
     outcome = _tell(tmp_path)
-    assert outcome["succeeded"] and outcome["text"] == "Monday (smoke) finished"
+    assert not outcome["succeeded"] and outcome["error"] == "its page and its logs say why"
+    assert outcome["text"] == "Monday (smoke) FAILED: its page and its logs say why"
+
+
+def test_a_step_that_was_tried_again_is_no_failure(tmp_path: Path) -> None:
+    outcome = _tell(tmp_path, error="the first attempt failed", ended="cube:7 is the new champion")
+    assert outcome["succeeded"] and "attempt" not in outcome["text"]
 
 
 def test_a_retraining_without_news_says_so(tmp_path: Path, config: Config, dataset: Path) -> None:
@@ -90,7 +103,6 @@ def test_a_retraining_without_news_says_so(tmp_path: Path, config: Config, datas
     outcome = _tell(tmp_path / "store")
     assert outcome["succeeded"] and outcome["error"] == ""
     assert f"Monday (smoke) finished: nothing new: smoke:{version} has" in outcome["text"]
-    assert "FAILED: no GPUs" in _tell(tmp_path / "store", error="no GPUs")["text"]
 
 
 def test_failure_says_why_to_both(webhook: Webhook, tmp_path: Path) -> None:
@@ -110,7 +122,7 @@ def test_a_webhook_that_refuses_is_mentioned_and_fails_nothing(
     webhook: Webhook, tmp_path: Path, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     webhook.answers = [status]
-    assert _tell(tmp_path)["succeeded"]
+    assert _tell(tmp_path, ended="done")["succeeded"]
     said = capsys.readouterr().err
     assert f"refuses with {status}" in said and "secret" not in said
 
@@ -120,13 +132,11 @@ def test_a_webhook_that_is_not_there_shows_no_url(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("QC_WEBHOOK_URL", url)
-    assert _tell(tmp_path)["succeeded"]
+    assert _tell(tmp_path, ended="done")["succeeded"]
     said = capsys.readouterr().err
     assert "webhook" in said.lower() and "secret" not in said
 
 
 def test_a_run_id_cannot_name_another_place(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="run id"):
-        tell_outcome(
-            FolderStore(tmp_path), run="../../x", name="", recipe="", succeeded=True, error=""
-        )
+        tell_outcome(FolderStore(tmp_path), run="../../x", name="", recipe="", error="")
