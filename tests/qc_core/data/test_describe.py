@@ -96,6 +96,17 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
         describe_source(str(tmp_path))
 
 
+def test_ends_by_time_are_ends(tmp_path: Path) -> None:
+    ends = np.arange(1000) % 100 == 99
+    rows = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
+    np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
+    told = describe_source(str(tmp_path / "d4rl.npz"))
+    assert (told["transitions"], told["episodes"]) == (990, 10)
+    np.savez(tmp_path / "d4rl.npz", **rows, terminals=-1.0 * ends)
+    with pytest.raises(WrongUse, match="'terminals' must be 0 or 1 in every row"):
+        describe_source(str(tmp_path / "d4rl.npz"))
+
+
 def test_episodes_are_counted_wherever_blocks_are_cut(
     tmp_path: Path, spec: EnvironmentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
