@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from qc_core.data.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.files import sha256_of
 from qc_core.recipes.config import DataConfig
 from tests.conftest import random_episodes
 
@@ -68,6 +70,53 @@ def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
     path = copy / "actions.npy"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WrongUse, match=r"actions\.npy is missing or truncated"):
+        open_dataset(copy)
+
+
+def rewritten(folder: Path, **arrays: np.ndarray) -> None:
+    """Other arrays, and a manifest that says so."""
+    path = folder / "dataset.json"
+    manifest = json.loads(path.read_text())
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+        manifest["arrays"][name] = {
+            "shape": list(values.shape),
+            "dtype": values.dtype.name,
+            "sha256": sha256_of(folder / f"{name}.npy"),
+        }
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rewards", lambda a: a.astype(np.float64), r"float32 \[150\], got float64 \[150\]"),
+        ("rewards", lambda a: a[:20], r"float32 \[150\], got float32 \[20\]"),
+        ("rewards", lambda a: a[:, None], r"float32 \[150\], got float32 \[150, 1\]"),
+        ("actions", lambda a: a[:10], r"float32 \[150, 5\], got float32 \[10, 5\]"),
+        ("actions", lambda a: a[:, :4], r"float32 \[150, 5\], got float32 \[150, 4\]"),
+        ("actions", np.asfortranarray, r"got float32 \[150, 5\] in Fortran's order"),
+        ("masks", lambda a: a.astype(">f4"), r"float32 \[150\], got >f4 \[150\]"),
+        ("masks", lambda a: a.astype(object), "truncated"),
+        ("observations", lambda a: a[:-1], r"float32 \[153, 28\], got float32 \[152, 28\]"),
+        ("observation_index", lambda a: a.astype(np.int64), r"int32 \[150\], got int64 \[150\]"),
+        ("observation_index", lambda a: a + 1, "lead from 0 to .* 151, got 1 to 152"),
+        ("terminals", lambda a: a - np.float32(1), "must end with the end of an episode"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused_when_opened(
+    copy: Path, name: str, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    rewritten(copy, **{name: change(np.load(copy / f"{name}.npy"))})
+    with pytest.raises(WrongUse, match=rf"{name}\.npy .*{message}"):
+        open_dataset(copy)
+
+
+def test_a_set_without_transitions_is_refused(copy: Path, spec: EnvironmentSpec) -> None:
+    DatasetWriter(copy, spec)
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**manifest, "transitions": 0, "episodes": 0}))
+    with pytest.raises(WrongUse, match=r"\.npy"):
         open_dataset(copy)
 
 
