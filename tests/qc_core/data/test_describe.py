@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
 
 def test_ends_by_time_are_ends(tmp_path: Path) -> None:
     ends = np.arange(1000) % 100 == 99
-    rows = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
+    rows: dict[str, Any] = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
     told = describe_source(str(tmp_path / "d4rl.npz"))
     assert (told["transitions"], told["episodes"]) == (990, 10)
