@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,7 +11,13 @@ import numpy as np
 
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.files import require_file
 
+# A header is Python that NumPy parses, by whatever a hostile one may make Python raise.
+BAD_HEADER = (
+    *(OSError, ValueError, EOFError, RuntimeError, TypeError, MemoryError, OverflowError),
+    *(SyntaxError, tokenize.TokenError),
+)
 # In the order in which they enter the digest.
 DTYPES: Mapping[str, type[np.generic]] = {
     "observations": np.float32,
@@ -80,9 +87,11 @@ def open_columns(
         path = folder / f"{name}.npy"
         rows = transitions + episodes if name == "observations" else transitions
         wanted = np.dtype(DTYPES[name]), (rows,) if width is None else (rows, width)
+        require_file(path)
         try:
-            array: Any = np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError) as error:
+            with np.errstate(over="ignore"):
+                array: Any = np.lib.format.open_memmap(path, mode="r")
+        except BAD_HEADER as error:
             raise WrongUse(f"{path} is missing or truncated: ingest the data anew") from error
         if (array.dtype, array.shape) != wanted or not array.flags.c_contiguous:
             order = "" if array.flags.c_contiguous else " in Fortran's order"

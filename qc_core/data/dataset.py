@@ -218,8 +218,12 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
     spec = spec_from(manifest, str(path))
-    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict}
-    require_fields(manifest, {**fields, "arrays": dict}, str(path))
+    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict, "arrays": dict}
+    origin = {"reward-convention": str, "mujoco-version": (str, type(None))}
+    require_fields(manifest, {**fields, **origin}, str(path))
+    require_fields({"sources": [], **manifest["source"]}, {"sources": list}, str(path))
+    for source in sources_in(manifest["source"]):
+        require_fields(source, {}, f"{path}, each source")
     for name in ARRAYS:
         require_fields(manifest["arrays"].get(name), {"sha256": str}, f"{path}, array {name!r}")
     arrays = open_columns(
@@ -229,6 +233,8 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         path = folder / f"{name}.npy"
         if sha256_of(path) != manifest["arrays"][name]["sha256"]:
             raise WrongUse(f"{path} is not what {MANIFEST} says (checksum differs)")
+    if verify and manifest["digest"] != _digest(manifest["arrays"]):
+        raise WrongUse(f"{folder / MANIFEST} is damaged: its digest is not that of the arrays")
     return Dataset(folder=folder, manifest=manifest, **arrays)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,40 @@ def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps(change(manifest)))
     with pytest.raises(WrongUse, match=r"dataset\.json"):
+        open_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action-low": ["x"] * 5}, "must be finite numbers"),
+        ({"action-high": [float("nan")] * 5}, "must be finite numbers"),
+        ({"action-high": [10**400] * 5}, "must be finite numbers"),
+        ({"control-interval-seconds": 10**400}, "must be finite numbers"),
+        ({"action-low": [0.0]}, "5 actions must have as many bounds, got 1 low and 5 high"),
+        ({"action-low": [2.0] * 5}, "a low bound of the actions lies above the high one"),
+        ({"reward-convention": 3}, "'reward-convention' cannot be of type int"),
+        ({"mujoco-version": 3}, "'mujoco-version' cannot be of type int"),
+        ({"source": {"sources": 3}}, "'sources' cannot be of type int"),
+        ({"source": {"sources": ["x"]}}, "each source must hold a JSON object, got str"),
+        ({"digest": "0" * 64}, "its digest is not that of the arrays"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(
+    copy: Path, change: dict[str, Any], message: str
+) -> None:
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(WrongUse, match=rf"dataset\.json.*{message}"):
+        open_dataset(copy, verify=True)
+
+
+@pytest.mark.parametrize("shape", ["((((", f"({10**30},)", f"({2**62},)", "(-1,)", "(True,)"])
+def test_a_header_that_cannot_be_is_refused_by_name(copy: Path, shape: str) -> None:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(600)
+    (copy / "rewards.npy").write_bytes(content)
+    with pytest.raises(WrongUse, match=r"rewards\.npy is missing or truncated"):
         open_dataset(copy)
 
 
