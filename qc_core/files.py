@@ -28,8 +28,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
         WrongUse: `target` holds files already, or its place cannot be written.
         WorkFailed: the disk is full.
     """
-    target = Path(target).resolve()
     require_vacant(target)
+    target = Path(target).resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -73,8 +73,9 @@ def require_space(folder: Path, size: int) -> None:
 def require_vacant(target: Path) -> None:
     """Refuse a target that exists and is not an empty folder (WrongUse)."""
     try:
-        in_use = target.exists() and (not target.is_dir() or any(target.iterdir()))
-    except (OSError, ValueError) as error:
+        place = target.resolve()
+        in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
+    except (OSError, ValueError, RuntimeError) as error:
         raise WrongUse(f"cannot write to {str(target)[:200]!r}: {error}") from error
     if in_use:
         raise WrongUse(f"{target} is in use: choose another output or delete it first")
@@ -112,8 +113,15 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is there and is no file: a device or a pipe may never end (WrongUse)."""
+    if path.exists() and not path.is_file():
+        raise WrongUse(f"{path} is not a file")
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is WrongUse that names it."""
+    require_file(path)
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:

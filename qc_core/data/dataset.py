@@ -22,10 +22,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from qc_core.data.columns import DTYPES, Column, open_columns, widths_of
 from qc_core.envs.spec import EnvironmentSpec, spec_from
 from qc_core.errors import WrongUse
 from qc_core.files import read_json, require_fields, sha256_of, write_json
@@ -34,7 +35,7 @@ SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
 VALIDATION = "validation"
 REWARD_OF_STATE = "r(s): the reward of the state in which the action is taken"
-ARRAYS = ("observations", "observation_index", "actions", "rewards", "masks", "terminals")
+ARRAYS = tuple(DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,7 @@ class DatasetWriter:
         self._folder, self._spec = folder, spec
         folder.mkdir(parents=True, exist_ok=True)
         self._columns = {
-            "observations": _Column(folder, "observations", np.float32, spec.observation_size),
-            "observation_index": _Column(folder, "observation_index", np.int32, None),
-            "actions": _Column(folder, "actions", np.float32, spec.action_size),
-            "rewards": _Column(folder, "rewards", np.float32, None),
-            "masks": _Column(folder, "masks", np.float32, None),
-            "terminals": _Column(folder, "terminals", np.float32, None),
+            name: Column(folder, name, width) for name, width in widths_of(spec).items()
         }
         self._episodes = self._solved = 0
         self._rewards = (float("inf"), -float("inf"))
@@ -221,26 +217,24 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         raise WrongUse(
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
-    spec_from(manifest, str(path))
-    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict}
-    require_fields(manifest, {**fields, "arrays": dict}, str(path))
-    described = {"shape": list, "sha256": str}
+    spec = spec_from(manifest, str(path))
+    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict, "arrays": dict}
+    origin = {"reward-convention": str, "mujoco-version": (str, type(None))}
+    require_fields(manifest, {**fields, **origin}, str(path))
+    require_fields({"sources": [], **manifest["source"]}, {"sources": list}, str(path))
+    for source in sources_in(manifest["source"]):
+        require_fields(source, {}, f"{path}, each source")
     for name in ARRAYS:
-        require_fields(manifest["arrays"].get(name), described, f"{path}, array {name!r}")
-    arrays = {}
-    for name in ARRAYS:
+        require_fields(manifest["arrays"].get(name), {"sha256": str}, f"{path}, array {name!r}")
+    arrays = open_columns(
+        folder, spec, transitions=manifest["transitions"], episodes=manifest["episodes"]
+    )
+    for name in ARRAYS if verify else ():
         path = folder / f"{name}.npy"
-        expected = manifest["arrays"][name]
-        try:
-            arrays[name] = np.load(path, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise WrongUse(f"{path} is missing or truncated: ingest the data anew") from error
-        if list(arrays[name].shape) != expected["shape"]:
-            raise WrongUse(
-                f"{path} must have shape {expected['shape']}, got {list(arrays[name].shape)}"
-            )
-        if verify and sha256_of(path) != expected["sha256"]:
+        if sha256_of(path) != manifest["arrays"][name]["sha256"]:
             raise WrongUse(f"{path} is not what {MANIFEST} says (checksum differs)")
+    if verify and manifest["digest"] != _digest(manifest["arrays"]):
+        raise WrongUse(f"{folder / MANIFEST} is damaged: its digest is not that of the arrays")
     return Dataset(folder=folder, manifest=manifest, **arrays)
 
 
@@ -270,41 +264,6 @@ def require_environment(what: str, held: str, wanted: str) -> None:
         raise WrongUse(
             f"{what} holds rewards for {held}, not {wanted}: "
             f"give --environment {held} or other data"
-        )
-
-
-class _Column:
-    """One growing .npy file."""
-
-    def __init__(self, folder: Path, name: str, dtype: type, width: int | None) -> None:
-        self.dtype = np.dtype(dtype)
-        self.rows = 0
-        self._width = width
-        self._file: BinaryIO = (folder / f"{name}.npy").open("w+b")
-        self._write_header()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.rows,) if self._width is None else (self.rows, self._width)
-
-    def write(self, values: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(values, self.dtype).data)
-        self.rows += len(values)
-
-    def close(self) -> None:
-        # NumPy pads the header for a growing first axis, so the final one fits.
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-
-    def _write_header(self) -> None:
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self.dtype),
-                "fortran_order": False,
-                "shape": self.shape,
-            },
         )
 
 

@@ -13,7 +13,13 @@ from qc_core.data.lerobot import open_lerobot
 from qc_core.data.locate import kind_of, name_after
 from qc_core.data.minari_dataset import open_minari
 from qc_core.data.npz_file import NpzFile
-from qc_core.data.ogbench_npz import REQUIRED, npz_files, require_vectors, whole_episodes
+from qc_core.data.ogbench_npz import (
+    OPTIONAL,
+    REQUIRED,
+    npz_files,
+    require_vectors,
+    whole_episodes,
+)
 from qc_core.data.robomimic_hdf5 import open_robomimic
 from qc_core.data.source import Source, transitions_of
 from qc_core.envs.spec import EnvironmentSpec
@@ -143,7 +149,7 @@ def _count_npz(files: Sequence[Path]) -> tuple[_Count, dict[str, Any]]:
     low, high = np.array(np.inf), np.array(-np.inf)
     sizes: tuple[int, ...] | None = None
     for file in files:
-        with NpzFile(file, REQUIRED) as npz:
+        with NpzFile(file, REQUIRED, OPTIONAL) as npz:
             require_vectors(file, npz.shapes)
             own = npz.shapes["observations"] + npz.shapes["actions"]
             if sizes not in (None, own):

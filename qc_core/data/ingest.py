@@ -16,6 +16,7 @@ import numpy as np
 
 from qc_core.data.collect.collect import collect_episodes
 from qc_core.data.collect.families import require_collectable
+from qc_core.data.content import require_episodes
 from qc_core.data.dataset import (
     ARRAYS,
     MANIFEST,
@@ -23,7 +24,6 @@ from qc_core.data.dataset import (
     DatasetWriter,
     open_dataset,
     require_environment,
-    require_match,
 )
 from qc_core.data.download import fetch_official, official_name
 from qc_core.data.join import join
@@ -209,14 +209,14 @@ def _bytes_of(source: Source) -> int:
 
 
 def _copy(source: Path, environment: str, output: Path) -> None:
-    """A data set folder is taken as it is, once its checksums are right."""
+    """A data set folder is taken as it is, once its checksums and its rows are right."""
     dataset = open_dataset(source, verify=True)
     require_environment(str(source), dataset.spec.id, environment)
-    require_match(dataset, dataset.spec)
+    require_episodes(dataset)
     with staged_folder(output) as staging:
         _copy_one(source, staging)
         if dataset.validation is not None:
-            open_dataset(source / VALIDATION, verify=True)
+            require_episodes(open_dataset(source / VALIDATION, verify=True))
             _copy_one(source / VALIDATION, staging / VALIDATION)
 
 

@@ -203,7 +203,7 @@ def _episodes(block: Mapping[str, np.ndarray]) -> Episodes:
     last_rows = np.roll(block["frame_index"][:, 0] == 0, -1)
     last = np.flatnonzero(last_rows)
     solved = _solved(block)
-    rewards = block["next.reward"][:, 0].copy() if "next.reward" in block else solved * 1.0
+    rewards = (block["next.reward"][:, 0] if "next.reward" in block else solved).astype(np.float32)
     arrives = solved[last] & ~solved[last - 1]
     rewards[last - 1] += np.where(arrives, rewards[last], 0)
     solved[last - 1] |= solved[last]

@@ -8,6 +8,7 @@ from typing import Literal
 from qc_core.data.dataset import MANIFEST
 from qc_core.data.lerobot import INFO
 from qc_core.errors import WrongUse
+from qc_core.files import require_file
 
 Kind = Literal["collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"]
 # What robots and earlier runs have uploaded.
@@ -36,6 +37,7 @@ def kind_of(source: str) -> Kind:
     try:
         if path.is_dir():
             return _kind_of_folder(path)
+        require_file(path)
         with path.open("rb") as file:
             start = file.read(len(_HDF5_MAGIC))
     except FileNotFoundError as error:

@@ -149,6 +149,8 @@ def _read(dataset: Any, dataset_id: str, vectors: Sequence[_Vector]) -> Iterator
 
 def _episodes(episode: Any, dataset: Any, vectors: Sequence[_Vector], what: str) -> Episodes:
     steps = len(episode.rewards)
+    if not steps:
+        raise WrongUse(f"{what} has no steps: delete it")
     parts = []
     for vector in vectors:
         values = episode.observations

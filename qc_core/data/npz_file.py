@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from qc_core.data.columns import BAD_HEADER
 from qc_core.data.source import require_finite
 from qc_core.errors import WrongUse
+from qc_core.files import require_file
 
 # Of one row of each array.
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Whatever a damaged or foreign zip file makes the library raise.
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError)
-# A header is Python that NumPy parses, by whatever a hostile one may make Python raise.
-_BAD_HEADER = (*_DAMAGE, TypeError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError)
 
 
 class NpzFile(contextlib.AbstractContextManager):
@@ -43,6 +42,7 @@ class NpzFile(contextlib.AbstractContextManager):
         self.path = path
         with contextlib.ExitStack() as stack:
             try:
+                require_file(path)
                 archive = stack.enter_context(zipfile.ZipFile(path))
             except FileNotFoundError as error:
                 raise WrongUse(f"{path} does not exist") from error
@@ -116,7 +116,7 @@ class _Column:
                 npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             )
             self.shape, fortran, self.dtype = read_header(self._file)
-        except _BAD_HEADER as error:
+        except (*_DAMAGE, *BAD_HEADER) as error:
             reason = " ".join(str(error).split())[:200]
             raise WrongUse(f"{path}: array {name!r} cannot be read: {reason}") from error
         if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:

@@ -2,6 +2,9 @@
 
 Files are read one after the other, block by block; rewards come from OGBench's own relabelling
 for the environment's task. A file's end is its last episode's end, said or not.
+
+Episodes end where `terminals` says so, or `timeouts`, in which D4RL's form marks those that were
+cut off. Which of the two it was changes nothing else: masks come with the rewards, from the task.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from qc_core.data.source import Source, transitions_of
 from qc_core.errors import WrongUse
 
 REQUIRED = ("observations", "actions", "terminals")
+OPTIONAL = ("timeouts",)
+_ENDS = ("terminals", *OPTIONAL)
 _STATE = ("qpos", "button_states")
 _BLOCK_ROWS = 25_000
 
@@ -35,7 +40,7 @@ def open_ogbench(path: Path, environment: str) -> Source:
     # All before the first is read, which may take hours.
     heads = {}
     for file in (*files, *validation):
-        with NpzFile(file, REQUIRED, tuple(relabel.widths)) as npz:
+        with NpzFile(file, REQUIRED, (*OPTIONAL, *relabel.widths)) as npz:
             heads[file] = npz.rows, npz.shapes
     for file, (_, shapes) in heads.items():
         require_fit(file, shapes, relabel)
@@ -70,13 +75,27 @@ def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
 
 def require_vectors(file: Path, shapes: Shapes) -> None:
     """Refuse arrays of other shapes than rows of vectors and a flag for each (WrongUse)."""
-    if shapes["terminals"] != ():
-        raise WrongUse(
-            f"{file}: 'terminals' must have one number per row, got {list(shapes['terminals'])}"
-        )
+    for name in _ENDS:
+        if shapes.get(name, ()) != ():
+            raise WrongUse(
+                f"{file}: {name!r} must have one number per row, got {list(shapes[name])}"
+            )
     for name in ("observations", "actions"):
         if len(shapes[name]) != 1:
             raise WrongUse(f"{file}: {name} must be vectors, got {list(shapes[name])} per row")
+
+
+def take_ends(file: Path, block: dict[str, np.ndarray]) -> np.ndarray:
+    """[rows] bool, where episodes end, out of the arrays of a block that say so.
+
+    Raises:
+        WrongUse: they hold anything but 0 and 1.
+    """
+    marks = {name: block.pop(name) for name in _ENDS if name in block}
+    for name, values in marks.items():
+        if not ((values == 0) | (values == 1)).all():
+            raise WrongUse(f"{file}: {name!r} must be 0 or 1 in every row")
+    return np.any([*marks.values()], axis=0)
 
 
 def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
@@ -84,8 +103,8 @@ def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
     pending: dict[str, np.ndarray] = {}
     unread = npz.rows
     for block in npz.blocks(_BLOCK_ROWS):
+        block["terminals"] = take_ends(npz.path, block)
         unread -= len(block["terminals"])
-        block["terminals"] = block["terminals"].astype(bool)
         if not unread:
             block["terminals"][-1] = True
         if pending:
@@ -105,7 +124,7 @@ def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
 
 def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
     for file in files:
-        with NpzFile(file, (*REQUIRED, *relabel.widths)) as npz:
+        with NpzFile(file, (*REQUIRED, *relabel.widths), OPTIONAL) as npz:
             for block in whole_episodes(npz):
                 yield _episodes(block, relabel)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from qc_core.data.source import require_finite
 from qc_core.errors import WrongUse
+from qc_core.files import require_file
 
 _BLOCK_ROWS = 50_000
 
@@ -34,6 +35,7 @@ def read_blocks(
 
     for path in files:
         row = 0
+        require_file(path)
         try:
             with parquet.ParquetFile(path, pre_buffer=False) as file:
                 present = file.schema_arrow.names

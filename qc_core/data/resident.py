@@ -9,7 +9,8 @@ from qc_core.data.slices import Slices
 class Resident:
     """Offline transitions whose parts take turns.
 
-    Where a part is put in the place of the one before, it is held twice until the next one comes.
+    Where a part is put in the place of the one before, as on CUDA, it is held twice until the next
+    one comes: with the next one, which is read meanwhile, three parts are on the device.
 
     Attributes:
         transitions: of the part that is there.

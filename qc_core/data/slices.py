@@ -27,9 +27,10 @@ class Slices(contextlib.AbstractContextManager, Generic[Loaded]):
 
     With `--data.resident-transitions R` that is a part of the data set of about R transitions,
     in memory, and after `--data.slice-updates` updates the next part, in turn. The next one is
-    read meanwhile, so that two are in memory. Parts are of nearly equal length and cut between
-    episodes: at most one episode longer than R. Without R, or where R holds everything, it is
-    the data set as it is, memory-mapped.
+    read meanwhile, so that two are in memory, and a third where `Resident` copies the part into
+    its place. Parts are of nearly equal length and cut between episodes: at most one episode
+    longer than R. Without R, or where R holds everything, it is the data set as it is,
+    memory-mapped.
 
     Args:
         load: makes of a part what training draws from; it runs in a thread of its own.

@@ -1,7 +1,7 @@
 """What an uploaded file of episodes must be before anything learns from it.
 
-The form is OGBench's npz: rows of `observations`, `actions`, `terminals` and the simulator state
-that rewards depend on; an episode's last row is only a next observation.
+The form is OGBench's npz: rows of `observations`, `actions`, `terminals`, perhaps `timeouts`, and
+the simulator state that rewards depend on; an episode's last row is only a next observation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from qc_core.data.npz_file import NpzFile
-from qc_core.data.ogbench_npz import REQUIRED, require_fit
+from qc_core.data.ogbench_npz import OPTIONAL, REQUIRED, require_fit, take_ends
 from qc_core.data.relabelling import Relabelling
 from qc_core.errors import WrongUse
 
@@ -43,23 +43,19 @@ class UploadCheck:
         spec = self._relabel.spec
         low_A, high_A = np.array([spec.action_low, spec.action_high])
         longest, episodes, unended = spec.episode_limit + 1, 0, 0
-        with NpzFile(path, (*REQUIRED, *self._relabel.widths)) as npz:
+        with NpzFile(path, (*REQUIRED, *self._relabel.widths), OPTIONAL) as npz:
             require_fit(path, npz.shapes, self._relabel)
             for block in npz.blocks(_BLOCK_ROWS):
-                terminals, actions = block["terminals"], block["actions"]
-                if not np.isin(terminals, (0, 1)).all():
-                    raise WrongUse(f"{path}: 'terminals' must be 0 or 1 in every row")
+                actions = block["actions"]
                 excess = float(np.maximum(low_A - actions, actions - high_A).max())
                 if excess > _TOLERANCE:
                     raise WrongUse(
                         f"{path}: actions must be within the bounds of {spec.id}, "
                         f"one is {excess:.3g} outside"
                     )
-                ends = np.flatnonzero(terminals)
+                ends = np.flatnonzero(take_ends(path, block))
                 lengths = np.diff(ends, prepend=-1 - unended)
-                unended = (
-                    len(terminals) - 1 - int(ends[-1]) if len(ends) else unended + len(actions)
-                )
+                unended = len(actions) - 1 - int(ends[-1]) if len(ends) else unended + len(actions)
                 episodes += len(ends)
                 if lengths.min(initial=2) < 2:
                     raise WrongUse(f"{path}: an episode needs at least two rows, one has 1")

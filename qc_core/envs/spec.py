@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qc_core.errors import WrongUse
 from qc_core.files import require_fields
+
+# Of a bound, well inside what a float32 holds.
+_LARGEST = 1e38
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +53,7 @@ class EnvironmentSpec:
 
 
 def spec_from(mapping: Any, what: str) -> EnvironmentSpec:
-    """The inverse of `as_mapping` (WrongUse: fields missing or of the wrong kind).
+    """The inverse of `as_mapping` (WrongUse: fields missing or wrong, bounds that cannot be).
 
     Args:
         what: the file, as messages name it.
@@ -65,6 +69,18 @@ def spec_from(mapping: Any, what: str) -> EnvironmentSpec:
         },
         what,
     )
+    low, high = mapping["action-low"], mapping["action-high"]
+    numbers = [*low, *high, mapping["control-interval-seconds"]]
+    # No NaN is below anything, and no integer too large for a float.
+    if not all(isinstance(number, int | float) and abs(number) < _LARGEST for number in numbers):
+        raise WrongUse(f"{what} is damaged: bounds and control interval must be finite numbers")
+    if not len(low) == len(high) == len(mapping["action-names"]):
+        raise WrongUse(
+            f"{what} is damaged: {len(mapping['action-names'])} actions must have as many bounds, "
+            f"got {len(low)} low and {len(high)} high ones"
+        )
+    if any(below > above for below, above in zip(low, high, strict=True)):
+        raise WrongUse(f"{what} is damaged: a low bound of the actions lies above the high one")
     return EnvironmentSpec(
         id=mapping["environment"],
         observation_names=tuple(map(str, mapping["observation-names"])),

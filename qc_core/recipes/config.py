@@ -55,7 +55,9 @@ class DataConfig:
     """Chunks in which the episode ends early: the critic drops them, as in the paper, or keeps
     them with reward and state frozen at the episode's end."""
     resident_transitions: int = 0
-    """Transitions held in memory at a time, for data larger than it; 0 takes the whole set."""
+    """Transitions to learn from at a time, for data larger than memory, which then holds two such
+    parts, a GPU three; 0 takes the whole set. Fine-tuning of the flow family begins with the last
+    part alone in its buffer."""
     slice_updates: int = 1000
     """Offline updates before the next so many transitions take their place."""
 

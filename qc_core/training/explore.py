@@ -17,7 +17,8 @@ from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.policy import ExplorationPolicy
 
-# Trials explore on stretches of seeds of their own.
+# A run has sixteen such stretches of seeds: one for each of its first sixteen trials. Trial 16
+# explores trial 0's again, and episodes beyond a stretch are those of the next trial.
 _EPISODES_PER_TRIAL = 8192
 
 

@@ -1,5 +1,6 @@
 """Folders and files are whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not target.exists()
     assert (target / "file").read_text() == "x"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_place_that_can_be_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "nul\0"):
+        with pytest.raises(WrongUse, match="cannot write to"), staged_folder(tmp_path / name):
+            pass
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WrongUse, match="pipe is not a file"):
+        read_json(tmp_path / "pipe")
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:

@@ -237,6 +237,16 @@ def test_an_unusable_device_is_refused_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_error_cannot_command_the_terminal(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(manifest | {"environment": "x\n\x1b[2Jy"}))
+    words = ["ingest", "smoke", "-o", str(tmp_path / "out"), "--data", str(copy)]
+    assert "holds rewards for x??[2Jy, not cube" in refused(capsys, words)
+
+
 def test_debug_shows_where_it_happened() -> None:
     command = [sys.executable, "-m", "qc_core.cli.main", "pretrain", "smoke", "none", "-o", "out"]
     plain = subprocess.run(command, capture_output=True, text=True)

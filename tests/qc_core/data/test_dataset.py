@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from qc_core.data.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
+from qc_core.files import sha256_of
 from qc_core.recipes.config import DataConfig
 from tests.conftest import random_episodes
 
@@ -71,6 +74,53 @@ def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
         open_dataset(copy)
 
 
+def rewritten(folder: Path, **arrays: np.ndarray) -> None:
+    """Other arrays, and a manifest that says so."""
+    path = folder / "dataset.json"
+    manifest = json.loads(path.read_text())
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+        manifest["arrays"][name] = {
+            "shape": list(values.shape),
+            "dtype": values.dtype.name,
+            "sha256": sha256_of(folder / f"{name}.npy"),
+        }
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rewards", lambda a: a.astype(np.float64), r"float32 \[150\], got float64 \[150\]"),
+        ("rewards", lambda a: a[:20], r"float32 \[150\], got float32 \[20\]"),
+        ("rewards", lambda a: a[:, None], r"float32 \[150\], got float32 \[150, 1\]"),
+        ("actions", lambda a: a[:10], r"float32 \[150, 5\], got float32 \[10, 5\]"),
+        ("actions", lambda a: a[:, :4], r"float32 \[150, 5\], got float32 \[150, 4\]"),
+        ("actions", np.asfortranarray, r"got float32 \[150, 5\] in Fortran's order"),
+        ("masks", lambda a: a.astype(">f4"), r"float32 \[150\], got >f4 \[150\]"),
+        ("masks", lambda a: a.astype(object), "truncated"),
+        ("observations", lambda a: a[:-1], r"float32 \[153, 28\], got float32 \[152, 28\]"),
+        ("observation_index", lambda a: a.astype(np.int64), r"int32 \[150\], got int64 \[150\]"),
+        ("observation_index", lambda a: a + 1, "lead from 0 to .* 151, got 1 to 152"),
+        ("terminals", lambda a: a - np.float32(1), "must end with the end of an episode"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused_when_opened(
+    copy: Path, name: str, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    rewritten(copy, **{name: change(np.load(copy / f"{name}.npy"))})
+    with pytest.raises(WrongUse, match=rf"{name}\.npy .*{message}"):
+        open_dataset(copy)
+
+
+def test_a_set_without_transitions_is_refused(copy: Path, spec: EnvironmentSpec) -> None:
+    DatasetWriter(copy, spec)
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**manifest, "transitions": 0, "episodes": 0}))
+    with pytest.raises(WrongUse, match=r"\.npy"):
+        open_dataset(copy)
+
+
 def test_an_altered_array_is_refused_when_verified(copy: Path) -> None:
     path = copy / "rewards.npy"
     content = bytearray(path.read_bytes())
@@ -102,6 +152,40 @@ def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps(change(manifest)))
     with pytest.raises(WrongUse, match=r"dataset\.json"):
+        open_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action-low": ["x"] * 5}, "must be finite numbers"),
+        ({"action-high": [float("nan")] * 5}, "must be finite numbers"),
+        ({"action-high": [10**400] * 5}, "must be finite numbers"),
+        ({"control-interval-seconds": 10**400}, "must be finite numbers"),
+        ({"action-low": [0.0]}, "5 actions must have as many bounds, got 1 low and 5 high"),
+        ({"action-low": [2.0] * 5}, "a low bound of the actions lies above the high one"),
+        ({"reward-convention": 3}, "'reward-convention' cannot be of type int"),
+        ({"mujoco-version": 3}, "'mujoco-version' cannot be of type int"),
+        ({"source": {"sources": 3}}, "'sources' cannot be of type int"),
+        ({"source": {"sources": ["x"]}}, "each source must hold a JSON object, got str"),
+        ({"digest": "0" * 64}, "its digest is not that of the arrays"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused(
+    copy: Path, change: dict[str, Any], message: str
+) -> None:
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(WrongUse, match=rf"dataset\.json.*{message}"):
+        open_dataset(copy, verify=True)
+
+
+@pytest.mark.parametrize("shape", ["((((", f"({10**30},)", f"({2**62},)", "(-1,)", "(True,)"])
+def test_a_header_that_cannot_be_is_refused_by_name(copy: Path, shape: str) -> None:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(600)
+    (copy / "rewards.npy").write_bytes(content)
+    with pytest.raises(WrongUse, match=r"rewards\.npy is missing or truncated"):
         open_dataset(copy)
 
 

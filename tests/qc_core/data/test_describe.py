@@ -1,8 +1,11 @@
 """What is told of a source is what ingesting it gives, and nothing is written."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +97,30 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
     npz(tmp_path / "a-002.npz", 10, actions=4)
     with pytest.raises(WrongUse, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
         describe_source(str(tmp_path))
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
+    shards, copy = tmp_path / "shards", tmp_path / "copy"
+    recorded = write_folder(tmp_path / "arm", columns())
+    shards.mkdir()
+    shutil.copytree(dataset, copy)
+    for pipe in (shards / "a.npz", copy / "rewards.npy", *recorded.glob("data/*1/*.parquet")):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    for source in (shards / "a.npz", shards, copy, recorded):
+        with pytest.raises(WrongUse, match="is not a file"):
+            describe_source(str(source))
+
+
+def test_ends_by_time_are_ends(tmp_path: Path) -> None:
+    ends = np.arange(1000) % 100 == 99
+    rows: dict[str, Any] = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
+    np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
+    told = describe_source(str(tmp_path / "d4rl.npz"))
+    assert (told["transitions"], told["episodes"]) == (990, 10)
+    np.savez(tmp_path / "d4rl.npz", **rows, terminals=-1.0 * ends)
+    with pytest.raises(WrongUse, match="'terminals' must be 0 or 1 in every row"):
+        describe_source(str(tmp_path / "d4rl.npz"))
 
 
 def test_episodes_are_counted_wherever_blocks_are_cut(

@@ -147,6 +147,13 @@ def test_the_last_frames_reward_counts_where_the_episode_is_solved_there(ingeste
     np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 0])
 
 
+@pytest.mark.parametrize("kind", [bool, np.int64, np.float64])
+def test_rewards_may_be_any_numbers(ingested: Robot, kind: type) -> None:
+    success = np.array(SUCCESS, bool)
+    dataset = ingested(columns(**{"next.reward": success.astype(kind), "next.success": success}))
+    np.testing.assert_array_equal(dataset.rewards, [0, 0, 1, 0, 0, 0, 1, 0, 1])
+
+
 def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
     rewards = np.zeros(12)
     rewards[3] = 1

@@ -247,6 +247,21 @@ def test_damaged_data_are_refused(tmp_path: Path, root: Path, pendulum: Config) 
     assert list(tmp_path.iterdir()) == [root]
 
 
+@pytest.mark.parametrize("observations", [0, 1])
+def test_an_episode_without_steps_is_refused(
+    tmp_path: Path, root: Path, pendulum: Config, observations: int
+) -> None:
+    create()
+    with h5py.File(root / ID / "data/main_data.hdf5", "a") as file:
+        episode: Any = file["episode_1"]
+        for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+            values = episode[name][: observations if name == "observations" else 0]
+            del episode[name]
+            episode[name] = values
+    with pytest.raises(WrongUse, match=f"minari:{ID}, episode 1 has no steps"):
+        ingest(pendulum, tmp_path / "dataset")
+
+
 def test_a_wrong_id_and_an_absent_server_are_one_line(
     tmp_path: Path, pendulum: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,24 @@ def test_the_same_rows_have_the_same_digest_for_ever(
     assert open_dataset(tmp_path / "dataset", verify=True).digest == manifest["digest"]
 
 
+def test_episodes_that_are_cut_off_by_time_end_there_and_are_not_solved(
+    tmp_path: Path, config: Config, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", 5)
+    # The first episode has reached its end, the others were cut off.
+    first = np.arange(33) == 10
+    marked = arrays | {"terminals": first, "timeouts": arrays["terminals"] & ~first}
+    digests = []
+    for name, rows in (("one", arrays), ("two", marked)):
+        np.savez(tmp_path / f"{name}.npz", **rows)
+        data = with_source(config, tmp_path / f"{name}.npz")
+        digests.append(ingest(data, tmp_path / name)["digest"])
+    assert digests[0] == digests[1]
+    dataset = open_dataset(tmp_path / "two")
+    assert np.flatnonzero(dataset.terminals).tolist() == [9, 19, 29]
+    assert dataset.masks[[9, 19, 29]].tolist() == [1, 1, 1]
+
+
 def nan_in(arrays: Arrays, name: str) -> Arrays:
     spoiled = arrays[name].copy()
     spoiled[7, 2] = np.nan
@@ -205,6 +223,10 @@ def nan_in(arrays: Arrays, name: str) -> Arrays:
         (lambda a: {**a, "qpos": a["qpos"][:, 0]}, "qpos of 21 numbers"),
         (lambda a: {**a, "terminals": a["terminals"][:, None]}, "one number per row"),
         (lambda a: {**a, "terminals": np.array(3)}, "equal lengths"),
+        (lambda a: {**a, "terminals": -1.0 * a["terminals"]}, "'terminals' must be 0 or 1 in"),
+        (lambda a: {**a, "timeouts": 2 * a["terminals"]}, "'timeouts' must be 0 or 1 in every row"),
+        (lambda a: {**a, "timeouts": a["terminals"][:, None]}, "'timeouts' must have one number"),
+        (lambda a: {**a, "timeouts": a["terminals"][1:]}, "equal lengths.*timeouts 32"),
     ],
 )
 def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(

@@ -58,6 +58,16 @@ def test_whole_episodes_are_counted(tmp_path: Path, check: UploadCheck, arrays: 
     assert check(tmp_path / "good.npz") == 2
 
 
+def test_an_end_by_time_is_an_end(tmp_path: Path, check: UploadCheck, arrays: Arrays) -> None:
+    first = np.arange(22) == 10
+    marked = arrays | {"terminals": first, "timeouts": arrays["terminals"] & ~first}
+    np.savez(tmp_path / "good.npz", **marked)
+    assert check(tmp_path / "good.npz") == 2
+    np.savez(tmp_path / "bad.npz", **{**marked, "timeouts": np.arange(22) == 11})
+    with pytest.raises(WrongUse, match="at least two rows, one has 1"):
+        check(tmp_path / "bad.npz")
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_wrong_is_said(
     tmp_path: Path, check: UploadCheck, arrays: Arrays, kind: str
