@@ -159,6 +159,34 @@ def test_weights_outside_the_model_file_are_refused(
     refused(copy, WorkFailed, r"policy\.onnx keeps weights in other files: a policy is one file")
 
 
+@pytest.mark.parametrize(
+    "tag_and_length",
+    [
+        b"\x8a\x80\x80\x80\x10\x08",
+        b"\x8a\x80\x80\x80\x00\x08",
+        b"\x0a\x88\x80\x80\x80\x00",
+        b"\x8a\x00\x88\x80\x80\x00",
+        b"\x8a\x80\x10\x88\x80\x00",
+    ],
+)
+def test_they_are_found_however_their_field_is_encoded(
+    policy: Path, tmp_path: Path, tag_and_length: bytes
+) -> None:
+    """Protobuf's readers take numbers of more bytes than they need, and cut them to 32 bits."""
+
+    def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
+        entry = model.graph.initializer[0].external_data.add()
+        entry.key, entry.value = "roomlocation", "weights.bin"
+
+    copy = altered(policy, tmp_path / "copy", alter)
+    content = (copy / "policy.onnx").read_bytes()
+    assert content.count(b"\x0a\x0croomlocation") == 1
+    content = content.replace(b"\x0a\x0croomlocation", tag_and_length + b"location")
+    (copy / "policy.onnx").write_bytes(content)
+    write_checksums(copy)
+    refused(copy, WorkFailed, "keeps weights in other files")
+
+
 @pytest.mark.parametrize("length", [0, 1000, -1000])
 def test_a_truncated_model_is_refused_also_with_right_checksums(
     policy: Path, tmp_path: Path, length: int
