@@ -18,6 +18,9 @@ from qc_core.runtime.folder import MODEL, read_contract, verify
 from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch
 from qc_core.runtime.session import BoundSession
 
+# By what share of a bound float32 may pass it.
+_ROUNDING = 1e-5
+
 
 class ChunkPolicy:
     """Observations in, chunks of actions out, both in the environment's own units.
@@ -61,6 +64,10 @@ class ChunkPolicy:
         self._session = BoundSession(folder / MODEL, threads, provider)
         require_same(self._session, self.contract, str(folder / MODEL))
         self.provider = self._session.provider
+        low_A, high_A = (np.asarray(self.contract["action"][end]) for end in ("low", "high"))
+        slack_A = _ROUNDING * np.maximum(np.abs(low_A), np.abs(high_A))
+        self._low_A = (low_A - slack_A).astype(np.float32)
+        self._high_A = (high_A + slack_A).astype(np.float32)
         self._rng = np.random.default_rng(seed)
         self._closed = False
         self._executor: ChunkExecutor | PrefetchingExecutor
@@ -138,11 +145,11 @@ class ChunkPolicy:
             noise: [B, *noise_shape], standard normal; drawn here if not given.
 
         Returns:
-            [B, H, A], or [H, A] for one observation, clipped to the action bounds.
+            [B, H, A], or [H, A] for one observation, within the action bounds.
 
         Raises:
             WrongUse: a wrong shape, or an observation or noise that is not finite numbers.
-            WorkFailed: the model cannot be run, or gives what is not finite.
+            WorkFailed: the model cannot be run, or gives what is not within the bounds.
         """
         observation = _numbers(observation_BO, "observation")
         single = observation.ndim == 1
@@ -160,8 +167,11 @@ class ChunkPolicy:
             if noise.shape not in (shape, shape[1:] if single else shape):
                 raise WrongUse(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
         chunk_BHA = self._session({"observation": batch_BO, "noise": noise.reshape(shape)})
-        if not np.isfinite(chunk_BHA).all():
-            raise WorkFailed("the policy answers with NaN or infinity: there is no action")
+        # NaN is not within them either.
+        if not ((chunk_BHA >= self._low_A) & (chunk_BHA <= self._high_A)).all():
+            raise WorkFailed(
+                "the policy answers with NaN or outside its own action bounds: there is no action"
+            )
         return chunk_BHA[0] if single else chunk_BHA
 
     __call__ = chunk
