@@ -6,6 +6,7 @@ Shapes: B batch, O observation, H horizon, A action.
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.runtime.contract import require_same
 from qc_core.runtime.executor import ChunkExecutor, require_execution_length
 from qc_core.runtime.folder import MODEL, read_contract, verify
-from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch
+from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch, require_timeout
 from qc_core.runtime.session import BoundSession
 
 # By what share of a bound float32 may pass it.
@@ -53,14 +54,13 @@ class ChunkPolicy:
             horizon,
         )
         require_prefetch(prefetch, self.execution_length, horizon)
-        if timeout is not None and not (prefetch and timeout >= 0):
-            raise WrongUse(
-                f"timeout is for a late chunk: seconds from 0 on, with prefetch, got {timeout} "
-                f"with prefetch {prefetch}"
-            )
+        require_timeout(timeout, prefetch)
+        self._rng = _generator(seed)
         if threads is None:
             several = len(self.noise_shape) > 1
             threads = min(2, os.cpu_count() or 1) if several else 1
+        if not isinstance(threads, Integral) or threads < 1:
+            raise WrongUse(f"threads must be an integer from 1 on, got {threads!r}")
         self._session = BoundSession(folder / MODEL, threads, provider)
         require_same(self._session, self.contract, str(folder / MODEL))
         self.provider = self._session.provider
@@ -68,7 +68,6 @@ class ChunkPolicy:
         slack_A = _ROUNDING * np.maximum(np.abs(low_A), np.abs(high_A))
         self._low_A = (low_A - slack_A).astype(np.float32)
         self._high_A = (high_A + slack_A).astype(np.float32)
-        self._rng = np.random.default_rng(seed)
         self._closed = False
         self._executor: ChunkExecutor | PrefetchingExecutor
         if prefetch:
@@ -210,9 +209,12 @@ class ChunkPolicy:
 
         Args:
             seed: of the noise from here on; None goes on with the noise that there is.
+
+        Raises:
+            WrongUse: a seed that is none; what is pending stays.
         """
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
+            self._rng = _generator(seed)
         self._executor.reset(self._rng)
 
     def close(self) -> None:
@@ -235,6 +237,12 @@ def _folder_of(policy: str | Path) -> Path:
     from qc_core.store.cache import cached_policy
 
     return cached_policy(policy)
+
+
+def _generator(seed: int | None) -> np.random.Generator:
+    if seed is not None and (not isinstance(seed, Integral) or seed < 0):
+        raise WrongUse(f"the seed must be an integer from 0 on, got {seed!r}")
+    return np.random.default_rng(seed)
 
 
 def _numbers(values: np.ndarray, what: str) -> np.ndarray:
