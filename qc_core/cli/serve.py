@@ -23,9 +23,14 @@ def serve(policy: str, host: str, port: int) -> None:
         with server:
             # A server is shut down from another thread than its own.
             stop = threading.Thread(target=server.shutdown)
-            signal.signal(signal.SIGTERM, lambda *_: stop.start())
+
+            def end(*_: object) -> None:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                stop.start()
+
+            signal.signal(signal.SIGTERM, end)
             print(
-                f"serving {policy} at http://{host}:{server.server_port}/v2/models/{name}",
+                f"serving {policy} at http://{host}:{server.server_port}{server.model}",
                 file=sys.stderr,
                 flush=True,
             )

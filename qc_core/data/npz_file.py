@@ -48,7 +48,7 @@ class NpzFile(contextlib.AbstractContextManager):
                 raise WrongUse(f"{path} does not exist") from error
             except zipfile.BadZipFile as error:
                 raise WrongUse(f"{path} is not an npz file, or it is truncated") from error
-            except (OSError, ValueError) as error:
+            except _DAMAGE as error:
                 raise WrongUse(f"{str(path)!r} cannot be read: {error}") from error
             names = archive.namelist()
             for name in required:
@@ -111,11 +111,10 @@ class _Column:
         self._path, self._name = path, name
         try:
             self._file = archive.open(f"{name}.npy")
-            version = npy.read_magic(self._file)
-            read_header = (
-                npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            )
-            self.shape, fortran, self.dtype = read_header(self._file)
+            # Of later versions NumPy reads up to 4 GiB of header before it looks at its length.
+            if (version := npy.read_magic(self._file)) != (1, 0):
+                raise ValueError(f"npy version 1.0 is needed, got {version[0]}.{version[1]}")
+            self.shape, fortran, self.dtype = npy.read_array_header_1_0(self._file)
         except (*_DAMAGE, *BAD_HEADER) as error:
             reason = " ".join(str(error).split())[:200]
             raise WrongUse(f"{path}: array {name!r} cannot be read: {reason}") from error

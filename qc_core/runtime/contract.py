@@ -52,6 +52,12 @@ def require_sizes(contract: dict[str, Any], what: str) -> None:
         bounds = action[name]
         if len(bounds) != len(action["names"]) or not all(map(_is_finite, bounds)):
             raise WrongUse(f"{what} is damaged: {name!r} needs one finite number for each action")
+    for name, low, high in zip(action["names"], action["low"], action["high"], strict=True):
+        if low > high:
+            raise WrongUse(
+                f"{what} is damaged: the bounds of {name[:50]!r} must rise, got {low:g} to {high:g}"
+            )
+    _require_pace(contract, what)
     horizon, shape = contract["horizon"], contract["noise"]["shape"]
     if not shape or not all(_is_size(size) for size in (horizon, *shape)):
         raise WrongUse(
@@ -99,6 +105,19 @@ def require_same(model: Model, contract: dict[str, Any], what: str) -> None:
             raise WorkFailed(
                 f"{what} is not what its contract says: {needed} is needed for {name}, "
                 f"got {shape or 'none'}"
+            )
+
+
+def _require_pace(contract: dict[str, Any], what: str) -> None:
+    interval = contract["control-interval-seconds"]
+    if not _is_finite(interval) or interval <= 0:
+        raise WrongUse(
+            f"{what} is damaged: 'control-interval-seconds' must be above 0, got {interval}"
+        )
+    for name in ("episode-limit", "execution-length"):
+        if not _is_size(contract[name]):
+            raise WrongUse(
+                f"{what} is damaged: {name!r} must be a positive integer, got {contract[name]}"
             )
 
 

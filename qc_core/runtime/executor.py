@@ -6,6 +6,7 @@ Shapes: B batch, O observation, H horizon, K actions to play, A action.
 from __future__ import annotations
 
 from collections import deque
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -33,10 +34,10 @@ class ChunkFunction(Protocol):
 
 def require_execution_length(actions: int, horizon: int) -> int:
     """Return how many actions of a chunk of `horizon` to play (WrongUse: not in [1, horizon])."""
-    if not 1 <= actions <= horizon:
+    if not isinstance(actions, Integral) or not 1 <= actions <= horizon:
         raise WrongUse(
             f"the execution horizon must be in [1, {horizon}], the policy's actions per chunk, "
-            f"got {actions}"
+            f"got {actions!r}"
         )
     return actions
 

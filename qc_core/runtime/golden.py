@@ -6,11 +6,12 @@ import tokenize
 import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
-from qc_core.errors import WorkFailed
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.runtime.folder import GOLDEN
 from qc_core.runtime.policy import ChunkPolicy
 
@@ -31,6 +32,8 @@ _DAMAGE = (
     tokenize.TokenError,
 )
 _ARRAYS = ("observation", "noise", "action_chunk")
+# Unpacked: a thousand times what a policy's cases need.
+_MOST_BYTES = 64 << 20
 
 
 def greatest_difference(
@@ -46,18 +49,19 @@ def check_golden(folder: Path) -> str:
     """Play a policy folder's golden cases here and say how they went.
 
     Raises:
-        WorkFailed: the chunks are not those that they must be, or there are no cases.
+        WorkFailed: the chunks are not those that they must be, or there are no cases of this
+            policy.
     """
     try:
-        with np.load(folder / GOLDEN, allow_pickle=False) as file:
-            cases = {name: file[name] for name in _ARRAYS}
-        if any(array.dtype.kind != "f" or not array.size for array in cases.values()):
-            raise ValueError("it has no cases of numbers")
+        cases = _read_cases(folder / GOLDEN)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise WorkFailed(f"{folder / GOLDEN} cannot be read: {reason}") from error
     policy = ChunkPolicy(folder)
-    chunk_BHA = policy.chunk(cases["observation"], cases["noise"])
+    try:
+        chunk_BHA = policy.chunk(cases["observation"], cases["noise"])
+    except WrongUse as error:
+        raise WorkFailed(f"{folder / GOLDEN} is not of this policy: {error}") from error
     if chunk_BHA.shape != cases["action_chunk"].shape:
         raise WorkFailed(
             f"{folder / GOLDEN} expects chunks {list(cases['action_chunk'].shape)}, "
@@ -71,3 +75,18 @@ def check_golden(folder: Path) -> str:
     if not worst <= TOLERANCE:
         raise WorkFailed(f"{told}: do not use this policy on this machine")
     return told
+
+
+def _read_cases(path: Path) -> dict[str, np.ndarray]:
+    """The arrays by name; whatever is in `_DAMAGE` where they are not there, or no numbers."""
+    cases = {}
+    with ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ValueError(f"it unpacks to {size:,} bytes, at most {_MOST_BYTES:,} are allowed")
+        for name in _ARRAYS:
+            with archive.open(f"{name}.npy") as member:
+                cases[name] = npy.read_array(member, allow_pickle=False)
+    if any(array.dtype.kind != "f" or not array.size for array in cases.values()):
+        raise ValueError("it has no cases of numbers")
+    return cases

@@ -6,6 +6,7 @@ Shapes: B batch, O observation, H horizon, A action.
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from qc_core.errors import WorkFailed, WrongUse
 from qc_core.runtime.contract import require_same
 from qc_core.runtime.executor import ChunkExecutor, require_execution_length
 from qc_core.runtime.folder import MODEL, read_contract, verify
-from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch
+from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch, require_timeout
 from qc_core.runtime.session import BoundSession
+
+# By what share of a bound float32 may pass it.
+_ROUNDING = 1e-5
 
 
 class ChunkPolicy:
@@ -50,18 +54,20 @@ class ChunkPolicy:
             horizon,
         )
         require_prefetch(prefetch, self.execution_length, horizon)
-        if timeout is not None and not (prefetch and timeout >= 0):
-            raise WrongUse(
-                f"timeout is for a late chunk: seconds from 0 on, with prefetch, got {timeout} "
-                f"with prefetch {prefetch}"
-            )
+        require_timeout(timeout, prefetch)
+        self._rng = _generator(seed)
         if threads is None:
             several = len(self.noise_shape) > 1
             threads = min(2, os.cpu_count() or 1) if several else 1
+        if not isinstance(threads, Integral) or threads < 1:
+            raise WrongUse(f"threads must be an integer from 1 on, got {threads!r}")
         self._session = BoundSession(folder / MODEL, threads, provider)
         require_same(self._session, self.contract, str(folder / MODEL))
         self.provider = self._session.provider
-        self._rng = np.random.default_rng(seed)
+        low_A, high_A = (np.asarray(self.contract["action"][end]) for end in ("low", "high"))
+        slack_A = _ROUNDING * np.maximum(np.abs(low_A), np.abs(high_A))
+        self._low_A = (low_A - slack_A).astype(np.float32)
+        self._high_A = (high_A + slack_A).astype(np.float32)
         self._closed = False
         self._executor: ChunkExecutor | PrefetchingExecutor
         if prefetch:
@@ -138,11 +144,11 @@ class ChunkPolicy:
             noise: [B, *noise_shape], standard normal; drawn here if not given.
 
         Returns:
-            [B, H, A], or [H, A] for one observation, clipped to the action bounds.
+            [B, H, A], or [H, A] for one observation, within the action bounds.
 
         Raises:
             WrongUse: a wrong shape, or an observation or noise that is not finite numbers.
-            WorkFailed: the model cannot be run, or gives what is not finite.
+            WorkFailed: the model cannot be run, or gives what is not within the bounds.
         """
         observation = _numbers(observation_BO, "observation")
         single = observation.ndim == 1
@@ -160,8 +166,11 @@ class ChunkPolicy:
             if noise.shape not in (shape, shape[1:] if single else shape):
                 raise WrongUse(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
         chunk_BHA = self._session({"observation": batch_BO, "noise": noise.reshape(shape)})
-        if not np.isfinite(chunk_BHA).all():
-            raise WorkFailed("the policy answers with NaN or infinity: there is no action")
+        # NaN is not within them either.
+        if not ((chunk_BHA >= self._low_A) & (chunk_BHA <= self._high_A)).all():
+            raise WorkFailed(
+                "the policy answers with NaN or outside its own action bounds: there is no action"
+            )
         return chunk_BHA[0] if single else chunk_BHA
 
     __call__ = chunk
@@ -200,9 +209,12 @@ class ChunkPolicy:
 
         Args:
             seed: of the noise from here on; None goes on with the noise that there is.
+
+        Raises:
+            WrongUse: a seed that is none; what is pending stays.
         """
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
+            self._rng = _generator(seed)
         self._executor.reset(self._rng)
 
     def close(self) -> None:
@@ -225,6 +237,12 @@ def _folder_of(policy: str | Path) -> Path:
     from qc_core.store.cache import cached_policy
 
     return cached_policy(policy)
+
+
+def _generator(seed: int | None) -> np.random.Generator:
+    if seed is not None and (not isinstance(seed, Integral) or seed < 0):
+        raise WrongUse(f"the seed must be an integer from 0 on, got {seed!r}")
+    return np.random.default_rng(seed)
 
 
 def _numbers(values: np.ndarray, what: str) -> np.ndarray:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from numbers import Integral, Real
+from threading import TIMEOUT_MAX
 
 import numpy as np
 
@@ -32,12 +34,23 @@ def require_prefetch(steps: int, actions: int, horizon: int) -> int:
         WrongUse: not in [0, min(actions, horizon // 2)].
     """
     most = min(actions, horizon // 2)
-    if not 0 <= steps <= most:
+    if not isinstance(steps, Integral) or not 0 <= steps <= most:
         raise WrongUse(
             f"prefetch must be in [0, {most}] control steps for a policy that plays {actions} of "
-            f"{horizon} actions per chunk, got {steps}"
+            f"{horizon} actions per chunk, got {steps!r}"
         )
     return steps
+
+
+def require_timeout(seconds: float | None, prefetch: int) -> None:
+    """Refuse a timeout that no thread can wait for, or one without prefetch (WrongUse)."""
+    if seconds is None:
+        return
+    if not prefetch or not isinstance(seconds, Real) or not 0 <= seconds <= TIMEOUT_MAX:
+        raise WrongUse(
+            f"timeout is for a late chunk: seconds from 0 to {TIMEOUT_MAX:.0e}, with prefetch, "
+            f"got {seconds!r} with prefetch {prefetch}"
+        )
 
 
 @dataclass(slots=True)
@@ -88,6 +101,7 @@ class PrefetchingExecutor:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="chunk-prefetch")
         self._pending: deque[np.ndarray] = deque()
         self._next: _Request | None = None
+        self._begun = False
 
     def reset(self, rng: np.random.Generator | None = None) -> None:
         """Drop what is pending or being computed: a new episode begins.
@@ -98,13 +112,15 @@ class PrefetchingExecutor:
             self._next.chunk_HA.cancel()
         self._next = None
         self._pending.clear()
+        self._begun = False
         self._rng = rng or self._rng
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
         """The next action [A] for the observation [O].
 
         Raises:
-            ChunkLate: the next chunk is not there after `timeout`.
+            ChunkLate: the next chunk is not there after `timeout`, also one that was asked for only
+                now because the last one failed.
             Exception: what the policy raised in its thread; it is asked again by the next `act`.
         """
         if self._next is not None and self._next.chunk_HA.done():
@@ -131,18 +147,17 @@ class PrefetchingExecutor:
 
     def _take_over(self, observation_O: np.ndarray) -> None:
         if self._next is None:
-            request = self._next = self._ask(observation_O)
-            wait([request.chunk_HA])
-        else:
-            request = self._next
-            wait([request.chunk_HA], self._timeout)
-            if not request.chunk_HA.done():
-                raise ChunkLate(
-                    f"the next chunk is late: it was asked for {request.age} actions ago and is "
-                    f"not there after {self._timeout:g} s more; hold the robot and call act again"
-                )
+            self._next = self._ask(observation_O)
+        request = self._next
+        wait([request.chunk_HA], self._timeout if self._begun else None)
+        if not request.chunk_HA.done():
+            raise ChunkLate(
+                f"the next chunk is late: it was asked for {request.age} actions ago and is not "
+                f"there after {self._timeout:g} s more; hold the robot and call act again"
+            )
         self._pending.extend(self._result(request)[request.age : self._end])
         self._next = None
+        self._begun = True
 
     def _result(self, request: _Request) -> np.ndarray:
         try:

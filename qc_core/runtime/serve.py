@@ -1,32 +1,47 @@
 """A policy behind HTTP, by the Open Inference Protocol that Triton and KServe speak too.
 
+GET  /v2                      name and version of the server
 GET  /v2/health/live, /v2/health/ready
 GET  /v2/models/NAME          inputs, outputs and the policy's contract
 GET  /v2/models/NAME/ready
 POST /v2/models/NAME/infer    observation [B, O] and, if given, noise; action_chunk [B, H, A]
 
-Tensors are JSON numbers. Noise that is not given is drawn here.
+NAME may be NAME/versions/1. Tensors are JSON numbers. Noise that is not given is drawn here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import socket
+import sys
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-import numpy as np
+from urllib.parse import quote, unquote
 
 from qc_core import __version__
 from qc_core.errors import QCError, WrongUse
 from qc_core.runtime.policy import ChunkPolicy
+from qc_core.runtime.protocol import (
+    MOST_ROWS,
+    VERSION,
+    infer,
+    model_metadata,
+    most_bytes,
+    server_metadata,
+)
 
-MOST_BYTES = 16 << 20
-MOST_ROWS = 1024
 MOST_CONNECTIONS = 64
-# A client that says nothing for so long is hung up on.
-_IDLE_SECONDS = 30.0
+# Requests that are unpacked and answered side by side: they take memory, and the model has turns.
+_AT_ONCE = 2
+# A client has so long for a whole request, from its last answer on, and to take its answer.
+_SECONDS = 30.0
+# Bytes of a refused request.
+_MOST_SKIPPED = 64 << 20
 
 
 class PolicyServer(ThreadingHTTPServer):
@@ -35,6 +50,10 @@ class PolicyServer(ThreadingHTTPServer):
     Args:
         address: host and port; port 0 takes a free one.
         name: of the model in the URLs.
+
+    Attributes:
+        model: its path, as clients write it.
+        most_bytes: of a request.
     """
 
     daemon_threads = True
@@ -43,8 +62,19 @@ class PolicyServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], policy: ChunkPolicy, name: str) -> None:
         self.policy, self.name = policy, name
+        self.model = "/v2/models/" + quote(name, errors="surrogateescape")
+        self.most_bytes = most_bytes(policy)
+        self.work = threading.BoundedSemaphore(_AT_ONCE)
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except Exception:
+            # No thread could be started that would do it.
+            self._places.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -56,6 +86,13 @@ class PolicyServer(ThreadingHTTPServer):
         """Turn away whoever comes when all places are taken."""
         return self._places.acquire(blocking=False)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """That a client hangs up is no news."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError):
+            reason = " ".join(str(error).split())
+            print(f"{client_address[0]}: {type(error).__name__}: {reason}", file=sys.stderr)
+
 
 class _Refused(Exception):
     def __init__(self, status: HTTPStatus, reason: str) -> None:
@@ -63,145 +100,130 @@ class _Refused(Exception):
         self.status = status
 
 
+class _Arriving(io.RawIOBase):
+    """What a client sends until a deadline; then TimeoutError, however slowly it goes on."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"the request has not arrived within {_SECONDS:g} s")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: PolicyServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     server_version = f"q-chunking/{__version__}"
-    timeout = _IDLE_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._arriving = _Arriving(self.connection)
+        self.rfile = io.BufferedReader(self._arriving)
+
+    def handle_one_request(self) -> None:
+        self._arriving.deadline = time.monotonic() + _SECONDS
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # Nobody reads it, and it is not the next request.
             self.close_connection = True
-        model = f"/v2/models/{self.server.name}"
-        ready = ("/v2/health/live", "/v2/health/ready", f"{model}/ready")
-        if self.path in ready:
+        path, models = self._path(), self._models()
+        ready = ("/v2/health/live", "/v2/health/ready", *(f"{model}/ready" for model in models))
+        if path in ready:
             self._answer(HTTPStatus.OK, {"ready": True})
-        elif self.path == model:
-            self._answer(HTTPStatus.OK, _metadata(self.server.name, self.server.policy))
+        elif path == "/v2":
+            self._answer(HTTPStatus.OK, server_metadata())
+        elif path in models:
+            self._answer(HTTPStatus.OK, model_metadata(self.server.name, self.server.policy))
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, f"nothing is at {self.path[:200]}: try {model}")
+            self._refuse(HTTPStatus.NOT_FOUND, self._nothing(f"try {self.server.model}"))
+
+    do_HEAD = do_GET
 
     def do_POST(self) -> None:
         try:
             # Read also what is refused, so that the connection can go on.
             body = self._body()
-            infer = f"/v2/models/{self.server.name}/infer"
-            if self.path != infer:
-                raise _Refused(
-                    HTTPStatus.NOT_FOUND, f"nothing is at {self.path[:200]}: POST to {infer}"
-                )
-            self._answer(HTTPStatus.OK, _infer(self.server.name, self.server.policy, body))
+            if self._path() not in [f"{model}/infer" for model in self._models()]:
+                reason = self._nothing(f"POST to {self.server.model}/infer")
+                raise _Refused(HTTPStatus.NOT_FOUND, reason)
+            # Only now: who sends slowly is in nobody's way.
+            with self.server.work:
+                answer = infer(self.server.name, self.server.policy, body)
+            self._answer(HTTPStatus.OK, answer)
         except _Refused as refused:
             self._refuse(refused.status, str(refused))
+            if self.close_connection:
+                self._read_away()
         except WrongUse as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except QCError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request needs its Content-Length")
-        if len(length) > len(str(MOST_BYTES)) or int(length) > MOST_BYTES:
-            self.close_connection = True
-            raise _Refused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a request has at most {MOST_BYTES} bytes, got {length[:20]}",
-            )
-        return self.rfile.read(int(length))
-
-    def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        self._answer(status, {"error": reason})
-
-    def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request, or of a method that is none here, in JSON as well."""
+        self.close_connection = True
+        status = HTTPStatus(code)
+        self._refuse(status, (message or status.phrase)[:200])
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Twenty answers a second are no news; refusals are."""
         if not isinstance(code, HTTPStatus) or code >= HTTPStatus.BAD_REQUEST:
             super().log_request(code, size)
 
+    def _models(self) -> tuple[str, str]:
+        model = f"/v2/models/{self.server.name}"
+        return model, f"{model}/versions/{VERSION}"
 
-def _metadata(name: str, policy: ChunkPolicy) -> dict[str, Any]:
-    horizon = policy.contract["horizon"]
-    return {
-        "name": name,
-        "versions": ["1"],
-        "platform": "onnx",
-        "inputs": [
-            {"name": "observation", "datatype": "FP32", "shape": [-1, policy.observation_size]},
-            {"name": "noise", "datatype": "FP32", "shape": [-1, *policy.noise_shape]},
-        ],
-        "outputs": [
-            {
-                "name": "action_chunk",
-                "datatype": "FP32",
-                "shape": [-1, horizon, policy.action_size],
-            }
-        ],
-        "parameters": {"contract": policy.contract},
-    }
+    def _path(self) -> str:
+        return unquote(self.path, errors="surrogateescape")
 
+    def _nothing(self, but: str) -> str:
+        return f"nothing is at {self.path[:200]}: {but}"
 
-def _infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise WrongUse(f"the request is not JSON: {' '.join(str(error).split())[:200]}") from error
-    tensors = _tensors(request)
-    if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:
-        raise WrongUse(
-            f"the inputs are observation and, if wanted, noise, got {sorted(tensors)[:5]}"
-        )
-    observation_BO = tensors["observation"]
-    if observation_BO.ndim != 2 or not 0 < len(observation_BO) <= MOST_ROWS:
-        raise WrongUse(
-            f"observation must be [B, {policy.observation_size}] with B from 1 to {MOST_ROWS}, "
-            f"got {list(observation_BO.shape)}"
-        )
-    chunk_BHA = policy.chunk(observation_BO, tensors.get("noise"))
-    answer = {
-        "model_name": name,
-        "model_version": "1",
-        "outputs": [
-            {
-                "name": "action_chunk",
-                "datatype": "FP32",
-                "shape": list(chunk_BHA.shape),
-                "data": chunk_BHA.ravel().tolist(),
-            }
-        ],
-    }
-    if isinstance(request.get("id"), str):
-        answer["id"] = request["id"]
-    return answer
+    def _body(self) -> bytes:
+        length, most = self.headers.get("Content-Length", ""), self.server.most_bytes
+        if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request needs its Content-Length")
+        if len(length) > len(str(most)) or int(length) > most:
+            self.close_connection = True
+            raise _Refused(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"a request has at most {most} bytes, those of {MOST_ROWS} observations, got "
+                f"{length[:20]}: send fewer at once",
+            )
+        return self.rfile.read(int(length))
 
+    def _read_away(self) -> None:
+        """Take what is still being sent, or the refusal would be dropped together with it."""
+        left = _MOST_SKIPPED
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (block := self.rfile.read(min(left, 1 << 16))):
+                left -= len(block)
 
-def _tensors(request: Any) -> dict[str, np.ndarray]:
-    """The inputs by name, in their shapes (WrongUse: not as the protocol has them)."""
-    inputs = request.get("inputs") if isinstance(request, dict) else None
-    if not isinstance(inputs, list):
-        raise WrongUse('the request needs "inputs", a list of tensors')
-    tensors = {}
-    for entry in inputs:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise WrongUse("an input needs name, datatype, shape and data")
-        name, shape = entry["name"], entry.get("shape")
-        if entry.get("datatype") != "FP32":
-            raise WrongUse(f"{name[:50]} must have datatype FP32, got {entry.get('datatype')!r}")
-        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise WrongUse(f"{name[:50]} needs its shape, a list of sizes")
-        try:
-            tensors[name] = np.asarray(entry.get("data"), np.float32).reshape(shape)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise WrongUse(f"{name[:50]} does not hold numbers of shape {shape[:9]}") from error
-    return tensors
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self._answer(status, {"error": reason})
+
+    def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.connection.settimeout(_SECONDS)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)

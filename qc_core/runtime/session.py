@@ -17,9 +17,11 @@ from qc_core.runtime.providers import PROVIDERS, choose_providers
 
 # TF32 has three digits, and the policy's outputs are checked to five.
 _OPTIONS = {"cuda": {"use_tf32": "0"}}
-# A protobuf text field that is `location`, however its tag and length are written: without one no
-# tensor can lie in another file.
-_EXTERNAL_DATA = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
+# A protobuf text that is `location`: without one no tensor can lie in another file. The tag before
+# it may be any number that readers cut to its last 32 bits. The length is 8, or longer than it need
+# be: then its last byte follows one with the high bit, and is below 8. Looking back is ten times as
+# fast.
+_EXTERNAL_DATA = re.compile(rb"location(?<=(.\x08|[\x80-\xff][\x00-\x07])location)", re.DOTALL)
 
 
 class BoundSession:

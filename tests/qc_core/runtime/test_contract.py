@@ -61,6 +61,13 @@ def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None
         (["action", "names"], [None], "action needs a list of names"),
         (["action", "low"], [0.0], "'low' needs one finite number for each action"),
         (["action", "high"], [float("nan")] * 5, "'high' needs one finite number"),
+        (["action", "low"], [-1, -1, -1, 2, -1], "the bounds of '.*' must rise, got 2 to 1"),
+        (["control-interval-seconds"], 0, "must be above 0, got 0"),
+        (["control-interval-seconds"], float("nan"), "must be above 0, got nan"),
+        (["control-interval-seconds"], True, "must be above 0, got True"),
+        (["episode-limit"], 0, "'episode-limit' must be a positive integer, got 0"),
+        (["execution-length"], True, "'execution-length' must be a positive integer, got True"),
+        (["execution-length"], 0, "'execution-length' must be a positive integer, got 0"),
         (["action"], {}, "'names' is missing"),
         (["noise"], [25], "cannot be of type list"),
     ],
@@ -159,6 +166,34 @@ def test_weights_outside_the_model_file_are_refused(
     refused(copy, WorkFailed, r"policy\.onnx keeps weights in other files: a policy is one file")
 
 
+@pytest.mark.parametrize(
+    "tag_and_length",
+    [
+        b"\x8a\x80\x80\x80\x10\x08",
+        b"\x8a\x80\x80\x80\x00\x08",
+        b"\x0a\x88\x80\x80\x80\x00",
+        b"\x8a\x00\x88\x80\x80\x00",
+        b"\x8a\x80\x10\x88\x80\x00",
+    ],
+)
+def test_they_are_found_however_their_field_is_encoded(
+    policy: Path, tmp_path: Path, tag_and_length: bytes
+) -> None:
+    """Protobuf's readers take numbers of more bytes than they need, and cut them to 32 bits."""
+
+    def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
+        entry = model.graph.initializer[0].external_data.add()
+        entry.key, entry.value = "roomlocation", "weights.bin"
+
+    copy = altered(policy, tmp_path / "copy", alter)
+    content = (copy / "policy.onnx").read_bytes()
+    assert content.count(b"\x0a\x0croomlocation") == 1
+    content = content.replace(b"\x0a\x0croomlocation", tag_and_length + b"location")
+    (copy / "policy.onnx").write_bytes(content)
+    write_checksums(copy)
+    refused(copy, WorkFailed, "keeps weights in other files")
+
+
 @pytest.mark.parametrize("length", [0, 1000, -1000])
 def test_a_truncated_model_is_refused_also_with_right_checksums(
     policy: Path, tmp_path: Path, length: int
@@ -170,16 +205,27 @@ def test_a_truncated_model_is_refused_also_with_right_checksums(
     refused(copy, WorkFailed, r"policy\.onnx cannot be opened")
 
 
-def test_an_answer_that_is_not_finite_is_no_action(policy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("added", [np.nan, np.inf, -np.inf, 10.0, -10.0, 3e-5])
+def test_an_answer_that_is_no_number_within_the_bounds_is_no_action(
+    policy: Path, tmp_path: Path, added: float
+) -> None:
+    """The last is added to what is at the bounds, for the chunk is clipped before."""
+
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
-        nan = numpy_helper.from_array(np.array(np.nan, np.float32), "nan")
-        model.graph.initializer.append(nan)
-        last = model.graph.node[-1]
-        last.output[0] = "chunk_before"
-        model.graph.node.append(
-            onnx.helper.make_node("Add", ["chunk_before", "nan"], ["action_chunk"])
-        )
+        constants = {"added": added, "steep": 1e6, "low": -1.0, "high": 1.0}
+        for name, value in constants.items():
+            model.graph.initializer.append(
+                numpy_helper.from_array(np.array(value, np.float32), name)
+            )
+        model.graph.node[-1].output[0] = "before"
+        for kind, inputs, output in [
+            ("Mul", ["before", "steep"], "far"),
+            ("Clip", ["far", "low", "high"], "at_the_bounds"),
+            ("Add", ["at_the_bounds", "added"], "action_chunk"),
+        ]:
+            model.graph.node.append(onnx.helper.make_node(kind, inputs, [output]))
 
     runner = ChunkPolicy.load(altered(policy, tmp_path / "copy", alter))
-    with pytest.raises(WorkFailed, match="answers with NaN or infinity"):
+    with pytest.raises(WorkFailed, match="NaN or outside its own action bounds") as refusal:
         runner.act(np.zeros(28))
+    assert "\n" not in str(refusal.value)

@@ -41,6 +41,12 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
         ({"observation": np.zeros((0, 28))}, "it has no cases"),
         ({"action_chunk": np.zeros((16, 4, 5))}, r"expects chunks \[16, 4, 5\]"),
         ({"noise": np.array([object()])}, "cannot be read"),
+        ({"more": np.zeros((65, 1 << 20), np.uint8)}, "at most 67,108,864 are allowed"),
+        (
+            {"observation": np.zeros((16, 27))},
+            r"golden\.npz is not of this policy: .*got \[16, 27\]",
+        ),
+        ({"noise": np.full((16, 25), np.nan)}, r"golden\.npz is not of this policy: the noise"),
     ],
 )
 def test_cases_that_are_none_are_refused(

@@ -62,9 +62,9 @@ def test_an_execution_horizon_beyond_the_chunk_is_refused(policy: Path, horizon:
 def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     contract = json.loads((copy / "policy.json").read_text())
-    (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 0}))
+    (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 6}))
     write_checksums(copy)
-    with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 0"):
+    with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 6"):
         ChunkPolicy.load(copy)
 
 
@@ -138,6 +138,17 @@ def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
         ({"prefetch": 2, "execution_horizon": 1}, r"prefetch must be in \[0, 1\]"),
         ({"prefetch": 2, "timeout": -1}, "timeout is for a late chunk"),
         ({"timeout": 0.1}, "with prefetch, got 0.1 with prefetch 0"),
+        ({"prefetch": 1.5}, r"prefetch must be in \[0, 2\] control steps .*got 1.5"),
+        ({"prefetch": 2, "timeout": float("inf")}, "timeout is for a late chunk: .*got inf"),
+        ({"prefetch": 2, "timeout": float("nan")}, "timeout is for a late chunk: .*got nan"),
+        ({"prefetch": 2, "timeout": 1e30}, "timeout is for a late chunk: .*got 1e\\+30"),
+        ({"prefetch": 2, "timeout": "1"}, "timeout is for a late chunk: .*got '1'"),
+        ({"execution_horizon": 2.5}, r"execution horizon must be in \[1, 5\].* got 2.5"),
+        ({"execution_horizon": "5"}, r"execution horizon must be in \[1, 5\].* got '5'"),
+        ({"seed": -1}, "the seed must be an integer from 0 on, got -1"),
+        ({"seed": "x"}, "the seed must be an integer from 0 on, got 'x'"),
+        ({"threads": 0}, "threads must be an integer from 1 on, got 0"),
+        ({"threads": "a"}, "threads must be an integer from 1 on, got 'a'"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(
@@ -145,6 +156,15 @@ def test_settings_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(WrongUse, match=message):
         ChunkPolicy.load(policy, **options)
+
+
+def test_a_seed_that_cannot_be_meant_changes_nothing(policy: Path) -> None:
+    runner, undisturbed = ChunkPolicy.load(policy, seed=0), ChunkPolicy.load(policy, seed=0)
+    runner.act(np.zeros(28))
+    undisturbed.act(np.zeros(28))
+    with pytest.raises(WrongUse, match="the seed must be an integer from 0 on, got -1"):
+        runner.reset(-1)
+    np.testing.assert_array_equal(runner.act(np.zeros(28)), undisturbed.act(np.zeros(28)))
 
 
 def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:

@@ -170,6 +170,38 @@ def test_a_failure_comes_out_of_the_next_act_and_it_is_asked_again(make: Make) -
     assert played == [(0, 4), (4, 1), (4, 2), (4, 3)]
 
 
+def test_the_chunk_that_is_asked_for_after_a_failure_is_no_first_one(make: Make) -> None:
+    """The robot moves: nobody may wait without limit in the middle of an episode."""
+    policy = Gated()
+    executor = make(policy, timeout=0)
+    policy.answer(1)
+    for step in range(5):
+        act(executor, step)
+    policy.failure = RuntimeError("no GPU any more")
+    policy.answer(1)
+    settle(executor)
+    with pytest.raises(RuntimeError, match="no GPU any more"):
+        act(executor, 5)
+    policy.failure = None
+    for _ in range(2):
+        with pytest.raises(ChunkLate, match="asked for 0 actions ago"):
+            act(executor, 5)
+    policy.answer(1)
+    settle(executor)
+    assert [act(executor, step) for step in (6, 7)] == [(5, 0), (5, 1)]
+
+
+def test_after_a_reset_the_first_chunk_is_waited_for_again(make: Make) -> None:
+    policy = Gated()
+    executor = make(policy, timeout=0)
+    policy.answer(1)
+    act(executor, 0)
+    executor.reset()
+    timer = threading.Timer(0.02, policy.answer, [1])
+    timer.start()
+    assert act(executor, 7) == (7, 0)
+
+
 def test_a_failure_of_the_first_chunk_leaves_nothing_pending(make: Make) -> None:
     policy = Gated()
     policy.answer(1000)

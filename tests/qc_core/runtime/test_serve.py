@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,19 +11,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.serve import MOST_BYTES, MOST_CONNECTIONS, PolicyServer
+from qc_core.runtime.protocol import MOST_ROWS
+from qc_core.runtime.serve import MOST_CONNECTIONS, PolicyServer
+
+INFER = "/v2/models/my%20lifter/infer"
 
 
 @pytest.fixture(scope="module")
 def server(policy: Path) -> Iterator[PolicyServer]:
-    with PolicyServer(("127.0.0.1", 0), ChunkPolicy.load(policy), "lifter") as server:
+    with PolicyServer(("127.0.0.1", 0), ChunkPolicy.load(policy), "my lifter") as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield server
@@ -54,8 +60,8 @@ def _tensor(name: str, values: np.ndarray) -> dict[str, Any]:
 def test_it_answers_what_the_policy_answers(server: PolicyServer, policy: Path) -> None:
     golden = np.load(policy / "golden.npz")
     inputs = [_tensor("observation", golden["observation"]), _tensor("noise", golden["noise"])]
-    status, told = _ask(server, "POST", "/v2/models/lifter/infer", {"id": "7", "inputs": inputs})
-    assert (status, told["id"], told["model_name"]) == (200, "7", "lifter")
+    status, told = _ask(server, "POST", INFER, {"id": "7", "inputs": inputs})
+    assert (status, told["id"], told["model_name"]) == (200, "7", "my lifter")
     (output,) = told["outputs"]
     chunk = np.asarray(output["data"], np.float32).reshape(output["shape"])
     np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
@@ -63,19 +69,23 @@ def test_it_answers_what_the_policy_answers(server: PolicyServer, policy: Path) 
 
 def test_noise_is_drawn_where_none_is_given(server: PolicyServer) -> None:
     observation = np.zeros((2, server.policy.observation_size), np.float32)
-    status, told = _ask(
-        server, "POST", "/v2/models/lifter/infer", {"inputs": [_tensor("observation", observation)]}
-    )
+    status, told = _ask(server, "POST", INFER, {"inputs": [_tensor("observation", observation)]})
     contract = server.policy.contract
     assert status == 200
     assert told["outputs"][0]["shape"] == [2, contract["horizon"], server.policy.action_size]
 
 
 def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> None:
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/lifter/ready"):
+    model = "/v2/models/my%20lifter"
+    for path in ("/v2/health/live", "/v2/health/ready", f"{model}/ready"):
         assert _ask(server, "GET", path)[0] == 200
-    status, told = _ask(server, "GET", "/v2/models/lifter")
+    assert _ask(server, "GET", "/v2")[1].keys() == {"name", "version", "extensions"}
+    status, told = _ask(server, "GET", model)
     assert status == 200
+    (version,) = told["versions"]
+    assert _ask(server, "GET", f"{model}/versions/{version}") == (200, told)
+    assert _ask(server, "GET", f"{model}/versions/{version}/ready")[0] == 200
+    assert _ask(server, "POST", f"{model}/versions/{version}/infer", _observation())[0] == 200
     assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
     assert told["parameters"]["contract"] == server.policy.contract
 
@@ -95,31 +105,128 @@ def _observation(**changes: Any) -> dict[str, Any]:
         (_observation(datatype="INT8"), "FP32"),
         (_observation(shape=[1, 27]), "shape"),
         (_observation(shape=[-1, 28]), "list of sizes"),
+        (_observation(datatype="x" * 100_000), f"got '{'x' * 50}'"),
         (_observation(data=["a"] * 28), "numbers"),
+        (_observation(data=["1"] * 28), "numbers"),
+        (_observation(data=[[1.0] * 27 + [True]]), "numbers"),
+        (_observation(data=[[1.0] * 27, 1.0]), "numbers"),
+        (_observation(data=None), "numbers"),
+        ({"inputs": _observation()["inputs"] * 2}, "observation is given twice"),
         (_observation(data=[float("nan")] * 28), "NaN"),
         (_observation(data=[10**400] * 28), "numbers"),
         (_observation(shape=[28]), "must be"),
         (_observation(shape=[0, 28], data=[]), "must be"),
+        (_observation(shape=[65, 28], data=[0.0] * 65 * 28), "with B from 1 to 64"),
         (_observation(shape=[1, 1], data=[0.0]), "observations"),
     ],
 )
 def test_what_it_cannot_use_is_refused_in_one_line(
     server: PolicyServer, body: Any, says: str
 ) -> None:
-    status, told = _ask(server, "POST", "/v2/models/lifter/infer", body)
+    status, told = _ask(server, "POST", INFER, body)
     assert status == 400
-    assert says in told["error"] and "\n" not in told["error"]
+    assert says in told["error"] and "\n" not in told["error"] and len(told["error"]) < 300
     assert _ask(server, "GET", "/v2/health/ready")[0] == 200
 
 
 def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
     assert _ask(server, "POST", "/v2/models/other/infer", {})[0] == 404
     assert _ask(server, "GET", "/etc/passwd")[0] == 404
-    for length in (str(MOST_BYTES + 1), "9" * 5000):
+    for length in (str(server.most_bytes + 1), "9" * 5000):
         headers = {"Content-Length": length}
-        assert _ask(server, "POST", "/v2/models/lifter/infer", b"", **headers)[0] == 413
+        assert _ask(server, "POST", INFER, b"", **headers)[0] == 413
+    status, told = _ask(server, "POST", INFER, b" " * (8 << 20))
+    assert status == 413 and "those of 64 observations, got 8388608: send fewer" in told["error"]
     chunked = {"Transfer-Encoding": "chunked"}
-    assert _ask(server, "POST", "/v2/models/lifter/infer", b"0\r\n\r\n", **chunked)[0] == 411
+    assert _ask(server, "POST", INFER, b"0\r\n\r\n", **chunked)[0] == 411
+
+
+def test_the_largest_batch_is_taken_however_its_numbers_are_written(server: PolicyServer) -> None:
+    shapes = {"observation": (server.policy.observation_size,), "noise": server.policy.noise_shape}
+    inputs = [
+        _tensor(name, np.full((MOST_ROWS, *shape), -1.1754943508222875e-38))
+        for name, shape in shapes.items()
+    ]
+    body = json.dumps({"inputs": inputs}, indent=2).encode()
+    assert _ask(server, "POST", INFER, body)[0] == 200
+
+
+def test_other_methods_and_what_is_no_http_are_refused_in_json(server: PolicyServer) -> None:
+    status, told = _ask(server, "PUT", INFER, {})
+    assert (status, told) == (501, {"error": "Unsupported method ('PUT')"})
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    for path, status in (("/v2/health/live", 200), ("/v2/none", 404)):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
+        assert answer.headers["Content-Type"] == "application/json"
+    connection.close()
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as nonsense:
+        nonsense.sendall(b"some nonsense of words\r\n\r\n")
+        assert b'{"error": "Bad request' in nonsense.recv(4096)
+
+
+def test_who_sends_slowly_is_in_nobodys_way_and_hung_up_on(
+    server: PolicyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qc_core.runtime.serve._SECONDS", 2.0)
+    head = f"POST {INFER} HTTP/1.1\r\nContent-Length: 1000\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for _ in range(4):
+            connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+            slow.append(stack.enter_context(connection))
+            connection.sendall(head)
+        assert _ask(server, "POST", INFER, _observation())[0] == 200
+        began = time.monotonic()
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < began + 10:
+                slow[0].sendall(b" ")
+                time.sleep(0.05)
+        assert [connection.recv(1) for connection in slow[1:]] == [b""] * 3
+
+
+def test_few_requests_are_unpacked_at_once(
+    server: PolicyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk, inside, most = server.policy.chunk, threading.Semaphore(2), []
+
+    def counted(*inputs: Any) -> np.ndarray:
+        most.append(inside.acquire(blocking=False))
+        time.sleep(0.02)
+        inside.release()
+        return chunk(*inputs)
+
+    monkeypatch.setattr(server.policy, "chunk", counted)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(_ask, server, "POST", INFER, _observation()) for _ in range(16)]
+    assert {future.result()[0] for future in asked} == {200}
+    assert most == [True] * 16
+
+
+def test_a_client_that_hangs_up_is_no_news_and_another_error_is_one_line(
+    server: PolicyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (ConnectionResetError("gone"), BrokenPipeError(), ValueError("a\nb")):
+        try:
+            raise error
+        except Exception:
+            server.handle_error(None, ("10.0.0.7", 1234))
+    assert capsys.readouterr().err == "10.0.0.7: ValueError: a b\n"
+
+
+def test_a_place_is_free_again_where_no_thread_can_be_started(
+    server: PolicyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        for _ in range(MOST_CONNECTIONS + 1):
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as failed:
+                assert failed.recv(1) == b""
+    assert _ask(server, "GET", "/v2/health/live")[0] == 200
 
 
 def test_the_body_of_a_get_is_no_second_request(server: PolicyServer) -> None:
@@ -151,20 +258,24 @@ def test_who_comes_when_all_places_are_taken_is_turned_away(server: PolicyServer
     pytest.fail("no place became free")
 
 
-def test_the_command_serves_until_it_is_told_to_stop(policy: Path) -> None:
-    command = [sys.executable, "-m", "qc_core.cli.main", "serve", str(policy), "--port", "0"]
+def test_the_command_serves_until_it_is_told_to_stop(policy: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(policy, tmp_path / "a policy")
+    command = [sys.executable, "-m", "qc_core.cli.main", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        line = process.stderr.readline()
-        port = int(line.split(":")[-1].split("/")[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("GET", f"/v2/models/{policy.name}/ready")
+        url = urlsplit(process.stderr.readline().split()[-1])
+        connection = http.client.HTTPConnection(url.netloc, timeout=10)
+        connection.request("GET", f"{url.path}/ready")
         assert connection.getresponse().status == 200
         connection.close()
     finally:
-        process.send_signal(signal.SIGTERM)
+        # Told twice, as by someone who is impatient.
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
         assert process.wait(20) == 0
+        assert process.stderr.read() == ""
         process.stderr.close()
 
 

@@ -69,7 +69,7 @@ def test_nothing_is_uploaded_where_a_file_is_missing(
 def test_what_others_have_put_there_is_checked_on_arrival(
     tmp_path: Path, store: ObjectStore, config: Config, arrays: Arrays, file: Path
 ) -> None:
-    """A truncated upload, nonsense in a folder, and a bomb that unpacks to terabytes."""
+    """Truncated, nonsense in a folder, of another zip, and a bomb that unpacks to terabytes."""
     push_episodes(store, ENVIRONMENT, [file])
     whole = file.read_bytes()
     hostile = {"truncated.npz": whole[: len(whole) // 2], "a/b/odd name": b"nonsense"}
@@ -80,6 +80,10 @@ def test_what_others_have_put_there_is_checked_on_arrival(
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array_header_1_0(member, header)
                 member.write(bytes(1 << 22))
+    # The version of zip that is needed to read it.
+    later = bytearray(whole)
+    later[whole.rindex(b"PK\x01\x02") + 6] = 200
+    hostile["later.npz"] = bytes(later)
     hostile["bomb.npz"] = (tmp_path / "bomb.npz").read_bytes()
     for name, content in hostile.items():
         store.put(f"episodes/{ENVIRONMENT}/{name}", content)

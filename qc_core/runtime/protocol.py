@@ -1,0 +1,124 @@
+"""The Open Inference Protocol's JSON: what a policy is told in it, and what it answers.
+
+Shapes: B batch, O observation, H horizon, A action.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from qc_core import __version__
+from qc_core.errors import WrongUse
+from qc_core.runtime.policy import ChunkPolicy
+
+VERSION = "1"
+MOST_ROWS = 64
+# JSON takes thirty times its size in memory.
+_MOST_BYTES = 16 << 20
+# Of a request: a number with sign, digits, exponent and the space around it; and the rest.
+_NUMBER_BYTES, _OTHER_BYTES = 32, 1 << 16
+# Of what a request holds, in a message.
+_CUT = 50
+
+
+def most_bytes(policy: ChunkPolicy) -> int:
+    """The longest request that can be meant."""
+    numbers = MOST_ROWS * (policy.observation_size + math.prod(policy.noise_shape))
+    return min(numbers * _NUMBER_BYTES + _OTHER_BYTES, _MOST_BYTES)
+
+
+def server_metadata() -> dict[str, Any]:
+    return {"name": "q-chunking", "version": __version__, "extensions": []}
+
+
+def model_metadata(name: str, policy: ChunkPolicy) -> dict[str, Any]:
+    """Inputs, output and the policy's contract."""
+    chunk = [policy.contract["horizon"], policy.action_size]
+    return {
+        "name": name,
+        "versions": [VERSION],
+        "platform": "onnx",
+        "inputs": [
+            {"name": "observation", "datatype": "FP32", "shape": [-1, policy.observation_size]},
+            {"name": "noise", "datatype": "FP32", "shape": [-1, *policy.noise_shape]},
+        ],
+        "outputs": [{"name": "action_chunk", "datatype": "FP32", "shape": [-1, *chunk]}],
+        "parameters": {"contract": policy.contract},
+    }
+
+
+def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
+    """Answer a request for chunks.
+
+    Raises:
+        WrongUse: not a request of the protocol, or what `ChunkPolicy.chunk` refuses.
+        WorkFailed: as `ChunkPolicy.chunk`.
+    """
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise WrongUse(f"the request is not JSON: {' '.join(str(error).split())[:200]}") from error
+    tensors = _tensors(request)
+    if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:
+        got = [name[:_CUT] for name in sorted(tensors)[:5]]
+        raise WrongUse(f"the inputs are observation and, if wanted, noise, got {got}")
+    observation_BO = tensors["observation"]
+    if observation_BO.ndim != 2 or not 0 < len(observation_BO) <= MOST_ROWS:
+        raise WrongUse(
+            f"observation must be [B, {policy.observation_size}] with B from 1 to {MOST_ROWS}, "
+            f"got {list(observation_BO.shape)}"
+        )
+    chunk_BHA = policy.chunk(observation_BO, tensors.get("noise"))
+    answer = {
+        "model_name": name,
+        "model_version": VERSION,
+        "outputs": [
+            {
+                "name": "action_chunk",
+                "datatype": "FP32",
+                "shape": list(chunk_BHA.shape),
+                "data": chunk_BHA.ravel().tolist(),
+            }
+        ],
+    }
+    if isinstance(request.get("id"), str):
+        answer["id"] = request["id"]
+    return answer
+
+
+def _tensors(request: Any) -> dict[str, np.ndarray]:
+    """The inputs by name, in their shapes (WrongUse: not as the protocol has them)."""
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    if not isinstance(inputs, list):
+        raise WrongUse('the request needs "inputs", a list of tensors')
+    tensors: dict[str, np.ndarray] = {}
+    for entry in inputs:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise WrongUse("an input needs name, datatype, shape and data")
+        name: str = entry["name"]
+        shape, data = entry.get("shape"), entry.get("data")
+        told, datatype = name[:_CUT], str(entry.get("datatype"))
+        if name in tensors:
+            raise WrongUse(f"{told} is given twice")
+        if datatype != "FP32":
+            raise WrongUse(f"{told} must have datatype FP32, got {datatype[:_CUT]!r}")
+        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise WrongUse(f"{told} needs its shape, a list of sizes")
+        try:
+            if not _are_numbers(data):
+                raise TypeError
+            tensors[name] = np.asarray(data, np.float32).reshape(shape)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            wanted = str(shape[:9])[:_CUT]
+            raise WrongUse(f"{told} does not hold numbers of shape {wanted}") from error
+    return tensors
+
+
+def _are_numbers(data: Any) -> bool:
+    """Numbers in a list, or in lists of lists; NumPy would make some of texts and truths too."""
+    kinds = set(map(type, data))
+    return all(map(_are_numbers, data)) if kinds == {list} else kinds <= {int, float}
