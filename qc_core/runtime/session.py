@@ -5,8 +5,10 @@ Shapes: B batch.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -20,8 +22,10 @@ _OPTIONS = {"cuda": {"use_tf32": "0"}}
 # A protobuf text that is `location`: without one no tensor can lie in another file. The tag before
 # it may be any number that readers cut to its last 32 bits. The length is 8, or longer than it need
 # be: then its last byte follows one with the high bit, and is below 8. Looking back is ten times as
-# fast.
-_EXTERNAL_DATA = re.compile(rb"location(?<=(.\x08|[\x80-\xff][\x00-\x07])location)", re.DOTALL)
+# fast. `EPContext` is a node that names a provider's own file.
+_OTHER_FILES = re.compile(
+    rb"location(?<=(.\x08|[\x80-\xff][\x00-\x07])location)|EPContext", re.DOTALL
+)
 
 
 class BoundSession:
@@ -54,18 +58,21 @@ class BoundSession:
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if hasattr(onnxruntime, "preload_dlls") and provider != "cpu":
-            # CUDA's libraries may be those of pip's packages, which no search path names.
-            onnxruntime.preload_dlls()
+            # CUDA's libraries may be those of pip's packages, which no search path names. What it
+            # does not find, it prints; but stdout is the caller's.
+            with contextlib.redirect_stdout(sys.stderr):
+                onnxruntime.preload_dlls()
         names = choose_providers(provider, onnxruntime.get_available_providers())
         content = model.read_bytes()
-        if _EXTERNAL_DATA.search(content):
+        if _OTHER_FILES.search(content):
             raise WorkFailed(f"{model} keeps weights in other files: a policy is one file")
         try:
-            self._session = onnxruntime.InferenceSession(
-                content,
-                options,
-                providers=[(PROVIDERS[name], _OPTIONS.get(name, {})) for name in names],
-            )
+            with contextlib.redirect_stdout(sys.stderr):
+                self._session = onnxruntime.InferenceSession(
+                    content,
+                    options,
+                    providers=[(PROVIDERS[name], _OPTIONS.get(name, {})) for name in names],
+                )
         except Exception as error:
             # onnxruntime's own exceptions have no common class.
             raise WorkFailed(f"{model} cannot be opened: {_one_line(error)}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -13,7 +14,7 @@ from qc_core.runtime.session import BoundSession
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> BoundSession:
+def model(tmp_path: Path) -> Path:
     """a [B, 3] + b [B, 3]."""
     a, b, total = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3])
@@ -23,7 +24,12 @@ def session(tmp_path: Path) -> BoundSession:
     graph = helper.make_graph([node], "sum", [a, b], [total])
     opset = helper.make_opsetid("", 20)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "m.onnx")
-    return BoundSession(tmp_path / "m.onnx", threads=1)
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def session(model: Path) -> BoundSession:
+    return BoundSession(model, threads=1)
 
 
 def total(session: BoundSession, a: float, b: float, batch: int) -> np.ndarray:
@@ -63,3 +69,22 @@ def test_threads_do_not_see_each_others_numbers(session: BoundSession) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(ask, range(2000)))
+
+
+def test_what_onnxruntime_prints_of_missing_libraries_leaves_stdout_alone(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command's JSON stands there."""
+    missing = "Failed to load libcublas.so.13"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print(missing))
+    BoundSession(model, threads=1)
+    printed = capsys.readouterr()
+    assert printed.out == "" and missing in printed.err
+
+
+def test_a_node_that_names_a_file_of_its_own_is_refused(model: Path) -> None:
+    graph = onnx.load(model)
+    graph.graph.node[0].op_type = "EPContext"
+    onnx.save(graph, model)
+    with pytest.raises(WorkFailed, match="in other files"):
+        BoundSession(model, threads=1)
