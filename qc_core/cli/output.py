@@ -20,10 +20,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
 
 
-def estimate(entry: Mapping[str, float] | None, form: str) -> str:
-    """`96% (87% to 99%)` from a value with its interval."""
+def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
+    """`96% (87% to 99%)` from a value with its interval, `96% (no interval)` without its ends."""
     if entry is None:
         return "-"
+    if entry["low"] is None:
+        return f"{form.format(entry['value'])} (no interval)"
     value, low, high = (form.format(entry[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 

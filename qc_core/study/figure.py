@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from qc_core.files import staged_file
 from qc_core.recipes.methods import METHODS
-from qc_core.statistics import mean
+from qc_core.statistics import mean_over_seeds
 from qc_core.study.definition import Study
 from qc_core.study.published import SOURCE, published_curve
+from qc_core.study.summary import BOUNDS
 
 _COLOURS = dict(
     zip(
@@ -37,7 +38,8 @@ _COLOURS = dict(
 def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
     """One panel per recipe: success over steps, the mean over seeds with its 95% interval.
 
-    The paper's curve of the same task and method is dashed.
+    One seed has no interval, and its label says so. The paper's curve of the same task, data and
+    method is dashed.
 
     Args:
         rows: of the study's CSV.
@@ -55,7 +57,8 @@ def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
             colour = _COLOURS[method]
             if points:
                 steps, values, lows, highs = map(np.array, zip(*points, strict=True))
-                axes.plot(steps, values, color=colour, marker="o", markersize=3, label=method)
+                label = f"{method}, one seed" if np.isnan(lows).all() else method
+                axes.plot(steps, values, color=colour, marker="o", markersize=3, label=label)
                 axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
             theirs = [p for p in published_curve(config, method) if p.step <= last]
             if theirs:
@@ -80,6 +83,6 @@ def _over_seeds(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float, floa
     """(step, mean, low, high) at each step that any seed has come to."""
     points = []
     for step in sorted({row["step"] for row in rows}):
-        value, low, high = mean([row["success"] for row in rows if row["step"] == step])
-        points.append((step, value, low, high))
+        successes = [row["success"] for row in rows if row["step"] == step]
+        points.append((step, *mean_over_seeds(successes, *BOUNDS["success"])))
     return points
