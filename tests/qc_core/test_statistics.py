@@ -1,9 +1,11 @@
 """Intervals are the textbook's."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from qc_core.statistics import (
     anytime_mean,
@@ -34,6 +36,22 @@ def test_mean_has_an_interval_near_the_normal_one_and_is_repeatable() -> None:
 
 def test_equal_values_have_no_spread() -> None:
     assert mean([3, 3, 3]) == (3, 3, 3)
+
+
+def test_the_bootstrap_is_scipys_however_many_values_there_are() -> None:
+    values = np.random.default_rng(1).normal(10, 2, 300)
+    whole = bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=0)
+    assert mean(values)[1:] == tuple(whole.confidence_interval)
+
+
+def test_the_bootstrap_of_many_values_takes_little_memory() -> None:
+    mean([0, 1])
+    tracemalloc.start()
+    try:
+        mean(np.random.default_rng(0).normal(size=4000))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_over_seeds_it_is_students_interval() -> None:
