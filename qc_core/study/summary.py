@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qc_core.statistics import mean_over_seeds
@@ -22,7 +22,7 @@ def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
     Returns:
         `success` in [0, 1], `steps` (a failure counts the episode's limit) and `return`, each a
         mean over seeds with Student's 95% t interval, whose ends are None for one seed, and how
-        many `seeds` have come so far.
+        many `seeds` have come so far. `success-told` is False if the environment tells none.
     """
     ends = []
     for recipe in study.recipes:
@@ -33,6 +33,7 @@ def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
                 found = [r for r in rows if (r["recipe"], r["method"], r["step"]) == place]
                 if found:
                     end = {"recipe": recipe, "method": method, "step": step, "seeds": len(found)}
+                    end["success-told"] = tells_success(found)
                     for name, bounds in BOUNDS.items():
                         over_seeds = mean_over_seeds([row[name] for row in found], *bounds)
                         end[name] = {
@@ -42,3 +43,8 @@ def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
                         }
                     ends.append(end)
     return ends
+
+
+def tells_success(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the environment of these rows tells success; rows of old say nothing of it."""
+    return any(row.get("success-told", True) for row in rows)

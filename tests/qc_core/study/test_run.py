@@ -232,6 +232,20 @@ def test_one_seed_has_no_interval_and_table_and_figure_say_so(tmp_path: Path) ->
     assert "rlpd, one seed" in (tmp_path / "one.svg").read_text()
 
 
+def test_where_no_success_is_told_table_and_figure_show_returns(tmp_path: Path) -> None:
+    figures = {"success": 0.0, "steps": 200.0, "success-told": 0.0}
+    rows = [
+        {"recipe": "smoke", "method": "rlpd", "seed": seed, "step": 10.0, "return": r, **figures}
+        for seed, r in enumerate((-900.0, -700.0))
+    ]
+    (end,) = summarize(STUDY, rows)
+    assert not end["success-told"] and end["return"]["value"] == -800
+    assert as_table([end])[1][0][4:] == ("-", "-800 (-2071 to 471)")
+    draw(STUDY, rows, tmp_path / "returns.svg")
+    picture = (tmp_path / "returns.svg").read_text()
+    assert "<!-- return -->" in picture and "<!-- success -->" not in picture
+
+
 def test_another_study_is_not_mixed_in(tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine").touch()
