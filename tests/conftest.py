@@ -118,6 +118,16 @@ def policy(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pendulum_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, pendulum_config: Config, pendulum: Path
+) -> Path:
+    """A pretrained checkpoint folder of an environment that tells no success."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "pendulum"
+    pretrain(pendulum_config, pendulum, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A real S3 protocol over HTTP on loopback."""
     from moto.server import ThreadedMotoServer

@@ -20,7 +20,7 @@ def evaluate(
         offline: The pretrained checkpoint.
         online: The fine-tuned checkpoint.
         evaluation: The comparison with intervals, as JSON.
-        metrics: Success and steps of each policy.
+        metrics: Success and steps of each policy, or its return if success is not told.
     """
     from pathlib import Path
 
@@ -36,5 +36,5 @@ def evaluate(
             Path(evaluation.path),
         )
     for policy in compared["policies"]:
-        metrics.log_metric(policy["name"] + ": success", policy["success"]["value"])
-        metrics.log_metric(policy["name"] + ": steps", policy["steps"]["value"])
+        for figure in ("success", "steps") if policy["success-told"] else ("return",):
+            metrics.log_metric(f"{policy['name']}: {figure}", policy[figure]["value"])

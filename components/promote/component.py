@@ -45,8 +45,11 @@ def promote(
     metrics.log_metric("champion", int(content["champion"]))
     metrics.log_metric("episodes played", gate["episodes"])
     for name, result in gate["results"].items():
-        metrics.log_metric(f"{name}: success", result["success"]["value"])
-        metrics.log_metric(f"{name}: steps", result["steps"]["value"])
-    if "steps-saved" in gate:
-        for name, value in gate["steps-saved"].items():
-            metrics.log_metric(f"steps saved: {name}", value)
+        if gate.get("success-told", True):
+            metrics.log_metric(f"{name}: success", result["success"]["value"])
+            metrics.log_metric(f"{name}: steps", result["steps"]["value"])
+        else:
+            metrics.log_metric(f"{name}: mean return", result["mean-return"])
+    for gained in ("steps-saved", "wins-less-losses"):
+        for name, value in gate.get(gained, {}).items():
+            metrics.log_metric(f"{gained.replace('-', ' ')}: {name}", value)

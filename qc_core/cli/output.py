@@ -20,17 +20,29 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
 
 
-def estimate(entry: Mapping[str, float] | None, form: str) -> str:
-    """`96% (87% to 99%)` from a value with its interval."""
+def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
+    """`96% (87% to 99%)` from a value with its interval, `96% (no interval)` without its ends."""
     if entry is None:
         return "-"
+    if entry["low"] is None:
+        return f"{form.format(entry['value'])} (no interval)"
     value, low, high = (form.format(entry[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 
-def policy_rows(policies: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """One row per policy of an evaluation."""
-    return [
-        (p["name"], estimate(p["success"], "{:.0%}"), estimate(p["steps"], "{:.0f}"))
-        for p in policies
-    ]
+def measures(result: Mapping[str, Any]) -> dict[str, str]:
+    """What an evaluation says of a policy: success and steps, or return if success is not told."""
+    if result.get("success-told", True):
+        return {
+            "success": estimate(result["success"], "{:.0%}"),
+            "steps": estimate(result["steps"], "{:.0f}"),
+        }
+    return {"return": estimate(result["return"], "{:.1f}")}
+
+
+def print_policies(what: str, policies: Sequence[Mapping[str, Any]]) -> None:
+    """One row per policy of an evaluation, `what` above their names."""
+    print_table(
+        (what, *measures(policies[0])),
+        [(policy["name"], *measures(policy).values()) for policy in policies],
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qc_core.cli.output import estimate, print_json
+from qc_core.cli.output import measures, print_json
 from qc_core.envs.keep import play_and_keep, write_episodes
-from qc_core.envs.play import play_episodes
+from qc_core.envs.play import UNTOLD, play_episodes
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import require_vacant
 from qc_core.runtime.executor import require_execution_length
@@ -28,7 +28,7 @@ def play(
     record: Path | None,
     as_json: bool,
 ) -> None:
-    """Play unseen episodes and print success and steps with intervals."""
+    """Play unseen episodes and print success and steps with intervals, or else the return."""
     seeds = play_seeds(episodes, seed, workers)
     if video is not None and video.suffix != ".mp4":
         raise WrongUse(f"--video writes an .mp4 file, got {video}")
@@ -63,11 +63,13 @@ def play(
     if as_json:
         print_json(result)
         return
+    solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
+    untold = f" {UNTOLD}: {episodes} episodes"
     print(
-        f"{contract['environment']}: {sum(o.success for o in outcomes)} of {episodes} solved, "
-        f"success {estimate(result['success'], '{:.0%}')}, "
-        f"steps {estimate(result['steps'], '{:.0f}')}, playing {length} of "
-        f"{contract['horizon']} actions of a chunk"
+        contract["environment"] + (solved if result["success-told"] else untold),
+        *(f"{what} {text}" for what, text in measures(result).items()),
+        f"playing {length} of {contract['horizon']} actions of a chunk",
+        sep=", ",
     )
     if record is not None:
         print(f"{record}: {episodes} episodes, for `qc episodes push`")

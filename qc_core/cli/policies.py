@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qc_core.cli.lineage import show_lineage
-from qc_core.cli.output import estimate, print_json, print_table
+from qc_core.cli.output import estimate, measures, print_json, print_table
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WrongUse
 from qc_core.store.open import open_store
@@ -177,8 +177,10 @@ def _evaluation_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
     if evaluation is None:
         return [("evaluation", "none")]
     return [
-        ("success", estimate(evaluation["success"], "{:.0%}")),
-        ("steps per episode", estimate(evaluation["steps"], "{:.0f}")),
+        *(
+            (what if what == "success" else f"{what} per episode", text)
+            for what, text in measures(evaluation).items()
+        ),
         (
             "evaluated on",
             f"{evaluation['episodes']} episodes, seeds from {evaluation['first-seed']}",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from qc_core.cli.output import policy_rows, print_json, print_table
+from qc_core.cli.output import print_json, print_policies, print_table
 from qc_core.recipes.resolve import expand, resolve
 from qc_core.store.registry import CHAMPION, LATEST
 
@@ -42,10 +42,7 @@ def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: 
     promotion, episodes = result.promotion, result.evaluation["episodes"]
     alias = CHAMPION if promotion["champion"] else LATEST
     print()
-    print_table(
-        (f"policy ({episodes} unseen episodes)", "success", "steps"),
-        policy_rows(result.evaluation["policies"]),
-    )
+    print_policies(f"policy ({episodes} unseen episodes)", result.evaluation["policies"])
     print()
     print_table(
         ("step", "time"), [(step, f"{seconds:.0f} s") for step, seconds in result.seconds.items()]

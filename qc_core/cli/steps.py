@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from qc_core.cli.arguments import RECIPE, Overrides, json_flag, output, recipe
-from qc_core.cli.output import print_json, print_table
+from qc_core.cli.output import print_json, print_policies
 from qc_core.errors import WrongUse
 
 
@@ -88,7 +88,6 @@ def evaluate_arguments(parser: ArgumentParser) -> None:
 
 
 def evaluate_step(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.cli.output import policy_rows
     from qc_core.files import require_vacant
     from qc_core.recipes.resolve import resolve
     from qc_core.training.evaluate import evaluate
@@ -100,7 +99,7 @@ def evaluate_step(options: Namespace, overrides: Overrides) -> None:
     if options.json:
         print_json(content)
     else:
-        print_table(("policy", "success", "steps"), policy_rows(content["policies"]))
+        print_policies("policy", content["policies"])
 
 
 def export_arguments(parser: ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def as_table(ends: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tupl
             end["method"],
             f"{end['step']:,.0f}",
             str(end["seeds"]),
-            estimate(end["success"], "{:.0%}"),
+            estimate(end["success"] if end["success-told"] else None, "{:.0%}"),
             estimate(end["return"], "{:.0f}"),
         )
         for end in ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +21,8 @@ T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
 PlayOne = Callable[[gymnasium.Env, ChunkFunction, int], T]
 
+# What is said of an environment whose `info` has no success: its policies compare by return.
+UNTOLD = "tells no success (info['success'])"
 # Side by side, two policies take turns.
 _KEPT_POLICIES = 2
 
@@ -32,12 +34,14 @@ class Outcome:
     Attributes:
         steps: control steps played; for a success, those it took.
         episode_return: undiscounted sum of rewards.
+        success_told: the environment has said of any step whether it succeeded.
     """
 
     seed: int
     success: bool
     steps: int
     episode_return: float
+    success_told: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,6 +50,18 @@ class Outcome:
 def counted_steps(outcome: Outcome, limit: int) -> int:
     """Steps to success, the episode's limit for a failure."""
     return outcome.steps if outcome.success else limit
+
+
+def tells_success(outcomes: Iterable[Outcome]) -> bool:
+    """Whether the environment has told of any of these episodes if it succeeded."""
+    return any(outcome.success_told for outcome in outcomes)
+
+
+def in_short(outcomes: Sequence[Outcome]) -> str:
+    """`94%` of the episodes solved, or `return -7.3` on average where that is not told."""
+    if tells_success(outcomes):
+        return f"{np.mean([outcome.success for outcome in outcomes]):.0%}"
+    return f"return {np.mean([outcome.episode_return for outcome in outcomes]):.1f}"
 
 
 def play_episode(
@@ -71,7 +87,7 @@ def play_with(
 ) -> Outcome:
     """Play one episode with the action [A] that `act` gives for each observation [O]."""
     observation, _ = environment.reset(seed=seed)
-    steps, total, success, ended = 0, 0.0, False, False
+    steps, total, success, told, ended = 0, 0.0, False, False, False
     while not ended:
         if on_frame:
             on_frame()
@@ -79,10 +95,11 @@ def play_with(
         steps += 1
         total += float(reward)
         success = success or bool(info.get("success", False))
+        told = told or "success" in info
         ended = terminated or truncated
     if on_frame:
         on_frame()
-    return Outcome(seed, success, steps, total)
+    return Outcome(seed, success, steps, total, told)
 
 
 def play_episodes(
@@ -107,8 +124,8 @@ def play_episodes(
             environment, policies, seeds, play_episode, workers=workers
         ):
             outcomes[name, seed] = outcome
-            rate = np.mean([o.success for (by, _), o in outcomes.items() if by == name])
-            progress.update(note=f"{name} {rate:.0%}")
+            so_far = in_short([o for (by, _), o in outcomes.items() if by == name])
+            progress.update(note=f"{name} {so_far}")
     return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from qc_core.envs.play import UNTOLD
+
 _TEMPLATE = """# Chunk policy for {environment}
 
 ## What it does
@@ -98,13 +100,19 @@ def _figures(contract: dict[str, Any]) -> str:
     evaluation = contract["evaluation"]
     if evaluation is None:
         return "Not evaluated."
-    success, steps, first = (evaluation[key] for key in ("success", "steps", "first-seed"))
+    told = evaluation["success-told"]
+    form, measured = ("{:.0%}", "success") if told else ("{:.1f}", "return")
+    value, low, high = (form.format(evaluation[measured][key]) for key in ("value", "low", "high"))
+    steps = evaluation["steps"]
     return (
-        f"Success {success['value']:.0%} (95% interval {success['low']:.0%} to "
-        f"{success['high']:.0%}) over {evaluation['episodes']} episodes in the simulator that "
-        f"training never saw (seeds from {first}), drawn from the starts that it was trained on. "
+        f"{measured.capitalize()} {value} (95% interval {low} to {high}) over "
+        f"{evaluation['episodes']} episodes in the simulator that training never saw (seeds from "
+        f"{evaluation['first-seed']}), drawn from the starts that it was trained on. "
+    ) + (
         f"{steps['value']:.0f} steps on average ({steps['low']:.0f} to {steps['high']:.0f}), a "
         f"failure counting {contract['episode-limit']}."
+        if told
+        else f"The environment {UNTOLD}."
     )
 
 
@@ -126,14 +134,16 @@ def _header(contract: dict[str, Any]) -> dict[str, Any]:
     }
     evaluation, environment = contract["evaluation"], contract["environment"]
     if evaluation is not None:
+        told = evaluation["success-told"]
+        kind, measured = ("success_rate", "success") if told else ("mean_reward", "return")
         result = {
             "task": {"type": "robotics", "name": environment},
             "dataset": {"type": environment, "name": environment},
             "metrics": [
                 {
-                    "type": "success_rate",
-                    "name": f"success over {evaluation['episodes']} episodes",
-                    "value": evaluation["success"]["value"],
+                    "type": kind,
+                    "name": f"{measured} over {evaluation['episodes']} episodes",
+                    "value": evaluation[measured]["value"],
                 }
             ],
         }

@@ -148,7 +148,7 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
     content, what = read_json(evaluation), str(evaluation)
     numbers = ("episodes", "first-seed", "execution-length")
     require_fields(content, {"policies": list, **dict.fromkeys(numbers, int)}, what)
-    fields = {"kind": str, "weights": str, "success": dict, "steps": dict}
+    fields = {"kind": str, "weights": str, "success": dict, "steps": dict, "return": dict}
     for policy in content["policies"]:
         require_fields(policy, fields, what)
         if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
@@ -156,5 +156,7 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
                 **{name: content[name] for name in numbers},
                 "success": policy["success"],
                 "steps": policy["steps"],
+                "return": policy["return"],
+                "success-told": policy.get("success-told", True),
             }
     raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")

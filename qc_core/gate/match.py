@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from qc_core.envs.play import LoadPolicy, Outcome, play_side_by_side
-from qc_core.gate.rule import Decision, Rule, result_of, success_of
+from qc_core.envs.play import LoadPolicy, Outcome, in_short, play_side_by_side, tells_success
+from qc_core.gate.rule import Decision, Rule, result_of
 from qc_core.progress import Progress
 from qc_core.seeds import RUN_SEEDS, seeds_for
 
@@ -21,32 +21,38 @@ def hold_match(
     seeds: Sequence[int],
     *,
     workers: int,
+    untold: Rule | None = None,
 ) -> dict[str, Any]:
     """Let the policies play seed after seed until the rule is answered, or to the last seed.
 
     Args:
         limit: control steps of an episode.
+        untold: the rule in place of the other where the environment tells no success; None
+            leaves the other.
 
     Returns:
         The account of the match: rule, decision, reason, figures, and every episode.
     """
     games: dict[str, list[Outcome]] = {name: [] for name in policies}
+    told, decided_by = False, rule
     decision: Decision = "undecided"
     played = play_side_by_side(environment, policies, seeds, workers=workers)
     with closing(played), Progress(len(seeds), "gate", "seed") as progress:
         for outcomes in played:
             for name, outcome in outcomes.items():
                 games[name].append(outcome)
-            rates = (f"{name} {success_of(games[name]).value:.0%}" for name in games)
-            progress.update(note=", ".join(rates))
-            if (decision := rule.decide(games)) != "undecided":
+            told = told or tells_success(outcomes.values())
+            decided_by = rule if told else untold or rule
+            progress.update(note=", ".join(f"{name} {in_short(games[name])}" for name in games))
+            if (decision := decided_by.decide(games)) != "undecided":
                 break
     count = len(next(iter(games.values())))
     return {
-        **rule.figures(games),
-        "rule": rule.text,
+        **decided_by.figures(games),
+        "rule": decided_by.text,
         "decision": decision,
         "environment": environment,
+        "success-told": told,
         "episode-limit": limit,
         "first-seed": seeds[0],
         "episodes": count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qc_core.envs.play import UNTOLD, tells_success
 from qc_core.gate.rule import CHALLENGER, Decision, Games, rate_words, success_of
 from qc_core.statistics import mean_is_above, mean_is_below
 
@@ -37,6 +38,11 @@ class Minimum:
         return "undecided"
 
     def figures(self, games: Games) -> dict[str, Any]:
+        if not tells_success(games[CHALLENGER]):
+            return {
+                "reason": f"the environment {UNTOLD}, of which a minimum of {self.success:.0%} is "
+                "asked: --publish.minimum-success 0 asks for nothing"
+            }
         said = {"passed": "is above", "failed": "is below", "undecided": "is not shown to be above"}
         success = rate_words(success_of(games[CHALLENGER]))
         return {

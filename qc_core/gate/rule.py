@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from qc_core.envs.play import Outcome, counted_steps
 from qc_core.statistics import Estimate, anytime_mean
 
@@ -37,11 +39,13 @@ def success_of(outcomes: Sequence[Outcome]) -> Estimate:
 
 
 def result_of(outcomes: Sequence[Outcome], limit: int) -> dict[str, Any]:
-    """Success and steps of one policy with such intervals, and every episode."""
+    """Success and steps of one policy with such intervals, its return, and every episode."""
     steps = anytime_mean([counted_steps(outcome, limit) for outcome in outcomes], 0, limit)
     return {
         "success": success_of(outcomes)._asdict(),
         "steps": steps._asdict(),
+        # Without an interval: returns have no bounds.
+        "mean-return": float(np.mean([outcome.episode_return for outcome in outcomes])),
         "outcomes": [outcome.as_dict() for outcome in outcomes],
     }
 

@@ -183,7 +183,8 @@ class PublishConfig:
     """What `not-worse` lets a champion lose: this share of the episode's limit in steps, and this
     share of the episodes in success."""
     minimum_success: float = 0.5
-    """Success rate that a first champion is shown to be above; 0 asks for nothing."""
+    """Success rate that a first champion is shown to be above; 0 asks for nothing, as it must where
+    the environment tells no success."""
     gate_episodes: int = 200
     """Episodes that challenger and champion both play at most; they stop when it is clear."""
 

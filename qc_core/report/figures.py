@@ -48,7 +48,12 @@ def offline_curves(curve: list[dict[str, float]]) -> str:
 
 
 def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
-    """Each trial's success over its online steps, and over what it searched."""
+    """Each trial's success over its online steps, and its steps over what it searched.
+
+    Where the environment tells no success, its return in both.
+    """
+    told = any(score["success_told"] for trial in trials for score in trial["scores"])
+    over_steps, at_end = ("success", "steps") if told else ("episode_return", "episode_return")
     figure = Figure(figsize=_SIZE, layout="constrained")
     scores, search = figure.subplots(1, 2)
     for index, trial in enumerate(trials):
@@ -56,7 +61,7 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
         chosen = trial["trial"] == best
         scores.plot(
             [score["online_step"] for score in trial["scores"]],
-            [score["success"] for score in trial["scores"]],
+            [score[over_steps] for score in trial["scores"]],
             color=colour,
             marker="o",
             linewidth=2.5 if chosen else 1,
@@ -65,24 +70,29 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
         if trial["scores"]:
             search.scatter(
                 trial["parameters"]["online_learning_rate"],
-                trial["scores"][-1]["steps"],
+                trial["scores"][-1][at_end],
                 color=colour,
                 s=90 if chosen else 30,
             )
-    scores.set(xlabel="online steps", ylabel="success", ylim=(-0.05, 1.05))
+    scores.set(xlabel="online steps", ylabel="success" if told else "return")
+    if told:
+        scores.set(ylim=(-0.05, 1.05))
     scores.legend(frameon=False)
-    search.set(xlabel="online learning rate", ylabel="steps to success", xscale="log")
+    search.set(
+        xlabel="online learning rate", ylabel="steps to success" if told else "return", xscale="log"
+    )
     return _svg(figure)
 
 
 def comparison(policies: list[dict[str, Any]]) -> str:
-    """Success and steps of the policies, with intervals."""
+    """Success and steps of the policies, or their returns, with intervals."""
+    shown = {"success": "success", "steps": "steps to success"}
+    if not policies[0]["success-told"]:
+        shown = {"return": "return"}
     figure = Figure(figsize=(8.4, 0.6 + 0.45 * len(policies)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     names = [policy["name"] for policy in policies]
-    for panel, key, label in zip(
-        panels, ("success", "steps"), ("success", "steps to success"), strict=True
-    ):
+    for panel, (key, label) in zip(panels, shown.items(), strict=True):
         for row, policy in enumerate(policies):
             entry = policy[key]
             panel.plot([entry["low"], entry["high"]], [row, row], color=_COLOURS[row], lw=2)
@@ -90,7 +100,9 @@ def comparison(policies: list[dict[str, Any]]) -> str:
         panel.set(xlabel=label)
         panel.grid(axis="x", alpha=0.3)
         panel.margins(y=0.3)
-    panels[0].set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1.02))
+    panels[0].set(yticks=range(len(names)), yticklabels=names)
+    if "success" in shown:
+        panels[0].set(xlim=(-0.02, 1.02))
     panels[0].invert_yaxis()
     return _svg(figure)
 

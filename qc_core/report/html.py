@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from qc_core.data.dataset import open_dataset
+from qc_core.envs.play import UNTOLD
 from qc_core.errors import WorkFailed
 from qc_core.files import read_json, write_atomically
 from qc_core.progress import say
@@ -57,6 +58,7 @@ def write_report(
         seed=config.seed,
         episodes=compared["episodes"],
         limit=compared["episode-limit"],
+        untold=UNTOLD,
         policies=compared["policies"],
         comparison=Markup(figures.comparison(compared["policies"])),
         video=video,

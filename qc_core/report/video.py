@@ -129,6 +129,8 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
         writer.send(np.ascontiguousarray(frame))
     writer.close()
     verb = "solves the task" if outcome.success else "does not solve the task"
+    if not outcome.success_told:
+        verb = f"has a return of {outcome.episode_return:.1f}"
     print(f"The exported policy {verb} in {outcome.steps} steps, in real time (seed {seed}).")
 
 

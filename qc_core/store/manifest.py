@@ -71,6 +71,7 @@ def describe_folder(
     """
     contract = read_contract(folder)
     evaluation = contract["evaluation"]
+    told = evaluation is not None and evaluation.get("success-told", True)
     provenance = contract.get("provenance", {})
     return {
         "name": name,
@@ -79,7 +80,7 @@ def describe_folder(
         "run": run,
         "environment": contract["environment"],
         "method": contract["method"],
-        "success": evaluation and evaluation["success"],
+        "success": evaluation["success"] if evaluation and told else None,
         "parent": provenance.get("parent"),
         "data": _sources(provenance),
         "checkpoint": checkpoint,

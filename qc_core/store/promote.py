@@ -13,6 +13,7 @@ from qc_core.errors import WrongUse
 from qc_core.gate.duel import Duel
 from qc_core.gate.match import fresh_seeds, hold_match
 from qc_core.gate.minimum import Minimum
+from qc_core.gate.returns import ReturnDuel
 from qc_core.gate.rule import CHALLENGER
 from qc_core.progress import say
 from qc_core.provenance import run_name
@@ -53,9 +54,10 @@ def promote(
     """Publish a policy folder as a new version, `latest` at once, `champion` if it passes the gate.
 
     Challenger and champion play the same fresh seeds with the published files, until it is
-    clear which is better (`qc_core.gate`). Without a champion it must reach a minimum. What came
-    of it is kept with the version. Begun again by the same run, it goes on where it broke off:
-    the version that is there is not published twice.
+    clear which is better (`qc_core.gate`), by success and speed, or by return where the
+    environment tells no success. Without a champion it must reach a minimum. What came of it is
+    kept with the version. Begun again by the same run, it goes on where it broke off: the version
+    that is there is not published twice.
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
@@ -170,7 +172,8 @@ def _match(
         margin = publish.margin if publish.gate == "not-worse" else 0.0
         rule = Duel(limit, margin, len(seeds))
         policies = {CHAMPION: PulledPolicy(champion), **policies}
-        return hold_match(rule, environment, limit, policies, seeds, workers=workers)
+        untold = ReturnDuel(margin)
+        return hold_match(rule, environment, limit, policies, seeds, workers=workers, untold=untold)
 
 
 def _unasked(environment: str, limit: int) -> dict[str, Any]:

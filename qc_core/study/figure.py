@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from qc_core.files import staged_file
 from qc_core.recipes.methods import METHODS
-from qc_core.statistics import mean
+from qc_core.statistics import mean_over_seeds
 from qc_core.study.definition import Study
 from qc_core.study.published import SOURCE, published_curve
+from qc_core.study.summary import BOUNDS, tells_success
 
 _COLOURS = dict(
     zip(
@@ -37,7 +38,8 @@ _COLOURS = dict(
 def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
     """One panel per recipe: success over steps, the mean over seeds with its 95% interval.
 
-    The paper's curve of the same task and method is dashed.
+    Where the environment tells no success, it is the return. One seed has no interval, and its
+    label says so. The paper's curve of the same task, data and method is dashed.
 
     Args:
         rows: of the study's CSV.
@@ -49,13 +51,15 @@ def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
         config = study.data_config(recipe)
         of_recipe = [row for row in rows if row["recipe"] == recipe]
         last = max((row["step"] for row in of_recipe), default=1)
+        shown = "success" if not of_recipe or tells_success(of_recipe) else "return"
         published = False
         for method in study.methods:
-            points = _over_seeds([row for row in of_recipe if row["method"] == method])
+            points = _over_seeds([row for row in of_recipe if row["method"] == method], shown)
             colour = _COLOURS[method]
             if points:
                 steps, values, lows, highs = map(np.array, zip(*points, strict=True))
-                axes.plot(steps, values, color=colour, marker="o", markersize=3, label=method)
+                label = f"{method}, one seed" if np.isnan(lows).all() else method
+                axes.plot(steps, values, color=colour, marker="o", markersize=3, label=label)
                 axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
             theirs = [p for p in published_curve(config, method) if p.step <= last]
             if theirs:
@@ -65,10 +69,11 @@ def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
         axes.set(
             title=recipe + (f"\ndashed: {SOURCE}" if published else ""),
             xlabel="offline updates | online steps",
-            ylabel="success",
+            ylabel=shown,
             xlim=(0, last),
-            ylim=(-0.03, 1.03),
         )
+        if shown == "success":
+            axes.set(ylim=(-0.03, 1.03))
         if of_recipe:
             axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
@@ -76,10 +81,12 @@ def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
         figure.savefig(staging, format="svg", metadata={"Date": None})
 
 
-def _over_seeds(rows: Sequence[dict[str, Any]]) -> list[tuple[float, float, float, float]]:
-    """(step, mean, low, high) at each step that any seed has come to."""
+def _over_seeds(
+    rows: Sequence[dict[str, Any]], shown: str
+) -> list[tuple[float, float, float, float]]:
+    """(step, mean, low, high) of what is shown at each step that any seed has come to."""
     points = []
     for step in sorted({row["step"] for row in rows}):
-        value, low, high = mean([row["success"] for row in rows if row["step"] == step])
-        points.append((step, value, low, high))
+        values = [row[shown] for row in rows if row["step"] == step]
+        points.append((step, *mean_over_seeds(values, *BOUNDS[shown])))
     return points

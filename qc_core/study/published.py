@@ -10,11 +10,15 @@ from __future__ import annotations
 import csv
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
+from qc_core.data.download import official_name
 from qc_core.recipes.config import Config
 
 SOURCE = "Li, Zhou, Levine (arXiv 2507.07969)"
+# Where it is not OGBench's usual set that the paper trains on.
+_DATA = {"cube-quadruple": "cube-quadruple-play-100m-v0"}
 
 
 class PublishedPoint(NamedTuple):
@@ -27,7 +31,7 @@ class PublishedPoint(NamedTuple):
 
 
 def published_curve(config: Config, method: str) -> list[PublishedPoint]:
-    """The paper's curve for a configuration's task; empty where it has none.
+    """The paper's curve for a configuration's task and data; empty where it has none.
 
     Args:
         method: ours, `qc-fql`; the paper's names are the same in capitals.
@@ -45,11 +49,17 @@ def published_curve(config: Config, method: str) -> list[PublishedPoint]:
 
 def _place(config: Config) -> tuple[str, str] | None:
     """Domain and task of the paper, which has scene and puzzle with sparse rewards only."""
+    source = config.data.source[0] if len(config.data.source) == 1 else ""
     if match := re.fullmatch(r"robomimic/(\w+)-v0", config.environment):
-        return "robomimic", match[1]
+        whole = Path(source).suffix in (".hdf5", ".h5") and not config.data.filter
+        return ("robomimic", match[1]) if whole else None
     match = re.fullmatch(r"(.+)-singletask-(task\d)-v0", config.environment)
     if match is None:
         return None
     family, task = match.groups()
     transform = "sparse" if family in ("scene", "puzzle-3x3") else "none"
-    return (family, task) if config.data.reward_transform == transform else None
+    usual = official_name(config.environment)
+    # An official file that lies here already has its name.
+    data = usual if source == "ogbench" else Path(source.removeprefix("ogbench:")).stem
+    same = (data, config.data.reward_transform) == (_DATA.get(family, usual), transform)
+    return (family, task) if same else None

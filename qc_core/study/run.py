@@ -17,13 +17,14 @@ from qc_core.progress import say
 from qc_core.study.definition import Job, Study
 from qc_core.study.figure import draw
 from qc_core.study.job import is_finished, read_points, run_job
+from qc_core.study.summary import tells_success
 from qc_core.training.device import take_threads, threads_per_worker
 
 RESULTS, FIGURE = "results.csv", "results.svg"
 _MANIFEST = "study.json"
 _COLUMNS = (
     *("recipe", "environment", "method", "seed", "step"),
-    *("success", "steps", "return", "episodes", "seconds"),
+    *("success", "steps", "return", "episodes", "seconds", "success-told"),
 )
 
 
@@ -85,7 +86,10 @@ def _claim(study: Study, folder: Path) -> None:
 
 def _work(study: Study, folder: Path, job: Job) -> None:
     def tell(point: dict[str, float]) -> None:
-        say(f"{job}: step {point['step']:,.0f}, success {point['success']:.0%}")
+        shown = f"success {point['success']:.0%}"
+        if not tells_success([point]):
+            shown = f"return {point['return']:.1f}"
+        say(f"{job}: step {point['step']:,.0f}, {shown}")
 
     # The data are the recipe's, whatever the run's seed.
     run_job(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qc_core.statistics import mean
+from qc_core.statistics import mean_over_seeds
 from qc_core.study.definition import Study
+
+# Means of them lie within.
+BOUNDS = {"success": (0.0, 1.0), "steps": (0.0, math.inf), "return": (-math.inf, math.inf)}
 
 
 def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -17,7 +21,8 @@ def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
 
     Returns:
         `success` in [0, 1], `steps` (a failure counts the episode's limit) and `return`, each a
-        mean over seeds with its 95% bootstrap interval, and how many `seeds` have come so far.
+        mean over seeds with Student's 95% t interval, whose ends are None for one seed, and how
+        many `seeds` have come so far. `success-told` is False if the environment tells none.
     """
     ends = []
     for recipe in study.recipes:
@@ -28,7 +33,18 @@ def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
                 found = [r for r in rows if (r["recipe"], r["method"], r["step"]) == place]
                 if found:
                     end = {"recipe": recipe, "method": method, "step": step, "seeds": len(found)}
-                    for name in ("success", "steps", "return"):
-                        end[name] = mean([row[name] for row in found])._asdict()
+                    end["success-told"] = tells_success(found)
+                    for name, bounds in BOUNDS.items():
+                        over_seeds = mean_over_seeds([row[name] for row in found], *bounds)
+                        end[name] = {
+                            # JSON has no NaN.
+                            key: None if math.isnan(number) else number
+                            for key, number in over_seeds._asdict().items()
+                        }
                     ends.append(end)
     return ends
+
+
+def tells_success(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the environment of these rows tells success; rows of old say nothing of it."""
+    return any(row.get("success-told", True) for row in rows)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from qc_core.envs.make import describe
-from qc_core.envs.play import Outcome, counted_steps, play_episodes
+from qc_core.envs.play import UNTOLD, Outcome, counted_steps, play_episodes, tells_success
 from qc_core.errors import WrongUse
 from qc_core.files import write_json
+from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.recipes.methods import METHODS
 from qc_core.seeds import seeds_for
@@ -30,7 +31,8 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
 
     Success rates carry Wilson's interval. Steps count the episode's limit for a failure, so
     that they compare over the same episodes; each policy is also set against the first pair by
-    pair, where an interval that excludes zero is a difference.
+    pair, where an interval that excludes zero is a difference. Where the environment tells no
+    success, returns are what compares.
     """
     limit = describe(config.environment).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
@@ -55,12 +57,16 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
         seeds,
         workers=min(config.evaluate.workers, len(seeds)),
     )
+    told = any(map(tells_success, played.values()))
+    if not told:
+        say(f"{config.environment} {UNTOLD}: policies are compared by their return")
     policies = [
         {
             "name": name,
             "kind": entries[name].kind,
             "weights": weights_digest(entries[name].checkpoint),
             **summarize(outcomes, limit),
+            "success-told": told,
             **_against(played[base], outcomes, limit),
         }
         for name, outcomes in played.items()
@@ -79,21 +85,26 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
 
 
 def summarize(outcomes: list[Outcome], limit: int) -> dict[str, Any]:
-    """Success and steps with intervals, and every episode."""
+    """Success, steps and return with intervals, and every episode."""
     return {
         "success": success_rate([o.success for o in outcomes])._asdict(),
         "steps": mean([counted_steps(o, limit) for o in outcomes])._asdict(),
         "return": mean([o.episode_return for o in outcomes])._asdict(),
+        "success-told": tells_success(outcomes),
         "outcomes": [o.as_dict() for o in outcomes],
     }
 
 
 def mean_figures(outcomes: list[Outcome], limit: int) -> dict[str, float]:
-    """Means over episodes: `success`, `steps` (a failure counts the limit) and `return`."""
+    """Means over episodes: `success`, `steps` (a failure counts the limit) and `return`.
+
+    `success-told` is 1 where the environment tells success, else 0.
+    """
     return {
         "success": float(np.mean([outcome.success for outcome in outcomes])),
         "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
         "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
+        "success-told": float(tells_success(outcomes)),
     }
 
 
@@ -104,4 +115,5 @@ def _against(base: list[Outcome], outcomes: list[Outcome], limit: int) -> dict[s
         "steps-saved": mean(
             [counted_steps(b, limit) - counted_steps(o, limit) for b, o in pairs]
         )._asdict(),
+        "return-gain": mean([o.episode_return - b.episode_return for b, o in pairs])._asdict(),
     }

@@ -44,11 +44,27 @@ class Score(NamedTuple):
     Attributes:
         success: rate in [0, 1].
         steps: mean control steps, a failure counting the episode's limit.
+        episode_return: mean undiscounted sum of rewards.
+        success_told: the environment tells success; where it does not, the return is what counts.
     """
 
     online_step: int
     success: float
     steps: float
+    episode_return: float
+    success_told: bool
+
+    @property
+    def value(self) -> float:
+        """What a trial is worth: the more, the better."""
+        return self.success if self.success_told else self.episode_return
+
+    @property
+    def words(self) -> str:
+        """The same for people, with the speed of a policy that may succeed."""
+        if self.success_told:
+            return f"success {self.success:.0%}, {self.steps:.0f} steps"
+        return f"return {self.episode_return:.1f}"
 
 
 class FineTuned(NamedTuple):
@@ -91,7 +107,7 @@ def fine_tune(
     scoring_seeds = seeds_for("trial", config.seed, tune.episodes)
     stops = np.linspace(0, train.online_steps, tune.evaluations + 1).round().astype(int)[1:]
     score_at = sorted(set(stops.tolist()))
-    training, curve = _begun(config, checkpoint, dataset, device, trial, kept)
+    training, curve, scores = _begun(config, checkpoint, dataset, device, trial, kept)
     agent = training.agent
     start = time.monotonic() - (curve[-1]["seconds"] if curve else 0.0)
 
@@ -112,8 +128,8 @@ def fine_tune(
         Scoring(config, scoring_seeds) as scoring,
         Progress(train.online_steps, label, "step", done=training.step) as progress,
     ):
-        for point in curve:
-            on_score(Score(int(point["step"]), point["success"], point["steps"]))
+        for score in scores:
+            on_score(score)
 
         def on_step() -> None:
             progress.update()
@@ -123,10 +139,9 @@ def fine_tune(
                 kept.keep(agent, info(), curve, training.state())
 
         def keep(step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:
-            figures = mean_figures(outcomes, spec.episode_limit)
-            score = Score(step, figures["success"], figures["steps"])
-            curve.append({"step": step, "success": score.success, "steps": score.steps, **point})
-            progress.update(0, note=f"success {score.success:.0%}")
+            curve.append({"step": step, **mean_figures(outcomes, spec.episode_limit), **point})
+            score = _score(curve[-1])
+            progress.update(0, note=score.words)
             on_score(score)
 
         for step in score_at:
@@ -144,6 +159,16 @@ def fine_tune(
     return FineTuned(agent, info(), curve)
 
 
+def _score(point: Mapping[str, float]) -> Score:
+    return Score(
+        int(point["step"]),
+        point["success"],
+        point["steps"],
+        point["return"],
+        bool(point["success-told"]),
+    )
+
+
 def _begun(
     config: Config,
     checkpoint: Path,
@@ -151,8 +176,8 @@ def _begun(
     device: torch.device,
     trial: int,
     kept: Kept | None,
-) -> tuple[OnlineTraining, Curve]:
-    """A training with its curve so far: the one that was kept, or a new one."""
+) -> tuple[OnlineTraining, Curve, list[Score]]:
+    """A training with its curve and its scores so far: the one that was kept, or a new one."""
     train = replace(config.train, learning_rate=config.train.online_learning_rate)
 
     def training(source: Path, state: Mapping[str, Tensor] | None) -> OnlineTraining:
@@ -173,10 +198,11 @@ def _begun(
             if other := difference(read_info(source), config, dataset.digest):
                 raise WrongUse(f"it {other}")
             curve = read_curve(source)
+            scores = [_score(point) for point in curve]
             going_on = training(source, load_training_state(source))
         except DAMAGE as error:
             say(f"trial {trial} starts anew, not from what was kept of it: {reason(error)}")
         else:
             say(f"trial {trial} goes on from step {going_on.step:,}")
-            return going_on, curve
-    return training(checkpoint, None), []
+            return going_on, curve, scores
+    return training(checkpoint, None), [], []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qc_core.envs.play import UNTOLD
 from qc_core.errors import WorkFailed
 from qc_core.files import require_vacant, write_json
 from qc_core.progress import say
+from qc_core.training.fine_tune import Score
 from qc_core.tuning.kept import forget_all_but, get_result, study_store
 from qc_core.tuning.study import answering, load_study
 from qc_core.tuning.trials import best_trial, read_trials
@@ -31,4 +33,6 @@ def select_best(study_name: str, storage: str, output: Path, history: Path) -> N
     get_result(store, study_name, *attempt, output)
     write_json(history, {"best-trial": best["trial"], "trials": trials})
     forget_all_but(store, study_name, *attempt)
-    say(f"trial {best['trial']} goes on: success {best['success']:.0%}, {best['steps']:.0f} steps")
+    if not best["success-told"]:
+        say(f"the environment {UNTOLD}: trials are compared by their return")
+    say(f"trial {best['trial']} goes on: {Score(**best['scores'][-1]).words}")

@@ -31,9 +31,12 @@ def best_trial(records: list[Record]) -> Record | None:
     return max(complete, key=lambda record: (ranking(record), -record["trial"]), default=None)
 
 
-def ranking(record: Record) -> tuple[float, float]:
-    """Trials compare by success, then by how few steps they took."""
-    return record["success"], -record["steps"]
+def ranking(record: Record) -> tuple[float, float, float]:
+    """Trials compare by success, then by how few steps they took, then by their return.
+
+    Where the environment tells no success, the first two are equal, and the return is all.
+    """
+    return record["success"], -record["steps"], record["return"]
 
 
 def figures(records: list[Record]) -> dict[str, float]:
@@ -41,8 +44,8 @@ def figures(records: list[Record]) -> dict[str, float]:
     counts = Counter(record["state"] for record in records)
     summed_up: dict[str, float] = {"trials": len(records), **counts}
     if best := best_trial(records):
-        shown = {"best-trial": "trial", "success": "success", "steps": "steps"}
-        summed_up |= {name: best[field] for name, field in shown.items()}
+        shown = ("success", "steps") if best["success-told"] else ("return",)
+        summed_up |= {"best-trial": best["trial"], **{name: best[name] for name in shown}}
     return summed_up
 
 
@@ -61,5 +64,11 @@ def _record(slot: int, attempts: list[FrozenTrial]) -> Record:
         "seconds": trial.duration.total_seconds() if trial.duration else 0.0,
     }
     if scores:
-        record |= {"success": scores[-1]["success"], "steps": scores[-1]["steps"]}
+        last = scores[-1]
+        record |= {
+            "success": last["success"],
+            "steps": last["steps"],
+            "return": last["episode_return"],
+            "success-told": last["success_told"],
+        }
     return record

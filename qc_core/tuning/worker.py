@@ -115,7 +115,7 @@ class _Work:
 
         def on_score(score: Score) -> None:
             scores.append(score)
-            trial.report(score.success, score.online_step)
+            trial.report(score.value, score.online_step)
             trial.set_user_attr(SCORES, [score._asdict() for score in scores])
             if score.online_step < train.online_steps and trial.should_prune():
                 raise optuna.TrialPruned
@@ -147,14 +147,11 @@ class _Work:
             raise
         else:
             kept.put_result(result)
-            value = scores[-1].success
+            value = scores[-1].value
         finish(study, trial, state, value)
         kept.remove()
         if scores:
-            say(
-                f"trial {slot} {state.name.lower()}: success {scores[-1].success:.0%}, "
-                f"{scores[-1].steps:.0f} steps"
-            )
+            say(f"trial {slot} {state.name.lower()}: {scores[-1].words}")
 
 
 def _show_progress(trial: optuna.Trial, step: int) -> None:

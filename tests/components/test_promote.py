@@ -12,7 +12,7 @@ from qc_core.files import read_json, write_json
 from qc_core.gate import match
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
-from tests.qc_core.gate.games import outcomes
+from tests.qc_core.gate.games import outcomes, untold
 
 step: Any = promote
 
@@ -53,3 +53,22 @@ def test_the_metrics_show_the_decision_and_its_numbers(
     assert second["champion: success"] == second["challenger: success"] == 1
     assert second["steps saved: value"] == -60
     assert second["steps saved: low"] < -60 < second["steps saved: high"] < 0
+
+
+def test_where_no_success_is_told_they_show_returns(
+    config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics_of(config, policy, checkpoint, tmp_path / "first")
+    held, tried = untold([-900.0] * 100), untold([-300.0] * 100)
+    monkeypatch.setattr(
+        match,
+        "play_side_by_side",
+        lambda *_, **__: (
+            {"champion": h, "challenger": t} for h, t in zip(held, tried, strict=True)
+        ),
+    )
+    longer = replace(config, publish=replace(config.publish, gate_episodes=100))
+    second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
+    assert second["champion"] == 1 and second["wins less losses: value"] == 1
+    assert second["champion: mean return"] == -900
+    assert "challenger: success" not in second

@@ -1,9 +1,20 @@
 """Intervals are the textbook's."""
 
+import math
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
-from qc_core.statistics import anytime_mean, mean, mean_is_above, mean_is_below, success_rate
+from qc_core.statistics import (
+    anytime_mean,
+    mean,
+    mean_is_above,
+    mean_is_below,
+    mean_over_seeds,
+    success_rate,
+)
 
 
 def test_success_rate_has_wilsons_interval() -> None:
@@ -25,6 +36,41 @@ def test_mean_has_an_interval_near_the_normal_one_and_is_repeatable() -> None:
 
 def test_equal_values_have_no_spread() -> None:
     assert mean([3, 3, 3]) == (3, 3, 3)
+
+
+def test_the_bootstrap_is_scipys_however_many_values_there_are() -> None:
+    values = np.random.default_rng(1).normal(10, 2, 300)
+    whole = bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=0)
+    assert mean(values)[1:] == tuple(whole.confidence_interval)
+
+
+def test_the_bootstrap_of_many_values_takes_little_memory() -> None:
+    mean([0, 1])
+    tracemalloc.start()
+    try:
+        mean(np.random.default_rng(0).normal(size=4000))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_over_seeds_it_is_students_interval() -> None:
+    estimate = mean_over_seeds([0.2, 0.6, 0.7])
+    assert estimate == pytest.approx((0.5, 0.5 - 0.6572, 0.5 + 0.6572), abs=1e-4)
+    assert mean_over_seeds([0.2, 0.6, 0.7], 0, 1).low == 0
+    assert mean_over_seeds([0.2, 0.6, 0.7], 0, 1).high == 1
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_over_few_seeds_95_in_100_intervals_hold_the_mean(seeds: int) -> None:
+    runs = np.random.default_rng(0).normal(size=(1000, seeds))
+    held = np.mean([low <= 0 <= high for _, low, high in map(mean_over_seeds, runs)])
+    assert held == pytest.approx(0.95, abs=0.02)
+
+
+def test_one_seed_has_no_interval() -> None:
+    value, low, high = mean_over_seeds([0.7], 0, 1)
+    assert value == 0.7 and math.isnan(low) and math.isnan(high)
 
 
 def test_an_interval_for_any_time_holds_at_every_look() -> None:

@@ -6,7 +6,14 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import play_episode, play_episodes, play_side_by_side
+from qc_core.envs.play import (
+    in_short,
+    play_episode,
+    play_episodes,
+    play_side_by_side,
+    play_with,
+    tells_success,
+)
 from tests.conftest import ENVIRONMENT, PENDULUM
 
 
@@ -47,6 +54,16 @@ def test_a_success_ends_the_episode_and_counts_its_steps() -> None:
 def test_a_time_out_is_no_success() -> None:
     outcome = play_episode(Scripted(False), Wandering(), seed=0)
     assert (outcome.success, outcome.steps) == (False, 6)
+
+
+def test_an_environment_without_success_has_not_told_it() -> None:
+    environment = make_environment(PENDULUM)
+    outcome = play_with(environment, lambda _: np.zeros(1, np.float32), seed=0)
+    assert (outcome.success, outcome.success_told) == (False, False)
+    assert in_short([outcome]) == f"return {outcome.episode_return:.1f}"
+    failure = play_episode(Scripted(False), Wandering(), seed=0)
+    assert failure.success_told and in_short([failure]) == "0%"
+    assert tells_success([outcome, failure]) and not tells_success([outcome])
 
 
 def test_every_frame_from_reset_to_end_can_be_recorded() -> None:

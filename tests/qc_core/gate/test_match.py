@@ -5,8 +5,9 @@ import pytest
 from qc_core.gate import match
 from qc_core.gate.duel import Duel
 from qc_core.gate.match import fresh_seeds, hold_match
+from qc_core.gate.returns import ReturnDuel
 from qc_core.runtime.executor import ChunkFunction
-from tests.qc_core.gate.games import LIMIT, outcomes
+from tests.qc_core.gate.games import LIMIT, outcomes, untold
 
 RULE = Duel(LIMIT, 0.0, 40)
 NAMES = ("champion", "challenger")
@@ -37,6 +38,30 @@ def test_no_pair_is_played_after_the_answer(monkeypatch: pytest.MonkeyPatch) -> 
     played = told["results"]["challenger"]["outcomes"]
     assert played == [outcome.as_dict() for outcome in tried[:count]]
     assert told["episodes-at-most"] == 40
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_another_rule_answers_where_no_success_is_told(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    held, tried = [-900.0] * 40, [-300.0] * 40
+    games = (untold(held), untold(tried))
+    if told:
+        games = (outcomes([100] * 40), outcomes([60] * 40))
+    pairs = [dict(zip(NAMES, pair, strict=True)) for pair in zip(*games, strict=True)]
+    monkeypatch.setattr(match, "play_side_by_side", lambda *_, **__: (pair for pair in pairs))
+    account = hold_match(
+        RULE,
+        "robot/small",
+        LIMIT,
+        dict.fromkeys(NAMES, fail),
+        range(40),
+        workers=1,
+        untold=ReturnDuel(0.0),
+    )
+    assert (account["decision"], account["success-told"]) == ("passed", told)
+    assert account["rule"] == (RULE if told else ReturnDuel(0.0)).text
+    assert account["results"]["champion"]["mean-return"] == (-100 if told else -900)
 
 
 def test_each_occasion_has_seeds_of_its_own() -> None:

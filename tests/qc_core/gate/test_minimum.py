@@ -4,7 +4,7 @@ import pytest
 
 from qc_core.gate.minimum import Minimum
 from qc_core.gate.rule import Decision, Games
-from tests.qc_core.gate.games import outcomes
+from tests.qc_core.gate.games import outcomes, untold
 
 
 def games(successes: int, failures: int) -> Games:
@@ -36,3 +36,11 @@ def test_it_says_the_rate_and_the_minimum() -> None:
     assert Minimum(0.5).figures(games(20, 0))["reason"].endswith("is above the minimum of 50%")
     assert "is below the minimum" in Minimum(0.5).figures(games(0, 20))["reason"]
     assert "is not shown to be above" in Minimum(0.5).figures(games(12, 8))["reason"]
+
+
+def test_where_no_success_is_told_it_is_not_reached_and_says_what_to_do() -> None:
+    played = {"challenger": untold([-900.0] * 20)}
+    assert Minimum(0.5).decide(played) == "failed"
+    reason = Minimum(0.5).figures(played)["reason"]
+    assert reason.startswith("the environment tells no success (info['success'])")
+    assert reason.endswith("--publish.minimum-success 0 asks for nothing")

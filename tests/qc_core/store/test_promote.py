@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from qc_core.errors import WrongUse
+from qc_core.export.export import export
 from qc_core.gate import match
 from qc_core.recipes.config import Config
 from qc_core.runtime.folder import write_checksums
@@ -290,6 +291,30 @@ def test_a_real_duel_is_played_with_the_published_files(config: Config, policy: 
     results = again["gate"]["results"]
     assert results["champion"] == results["challenger"]
     assert results["champion"]["outcomes"][0]["seed"] == again["gate"]["first-seed"]
+
+
+def test_where_no_success_is_told_the_gate_compares_returns_and_says_so(
+    pendulum_config: Config,
+    pendulum_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    export(pendulum_checkpoint, tmp_path / "policy")
+    asking = publishing(pendulum_config, minimum_success=0.5, gate_episodes=20)
+    first = promote(asking, tmp_path / "policy", open_store())
+    assert not first["champion"] and first["gate"]["episodes"] < 20
+    assert "--publish.minimum-success 0 asks for nothing" in capsys.readouterr().err
+    config = publishing(asking, minimum_success=0.0)
+    held = promote(config, tmp_path / "policy", open_store())
+    again = promote(config, tmp_path / "policy", open_store())
+    assert held["champion"] and not again["champion"]
+    told = capsys.readouterr().err
+    assert "higher in 0 and lower in 0 of 20 episodes" in told
+    assert "the environment tells no success (info['success'])" in told
+    assert again["gate"]["wins-less-losses"]["value"] == 0
+    assert again["gate"]["rule"].startswith("better: the environment tells no success")
+    results = again["gate"]["results"]
+    assert results["champion"]["mean-return"] == results["challenger"]["mean-return"] < 0
 
 
 def die(*_: object) -> None:

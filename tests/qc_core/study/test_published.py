@@ -30,6 +30,34 @@ def test_every_domain_of_the_paper_is_found(recipe: str) -> None:
     assert published_curve(resolve(recipe), "rlpd")[0].step == 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("recipe", "source", "theirs"),
+    [
+        ("cube-double", ["ogbench"], True),
+        ("cube-double", ["ogbench:cube-double-play-v0"], True),
+        ("cube-double", ["here/cube-double-play-v0.npz"], True),
+        ("cube-double", ["ogbench:cube-double-noisy-v0"], False),
+        ("cube-double", ["collect"], False),
+        ("cube-double", ["ogbench", "collect"], False),
+        ("cube-double", ["minari:cube-double-play-v0"], False),
+        ("cube-quadruple-100m", ["shards/cube-quadruple-play-100m-v0"], True),
+        ("cube-quadruple-100m", ["ogbench"], False),
+        ("lift-mh", ["here/low_dim_v141.hdf5"], True),
+        ("lift-mh", ["played.npz"], False),
+        ("lift-mh", ["store:episodes"], False),
+    ],
+)
+def test_other_data_than_the_papers_have_no_curve_of_it(
+    recipe: str, source: list[str], theirs: bool
+) -> None:
+    config = resolve(recipe, ["--data", *source])
+    assert bool(published_curve(config, "qc")) == theirs
+
+
+def test_a_choice_of_a_files_episodes_is_not_the_papers_data() -> None:
+    assert published_curve(resolve("lift-mh", ["--data.filter", "better"]), "qc") == []
+
+
 def test_other_tasks_rewards_and_methods_have_none() -> None:
     dense = resolve("puzzle-3x3-sparse", ["--data.reward-transform", "none"])
     assert published_curve(dense, "qc") == []

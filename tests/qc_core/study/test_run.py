@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from qc_core.cli.study import as_table
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.study.definition import Job, Study
+from qc_core.study.figure import draw
 from qc_core.study.job import is_finished, last_checkpoint, run_job
 from qc_core.study.run import run_study
 from qc_core.study.summary import summarize
@@ -206,19 +208,42 @@ def test_intervals_are_over_seeds() -> None:
         {"recipe": "smoke", "method": "rlpd", "seed": seed, "step": 10.0, **figures}
         for seed, figures in enumerate(
             [
-                {"success": 0.2, "steps": 90.0, "return": -90.0},
-                {"success": 0.6, "steps": 50.0, "return": -50.0},
+                {"success": 0.7, "steps": 90.0, "return": -90.0},
+                {"success": 0.8, "steps": 50.0, "return": -50.0},
+                {"success": 0.9, "steps": 70.0, "return": -70.0},
             ]
         )
     ]
     (end,) = summarize(STUDY, rows)
-    assert (end["method"], end["step"], end["seeds"]) == ("rlpd", 10, 2)
-    assert end["success"] == {
-        "value": pytest.approx(0.4),
-        "low": pytest.approx(0.2),
-        "high": pytest.approx(0.6),
-    }
-    assert end["return"]["value"] == -70
+    assert (end["method"], end["step"], end["seeds"]) == ("rlpd", 10, 3)
+    # Student's t, and a rate is at most 1.
+    assert end["success"] == pytest.approx({"value": 0.8, "low": 0.5516, "high": 1}, abs=1e-4)
+    assert end["return"] == pytest.approx({"value": -70, "low": -119.68, "high": -20.32}, abs=0.01)
+    assert as_table([end])[1][0][3:] == ("3", "80% (55% to 100%)", "-70 (-120 to -20)")
+
+
+def test_one_seed_has_no_interval_and_table_and_figure_say_so(tmp_path: Path) -> None:
+    figures = {"success": 0.7, "steps": 90.0, "return": -90.0}
+    rows = [{"recipe": "smoke", "method": "rlpd", "seed": 0, "step": 10.0, **figures}]
+    (end,) = summarize(STUDY, rows)
+    assert end["success"] == {"value": 0.7, "low": None, "high": None}
+    assert as_table([end])[1][0][3:] == ("1", "70% (no interval)", "-90 (no interval)")
+    draw(STUDY, rows, tmp_path / "one.svg")
+    assert "rlpd, one seed" in (tmp_path / "one.svg").read_text()
+
+
+def test_where_no_success_is_told_table_and_figure_show_returns(tmp_path: Path) -> None:
+    figures = {"success": 0.0, "steps": 200.0, "success-told": 0.0}
+    rows = [
+        {"recipe": "smoke", "method": "rlpd", "seed": seed, "step": 10.0, "return": r, **figures}
+        for seed, r in enumerate((-900.0, -700.0))
+    ]
+    (end,) = summarize(STUDY, rows)
+    assert not end["success-told"] and end["return"]["value"] == -800
+    assert as_table([end])[1][0][4:] == ("-", "-800 (-2071 to 471)")
+    draw(STUDY, rows, tmp_path / "returns.svg")
+    picture = (tmp_path / "returns.svg").read_text()
+    assert "<!-- return -->" in picture and "<!-- success -->" not in picture
 
 
 def test_another_study_is_not_mixed_in(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qc_core.cli.output import print_policies
 from qc_core.envs.play import Outcome, play_episodes
 from qc_core.errors import WrongUse
+from qc_core.export.export import export
 from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.training import evaluate as evaluation
@@ -63,6 +65,30 @@ def test_an_agent_plays_whole_chunks_unless_asked_for_less(checkpoint: Path) -> 
     assert CheckpointPolicy(checkpoint, "learned", 3)().execution_length == 3
     with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 6"):
         CheckpointPolicy(checkpoint, "learned", 6)()
+
+
+def test_without_a_success_that_is_told_policies_compare_by_return(
+    tmp_path: Path,
+    pendulum_config: Config,
+    pendulum_checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = (pendulum_checkpoint, pendulum_checkpoint)
+    content = evaluate(pendulum_config, *both, tmp_path / "evaluation.json")
+    told = capsys.readouterr().err
+    assert "Pendulum-v1 tells no success (info['success']): policies are compared by" in told
+    cloned, learned, _ = content["policies"]
+    assert [policy["success-told"] for policy in content["policies"]] == [False] * 3
+    gain = learned["return"]["value"] - cloned["return"]["value"]
+    assert learned["return-gain"]["value"] == pytest.approx(gain) and gain != 0
+    print_policies("policy", content["policies"])
+    header, first, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["policy", "return"]
+    assert f"{cloned['return']['value']:.1f} (" in first
+    export(pendulum_checkpoint, tmp_path / "policy", tmp_path / "evaluation.json")
+    card = (tmp_path / "policy" / "model-card.md").read_text()
+    assert f"Return {learned['return']['value']:.1f} (95% interval " in card
+    assert "Success" not in card and "mean_reward" in card
 
 
 def test_a_failure_counts_the_limit() -> None:

@@ -143,7 +143,13 @@ def test_a_setting_that_diverges_is_a_result_and_a_machine_that_fails_is_not(
 
 
 def record(trial: int, success: float, steps: float, state: str = "complete") -> dict:
-    return {"trial": trial, "state": state, "success": success, "steps": steps}
+    figures = {"success": success, "steps": steps, "return": -steps, "success-told": True}
+    return {"trial": trial, "state": state, **figures}
+
+
+def untold(trial: int, episode_return: float) -> dict:
+    """Of an environment that tells no success."""
+    return record(trial, 0.0, 200) | {"return": episode_return, "success-told": False}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +164,12 @@ def record(trial: int, success: float, steps: float, state: str = "complete") ->
 def test_success_comes_first_then_speed_then_the_recipe(records: list[dict], best: int) -> None:
     assert best_trial(records) == records[best]
     assert best_trial([record(0, 1, 9, "pruned"), {"trial": 1, "state": "lost"}]) is None
+
+
+def test_where_no_success_is_told_the_return_decides() -> None:
+    records = [untold(0, -900.0), untold(1, -300.0), untold(2, -300.0)]
+    assert best_trial(records) == records[1]
+    assert figures(records) == {"trials": 3, "complete": 3, "best-trial": 1, "return": -300}
 
 
 def test_a_study_is_summed_up_in_a_few_numbers() -> None:
