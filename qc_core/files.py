@@ -115,11 +115,19 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is WrongUse that names it."""
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise WrongUse(f"{path} does not exist") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise WrongUse(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The value of JSON that others wrote (ValueError: broken, or nested too deeply)."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:

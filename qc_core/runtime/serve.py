@@ -20,6 +20,7 @@ import numpy as np
 
 from qc_core import __version__
 from qc_core.errors import QCError, WrongUse
+from qc_core.files import parse_json
 from qc_core.runtime.policy import ChunkPolicy
 
 MOST_BYTES = 16 << 20
@@ -154,8 +155,8 @@ def _metadata(name: str, policy: ChunkPolicy) -> dict[str, Any]:
 
 def _infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        request = parse_json(body)
+    except ValueError as error:
         raise WrongUse(f"the request is not JSON: {' '.join(str(error).split())[:200]}") from error
     tensors = _tensors(request)
     if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.files import parse_json, require_fields
 from qc_core.store.manifest import is_lasting, read_manifest
 from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -202,7 +202,7 @@ class Aliases:
         except NoSuchObject:
             return Alias(), None
         try:
-            return _parse(json.loads(content)), tag
+            return _parse(parse_json(content)), tag
         except (ValueError, WrongUse) as error:
             raise WorkFailed(
                 f"{self._key(alias)} in {self._store.describe()} is not an alias"

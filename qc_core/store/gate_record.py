@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.files import parse_json, require_fields
 from qc_core.store.manifest import version_prefix
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -38,7 +38,7 @@ def read_gate_record(store: ObjectStore, name: str, version: str) -> dict[str, A
     """The record of a version, None if it was never at the gate (WorkFailed: damaged)."""
     key = _key(name, version)
     try:
-        content = json.loads(store.get(key))
+        content = parse_json(store.get(key))
         require_fields(content, _FIELDS, key)
     except NoSuchObject:
         return None

@@ -7,7 +7,6 @@ policies/NAME/versions/VERSION/deleting/STAMP  somebody is about to delete the v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields, sha256_of
+from qc_core.files import parse_json, require_fields, sha256_of
 from qc_core.runtime.folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.stamps import older_than
@@ -107,7 +106,7 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]
             f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
         ) from error
     try:
-        manifest = json.loads(content)
+        manifest = parse_json(content)
         require_fields(manifest, _FIELDS, key)
         if manifest["success"] is not None:
             require_fields(manifest["success"], _ESTIMATE_FIELDS, key)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
-from qc_core.files import sha256_of, staged_folder
+from qc_core.files import parse_json, sha256_of, staged_folder
 from qc_core.runtime.folder import CHECKSUMS, CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
 from qc_core.store.folders import put_folder
@@ -241,10 +241,14 @@ class Registry:
             raise self._missing(name, version, key) from error
         if hashlib.sha256(content).hexdigest() != manifest["files"][CONTRACT]["sha256"]:
             raise WorkFailed(f"{key} is altered: its checksum is not the published one")
+        try:
+            contract = check_contract(parse_json(content), key)
+        except ValueError as error:
+            raise WorkFailed(f"{key} in {self._store.describe()} is not readable JSON") from error
         aliases = Aliases(self._store, name).all()
         return {
             "manifest": manifest,
-            "contract": check_contract(json.loads(content), key),
+            "contract": contract,
             "aliases": {alias: said.as_dict() for alias, said in aliases.items()},
             "signed": SIGNATURE in manifest["files"],
             "gate": read_gate_record(self._store, name, version),

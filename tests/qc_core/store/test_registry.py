@@ -1,5 +1,7 @@
 """Both stores keep policies alike: whole or absent, and refused by name when damaged."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -115,6 +117,7 @@ def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
         ("manifest.json", b'{"files": [], "success": null, "created": "x"}'),
         ("manifest.json", b'{"files": {"policy.onnx": {}}, "success": null, "created": "x"}'),
         ("manifest.json", b'{"files": {}, "success": "high", "created": "x"}'),
+        ("manifest.json", b"[" * 100_000),
     ],
 )
 def test_a_manifest_of_another_shape_is_damage(
@@ -126,7 +129,22 @@ def test_a_manifest_of_another_shape_is_damage(
         registry.pull(f"cube:{version}", tmp_path / "pulled")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff"])
+def test_a_contract_that_was_published_unreadable_is_named(
+    registry: Registry, store: ObjectStore, small_policy: Path
+) -> None:
+    version = registry.publish(small_policy, "cube")
+    prefix, content = f"policies/cube/versions/{version}/", b"[" * 100_000
+    manifest = json.loads(store.get(prefix + "manifest.json"))
+    manifest["files"]["policy.json"]["sha256"] = hashlib.sha256(content).hexdigest()
+    store.put(prefix + "policy.json", content)
+    store.put(prefix + "manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(WorkFailed, match=r"policy\.json in .* is not readable JSON"):
+        registry.account(f"cube:{version}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff", b"[" * 100_000]
+)
 def test_an_alias_of_another_shape_is_refused(
     registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, content: bytes
 ) -> None:
