@@ -44,12 +44,7 @@ def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("control interval", f"{content['control-interval-seconds']:g} s"))
         rows.append(("episode limit", f"{content['episode-limit']} steps"))
     rows += [(name, str(value)) for name, value in content["source"].items()]
-    rows += [("note", note) for note in content["notes"]]
-    # Names come from files, which may hold anything, a terminal's own commands too.
-    return [
-        (name, "".join(letter if letter.isprintable() else "?" for letter in text))
-        for name, text in rows
-    ]
+    return rows + [("note", note) for note in content["notes"]]
 
 
 def _counted(sizes: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from qc_core import __version__
 from qc_core.cli.commands import COMMANDS, Command
 from qc_core.cli.words import Parser, split_overrides
 from qc_core.errors import DEBUG_VARIABLE, QCError, WrongUse, closest
+from qc_core.progress import printable
 
 _INTERRUPTED = 130
 
@@ -33,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except QCError as error:
         if debug:
             raise
-        print(f"qc: {error}", file=sys.stderr)
+        print(f"qc: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
         if debug or (error.name or "").startswith(("qc_core", "pipeline", "components")):
@@ -47,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        text = " ".join(str(error).split())
+        text = printable(" ".join(str(error).split()))
         print(
             f"qc: unexpected {type(error).__name__}: {text} (--debug shows where)", file=sys.stderr
         )

@@ -82,6 +82,24 @@ def test_versions_are_deleted_and_pruned(
     assert [entry["version"] for entry in left] == [second, newest]
 
 
+def test_what_others_wrote_into_the_store_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = write_policy(tmp_path / "small", seed=0)
+    version = Registry(open_store()).publish(folder, "cube", run="\x1b[2Jrun\ncube  all is well")
+    leftover = "20200101T000000-\x1b[2J"
+    open_store().put(f"policies/cube/versions/{leftover}/policy.onnx", b"half")
+    for words in (
+        ("policies",),
+        ("policies", "show", f"cube:{version}"),
+        ("policies", "prune", "cube", "--keep", "1"),
+    ):
+        assert main(words) == 0
+        told = capsys.readouterr()
+        assert "?[2J" in told.out and "\x1b" not in told.out + told.err
+        assert "\ncube  all" not in told.out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
