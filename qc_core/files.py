@@ -95,10 +95,17 @@ def staged_file(target: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o644)
+        _sync(staging)
         staging.replace(target)
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: Path) -> None:
+    """Without this, what bears the new name after a loss of power may be empty."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """Folders and files are whole or absent."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: named.append((tmp_path / "file").exists()))
+    write_atomically(tmp_path / "file", b"x")
+    assert named == [False]
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 100_000])
