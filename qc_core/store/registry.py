@@ -27,8 +27,9 @@ from qc_core.store.manifest import (
     describe_folder,
     manifest_key,
     read_manifest,
+    read_manifests,
+    require_version,
     version_prefix,
-    versions_prefix,
 )
 from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -115,12 +116,9 @@ class Registry:
     def published_by(self, run: str, folder: Path, name: str) -> str | None:
         """The version of a name that a run has published from such a folder, or None."""
         digest = sha256_of(folder / CHECKSUMS)
-        for entry in self.versions(name) if name in self._store.folders("policies/") else []:
-            if entry.run != run:
-                continue
-            files = read_manifest(self._store, name, entry.version)["files"]
-            if files[CHECKSUMS]["sha256"] == digest:
-                return entry.version
+        for version, manifest in read_manifests(self._store, name):
+            if manifest["run"] == run and manifest["files"][CHECKSUMS]["sha256"] == digest:
+                return version
         return None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
@@ -159,6 +157,8 @@ class Registry:
     def versions(self, name: str | None = None) -> list[Version]:
         """Every whole version, of one name or of all, oldest first within a name.
 
+        Of one whose manifest is damaged is told, and the rest are listed.
+
         Raises:
             WrongUse: no policy has that name.
         """
@@ -183,7 +183,7 @@ class Registry:
         require_name(name)
         if version is not None:
             require_name(version.lower(), "version")
-            read_manifest(self._store, name, version)
+            require_version(self._store, name, version)
             return name, version
         if alias is not None:
             require_name(alias, "alias")
@@ -258,23 +258,17 @@ class Registry:
         aliases: dict[str, list[str]] = {}
         for alias, said in Aliases(self._store, name).all().items():
             aliases.setdefault(said.version or "", []).append(alias)
-        found = []
-        for version in self._store.folders(versions_prefix(name)):
-            try:
-                manifest = read_manifest(self._store, name, version)
-            except WrongUse:
-                # Not finished yet, or never: not a version.
-                continue
-            found.append(
-                Version(
-                    name,
-                    version,
-                    tuple(sorted(aliases.get(version, []))),
-                    manifest["success"],
-                    manifest["created"],
-                    manifest.get("run"),
-                )
+        found = [
+            Version(
+                name,
+                version,
+                tuple(sorted(aliases.get(version, []))),
+                manifest["success"],
+                manifest["created"],
+                manifest["run"],
             )
+            for version, manifest in read_manifests(self._store, name)
+        ]
         return sorted(found, key=lambda entry: (entry.created, entry.version))
 
     def _fetch(

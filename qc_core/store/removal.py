@@ -12,7 +12,7 @@ from qc_core.store.manifest import (
     deleting_prefix,
     is_lasting,
     manifest_key,
-    read_manifest,
+    require_version,
     version_prefix,
     versions_prefix,
 )
@@ -49,7 +49,7 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
     Raises:
         WrongUse: there is no such version, or an alias names it.
     """
-    read_manifest(store, name, version)
+    require_version(store, name, version)
     mark = deleting_prefix(name, version) + new_stamp()
     store.put(mark, b"")
     aliases = Aliases(store, name).all()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,22 +112,48 @@ def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    "change",
     [
-        ("manifest.json", b"[]"),
-        ("manifest.json", b'{"files": [], "success": null, "created": "x"}'),
-        ("manifest.json", b'{"files": {"policy.onnx": {}}, "success": null, "created": "x"}'),
-        ("manifest.json", b'{"files": {}, "success": "high", "created": "x"}'),
-        ("manifest.json", b"[" * 100_000),
+        {"files": []},
+        {"files": {"policy.onnx": {}}},
+        {"success": "high"},
+        {"name": None},
+        {"version": 3},
+        {"data": ["collect"]},
+        {"data": [{"digest": "a", "transitions": 80, "episodes": 2}]},
     ],
 )
 def test_a_manifest_of_another_shape_is_damage(
-    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, name: str, content: bytes
+    registry: Registry,
+    store: ObjectStore,
+    small_policy: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
 ) -> None:
-    version = registry.publish(policy, "cube")
-    store.put(f"policies/cube/versions/{version}/{name}", content)
+    version = registry.publish(small_policy, "cube")
+    key = f"policies/cube/versions/{version}/manifest.json"
+    store.put(key, json.dumps({**json.loads(store.get(key)), **change}).encode())
     with pytest.raises(WorkFailed, match=r"manifest\.json .* is damaged"):
         registry.pull(f"cube:{version}", tmp_path / "pulled")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 100_000])
+def test_a_damaged_version_is_told_of_and_the_others_go_on(
+    registry: Registry,
+    store: ObjectStore,
+    small_policy: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:
+    damaged, whole = (registry.publish(small_policy, "cube", run=run) for run in ("1", "2"))
+    store.put(f"policies/cube/versions/{damaged}/manifest.json", content)
+    assert [entry.version for entry in registry.versions("cube")] == [whole]
+    told = capsys.readouterr().err
+    assert "is damaged" in told and f"`qc policies delete cube:{damaged}` removes" in told
+    assert registry.published_by("2", small_policy, "cube") == whole
+    assert registry.published_by("1", small_policy, "cube") is None
+    with pytest.raises(WorkFailed, match="is damaged"):
+        registry.account(f"cube:{damaged}")
 
 
 def test_a_contract_that_was_published_unreadable_is_named(

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from qc_core.cli.main import main
 from qc_core.errors import WorkFailed, WrongUse
 from qc_core.store.manifest import is_lasting
 from qc_core.store.objects import ObjectStore
@@ -43,6 +44,20 @@ def test_a_version_that_an_alias_names_stays(
         delete_version(store, "cube", version)
     assert names(registry) == [version]
     assert is_lasting(store, "cube", version)
+
+
+def test_a_version_whose_manifest_is_damaged_can_be_deleted(
+    registry: Registry, store: ObjectStore, small_policy: Path
+) -> None:
+    old, damaged, named, new = (registry.publish(small_policy, "cube") for _ in range(4))
+    registry.set_alias("cube", "champion", named)
+    for version in (damaged, named):
+        store.put(f"policies/cube/versions/{version}/manifest.json", b"")
+    assert prune(store, "cube", keep=1).versions == (old,)
+    assert main(["policies", "delete", f"cube:{damaged}"]) == 0
+    with pytest.raises(WrongUse, match="is cube@champion: move the alias"):
+        delete_version(store, "cube", named)
+    assert store.folders("policies/cube/versions/") == [named, new]
 
 
 def test_who_pulls_what_is_deleted_gets_one_line_and_no_folder(
