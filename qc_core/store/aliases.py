@@ -140,8 +140,13 @@ class Aliases:
                 f"{self._policy}@{alias} is {before.version}, and no version before it is left: "
                 "there is nothing to roll back to"
             )
-        self._leave_deleted(alias, after.version)
-        return before.version, after.version
+        version = self._leave_deleted(alias, after.version)
+        if version is None:
+            raise WrongUse(
+                f"{self._policy}@{alias} was {before.version}, every version before it has just "
+                "been deleted, and now it names none: promote another"
+            )
+        return before.version, version
 
     def _leave_deleted(self, alias: str, version: str | None) -> str | None:
         """Step back from versions whose deletion began while the alias was moved to them.
