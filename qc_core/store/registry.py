@@ -113,11 +113,20 @@ class Registry:
             raise WorkFailed(f"another has just published {name}:{version}: promote it again")
         return version
 
-    def published_by(self, run: str, folder: Path, name: str) -> str | None:
-        """The version of a name that a run has published from such a folder, or None."""
-        digest = sha256_of(folder / CHECKSUMS)
+    def published_by(
+        self, run: str, folder: Path, name: str, *, signed: bool, checkpoint: bool
+    ) -> str | None:
+        """The version of a name that a run has published from such a folder, or None.
+
+        Args:
+            signed: it has a signature.
+            checkpoint: its checkpoint is kept with it.
+        """
+        wanted = (run, sha256_of(folder / CHECKSUMS), signed, checkpoint)
         for version, manifest in read_manifests(self._store, name):
-            if manifest["run"] == run and manifest["files"][CHECKSUMS]["sha256"] == digest:
+            files = manifest["files"]
+            digest, has_signature = files[CHECKSUMS]["sha256"], SIGNATURE in files
+            if (manifest["run"], digest, has_signature, manifest["checkpoint"]) == wanted:
                 return version
         return None
 
