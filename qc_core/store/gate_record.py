@@ -47,5 +47,14 @@ def read_gate_record(store: ObjectStore, name: str, version: str) -> dict[str, A
     return content
 
 
+def has_gate_record(store: ObjectStore, name: str, version: str) -> bool:
+    """Whether it was decided how the version did at the gate; a damaged record says so too."""
+    try:
+        store.get(_key(name, version))
+    except NoSuchObject:
+        return False
+    return True
+
+
 def _key(name: str, version: str) -> str:
     return version_prefix(name, version) + "gate.json"

@@ -18,6 +18,7 @@ from qc_core.store.registry import Registry
 from tests.qc_core.cli.test_main import refused
 from tests.qc_core.gate.games import outcomes
 from tests.qc_core.store.folders import write_policy
+from tests.qc_core.store.test_gate_record import RECORD
 from tests.qc_core.store.test_signing import write_keys
 
 
@@ -66,6 +67,7 @@ def test_versions_are_deleted_and_pruned(
     capsys: pytest.CaptureFixture[str], versions: list[str], tmp_path: Path
 ) -> None:
     first, second, third = versions
+    write_gate_record(open_store(), "cube", third, RECORD)
     line = refused(capsys, ["policies", "delete", f"cube:{second}"])
     assert line.startswith(f"qc: cube:{second} is cube@champion")
     assert shown(capsys, "policies", "delete", f"cube:{first}") == f"deleted cube:{first}\n"
