@@ -49,6 +49,7 @@ def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
 def list_versions(name: str | None, *, as_json: bool) -> None:
     """Print every version, of one name or of all."""
     store = open_store()
+    store.check()
     versions = Registry(store).versions(name)
     if as_json:
         print_json([version.as_dict() for version in versions])

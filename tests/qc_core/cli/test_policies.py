@@ -49,6 +49,18 @@ def test_versions_are_listed_with_their_runs(
     assert [entry["run"] for entry in listed] == ["run-1", "run-2", None]
 
 
+@pytest.mark.parametrize("words", [["policies"], ["policies", "cube"], ["episodes", "list"]])
+def test_a_store_that_is_a_file_is_not_an_empty_one(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "file"))
+    assert "cannot be a folder" in refused(capsys, words)
+
+
 def test_the_champion_is_rolled_back_and_says_so(
     capsys: pytest.CaptureFixture[str], versions: list[str]
 ) -> None:
