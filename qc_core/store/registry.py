@@ -17,6 +17,7 @@ from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
 from qc_core.files import parse_json, sha256_of, staged_folder
+from qc_core.progress import say
 from qc_core.runtime.folder import CHECKSUMS, CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
 from qc_core.store.folders import put_folder
@@ -183,7 +184,7 @@ class Registry:
     def resolve(self, reference: str) -> tuple[str, str]:
         """`NAME`, `NAME@ALIAS` or `NAME:VERSION` → (name, version).
 
-        A bare name means its champion, or its latest version while it has none.
+        A bare name means its champion; while it has none its latest version, and that is said.
         """
         match = re.fullmatch(r"([^@:]+)(?:@(.+)|:(.+))?", reference)
         if not match:
@@ -199,6 +200,11 @@ class Registry:
         for candidate in [alias] if alias else [CHAMPION, LATEST]:
             target = self.alias(name, candidate)
             if target is not None:
+                if alias is None and candidate == LATEST:
+                    say(
+                        f"{name} has no champion: its latest version is taken, which may not have "
+                        "passed the gate"
+                    )
                 return name, target
         raise self._no_alias(name, alias or LATEST)
 

@@ -65,6 +65,15 @@ def test_a_name_is_fetched_once_and_looked_up_each_time(
     assert sorted(os.listdir(cache / "cube")) == sorted([version, second])
 
 
+def test_the_latest_in_the_place_of_a_champion_is_told_of(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(open_store())
+    registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
+    ChunkPolicy.load("cube")
+    assert capsys.readouterr().err.count("cube has no champion: its latest version is taken") == 1
+
+
 def test_a_policy_is_loaded_by_name_from_a_bucket(s3_store: str, policy: Path) -> None:
     published(policy)
     by_name, by_folder = ChunkPolicy.load("cube@champion", seed=0), ChunkPolicy.load(policy, seed=0)
