@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,27 @@ def test_damaged_objects_are_refused_by_name(
     with pytest.raises(WorkFailed, match=r"manifest\.json .* is damaged"):
         registry.pull(f"cube:{version}", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
+
+
+def test_the_latest_in_the_place_of_a_champion_is_told_of(
+    registry: Registry, small_policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = registry.publish(small_policy, "cube")
+    registry.set_alias("cube", "latest", version)
+    assert registry.resolve("cube") == ("cube", version)
+    assert "cube has no champion: its latest version is taken" in capsys.readouterr().err
+    registry.resolve("cube@latest")
+    registry.set_alias("cube", "champion", version)
+    registry.resolve("cube")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_that_cannot_be_one_is_refused_with_what_may_be_in_it(
+    registry: Registry, small_policy: Path
+) -> None:
+    registry.publish(small_policy, "small_cube")
+    with pytest.raises(WrongUse, match=r"the alias has up to 100 .* underscores, .* got 'Best'"):
+        registry.set_alias("small_cube", "Best", "any")
 
 
 @pytest.mark.parametrize(
@@ -200,6 +222,8 @@ def test_an_unfinished_contract_publishes_nothing(
         {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h:99999"},
         {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h/path"},
         {"QC_STORE": "s3://b/x", "AWS_ACCESS_KEY_ID": "k"},
+        {"QC_STORE": "s3://["},
+        {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://["},
     ],
 )
 def test_settings_that_cannot_be_meant_are_wrong_use(
@@ -231,6 +255,30 @@ def test_s3_says_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("QC_S3_ENDPOINT", endpoint)
         with pytest.raises(WrongUse):
             open_store()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("QC_STORE", "s3://key:{}@bucket/x"),
+        ("QC_STORE", "s3://key:{}/with/slashes@bucket/x"),
+        ("QC_STORE", "s3://{}@bucket/x"),
+        ("QC_STORE", "s3://key:{}@bucket]/x"),
+        ("QC_STORE", "s3://key:{}@bucket\u2100/x"),
+        ("QC_STORE", "s3a://key:{}@bucket/x"),
+        ("QC_S3_ENDPOINT", "http://key:{}@host:9000"),
+        ("QC_S3_ENDPOINT", "http://key:{}/with/slashes@host:9000"),
+        ("QC_S3_ENDPOINT", "ftp://key:{}@host"),
+    ],
+)
+def test_keys_in_an_address_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("QC_STORE", "s3://bucket/x")
+    monkeypatch.setenv(variable, value.format("very-secret"))
+    with pytest.raises(WrongUse, match=f"{variable} must be ") as refusal:
+        open_store()
+    assert "very-secret" not in "".join(traceback.format_exception(refusal.value))
 
 
 def test_no_error_shows_a_secret(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
