@@ -235,10 +235,11 @@ class Registry:
     def is_copy(self, folder: Path, name: str, version: str) -> bool:
         """Whether a folder holds the files of a version, whole and as they were published."""
         files = read_manifest(self._store, name, version)["files"]
-        return all(
-            (folder / file).is_file() and sha256_of(folder / file) == files[file]["sha256"]
-            for file in FILES
-        )
+        try:
+            return all(sha256_of(folder / file) == files[file]["sha256"] for file in FILES)
+        except OSError:
+            # It is not there, not readable, or another process replaces it just now.
+            return False
 
     def account(self, reference: str) -> dict[str, Any]:
         """What is known of a version: manifest, contract, gate, and the aliases of its name.
