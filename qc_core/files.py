@@ -96,10 +96,17 @@ def staged_file(target: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o644)
+        _sync(staging)
         staging.replace(target)
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: Path) -> None:
+    """Without this, what bears the new name after a loss of power may be empty."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -123,11 +130,19 @@ def read_json(path: Path) -> Any:
     """Read JSON; a missing or broken file is WrongUse that names it."""
     require_file(path)
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise WrongUse(f"{path} does not exist") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise WrongUse(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The value of JSON that others wrote (ValueError: broken, or nested too deeply)."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, TextIO
 
 from qc_core.errors import DEBUG_VARIABLE, QCError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 EVENTS_VARIABLE = "QC_PROGRESS_EVENTS"
 EVENT_PREFIX = "@qc "
@@ -38,10 +39,19 @@ def emit(kind: str, **fields: Any) -> None:
 
 def say(text: str) -> None:
     """One line for the person watching."""
+    text = printable(text)
     if _as_events():
         emit("say", text=text)
+    elif "tqdm" in sys.modules:
+        # A bar may stand there.
+        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
     else:
-        tqdm.write(text, file=sys.stderr)
+        print(text, file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Text of others without what would command a terminal or begin another line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @contextmanager
@@ -60,7 +70,7 @@ def step(name: str, description: str) -> Iterator[None]:
         yield
     except QCError as error:
         if _as_events():
-            emit("error", name=name, message=str(error), code=error.exit_code)
+            emit("error", name=name, message=printable(str(error)), code=error.exit_code)
         else:
             say(f"{name}: {error}")
         if os.environ.get(DEBUG_VARIABLE):
@@ -85,6 +95,9 @@ class Progress:
         self._count, self._note, self._last = done, "", 0.0
         self._bar: tqdm | None = None
         if not self._events:
+            # Who only runs a policy has no tqdm.
+            from tqdm import tqdm
+
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
                 total=total,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qc_core.cli.output import print_json, print_table
-from qc_core.cli.words import printable
 from qc_core.data.describe import describe_source
 
 # Names and bounds in the table; JSON has them all.
@@ -45,9 +44,7 @@ def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("control interval", f"{content['control-interval-seconds']:g} s"))
         rows.append(("episode limit", f"{content['episode-limit']} steps"))
     rows += [(name, str(value)) for name, value in content["source"].items()]
-    rows += [("note", note) for note in content["notes"]]
-    # Names come from files, which may hold anything, a terminal's own commands too.
-    return [(name, printable(text)) for name, text in rows]
+    return rows + [("note", note) for note in content["notes"]]
 
 
 def _counted(sizes: Mapping[str, int]) -> str:

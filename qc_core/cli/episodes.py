@@ -30,6 +30,7 @@ def push(files: list[Path], environment: str, *, as_json: bool) -> None:
 def list_all(*, as_json: bool) -> None:
     """Print every file that was uploaded, and why those in quarantine are there."""
     store = open_store()
+    store.check()
     entries = list(list_episodes(store))
     if as_json:
         print_json(entries)

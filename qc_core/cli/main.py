@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from qc_core import __version__
 from qc_core.cli.commands import COMMANDS, Command
-from qc_core.cli.words import Parser, printable, split_overrides
+from qc_core.cli.words import Parser, split_overrides
 from qc_core.errors import DEBUG_VARIABLE, QCError, WrongUse, closest
+from qc_core.progress import printable
 
 _INTERRUPTED = 130
 

@@ -10,6 +10,7 @@ from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WrongUse
+from qc_core.progress import printable
 from qc_core.store.open import open_store
 from qc_core.store.registry import CHAMPION, Registry
 from qc_core.store.removal import delete_version, prune
@@ -48,6 +49,7 @@ def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
 def list_versions(name: str | None, *, as_json: bool) -> None:
     """Print every version, of one name or of all."""
     store = open_store()
+    store.check()
     versions = Registry(store).versions(name)
     if as_json:
         print_json([version.as_dict() for version in versions])
@@ -137,9 +139,9 @@ def prune_versions(name: str, keep: int, *, as_json: bool) -> None:
         print_json(gone.as_dict())
         return
     for version in gone.versions:
-        print(f"deleted {name}:{version}")
+        print(f"deleted {name}:{printable(version)}")
     for version in gone.leftovers:
-        print(f"deleted {name}:{version}, which was never whole")
+        print(f"deleted {name}:{printable(version)}, which was never whole")
     if not gone.versions and not gone.leftovers:
         print(f"nothing to delete of {name}")
 

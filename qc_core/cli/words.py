@@ -24,11 +24,6 @@ class Parser(argparse.ArgumentParser):
         raise WrongUse(f"{self.prog}: {message}")
 
 
-def printable(text: str) -> str:
-    """The text with '?' for what would move the cursor or command the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Separate configuration overrides, wherever they stand, from all other words.
 

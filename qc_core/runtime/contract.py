@@ -5,12 +5,11 @@ Shapes: B batch, O observation, H horizon, A action.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any, Protocol
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.files import parse_json, require_fields
 
 # Where the model file carries its contract.
 METADATA_KEY = "qc.policy"
@@ -87,8 +86,8 @@ def require_same(model: Model, contract: dict[str, Any], what: str) -> None:
             f"{what} has no metadata {METADATA_KEY!r}: only what `qc export` wrote can be played"
         )
     try:
-        inside = json.loads(model.metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
+        inside = parse_json(model.metadata[METADATA_KEY])
+    except ValueError as error:
         raise WorkFailed(f"{what} is damaged: its metadata are not readable JSON") from error
     if inside != contract:
         raise WorkFailed(f"{what} and its contract are of different policies: pull it again")

@@ -5,7 +5,6 @@ Shapes: B batch, O observation, H horizon, A action.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from qc_core import __version__
 from qc_core.errors import WrongUse
+from qc_core.files import parse_json
 from qc_core.runtime.policy import ChunkPolicy
 
 VERSION = "1"
@@ -59,8 +59,8 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
         WorkFailed: as `ChunkPolicy.chunk`.
     """
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        request = parse_json(body)
+    except ValueError as error:
         raise WrongUse(f"the request is not JSON: {' '.join(str(error).split())[:200]}") from error
     tensors = _tensors(request)
     if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.files import parse_json, require_fields
 from qc_core.store.manifest import is_lasting, read_manifest
 from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -140,8 +140,13 @@ class Aliases:
                 f"{self._policy}@{alias} is {before.version}, and no version before it is left: "
                 "there is nothing to roll back to"
             )
-        self._leave_deleted(alias, after.version)
-        return before.version, after.version
+        version = self._leave_deleted(alias, after.version)
+        if version is None:
+            raise WrongUse(
+                f"{self._policy}@{alias} was {before.version}, every version before it has just "
+                "been deleted, and now it names none: promote another"
+            )
+        return before.version, version
 
     def _leave_deleted(self, alias: str, version: str | None) -> str | None:
         """Step back from versions whose deletion began while the alias was moved to them.
@@ -202,7 +207,7 @@ class Aliases:
         except NoSuchObject:
             return Alias(), None
         try:
-            return _parse(json.loads(content)), tag
+            return _parse(parse_json(content)), tag
         except (ValueError, WrongUse) as error:
             raise WorkFailed(
                 f"{self._key(alias)} in {self._store.describe()} is not an alias"

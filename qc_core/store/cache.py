@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qc_core.errors import WorkFailed, WrongUse
@@ -47,13 +50,12 @@ def cached_policy(reference: str) -> Path:
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
             fetched = Path(scratch) / version
             registry.pull(f"{name}:{version}", fetched)
-            try:
-                fetched.rename(folder)
-            except OSError:
+            with _one_at_a_time(cache):
                 # What is in its place has another process just fetched; or it is damaged, or of
                 # another store.
                 if not registry.is_copy(folder, name, version):
-                    folder.rename(Path(scratch) / "replaced")
+                    if folder.exists():
+                        folder.rename(Path(scratch) / "replaced")
                     fetched.rename(folder)
     except OSError as error:
         raise WrongUse(
@@ -61,6 +63,15 @@ def cached_policy(reference: str) -> Path:
             "folder that can"
         ) from error
     return folder
+
+
+@contextmanager
+def _one_at_a_time(cache: Path) -> Iterator[None]:
+    """Two that replace a damaged copy would each move away what the other has just put there."""
+    with (cache / ".lock").open("a") as lock:
+        # The system frees it when the file is closed, and when the process dies.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def cache_folder() -> Path:

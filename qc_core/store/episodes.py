@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qc_core.data.uploaded import UploadCheck
 from qc_core.errors import WrongUse
-from qc_core.files import sha256_of
+from qc_core.files import parse_json, sha256_of
 from qc_core.progress import say
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -112,8 +112,8 @@ def list_episodes(store: ObjectStore) -> Iterator[dict[str, str | None]]:
 
 def _reason(store: ObjectStore, key: str) -> str:
     try:
-        return str(json.loads(store.get(key))["reason"])
-    except (NoSuchObject, ValueError, KeyError, TypeError, RecursionError):
+        return str(parse_json(store.get(key))["reason"])
+    except (NoSuchObject, ValueError, KeyError, TypeError):
         return "the reason is not readable"
 
 

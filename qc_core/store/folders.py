@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields, sha256_of, staged_folder
+from qc_core.files import parse_json, require_fields, sha256_of, staged_folder
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 _MANIFEST = "manifest.json"
@@ -62,7 +62,7 @@ def _read_manifest(store: ObjectStore, prefix: str) -> dict[str, dict[str, Any]]
     key = prefix + _MANIFEST
     content = store.get(key)
     try:
-        manifest = json.loads(content)
+        manifest = parse_json(content)
         require_fields(manifest, {"files": dict}, key)
         for name, described in manifest["files"].items():
             require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {name}")

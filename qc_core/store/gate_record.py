@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields
+from qc_core.files import parse_json, require_fields
 from qc_core.store.manifest import version_prefix
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -38,13 +38,22 @@ def read_gate_record(store: ObjectStore, name: str, version: str) -> dict[str, A
     """The record of a version, None if it was never at the gate (WorkFailed: damaged)."""
     key = _key(name, version)
     try:
-        content = json.loads(store.get(key))
+        content = parse_json(store.get(key))
         require_fields(content, _FIELDS, key)
     except NoSuchObject:
         return None
     except (ValueError, WrongUse) as error:
         raise WorkFailed(f"{key} in {store.describe()} is damaged") from error
     return content
+
+
+def has_gate_record(store: ObjectStore, name: str, version: str) -> bool:
+    """Whether it was decided how the version did at the gate; a damaged record says so too."""
+    try:
+        store.get(_key(name, version))
+    except NoSuchObject:
+        return False
+    return True
 
 
 def _key(name: str, version: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WrongUse
 from qc_core.store.gate_record import read_gate_record
-from qc_core.store.manifest import read_manifest, versions_prefix
+from qc_core.store.manifest import read_manifest, read_manifests
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import Registry
 
@@ -50,17 +50,16 @@ def find_news(config: Config, source: Mapping[str, Any], store: ObjectStore) -> 
     if parent is None:
         return News(True, None, "training begins anew")
     digests = _digests(sources_in(source))
-    for manifest in _manifests(store, config.policy_name):
-        version = f"{manifest['name']}:{manifest['version']}"
+    name = config.policy_name
+    for version, manifest in read_manifests(store, name):
         if _digests(manifest["data"]) != digests:
             continue
         # A child whose run broke off before the gate was never compared: it does not count.
-        if parent == version or (
-            parent == manifest["parent"]
-            and read_gate_record(store, manifest["name"], manifest["version"]) is not None
+        if parent == f"{name}:{version}" or (
+            parent == manifest["parent"] and read_gate_record(store, name, version) is not None
         ):
             return News(
-                False, parent, f"nothing new: {version} has learned from these data already"
+                False, parent, f"nothing new: {name}:{version} has learned from these data already"
             )
     return News(True, parent, f"new data for {parent}")
 
@@ -93,12 +92,3 @@ def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
 
 def _digests(sources: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(entry.get("digest") or "" for entry in sources)
-
-
-def _manifests(store: ObjectStore, name: str) -> Iterator[dict[str, Any]]:
-    for version in store.folders(versions_prefix(name)):
-        try:
-            yield read_manifest(store, name, version)
-        except WrongUse:
-            # Not finished yet, or never: not a version.
-            continue

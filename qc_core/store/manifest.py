@@ -7,15 +7,15 @@ policies/NAME/versions/VERSION/deleting/STAMP  somebody is about to delete the v
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from qc_core.data.dataset import sources_in
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_fields, sha256_of
+from qc_core.files import parse_json, require_fields, sha256_of
+from qc_core.progress import say
 from qc_core.runtime.folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.stamps import older_than
@@ -24,6 +24,8 @@ FILES = (*CONTENTS, CHECKSUMS)
 # A deletion takes moments: one that was killed is no hindrance for long.
 _DELETION = timedelta(hours=1)
 _FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "version": str,
     "files": dict,
     "success": (dict, type(None)),
     "created": str,
@@ -34,10 +36,19 @@ _LATER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "data": list,
     "checkpoint": bool,
 }
-_OF_A_SOURCE = ("kind", "transitions", "episodes", "digest")
+_SOURCE_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "kind": (str, type(None)),
+    "transitions": (int, type(None)),
+    "episodes": (int, type(None)),
+    "digest": (str, type(None)),
+}
 _ESTIMATE_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(
     ("value", "low", "high"), (int, float)
 )
+
+
+class DamagedManifest(WorkFailed):
+    """The version was there once; what it holds cannot be told any more."""
 
 
 def versions_prefix(name: str) -> str:
@@ -95,20 +106,14 @@ def _sources(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Kind, counts and digest of each source of the data that made a policy, as far as known."""
     source = provenance.get("dataset-source")
     sources = [] if source is None else sources_in(source)
-    return [{field: entry.get(field) for field in _OF_A_SOURCE} for entry in sources]
+    return [{field: entry.get(field) for field in _SOURCE_FIELDS} for entry in sources]
 
 
 def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]:
-    """The manifest of a version (WrongUse: there is no such version; WorkFailed: damaged)."""
-    key = manifest_key(name, version)
+    """The manifest of a version (WrongUse: there is no such version; DamagedManifest)."""
+    key, content = manifest_key(name, version), _content(store, name, version)
     try:
-        content = store.get(key)
-    except NoSuchObject as error:
-        raise WrongUse(
-            f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
-        ) from error
-    try:
-        manifest = json.loads(content)
+        manifest = parse_json(content)
         require_fields(manifest, _FIELDS, key)
         if manifest["success"] is not None:
             require_fields(manifest["success"], _ESTIMATE_FIELDS, key)
@@ -116,14 +121,34 @@ def read_manifest(store: ObjectStore, name: str, version: str) -> dict[str, Any]
         manifest = {"run": None, "parent": None, "data": [], "checkpoint": False, **manifest}
         require_fields(manifest, _LATER_FIELDS, key)
         for source in manifest["data"]:
-            require_fields(source, {"digest": (str, type(None))}, key)
+            require_fields(source, _SOURCE_FIELDS, key)
         signature = [SIGNATURE] if SIGNATURE in manifest["files"] else []
         for file in (*FILES, *signature):
             described = manifest["files"].get(file)
             require_fields(described, {"bytes": int, "sha256": str}, f"{key}, {file}")
     except (ValueError, WrongUse) as error:
-        raise WorkFailed(f"{key} in {store.describe()} is damaged") from error
+        raise DamagedManifest(
+            f"{key} in {store.describe()} is damaged: publish the policy again, "
+            f"`qc policies delete {name}:{version}` removes this version"
+        ) from error
     return manifest
+
+
+def read_manifests(store: ObjectStore, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The versions of a name with their manifests; of a damaged one is told, and the rest go on."""
+    for version in store.folders(versions_prefix(name)):
+        try:
+            yield version, read_manifest(store, name, version)
+        except WrongUse:
+            # Not finished yet, or never: not a version.
+            continue
+        except DamagedManifest as error:
+            say(f"passed over: {error}")
+
+
+def require_version(store: ObjectStore, name: str, version: str) -> None:
+    """Refuse a version that is not there (WrongUse); one whose manifest is damaged is."""
+    _content(store, name, version)
 
 
 def is_lasting(store: ObjectStore, name: str, version: str) -> bool:
@@ -134,3 +159,12 @@ def is_lasting(store: ObjectStore, name: str, version: str) -> bool:
     return manifest_key(name, version) in keys and all(
         older_than(mark, _DELETION) for mark in marks
     )
+
+
+def _content(store: ObjectStore, name: str, version: str) -> bytes:
+    try:
+        return store.get(manifest_key(name, version))
+    except NoSuchObject as error:
+        raise WrongUse(
+            f"there is no version {version!r} of policy {name!r}: `qc policies` lists them"
+        ) from error

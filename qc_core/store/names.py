@@ -18,5 +18,6 @@ def require_name(name: str, what: str = "policy name") -> None:
     """Refuse a name that could mean another place in the store (WrongUse)."""
     if not is_name(name):
         raise WrongUse(
-            f"a {what} has up to 100 lower-case letters, digits, dots and dashes, got {name!r}"
+            f"the {what} has up to 100 lower-case letters, digits, dots, dashes and underscores, "
+            f"the first a letter or digit, got {name!r}"
         )

@@ -21,5 +21,7 @@ def open_store() -> ObjectStore:
 
         return S3Store(location)
     if "://" in location:
-        raise WrongUse(f"QC_STORE must be a folder or s3://bucket/prefix, got {location}")
+        # What follows may hold keys.
+        scheme = location.partition("://")[0]
+        raise WrongUse(f"QC_STORE must be a folder or s3://bucket/prefix, got {scheme}://…")
     return FolderStore(Path(location))

@@ -57,7 +57,8 @@ def promote(
     clear which is better (`qc_core.gate`), by success and speed, or by return where the
     environment tells no success. Without a champion it must reach a minimum. What came of it is
     kept with the version. Begun again by the same run, it goes on where it broke off: the version
-    that is there is not published twice.
+    that is there is not published twice, unless it is to be signed or have its checkpoint now and
+    was not or had not, or the other way round.
 
     Args:
         run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
@@ -113,11 +114,14 @@ def _publish(
     registry: Registry, folder: Path, name: str, run: str | None, checkpoint: Path | None
 ) -> str:
     """The version that holds the folder, and that `latest` names or has named."""
-    version = registry.published_by(run, folder, name) if run else None
-    if version is None:
-        version = registry.publish(
-            folder, name, run=run, signing_key=signing_key(), checkpoint=checkpoint
+    key, version = signing_key(), None
+    if run:
+        # One without the signature or the checkpoint that is asked for now is another.
+        version = registry.published_by(
+            run, folder, name, signed=key is not None, checkpoint=checkpoint is not None
         )
+    if version is None:
+        version = registry.publish(folder, name, run=run, signing_key=key, checkpoint=checkpoint)
     # Begun again, it is not the latest any more if another was published meanwhile.
     if version not in registry.named(name, LATEST):
         registry.set_alias(name, LATEST, version)

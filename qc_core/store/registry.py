@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse, closest
-from qc_core.files import sha256_of, staged_folder
+from qc_core.files import parse_json, sha256_of, staged_folder
+from qc_core.progress import say
 from qc_core.runtime.folder import CHECKSUMS, CONTRACT, SIGNATURE, check_contract, verify
 from qc_core.store.aliases import Aliases
 from qc_core.store.folders import put_folder
@@ -27,8 +28,9 @@ from qc_core.store.manifest import (
     describe_folder,
     manifest_key,
     read_manifest,
+    read_manifests,
+    require_version,
     version_prefix,
-    versions_prefix,
 )
 from qc_core.store.names import is_name, require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -112,15 +114,21 @@ class Registry:
             raise WorkFailed(f"another has just published {name}:{version}: promote it again")
         return version
 
-    def published_by(self, run: str, folder: Path, name: str) -> str | None:
-        """The version of a name that a run has published from such a folder, or None."""
-        digest = sha256_of(folder / CHECKSUMS)
-        for entry in self.versions(name) if name in self._store.folders("policies/") else []:
-            if entry.run != run:
-                continue
-            files = read_manifest(self._store, name, entry.version)["files"]
-            if files[CHECKSUMS]["sha256"] == digest:
-                return entry.version
+    def published_by(
+        self, run: str, folder: Path, name: str, *, signed: bool, checkpoint: bool
+    ) -> str | None:
+        """The version of a name that a run has published from such a folder, or None.
+
+        Args:
+            signed: it has a signature.
+            checkpoint: its checkpoint is kept with it.
+        """
+        wanted = (run, sha256_of(folder / CHECKSUMS), signed, checkpoint)
+        for version, manifest in read_manifests(self._store, name):
+            files = manifest["files"]
+            digest, has_signature = files[CHECKSUMS]["sha256"], SIGNATURE in files
+            if (manifest["run"], digest, has_signature, manifest["checkpoint"]) == wanted:
+                return version
         return None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
@@ -159,6 +167,8 @@ class Registry:
     def versions(self, name: str | None = None) -> list[Version]:
         """Every whole version, of one name or of all, oldest first within a name.
 
+        Of one whose manifest is damaged is told, and the rest are listed.
+
         Raises:
             WrongUse: no policy has that name.
         """
@@ -174,7 +184,7 @@ class Registry:
     def resolve(self, reference: str) -> tuple[str, str]:
         """`NAME`, `NAME@ALIAS` or `NAME:VERSION` → (name, version).
 
-        A bare name means its champion, or its latest version while it has none.
+        A bare name means its champion; while it has none its latest version, and that is said.
         """
         match = re.fullmatch(r"([^@:]+)(?:@(.+)|:(.+))?", reference)
         if not match:
@@ -183,13 +193,18 @@ class Registry:
         require_name(name)
         if version is not None:
             require_name(version.lower(), "version")
-            read_manifest(self._store, name, version)
+            require_version(self._store, name, version)
             return name, version
         if alias is not None:
             require_name(alias, "alias")
         for candidate in [alias] if alias else [CHAMPION, LATEST]:
             target = self.alias(name, candidate)
             if target is not None:
+                if alias is None and candidate == LATEST:
+                    say(
+                        f"{name} has no champion: its latest version is taken, which may not have "
+                        "passed the gate"
+                    )
                 return name, target
         raise self._no_alias(name, alias or LATEST)
 
@@ -220,10 +235,11 @@ class Registry:
     def is_copy(self, folder: Path, name: str, version: str) -> bool:
         """Whether a folder holds the files of a version, whole and as they were published."""
         files = read_manifest(self._store, name, version)["files"]
-        return all(
-            (folder / file).is_file() and sha256_of(folder / file) == files[file]["sha256"]
-            for file in FILES
-        )
+        try:
+            return all(sha256_of(folder / file) == files[file]["sha256"] for file in FILES)
+        except OSError:
+            # It is not there, not readable, or another process replaces it just now.
+            return False
 
     def account(self, reference: str) -> dict[str, Any]:
         """What is known of a version: manifest, contract, gate, and the aliases of its name.
@@ -241,10 +257,14 @@ class Registry:
             raise self._missing(name, version, key) from error
         if hashlib.sha256(content).hexdigest() != manifest["files"][CONTRACT]["sha256"]:
             raise WorkFailed(f"{key} is altered: its checksum is not the published one")
+        try:
+            contract = check_contract(parse_json(content), key)
+        except ValueError as error:
+            raise WorkFailed(f"{key} in {self._store.describe()} is not readable JSON") from error
         aliases = Aliases(self._store, name).all()
         return {
             "manifest": manifest,
-            "contract": check_contract(json.loads(content), key),
+            "contract": contract,
             "aliases": {alias: said.as_dict() for alias, said in aliases.items()},
             "signed": SIGNATURE in manifest["files"],
             "gate": read_gate_record(self._store, name, version),
@@ -254,23 +274,17 @@ class Registry:
         aliases: dict[str, list[str]] = {}
         for alias, said in Aliases(self._store, name).all().items():
             aliases.setdefault(said.version or "", []).append(alias)
-        found = []
-        for version in self._store.folders(versions_prefix(name)):
-            try:
-                manifest = read_manifest(self._store, name, version)
-            except WrongUse:
-                # Not finished yet, or never: not a version.
-                continue
-            found.append(
-                Version(
-                    name,
-                    version,
-                    tuple(sorted(aliases.get(version, []))),
-                    manifest["success"],
-                    manifest["created"],
-                    manifest.get("run"),
-                )
+        found = [
+            Version(
+                name,
+                version,
+                tuple(sorted(aliases.get(version, []))),
+                manifest["success"],
+                manifest["created"],
+                manifest["run"],
             )
+            for version, manifest in read_manifests(self._store, name)
+        ]
         return sorted(found, key=lambda entry: (entry.created, entry.version))
 
     def _fetch(

@@ -8,11 +8,12 @@ from typing import Any
 
 from qc_core.errors import WrongUse
 from qc_core.store.aliases import Aliases
+from qc_core.store.gate_record import has_gate_record
 from qc_core.store.manifest import (
     deleting_prefix,
     is_lasting,
     manifest_key,
-    read_manifest,
+    require_version,
     version_prefix,
     versions_prefix,
 )
@@ -20,7 +21,8 @@ from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.registry import CHAMPION, Registry
 from qc_core.store.stamps import new_stamp, older_than
 
-# No publishing takes so long: without a manifest by now, it was broken off.
+# No publishing takes so long, and no match after it: without a manifest, or a gate's record, by
+# now, it was broken off.
 _PUBLISHING = timedelta(days=1)
 
 
@@ -49,7 +51,7 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
     Raises:
         WrongUse: there is no such version, or an alias names it.
     """
-    read_manifest(store, name, version)
+    require_version(store, name, version)
     mark = deleting_prefix(name, version) + new_stamp()
     store.put(mark, b"")
     aliases = Aliases(store, name).all()
@@ -67,8 +69,8 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
 def prune(store: ObjectStore, name: str, keep: int) -> Pruned:
     """Delete old versions of a name, and what publishings of days ago left half done.
 
-    The newest `keep` stay, and every version that an alias names, and the one to which the
-    champion would be rolled back.
+    The newest `keep` stay, and every version that an alias names, the one to which the champion
+    would be rolled back, and those that may be at the gate just now.
 
     Raises:
         WrongUse: no policy has that name, or none is to be kept.
@@ -81,7 +83,7 @@ def prune(store: ObjectStore, name: str, keep: int) -> Pruned:
     kept.add(champion.back(lambda version: is_lasting(store, name, version)).version or "")
     gone = []
     for entry in versions:
-        if entry.aliases or entry.version in kept:
+        if entry.aliases or entry.version in kept or _at_the_gate(store, name, entry.version):
             continue
         try:
             delete_version(store, name, entry.version)
@@ -90,6 +92,11 @@ def prune(store: ObjectStore, name: str, keep: int) -> Pruned:
             continue
         gone.append(entry.version)
     return Pruned(tuple(gone), tuple(_remove_leftovers(store, name)))
+
+
+def _at_the_gate(store: ObjectStore, name: str, version: str) -> bool:
+    """Whether a version may still be playing for the champion's place."""
+    return not older_than(version, _PUBLISHING) and not has_gate_record(store, name, version)
 
 
 def _remove_leftovers(store: ObjectStore, name: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from minio import Minio
@@ -40,12 +40,16 @@ class S3Store:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = _split(url, "QC_STORE", "s3://bucket/prefix")
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         if not self._bucket:
-            raise WrongUse(f"QC_STORE={url} needs a bucket: s3://bucket/prefix")
+            raise WrongUse("QC_STORE needs a bucket: s3://bucket/prefix")
+        if {":", "@"} & set(self._bucket):
+            raise _holds_keys("QC_STORE")
         endpoint = os.environ.get("QC_S3_ENDPOINT") or _DEFAULT_ENDPOINT
-        target = urlsplit(endpoint)
+        target = _split(endpoint, "QC_S3_ENDPOINT", "http://host:port or https://…")
+        if "@" in endpoint:
+            raise _holds_keys("QC_S3_ENDPOINT")
         if target.scheme not in ("http", "https") or not target.netloc or target.path.strip("/"):
             raise WrongUse(f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}")
         self._endpoint = endpoint
@@ -203,3 +207,20 @@ class S3Store:
             raise WorkFailed(
                 f"{self.describe()} does not answer ({type(error).__name__}): check QC_S3_ENDPOINT"
             ) from error
+
+
+def _split(url: str, variable: str, form: str) -> SplitResult:
+    """The parts of an address (WrongUse: it has none)."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # The cause quotes the address, which may hold keys.
+        raise WrongUse(f"{variable} must be {form}: what it holds is no address") from None
+
+
+def _holds_keys(variable: str) -> WrongUse:
+    """The refusal of an address with a user or a key before the host, of which it shows nothing."""
+    return WrongUse(
+        f"{variable} must be an address without keys: they belong in AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY"
+    )

@@ -106,7 +106,7 @@ def read_study(path: Path) -> Study:
     """
     content = read_yaml(path)
     require_fields(content, _FIELDS, str(path))
-    require_name(content["name"], f"{path}: name")
+    require_name(content["name"], f"name in {path}")
     values = {name: content.pop(name) for name in _FIELDS}
     for name in ("recipes", "methods", "seeds"):
         kind = int if name == "seeds" else str

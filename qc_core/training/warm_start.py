@@ -20,6 +20,16 @@ from qc_core.training.checkpoint import (
     weights_digest,
 )
 
+# What must be the same of the parent's data and of these.
+_SAME = (
+    "id",
+    "observation_names",
+    "action_names",
+    "action_low",
+    "action_high",
+    "control_interval",
+)
+
 
 def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -> Agent | None:
     """The parent's agent, to be trained as this configuration says; None begins anew.
@@ -29,7 +39,8 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
     gradients are, and undo what is there.
 
     Raises:
-        WrongUse: the parent has other networks, or was trained for other sizes, names or bounds.
+        WrongUse: the parent has other networks, or was trained for other sizes, names or bounds, or
+            another control interval.
         WorkFailed: it is gone, or altered.
     """
     parent = parent_of(config)
@@ -43,7 +54,7 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
         info = read_info(folder)
         anew = "give its settings, or leave out --train.warm-start"
         require_same_networks(info.config.train, config.train, parent, anew)
-        for field in ("id", "observation_names", "action_names", "action_low", "action_high"):
+        for field in _SAME:
             before, now = getattr(info.spec, field), getattr(spec, field)
             if before != now:
                 what = "environment" if field == "id" else field.replace("_", " ")

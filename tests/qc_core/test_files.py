@@ -80,8 +80,18 @@ def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_broken_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{")
+def test_a_file_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: named.append((tmp_path / "file").exists()))
+    write_atomically(tmp_path / "file", b"x")
+    assert named == [False]
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
     with pytest.raises(WrongUse, match=r"x\.json is not readable JSON"):
         read_json(tmp_path / "x.json")
     with pytest.raises(WrongUse, match=r"y\.json does not exist"):

@@ -1,6 +1,7 @@
 """Steps tell their progress as lines, or as events for the process that draws."""
 
 import json
+import sys
 
 import pytest
 
@@ -19,6 +20,17 @@ def test_a_log_gets_lines_without_carriage_returns(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert "\r" not in shown.err and shown.out == ""
     assert "3/3" in shown.err and "success 50%" in shown.err and "episode/s" in shown.err
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_what_is_said_is_one_line_and_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bars: bool
+) -> None:
+    """With tqdm, which a training has, and without it, where a policy is only run."""
+    if not bars:
+        monkeypatch.delitem(sys.modules, "tqdm", raising=False)
+    say("quarantined: \x1b[2J\nall is well")
+    assert capsys.readouterr().err == "quarantined: ?[2J?all is well\n"
 
 
 def test_the_drawing_process_gets_events(

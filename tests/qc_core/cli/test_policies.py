@@ -18,6 +18,7 @@ from qc_core.store.registry import Registry
 from tests.qc_core.cli.test_main import refused
 from tests.qc_core.gate.games import outcomes
 from tests.qc_core.store.folders import write_policy
+from tests.qc_core.store.test_gate_record import RECORD
 from tests.qc_core.store.test_signing import write_keys
 
 
@@ -48,6 +49,18 @@ def test_versions_are_listed_with_their_runs(
     assert [entry["run"] for entry in listed] == ["run-1", "run-2", None]
 
 
+@pytest.mark.parametrize("words", [["policies"], ["policies", "cube"], ["episodes", "list"]])
+def test_a_store_that_is_a_file_is_not_an_empty_one(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QC_STORE", str(tmp_path / "file"))
+    assert "cannot be a folder" in refused(capsys, words)
+
+
 def test_the_champion_is_rolled_back_and_says_so(
     capsys: pytest.CaptureFixture[str], versions: list[str]
 ) -> None:
@@ -66,6 +79,7 @@ def test_versions_are_deleted_and_pruned(
     capsys: pytest.CaptureFixture[str], versions: list[str], tmp_path: Path
 ) -> None:
     first, second, third = versions
+    write_gate_record(open_store(), "cube", third, RECORD)
     line = refused(capsys, ["policies", "delete", f"cube:{second}"])
     assert line.startswith(f"qc: cube:{second} is cube@champion")
     assert shown(capsys, "policies", "delete", f"cube:{first}") == f"deleted cube:{first}\n"
@@ -80,6 +94,24 @@ def test_versions_are_deleted_and_pruned(
     assert json.loads(shown(capsys, *prune, "--json")) == {"versions": [], "leftovers": []}
     left = json.loads(shown(capsys, "policies", "--json"))
     assert [entry["version"] for entry in left] == [second, newest]
+
+
+def test_what_others_wrote_into_the_store_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = write_policy(tmp_path / "small", seed=0)
+    version = Registry(open_store()).publish(folder, "cube", run="\x1b[2Jrun\ncube  all is well")
+    leftover = "20200101T000000-\x1b[2J"
+    open_store().put(f"policies/cube/versions/{leftover}/policy.onnx", b"half")
+    for words in (
+        ("policies",),
+        ("policies", "show", f"cube:{version}"),
+        ("policies", "prune", "cube", "--keep", "1"),
+    ):
+        assert main(words) == 0
+        told = capsys.readouterr()
+        assert "?[2J" in told.out and "\x1b" not in told.out + told.err
+        assert "\ncube  all" not in told.out
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ def test_a_policy_is_pulled_and_checked(
 ) -> None:
     publish(policy)
     assert main(["pull", "cube", "-o", str(tmp_path / "pulled"), "--check"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    first, second = printed.out.splitlines()
+    assert printed.err.startswith("cube has no champion: its latest version is taken")
     assert first.startswith("pulled cube:")
     assert second.startswith("16 golden cases on cpu: greatest difference ")
     assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == sorted(
@@ -64,7 +66,7 @@ def test_a_policy_that_computes_something_else_is_a_failure(
     wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
 ) -> None:
     publish(wrong)
-    words = ["pull", "cube", "-o", str(tmp_path / "out"), "--layout", layout]
+    words = ["pull", "cube@latest", "-o", str(tmp_path / "out"), "--layout", layout]
     assert main([*words, "--check"]) == 1
     error = capsys.readouterr().err.strip()
     assert "greatest difference 5.0e-01, at most 1e-05 is allowed" in error

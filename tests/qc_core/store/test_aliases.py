@@ -83,6 +83,23 @@ def test_going_back_passes_over_what_is_deleted(
     assert registry.roll_back("cube", "champion") == (d, a)
 
 
+def test_going_back_tells_the_version_that_it_comes_to(
+    registry: Registry, store: ObjectStore, versions: list[str]
+) -> None:
+    """Versions go just when the alias is moved to them."""
+    a, b, c, _ = versions
+    for version in (a, b, c):
+        registry.set_alias("cube", "champion", version)
+    between = Meddling(store, "put_if", "champion", lambda: delete_version(store, "cube", b))
+    assert registry_on(between).roll_back("cube", "champion") == (c, a)
+    assert history(store) == [a]
+    registry.set_alias("cube", "champion", c)
+    between = Meddling(store, "put_if", "champion", lambda: delete_version(store, "cube", a))
+    with pytest.raises(WrongUse, match=f"was {c}, every version before it has just been deleted"):
+        registry_on(between).roll_back("cube", "champion")
+    assert history(store) == [None]
+
+
 @pytest.mark.parametrize("moment", ["before it looks", "after it looked"])
 def test_an_alias_and_a_deletion_at_the_same_time_do_not_meet(
     registry: Registry, store: ObjectStore, versions: list[str], moment: str

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_a_name_is_fetched_once_and_looked_up_each_time(
     assert second != version
     assert cached_policy("cube@champion") == cache / "cube" / second
     assert sorted(os.listdir(cache / "cube")) == sorted([version, second])
+
+
+def test_the_latest_in_the_place_of_a_champion_is_told_of(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(open_store())
+    registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
+    ChunkPolicy.load("cube")
+    assert capsys.readouterr().err.count("cube has no champion: its latest version is taken") == 1
 
 
 def test_a_policy_is_loaded_by_name_from_a_bucket(s3_store: str, policy: Path) -> None:
@@ -157,6 +167,35 @@ def test_many_may_fetch_at_once(version: str, cache: Path, monkeypatch: pytest.M
     assert folders == {cache / "cube" / version}
     assert os.listdir(cache / "cube") == [version]
     ChunkPolicy.load("cube")
+
+
+def test_many_may_replace_a_damaged_copy_at_once(
+    version: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first puts a whole one there, and that stays."""
+    (cached_policy("cube") / "policy.onnx").write_bytes(b"")
+    all_have_fetched = threading.Barrier(4)
+    pull, is_copy, whole = Registry.pull, Registry.is_copy, list[bool]()
+
+    def together(self: Registry, reference: str, output: Path) -> tuple[str, str]:
+        pulled = pull(self, reference, output)
+        all_have_fetched.wait(timeout=30)
+        return pulled
+
+    def slowly(self: Registry, folder: Path, name: str, version: str) -> bool:
+        answer = is_copy(self, folder, name, version)
+        whole.append(answer)
+        time.sleep(0.05)
+        return answer
+
+    monkeypatch.setattr(Registry, "pull", together)
+    monkeypatch.setattr(Registry, "is_copy", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(cached_policy, ["cube"] * 4))
+    # All found it damaged, and then the first once more.
+    assert sorted(whole) == [False] * 5 + [True] * 3
+    assert folders == {cache / "cube" / version}
+    assert os.listdir(cache / "cube") == [version]
 
 
 def test_a_cache_that_cannot_be_written_is_named(

@@ -60,6 +60,10 @@ def test_before_its_manifest_is_there_it_is_not(put: ObjectStore, tmp_path: Path
         (lambda store: store.put("a/b/manifest.json", b'{"files'), r"manifest\.json .* is damaged"),
         (lambda store: store.put("a/b/manifest.json", b"[]"), r"manifest\.json .* is damaged"),
         (
+            lambda store: store.put("a/b/manifest.json", b"[" * 100_000),
+            r"manifest\.json .* is damaged",
+        ),
+        (
             lambda store: store.put(
                 "a/b/manifest.json", b'{"files": {"../one": {"bytes": 1, "sha256": ""}}}'
             ),

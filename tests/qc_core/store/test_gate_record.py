@@ -45,7 +45,7 @@ def test_it_is_written_once(registry: Registry, store: ObjectStore, small_policy
     assert read_gate_record(store, "cube", version) == RECORD
 
 
-@pytest.mark.parametrize("content", [b"half {", b"[]", b'{"champion": true}'])
+@pytest.mark.parametrize("content", [b"half {", b"[]", b'{"champion": true}', b"[" * 100_000])
 def test_a_damaged_one_is_named(store: ObjectStore, content: bytes) -> None:
     store.put("policies/cube/versions/1/gate.json", content)
     with pytest.raises(WorkFailed, match=r"versions/1/gate\.json in .* is damaged"):

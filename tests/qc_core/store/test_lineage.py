@@ -82,6 +82,14 @@ def test_a_retraining_that_lost_is_not_repeated(config: Config, first: str, seco
     assert not find_news(began_with(config, first), other, open_store()).new
 
 
+def test_a_damaged_version_of_long_ago_hinders_no_retraining(
+    config: Config, first: str, second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_store().put(f"policies/smoke/versions/{first}/manifest.json", b"")
+    assert find_news(began_with(config, second), {**OLD, "digest": "d" * 64}, open_store()).new
+    assert f"policies/smoke/versions/{first}/manifest.json" in capsys.readouterr().err
+
+
 def test_a_child_that_never_came_to_the_gate_does_not_count(
     config: Config, first: str, tmp_path: Path
 ) -> None:

@@ -260,6 +260,29 @@ def test_a_run_that_publishes_another_policy_makes_another_version(
     assert len(Registry(open_store()).versions("smoke")) == 2
 
 
+def test_a_run_that_comes_to_sign_or_to_keep_the_checkpoint_publishes_anew(
+    config: Config,
+    policy: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    duel,
+) -> None:
+    duel(champion=[90], challenger=[90])
+    private, _ = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
+
+    def promoted(checkpoint: Path | None) -> str:
+        return promote(config, policy, open_store(), run="run-1", checkpoint=checkpoint)["version"]
+
+    versions = [promoted(None), promoted(checkpoint)]
+    monkeypatch.setenv("QC_SIGNING_KEY", str(private))
+    versions += [promoted(checkpoint), promoted(None), promoted(checkpoint)]
+    assert versions[4] == versions[2] and len(set(versions)) == 4
+    told = [Registry(open_store()).account(f"smoke:{version}") for version in versions]
+    assert [said["signed"] for said in told] == [False, False, True, True, True]
+    assert [said["manifest"]["checkpoint"] for said in told] == [False, True, True, False, True]
+
+
 def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
     config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duel
 ) -> None:

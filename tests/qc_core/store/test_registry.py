@@ -1,7 +1,11 @@
 """Both stores keep policies alike: whole or absent, and refused by name when damaged."""
 
+import hashlib
+import json
 import shutil
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +72,27 @@ def test_damaged_objects_are_refused_by_name(
     assert not (tmp_path / "pulled").exists()
 
 
+def test_the_latest_in_the_place_of_a_champion_is_told_of(
+    registry: Registry, small_policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = registry.publish(small_policy, "cube")
+    registry.set_alias("cube", "latest", version)
+    assert registry.resolve("cube") == ("cube", version)
+    assert "cube has no champion: its latest version is taken" in capsys.readouterr().err
+    registry.resolve("cube@latest")
+    registry.set_alias("cube", "champion", version)
+    registry.resolve("cube")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_that_cannot_be_one_is_refused_with_what_may_be_in_it(
+    registry: Registry, small_policy: Path
+) -> None:
+    registry.publish(small_policy, "small_cube")
+    with pytest.raises(WrongUse, match=r"the alias has up to 100 .* underscores, .* got 'Best'"):
+        registry.set_alias("small_cube", "Best", "any")
+
+
 @pytest.mark.parametrize(
     "reference",
     ["none", "none@champion", "cube@none", "cube:none", "", "a@b@c", "../x", "cube@../x", "A"],
@@ -109,24 +134,67 @@ def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    "change",
     [
-        ("manifest.json", b"[]"),
-        ("manifest.json", b'{"files": [], "success": null, "created": "x"}'),
-        ("manifest.json", b'{"files": {"policy.onnx": {}}, "success": null, "created": "x"}'),
-        ("manifest.json", b'{"files": {}, "success": "high", "created": "x"}'),
+        {"files": []},
+        {"files": {"policy.onnx": {}}},
+        {"success": "high"},
+        {"name": None},
+        {"version": 3},
+        {"data": ["collect"]},
+        {"data": [{"digest": "a", "transitions": 80, "episodes": 2}]},
     ],
 )
 def test_a_manifest_of_another_shape_is_damage(
-    registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, name: str, content: bytes
+    registry: Registry,
+    store: ObjectStore,
+    small_policy: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
 ) -> None:
-    version = registry.publish(policy, "cube")
-    store.put(f"policies/cube/versions/{version}/{name}", content)
+    version = registry.publish(small_policy, "cube")
+    key = f"policies/cube/versions/{version}/manifest.json"
+    store.put(key, json.dumps({**json.loads(store.get(key)), **change}).encode())
     with pytest.raises(WorkFailed, match=r"manifest\.json .* is damaged"):
         registry.pull(f"cube:{version}", tmp_path / "pulled")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 100_000])
+def test_a_damaged_version_is_told_of_and_the_others_go_on(
+    registry: Registry,
+    store: ObjectStore,
+    small_policy: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:
+    damaged, whole = (registry.publish(small_policy, "cube", run=run) for run in ("1", "2"))
+    store.put(f"policies/cube/versions/{damaged}/manifest.json", content)
+    assert [entry.version for entry in registry.versions("cube")] == [whole]
+    told = capsys.readouterr().err
+    assert "is damaged" in told and f"`qc policies delete cube:{damaged}` removes" in told
+    plain = {"signed": False, "checkpoint": False}
+    assert registry.published_by("2", small_policy, "cube", **plain) == whole
+    assert registry.published_by("1", small_policy, "cube", **plain) is None
+    with pytest.raises(WorkFailed, match="is damaged"):
+        registry.account(f"cube:{damaged}")
+
+
+def test_a_contract_that_was_published_unreadable_is_named(
+    registry: Registry, store: ObjectStore, small_policy: Path
+) -> None:
+    version = registry.publish(small_policy, "cube")
+    prefix, content = f"policies/cube/versions/{version}/", b"[" * 100_000
+    manifest = json.loads(store.get(prefix + "manifest.json"))
+    manifest["files"]["policy.json"]["sha256"] = hashlib.sha256(content).hexdigest()
+    store.put(prefix + "policy.json", content)
+    store.put(prefix + "manifest.json", json.dumps(manifest).encode())
+    with pytest.raises(WorkFailed, match=r"policy\.json in .* is not readable JSON"):
+        registry.account(f"cube:{version}")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff", b"[" * 100_000]
+)
 def test_an_alias_of_another_shape_is_refused(
     registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, content: bytes
 ) -> None:
@@ -154,6 +222,8 @@ def test_an_unfinished_contract_publishes_nothing(
         {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h:99999"},
         {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://h/path"},
         {"QC_STORE": "s3://b/x", "AWS_ACCESS_KEY_ID": "k"},
+        {"QC_STORE": "s3://["},
+        {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://["},
     ],
 )
 def test_settings_that_cannot_be_meant_are_wrong_use(
@@ -185,6 +255,30 @@ def test_s3_says_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("QC_S3_ENDPOINT", endpoint)
         with pytest.raises(WrongUse):
             open_store()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("QC_STORE", "s3://key:{}@bucket/x"),
+        ("QC_STORE", "s3://key:{}/with/slashes@bucket/x"),
+        ("QC_STORE", "s3://{}@bucket/x"),
+        ("QC_STORE", "s3://key:{}@bucket]/x"),
+        ("QC_STORE", "s3://key:{}@bucket\u2100/x"),
+        ("QC_STORE", "s3a://key:{}@bucket/x"),
+        ("QC_S3_ENDPOINT", "http://key:{}@host:9000"),
+        ("QC_S3_ENDPOINT", "http://key:{}/with/slashes@host:9000"),
+        ("QC_S3_ENDPOINT", "ftp://key:{}@host"),
+    ],
+)
+def test_keys_in_an_address_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("QC_STORE", "s3://bucket/x")
+    monkeypatch.setenv(variable, value.format("very-secret"))
+    with pytest.raises(WrongUse, match=f"{variable} must be ") as refusal:
+        open_store()
+    assert "very-secret" not in "".join(traceback.format_exception(refusal.value))
 
 
 def test_no_error_shows_a_secret(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,16 @@ from typing import cast
 
 import pytest
 
+from qc_core.cli.main import main
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.store import registry as registry_module
+from qc_core.store.gate_record import write_gate_record
 from qc_core.store.manifest import is_lasting
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import Registry
 from qc_core.store.removal import delete_version, prune
 from tests.qc_core.store.meddling import Meddling
+from tests.qc_core.store.test_gate_record import RECORD
 
 
 def names(registry: Registry) -> list[str]:
@@ -20,6 +24,14 @@ def names(registry: Registry) -> list[str]:
 
 def ago(**age: float) -> str:
     return f"{datetime.now(timezone.utc) - timedelta(**age):%Y%m%dT%H%M%S}-00000000"
+
+
+def settled(registry: Registry, store: ObjectStore, folder: Path, count: int) -> list[str]:
+    """Versions that have been at the gate."""
+    versions = [registry.publish(folder, "cube") for _ in range(count)]
+    for version in versions:
+        write_gate_record(store, "cube", version, RECORD)
+    return versions
 
 
 def test_a_deleted_version_is_gone_with_its_files(
@@ -43,6 +55,20 @@ def test_a_version_that_an_alias_names_stays(
         delete_version(store, "cube", version)
     assert names(registry) == [version]
     assert is_lasting(store, "cube", version)
+
+
+def test_a_version_whose_manifest_is_damaged_can_be_deleted(
+    registry: Registry, store: ObjectStore, small_policy: Path
+) -> None:
+    old, damaged, named, new = settled(registry, store, small_policy, 4)
+    registry.set_alias("cube", "champion", named)
+    for version in (damaged, named):
+        store.put(f"policies/cube/versions/{version}/manifest.json", b"")
+    assert prune(store, "cube", keep=1).versions == (old,)
+    assert main(["policies", "delete", f"cube:{damaged}"]) == 0
+    with pytest.raises(WrongUse, match="is cube@champion: move the alias"):
+        delete_version(store, "cube", named)
+    assert set(store.folders("policies/cube/versions/")) == {named, new}
 
 
 def test_who_pulls_what_is_deleted_gets_one_line_and_no_folder(
@@ -90,7 +116,7 @@ def test_the_mark_of_a_killed_deletion_does_not_bind_for_ever(
 def test_pruning_keeps_the_newest_the_named_and_the_way_back(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
-    a, b, c, d, e, f = (registry.publish(small_policy, "cube") for _ in range(6))
+    a, b, c, d, e, f = settled(registry, store, small_policy, 6)
     assert names(registry) == [a, b, c, d, e, f]
     for version in (a, b, d):
         registry.set_alias("cube", "champion", version)
@@ -109,12 +135,28 @@ def test_pruning_keeps_the_newest_the_named_and_the_way_back(
 def test_pruning_leaves_what_an_alias_has_come_to_name(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
-    a, b = (registry.publish(small_policy, "cube") for _ in range(2))
+    a, b = settled(registry, store, small_policy, 2)
     between = Meddling(
         store, "put", f"{a}/deleting", lambda: registry.set_alias("cube", "champion", a)
     )
     assert prune(cast(ObjectStore, between), "cube", keep=1).versions == ()
     assert between.meddled and names(registry) == [a, b]
+
+
+def test_pruning_keeps_what_may_be_at_the_gate_just_now(
+    registry: Registry, store: ObjectStore, small_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(registry_module, "new_stamp", lambda: ago(hours=25))
+        never_compared = registry.publish(small_policy, "cube")
+    first, _ = settled(registry, store, small_policy, 2)
+    registry.set_alias("cube", "champion", first)
+    playing, newest = (registry.publish(small_policy, "cube") for _ in range(2))
+    registry.set_alias("cube", "latest", newest)
+    prune(store, "cube", keep=1)
+    assert names(registry) == [first, playing, newest]
+    assert never_compared not in store.folders("policies/cube/versions/")
+    assert registry.replace_alias("cube", "champion", playing, first)
 
 
 def test_pruning_removes_what_was_broken_off_days_ago(

@@ -53,7 +53,7 @@ def test_all_runs_of_a_recipe_share_its_data(tmp_path: Path) -> None:
         ("[0, 3]", "[0.5]", "'seeds' must be a list of at least one int"),
         ("[0, 3]", "[5000]", "--seed must be in"),
         ("evaluate-every: 10", "evaluate-every: 0", "'evaluate-every' must be at least 1, got 0"),
-        ("name: mine", "name: ../mine", "name has up to 100"),
+        ("name: mine", "name: ../mine", "has up to 100"),
         ("online-steps", "onlin-steps", "Did you mean --train.online-steps"),
         ("episodes: 2", "recipe: smoke\nepisodes: 2", "a study has 'recipes', not 'recipe'"),
         ("episodes: 2", "episodes: 2\nseed: 1", "a study has 'seeds', not 'seed'"),

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,14 +119,25 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "child").exists()
 
 
-def test_data_with_other_bounds_are_refused(
-    tmp_path: Path, pendulum_config: Config, champion: str
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action_high": (3.0,)}, r"has the action high \(2.0,\), the data \(3.0,\)"),
+        ({"control_interval": 0.5}, "has the control interval 0.05, the data 0.5"),
+    ],
+)
+def test_data_with_other_bounds_or_times_are_refused(
+    tmp_path: Path,
+    pendulum_config: Config,
+    champion: str,
+    change: dict[str, Any],
+    message: str,
 ) -> None:
-    spec = replace(describe(PENDULUM), action_high=(3.0,))
+    spec = replace(describe(PENDULUM), **change)
     writer = DatasetWriter(tmp_path / "data", spec)
     writer.append(random_episodes(spec, [30]))
     writer.finish({"kind": "test"})
-    with pytest.raises(WrongUse, match=r"has the action high \(2.0,\), the data \(3.0,\)"):
+    with pytest.raises(WrongUse, match=message):
         pretrain(warm(pendulum_config), tmp_path / "data", tmp_path / "child")
 
 
