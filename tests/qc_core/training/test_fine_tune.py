@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from qc_core.agents.agent import Agent
+from qc_core.data.dataset import DatasetWriter
+from qc_core.envs.make import describe
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config
@@ -15,6 +17,7 @@ from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_info
 from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
+from tests.conftest import random_episodes
 
 
 def first_weight(agent: Agent) -> torch.Tensor:
@@ -76,11 +79,23 @@ def test_settings_that_the_weights_are_not_made_for_are_refused(
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
-def test_a_checkpoint_of_other_sizes_is_refused(
+def test_a_checkpoint_of_another_environment_is_refused(
+    config: Config, checkpoint: Path, tmp_path: Path
+) -> None:
+    double = "cube-double-singletask-task1-v0"
+    writer = DatasetWriter(tmp_path / "double", describe(double))
+    writer.append(random_episodes(describe(double), [30]))
+    writer.finish({"kind": "test"})
+    other = replace(config, environment=double)
+    with pytest.raises(WrongUse, match=f"{checkpoint} was trained in .*, not {double}"):
+        fine_tune(other, checkpoint, tmp_path / "double", trial=0, on_score=lambda _: None)
+
+
+def test_a_data_set_of_other_sizes_is_refused(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     other = replace(config, environment="cube-double-singletask-task1-v0")
-    with pytest.raises(WrongUse):
+    with pytest.raises(WrongUse, match=r"has observations of 37 .*, the data set 28 and 5"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
