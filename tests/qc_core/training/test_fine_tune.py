@@ -13,7 +13,7 @@ from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config
 from qc_core.training import resume
-from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_info
+from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
 from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
@@ -162,6 +162,22 @@ def test_a_trial_goes_on_from_where_it_was_kept_with_the_scores_it_had(
     assert [score.online_step for score in scores] == [6, 12]
     assert steps == 3
     assert "trial 0 goes on from step 9" in capsys.readouterr().err
+
+
+def test_keeping_does_not_wait_for_ever_for_scores_that_are_still_being_played(
+    tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Scores are played in the background, and keeping is overdue after each step.
+    monkeypatch.setenv("QC_THREADS", "2")
+    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    pretrain(scored_twice, pendulum, tmp_path / "offline")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "update", Interrupt(at=8))
+        go_on(tmp_path, scored_twice, pendulum)
+    (kept,) = (tmp_path / "trial.partial").iterdir()
+    assert read_info(kept).online_steps == 7
+    assert [point["step"] for point in read_curve(kept)] == [6]
 
 
 def test_what_cannot_be_gone_on_from_is_not_half_used(
