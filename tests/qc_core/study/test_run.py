@@ -131,6 +131,18 @@ def test_online_a_run_broken_off_keeps_what_it_has_seen(tmp_path: Path, dataset:
     assert watched == [(3, 3)]
 
 
+def test_of_a_run_that_was_killed_only_the_last_checkpoint_stays(
+    tmp_path: Path, dataset: Path
+) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after=2)
+    # It went between making the newer one whole and taking the older away.
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-3")
+    assert run(job, dataset, tmp_path) == [7, 10]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
