@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import write_json
 from qc_core.study.definition import Job, Study
 from qc_core.study.job import is_finished, last_checkpoint, run_job
 from qc_core.study.run import run_study
@@ -248,3 +249,15 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"1 of 2 runs failed; first .*qc-fql.*diverg"):
         run_study(replace(STUDY, overrides=words), tmp_path / "study", workers=1)
     assert "rlpd" in (tmp_path / "study" / "results.csv").read_text()
+
+
+def test_nor_does_one_that_fails_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_json(folder / "study.json", STUDY.as_mapping())
+    (folder / "runs/smoke/qc-fql/seed-0").mkdir(parents=True)
+    # A folder is expected where it is.
+    (folder / "runs/smoke/qc-fql/seed-0/unscored-3").touch()
+    with pytest.raises(WorkFailed, match="qc-fql seed 0: unexpected NotADirectoryError") as failure:
+        run_study(STUDY, folder, workers=1)
+    assert isinstance(failure.value.__cause__, NotADirectoryError)
+    assert "rlpd" in (folder / "results.csv").read_text()
