@@ -20,6 +20,10 @@ class Diverged(WorkFailed):
     """A training's figures are no longer finite: the setting's fault, not the machine's."""
 
 
+class Lost(WorkFailed):
+    """The machine failed, not what was asked of it: another try may do better."""
+
+
 class WrongUse(QCError):
     """The request or its input is wrong; the message says how to mend it (exit code 2)."""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import Lost, WorkFailed, WrongUse
 
 _BLOCK = 1 << 20
 # The disk is full, or the person's share of it.
@@ -26,7 +26,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         WrongUse: `target` holds files already, or its place cannot be written.
-        WorkFailed: the disk is full.
+        Lost: the disk is full.
     """
     require_vacant(target)
     target = Path(target).resolve()
@@ -48,13 +48,13 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Make a full disk one line (WorkFailed)."""
+    """Make a full disk one line (Lost)."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise WorkFailed(f"{folder} has no room left: {error.strerror}") from error
+        raise Lost(f"{folder} has no room left: {error.strerror}") from error
 
 
 def require_space(folder: Path, size: int) -> None:

@@ -21,8 +21,8 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.make import make_environment
-from qc_core.errors import DEBUG_VARIABLE, QCError, WorkFailed
-from qc_core.processes import one_thread_each, serve_caller
+from qc_core.errors import DEBUG_VARIABLE, Lost, QCError, WorkFailed
+from qc_core.processes import at_work, one_thread_each, serve_caller
 
 # For a step of the simulator that is under way.
 _GRACE_SECONDS = 3
@@ -63,7 +63,8 @@ class ChunkEnvironment(ABC):
 
         Raises:
             WrongUse: the environment cannot be made.
-            WorkFailed: it failed, or its process was killed.
+            WorkFailed: it failed.
+            Lost: its process was killed.
         """
         packed = self._next()
         reward, terminated, ended = packed[:3].tolist()
@@ -131,7 +132,7 @@ class RemoteEnvironment(ChunkEnvironment):
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join(_GRACE_SECONDS)
-            raise WorkFailed(
+            raise Lost(
                 f"the process of environment {self._id} ended with code "
                 f"{self._process.exitcode}; a negative one is a signal, -9 perhaps for want of "
                 "memory"
@@ -171,7 +172,7 @@ def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: 
 def _serve(environment: str, connection: Connection) -> None:
     serve_caller()
     # A caller that has closed the connection has no more use for this process.
-    with contextlib.suppress(EOFError, ConnectionError):
+    with at_work(), contextlib.suppress(EOFError, ConnectionError):
         try:
             with contextlib.closing(make_environment(environment)) as made:
                 while True:

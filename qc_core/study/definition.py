@@ -135,5 +135,9 @@ def read_study(path: Path) -> Study:
         overrides=tuple(overrides),
     )
     for job in study.jobs:
-        study.config(job)
+        if study.config(job).train.warm_start:
+            raise WrongUse(
+                f"{path}: every run of a study begins with fresh networks: leave out "
+                "'train.warm-start'"
+            )
     return study

@@ -71,8 +71,7 @@ def run_job(
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run has come to."""
-    found = [path for path in folder.glob(f"{_CHECKPOINT}*") if _step_of(path).isdecimal()]
-    return max(found, key=lambda path: int(_step_of(path)), default=None)
+    return max(_checkpoints(folder), key=lambda path: int(_step_of(path)), default=None)
 
 
 def read_points(folder: Path) -> Curve:
@@ -85,6 +84,10 @@ def read_points(folder: Path) -> Curve:
             if last_checkpoint(folder) == checkpoint:
                 raise
     return []
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(f"{_CHECKPOINT}*") if _step_of(path).isdecimal()]
 
 
 def _step_of(checkpoint: Path) -> str:
@@ -122,7 +125,9 @@ class _Run(AbstractContextManager["_Run"]):
         self._closing = ExitStack()
 
     def __enter__(self) -> _Run:
-        for left in self._folder.glob(f"{_UNSCORED}*"):
+        # A process that ended here before a checkpoint was scored, or the older one gone.
+        older = [path for path in _checkpoints(self._folder) if path != self._checkpoint]
+        for left in [*self._folder.glob(f"{_UNSCORED}*"), *older]:
             shutil.rmtree(left)
         self._scoring = self._closing.enter_context(Scoring(self._config, self._seeds))
         return self

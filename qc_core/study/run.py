@@ -52,24 +52,31 @@ def run_study(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
         for job in study.jobs
         if not is_finished(study.config(job), folder / "runs" / job.folder)
     ]
-    failures: list[str] = []
+    failures: list[tuple[str, Exception]] = []
     with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:
         futures = {pool.submit(partial(_work, study, folder), job): job for job in jobs}
         for future in as_completed(futures):
             try:
                 future.result()
-            except QCError as error:
-                failures.append(f"{futures[future]}: {error}")
-                say(failures[-1])
             except BrokenProcessPool:
                 raise WorkFailed(
                     "a run's process was killed, perhaps for want of memory: go on with fewer "
                     "--workers"
                 ) from None
+            except Exception as error:
+                failures.append((f"{futures[future]}: {_reason(error)}", error))
+                say(failures[-1][0])
             _collect(study, folder)
     if failures:
-        raise WorkFailed(f"{len(failures)} of {len(futures)} runs failed; first {failures[0]}")
+        told, first = failures[0]
+        raise WorkFailed(f"{len(failures)} of {len(futures)} runs failed; first {told}") from first
     return _collect(study, folder)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, QCError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _claim(study: Study, folder: Path) -> None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.envs.spec import EnvironmentSpec, spec_from
-from qc_core.errors import WrongUse
+from qc_core.errors import Lost, WrongUse
 from qc_core.files import (
     read_json,
     require_fields,
@@ -87,17 +87,15 @@ def save_checkpoint(
         training: state of a training that is to go on from here.
     """
     with staged_folder(folder) as staging:
-        weights = {name: value.contiguous().cpu() for name, value in agent.state_dict().items()}
-        save_file(weights, staging / WEIGHTS)
+        save_tensors(agent.state_dict(), staging / WEIGHTS)
         moments = {
-            f"{index}.{name}": value.contiguous().cpu()
+            f"{index}.{name}": value
             for index, entry in agent.optimizer.state_dict()["state"].items()
             for name, value in entry.items()
         }
-        save_file(moments, staging / OPTIMIZER)
+        save_tensors(moments, staging / OPTIMIZER)
         if training is not None:
-            state = {name: value.contiguous().cpu() for name, value in training.items()}
-            save_file(state, staging / TRAINING)
+            save_tensors(training, staging / TRAINING)
         write_curve(staging / CURVE, curve)
         write_json(
             staging / "checkpoint.json",
@@ -114,6 +112,15 @@ def save_checkpoint(
                 "parent": info.parent,
             },
         )
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors of any device as a safetensors file (Lost: the disk does not take it)."""
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
+    except SafetensorError as error:
+        # What the system said is in its words only.
+        raise Lost(f"{path} cannot be written: {error}") from error
 
 
 def read_info(folder: Path) -> CheckpointInfo:

@@ -134,8 +134,12 @@ def fine_tune(
         def on_step() -> None:
             progress.update()
             scoring.poll()
+            if not (kept and kept.due) or training.step in score_at:
+                return
             # The weights of a score that is still to come would be lost with this process.
-            if kept and kept.due and scoring.idle and training.step not in score_at:
+            if kept.overdue:
+                scoring.finish()
+            if scoring.idle:
                 kept.keep(agent, info(), curve, training.state())
 
         def keep(step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:

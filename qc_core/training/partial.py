@@ -52,20 +52,26 @@ class PartialTraining:
         """Whether it is time to keep another."""
         return self._pace.due
 
+    @property
+    def overdue(self) -> bool:
+        """Whether it has been time for so long that training had better wait for it."""
+        return self._pace.overdue
+
     def keep(
         self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
     ) -> None:
-        """Put a checkpoint in the place of the last one.
+        """Put a checkpoint in the place of the last one; without room, training goes on.
 
         Args:
             state: what the training goes on from, beside the agent and the curve.
         """
-        with self._pace.keeping():
-            self.checkpoint = self.folder / f"{_PREFIX}{info.offline_steps + info.online_steps}"
-            save_checkpoint(self.checkpoint, agent, info, curve, state)
+        target = self.folder / f"{_PREFIX}{info.offline_steps + info.online_steps}"
+        with self._pace.keeping("the training"):
+            save_checkpoint(target, agent, info, curve, state)
+            self.checkpoint = target
             for other in self.folder.iterdir():
                 # Also what a process left that ended while it wrote.
-                if other != self.checkpoint:
+                if other != target:
                     shutil.rmtree(other)
 
     def remove(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
-from qc_core.errors import WrongUse
+from qc_core.errors import QCError, WrongUse
+from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from qc_core.training.checkpoint import CheckpointInfo, Curve
@@ -19,6 +20,8 @@ from qc_core.training.checkpoint import CheckpointInfo, Curve
 # What a training that is broken off loses at most, and what it spends at most on keeping.
 _SECONDS_BETWEEN = 60.0
 _SHARE_OF_TIME = 0.05
+# Times as long, and what stands in the way of keeping is waited for.
+_PATIENCE = 3
 # What a damaged checkpoint makes a training raise.
 DAMAGE = (WrongUse, KeyError, IndexError, ValueError, TypeError, RuntimeError)
 
@@ -41,10 +44,15 @@ class Kept(Protocol):
         """Whether it is time to keep another."""
         ...
 
+    @property
+    def overdue(self) -> bool:
+        """Whether it has been time for so long that training had better wait for it."""
+        ...
+
     def keep(
         self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
     ) -> None:
-        """Put a checkpoint in the place of the last one.
+        """Put a checkpoint in the place of the last one; where that cannot be, training goes on.
 
         Args:
             state: what the training goes on from, beside the agent and the curve.
@@ -61,24 +69,35 @@ class Pace:
 
     Attributes:
         due: whether it is time.
+        overdue: whether it has been time for several times as long.
     """
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + _SECONDS_BETWEEN
+        self._kept, self._between = time.monotonic(), _SECONDS_BETWEEN
 
     @property
     def due(self) -> bool:
-        return time.monotonic() >= self._due
+        return time.monotonic() >= self._kept + self._between
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() >= self._kept + _PATIENCE * self._between
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Measure what keeping takes."""
+    def keeping(self, name: str) -> Iterator[None]:
+        """Measure what keeping takes; that it cannot be kept is told in a line.
+
+        Args:
+            name: of the training, for people.
+        """
         start = time.monotonic()
         try:
             yield
+        except (QCError, OSError) as error:
+            say(f"{name} goes on, though it cannot be kept now: {error}")
         finally:
-            end = time.monotonic()
-            self._due = end + max(_SECONDS_BETWEEN, (end - start) / _SHARE_OF_TIME)
+            self._kept = time.monotonic()
+            self._between = max(_SECONDS_BETWEEN, (self._kept - start) / _SHARE_OF_TIME)
 
 
 def require_same(info: CheckpointInfo, config: Config, dataset_digest: str, place: object) -> None:

@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import Outcome, play_episode, players
-from qc_core.files import writing_to
 from qc_core.recipes.config import Config, TrainConfig
+from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
 
@@ -77,11 +77,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
             self._hand_over()
         self._begun += 1
         weights = self._folder / f"{self._begun}.safetensors"
-        with writing_to(self._folder):
-            save_file(
-                {name: value.contiguous().cpu() for name, value in agent.state_dict().items()},
-                weights,
-            )
+        save_tensors(agent.state_dict(), weights)
         load = _Snapshot(
             weights, agent.observation_size, agent.action_size, agent.config, self._length
         )

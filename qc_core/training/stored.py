@@ -60,6 +60,11 @@ class StoredTraining:
         """Whether it is time to keep another."""
         return self._pace.due
 
+    @property
+    def overdue(self) -> bool:
+        """Whether it has been time for so long that training had better wait for it."""
+        return self._pace.overdue
+
     def keep(
         self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
     ) -> None:
@@ -69,16 +74,13 @@ class StoredTraining:
             state: what the training goes on from, beside the agent and the curve.
         """
         own = info.offline_steps + info.online_steps, self._attempt
-        with self._pace.keeping():
-            folder = self._scratch / "progress"
-            try:
-                save_checkpoint(folder, agent, info, curve, state)
-                put_folder(self._store, self._place_of(*own), folder)
-                for older in [place for place in self._kept() if place < own]:
-                    delete_folder(self._store, self._place_of(*older))
-            except (QCError, OSError) as error:
-                say(f"{self._name} goes on, though it cannot be kept now: {error}")
-            shutil.rmtree(folder, ignore_errors=True)
+        folder = self._scratch / "progress"
+        with self._pace.keeping(self._name):
+            save_checkpoint(folder, agent, info, curve, state)
+            put_folder(self._store, self._place_of(*own), folder)
+            for older in [place for place in self._kept() if place < own]:
+                delete_folder(self._store, self._place_of(*older))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self) -> None:
         """Leave nothing to go on from; where the store does not answer, it stays."""

@@ -14,7 +14,7 @@ import torch
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from qc_core.errors import Diverged
+from qc_core.errors import Diverged, Lost
 from qc_core.files import require_vacant, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
@@ -48,8 +48,8 @@ def run_worker(
     has ended one.
 
     Raises:
-        WorkFailed: a process was killed, and the others' work is broken off; the study storage
-            or the store does not answer.
+        Lost: a process was killed, and the others' work is broken off.
+        WorkFailed: the study storage or the store does not answer.
     """
     require_vacant(output)
     share_cpu()
@@ -139,7 +139,7 @@ class _Work:
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
             raise
-        except (OSError, MemoryError, torch.AcceleratorError, torch.OutOfMemoryError):
+        except (Lost, OSError, MemoryError, torch.AcceleratorError, torch.OutOfMemoryError):
             # The machine's fault and not the setting's: it is lost, and another may do better.
             raise
         except Exception:

@@ -4,6 +4,7 @@ import multiprocessing
 
 import gymnasium
 import numpy as np
+import pytest
 
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import (
@@ -14,6 +15,7 @@ from qc_core.envs.play import (
     play_with,
     tells_success,
 )
+from qc_core.errors import WrongUse
 from tests.conftest import ENVIRONMENT, PENDULUM
 
 
@@ -109,3 +111,13 @@ def test_two_policies_that_take_turns_are_made_once_each() -> None:
 
     list(play_side_by_side(PENDULUM, {"one": Made, "two": Made}, [1, 2, 3]))
     assert len(made) == 2
+
+
+def test_an_environment_that_no_process_can_make_is_one_line_each_time(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(2):
+        with pytest.raises(WrongUse, match="unknown environment 'no-such-v0'"):
+            play_episodes("no-such-v0", {"policy": Wandering}, range(6), workers=2)
+        assert "Traceback" not in capfd.readouterr().err
+    assert not multiprocessing.active_children()

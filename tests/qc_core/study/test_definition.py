@@ -58,6 +58,7 @@ def test_all_runs_of_a_recipe_share_its_data(tmp_path: Path) -> None:
         ("episodes: 2", "recipe: smoke\nepisodes: 2", "a study has 'recipes', not 'recipe'"),
         ("episodes: 2", "episodes: 2\nseed: 1", "a study has 'seeds', not 'seed'"),
         ("online-steps: 40", "method: fql", "a study has 'methods', not 'train.method'"),
+        ("online-steps: 40", "warm-start: champion", "fresh networks: leave out 'train.warm-start"),
         ("cube-double-task1", "mine.yaml", "unknown recipe 'mine.yaml'"),
         ("episodes: 2", "episodes: true", "'episodes' must be at least 1, got True"),
         ("episodes: 2", "", "'episodes' is missing"),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from qc_core.cli.study import as_table
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import write_json
 from qc_core.study.definition import Job, Study
 from qc_core.study.figure import draw
 from qc_core.study.job import is_finished, last_checkpoint, run_job
@@ -131,6 +132,18 @@ def test_online_a_run_broken_off_keeps_what_it_has_seen(tmp_path: Path, dataset:
         patch.setattr(OnlineTraining, "restore", restore)
         run(job, dataset, tmp_path)
     assert watched == [(3, 3)]
+
+
+def test_of_a_run_that_was_killed_only_the_last_checkpoint_stays(
+    tmp_path: Path, dataset: Path
+) -> None:
+    job = Job("smoke", "qc-fql", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, dataset, tmp_path, stop_after=2)
+    # It went between making the newer one whole and taking the older away.
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-3")
+    assert run(job, dataset, tmp_path) == [7, 10]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
 @pytest.mark.parametrize(
@@ -261,3 +274,15 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match=r"1 of 2 runs failed; first .*qc-fql.*diverg"):
         run_study(replace(STUDY, overrides=words), tmp_path / "study", workers=1)
     assert "rlpd" in (tmp_path / "study" / "results.csv").read_text()
+
+
+def test_nor_does_one_that_fails_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_json(folder / "study.json", STUDY.as_mapping())
+    (folder / "runs/smoke/qc-fql/seed-0").mkdir(parents=True)
+    # A folder is expected where it is.
+    (folder / "runs/smoke/qc-fql/seed-0/unscored-3").touch()
+    with pytest.raises(WorkFailed, match="qc-fql seed 0: unexpected NotADirectoryError") as failure:
+        run_study(STUDY, folder, workers=1)
+    assert isinstance(failure.value.__cause__, NotADirectoryError)
+    assert "rlpd" in (folder / "results.csv").read_text()

@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from qc_core.agents.agent import Agent
+from qc_core.data.dataset import DatasetWriter
+from qc_core.envs.make import describe
 from qc_core.errors import WrongUse
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config
 from qc_core.training import resume
-from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_info
+from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
 from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
+from tests.conftest import random_episodes
 
 
 def first_weight(agent: Agent) -> torch.Tensor:
@@ -76,11 +79,23 @@ def test_settings_that_the_weights_are_not_made_for_are_refused(
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
-def test_a_checkpoint_of_other_sizes_is_refused(
+def test_a_checkpoint_of_another_environment_is_refused(
+    config: Config, checkpoint: Path, tmp_path: Path
+) -> None:
+    double = "cube-double-singletask-task1-v0"
+    writer = DatasetWriter(tmp_path / "double", describe(double))
+    writer.append(random_episodes(describe(double), [30]))
+    writer.finish({"kind": "test"})
+    other = replace(config, environment=double)
+    with pytest.raises(WrongUse, match=f"{checkpoint} was trained in .*, not {double}"):
+        fine_tune(other, checkpoint, tmp_path / "double", trial=0, on_score=lambda _: None)
+
+
+def test_a_data_set_of_other_sizes_is_refused(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     other = replace(config, environment="cube-double-singletask-task1-v0")
-    with pytest.raises(WrongUse):
+    with pytest.raises(WrongUse, match=r"has observations of 37 .*, the data set 28 and 5"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
@@ -147,6 +162,22 @@ def test_a_trial_goes_on_from_where_it_was_kept_with_the_scores_it_had(
     assert [score.online_step for score in scores] == [6, 12]
     assert steps == 3
     assert "trial 0 goes on from step 9" in capsys.readouterr().err
+
+
+def test_keeping_does_not_wait_for_ever_for_scores_that_are_still_being_played(
+    tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Scores are played in the background, and keeping is overdue after each step.
+    monkeypatch.setenv("QC_THREADS", "2")
+    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    pretrain(scored_twice, pendulum, tmp_path / "offline")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "update", Interrupt(at=8))
+        go_on(tmp_path, scored_twice, pendulum)
+    (kept,) = (tmp_path / "trial.partial").iterdir()
+    assert read_info(kept).online_steps == 7
+    assert [point["step"] for point in read_curve(kept)] == [6]
 
 
 def test_what_cannot_be_gone_on_from_is_not_half_used(

@@ -1,11 +1,13 @@
 """A training that is broken off goes on as if it had not been."""
 
+import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from qc_core.data.dataset import DatasetWriter
 from qc_core.envs.spec import EnvironmentSpec
@@ -14,7 +16,15 @@ from qc_core.files import sha256_of
 from qc_core.progress import Progress
 from qc_core.recipes.config import Config
 from qc_core.training import offline, pretrain, resume
-from qc_core.training.checkpoint import OPTIMIZER, TRAINING, WEIGHTS, read_curve, read_info
+from qc_core.training.checkpoint import (
+    OPTIMIZER,
+    TRAINING,
+    WEIGHTS,
+    load_agent,
+    read_curve,
+    read_info,
+)
+from qc_core.training.partial import PartialTraining
 from tests.conftest import random_episodes
 
 
@@ -126,6 +136,24 @@ def test_damage_is_one_line_that_says_what_to_do(
     assert "\n" not in str(no.value)
     shutil.rmtree(broken_off)
     pretrain.pretrain(config, dataset, tmp_path / "offline")
+
+
+def test_where_it_cannot_be_kept_training_goes_on(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent, info = load_agent(checkpoint, torch.device("cpu")), read_info(checkpoint)
+    kept = PartialTraining(tmp_path / "offline")
+    kept.keep(agent, info, [], {})
+    whole = kept.checkpoint
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        kept.keep(agent, replace(info, offline_steps=5), [], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the training goes on, though it cannot be kept now" in capsys.readouterr().err
+    assert kept.checkpoint == whole
+    assert PartialTraining(tmp_path / "offline").checkpoint == whole
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path, config: Config, dataset: Path) -> None:

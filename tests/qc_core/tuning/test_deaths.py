@@ -58,7 +58,7 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
         patch = pytest.MonkeyPatch()
         patch.setattr(KeptTrial, "keep", keep_and_stop)
         # Not about once a minute, but after each step.
-        patch.setattr(KeptTrial, "due", property(lambda self: self._slot == 1))
+        patch.setattr(KeptTrial, "due", property(lambda self: self._name == "trial 1"))
     run(folder, config, dataset, worker)
 
 

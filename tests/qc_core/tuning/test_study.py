@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from qc_core.errors import Diverged, WorkFailed, WrongUse
+from qc_core.errors import Diverged, Lost, WorkFailed, WrongUse
 from qc_core.files import read_json
 from qc_core.recipes.catalog import RECIPES
 from qc_core.recipes.config import Config
@@ -115,16 +115,24 @@ def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
     assert info.config.train.online_learning_rate == best["parameters"]["online_learning_rate"]
 
 
-@pytest.mark.parametrize(("failure", "goes_on"), [(Diverged, True), (WorkFailed, False)])
-def test_a_setting_that_diverges_is_a_result_and_a_machine_that_fails_is_not(
+@pytest.mark.parametrize(
+    ("failure", "states"),
+    [
+        (Diverged, ["diverged", "diverged"]),
+        (WorkFailed, ["failed", "waiting"]),
+        (Lost, ["lost", "waiting"]),
+    ],
+)
+def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker(
     storage: str,
     config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     failure: type[WorkFailed],
-    goes_on: bool,
+    states: list[str],
 ) -> None:
     tried: list[int] = []
+    goes_on = failure is Diverged
 
     def fail(*_: object, trial: int, **__: object) -> None:
         tried.append(trial)
@@ -137,9 +145,8 @@ def test_a_setting_that_diverges_is_a_result_and_a_machine_that_fails_is_not(
         run_worker(config, *places, study_name="s", storage=storage, worker=0)
     assert tried == ([0, 1] if goes_on else [0])
     assert (tmp_path / "output").exists() == goes_on
-    states = [trial["state"] for trial in read_trials(load_study("s", storage))]
-    # Whose fault it was stands in the study: a trial that fails is not one whose worker died.
-    assert states == (["diverged", "diverged"] if goes_on else ["failed", "waiting"])
+    # Whose fault it was stands in the study: only what is lost is tried again.
+    assert [trial["state"] for trial in read_trials(load_study("s", storage))] == states
 
 
 def record(trial: int, success: float, steps: float, state: str = "complete") -> dict:

@@ -1,16 +1,21 @@
 """Trials run side by side on one device are run once each, and the best of all is kept."""
 
 import multiprocessing
+import os
+import re
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from qc_core.errors import QCError
+from qc_core.errors import Lost, QCError
 from qc_core.files import read_json
+from qc_core.progress import Progress
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import resolve
+from qc_core.training import resume
 from qc_core.training.checkpoint import read_info
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
@@ -63,6 +68,37 @@ def test_what_fails_in_one_process_is_one_line_and_ends_them_all(
     assert "\n" not in str(failure.value)
     assert not (tmp_path / "worker.json").exists()
     assert not multiprocessing.active_children()
+
+
+def test_a_trial_whose_environment_is_killed_is_tried_again_from_what_was_kept(
+    tmp_path: Path,
+    pendulum_config: Config,
+    pendulum: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = replace(pendulum_config, tune=replace(pendulum_config.tune, trials=1))
+    pretrain(config, pendulum, tmp_path / "offline")
+    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    monkeypatch.setenv("QC_THREADS", "2")
+    steps = 0
+
+    def kill(*_: object, **__: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            (process,) = multiprocessing.active_children()
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+
+    with monkeypatch.context() as patch, pytest.raises(Lost, match="code -9"):
+        patch.setattr(Progress, "update", kill)
+        work(config, tmp_path / "offline", pendulum, tmp_path)
+    # What the environment has sent of its chunk by then is still learned from.
+    (trial,) = read_json(work(config, tmp_path / "offline", pendulum, tmp_path))
+    assert (trial["state"], trial["attempts"]) == ("complete", 2)
+    assert re.search("trial 0 goes on from step [345]", capsys.readouterr().err)
 
 
 def test_trials_side_by_side_are_an_option() -> None:
