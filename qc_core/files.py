@@ -81,12 +81,23 @@ def require_vacant(target: Path) -> None:
         raise WrongUse(f"{target} is in use: choose another output or delete it first")
 
 
+def require_file(path: Path) -> None:
+    """Refuse what is there and is no file: a folder, a device, a pipe (WrongUse)."""
+    if path.exists() and not path.is_file():
+        raise WrongUse(f"{path} is not a file")
+
+
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
     """Give a file beside `target` to write; on success it replaces `target`, else it is gone.
 
-    A reader sees the old file or the new one, never a part. OSError where it cannot be written.
+    A reader sees the old file or the new one, never a part.
+
+    Raises:
+        WrongUse: `target` is there and no file: a device would be gone.
+        OSError: it cannot be written.
     """
+    require_file(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(
         prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
@@ -118,12 +129,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON with stable key order, atomically."""
     write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def require_file(path: Path) -> None:
-    """Refuse what is there and is no file: a device or a pipe may never end (WrongUse)."""
-    if path.exists() and not path.is_file():
-        raise WrongUse(f"{path} is not a file")
 
 
 def read_json(path: Path) -> Any:

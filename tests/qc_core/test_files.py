@@ -31,6 +31,15 @@ def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
         read_json(tmp_path / "pipe")
 
 
+def test_a_device_or_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "device")
+    (tmp_path / "folder").mkdir()
+    for name in ("device", "folder"):
+        with pytest.raises(WrongUse, match=f"{name} is not a file"):
+            write_atomically(tmp_path / name, b"")
+    assert (tmp_path / "device").is_fifo()
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), staged_folder(tmp_path / "b") as staging:
         (staging / "file").write_text("x")
