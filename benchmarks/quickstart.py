@@ -4,6 +4,8 @@ For each seed: runs the quickstart into a store of its own, pulls the policy by 
 50 unseen episodes of it, all as a user would. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.quickstart --seeds 0 1 2 -o benchmarks/results/quickstart.json
+
+Options of `qc run`, such as --train.precision bfloat16, are handed on to it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +29,13 @@ _QC = [sys.executable, "-m", "qc_core.cli.main"]
 _EPISODES = 50
 
 
-def measure(seed: int, recipe: str) -> dict[str, Any]:
+def measure(seed: int, recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
     """One run of the recipe, from nothing to the pulled policy's success."""
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
         environment = {**os.environ, "QC_STORE": f"{scratch}/store"}
         start = time.monotonic()
         run = subprocess.Popen(
-            [*_QC, "run", recipe, "-o", "run", "--seed", str(seed), "--json"],
+            [*_QC, "run", recipe, "-o", "run", "--seed", str(seed), "--json", *overrides],
             cwd=scratch,
             env=environment,
             stdout=subprocess.PIPE,
@@ -122,16 +126,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipe", default="cube-single-quickstart")
     parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    options, overrides = parser.parse_known_args()
     runs: list[dict[str, Any]] = []
-    seeds = " ".join(map(str, options.seeds))
+    words = ["--recipe", options.recipe, "--seeds", *map(str, options.seeds), *overrides]
     content = {
-        "command": f"python -m benchmarks.quickstart --recipe {options.recipe} --seeds {seeds}",
+        "command": f"python -m benchmarks.quickstart {shlex.join(words)}",
         "hardware": hardware(),
         "runs": runs,
     }
     for seed in options.seeds:
-        runs.append(measure(seed, options.recipe))
+        runs.append(measure(seed, options.recipe, overrides))
         row = runs[-1]
         names = " | ".join(
             f"{name} {entry['success']['value']:.0%}, {entry['steps']['value']:.0f} steps"
