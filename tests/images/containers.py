@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 _BUCKET = "artifacts"
-_RUN = {"{{$.pipeline_job_uuid}}": "run-1", "{{$.pipeline_job_name}}": "a run"}
 
 
 def podman(*words: str) -> str:
@@ -46,6 +45,7 @@ class Cluster:
         network: as podman takes it.
         secrets, settings: values by name and key.
         volumes: host folders by path, for every step.
+        run_id: of the run, which is called "a run".
     """
 
     package: dict[str, Any]
@@ -55,6 +55,7 @@ class Cluster:
     secrets: dict[str, dict[str, str]]
     settings: dict[str, dict[str, str]]
     volumes: dict[Path, str]
+    run_id: str
     ran: list[Ran] = field(default_factory=list)
 
     def run(self, parameters: dict[str, Any]) -> None:
@@ -164,15 +165,19 @@ class Cluster:
                 # hold, the state stays this one.
                 values[name] = {
                     "state": "RUNNING",
-                    "pipelineJobResourceName": "run-1",
+                    "pipelineJobResourceName": self.run_id,
                     "pipelineTaskName": entry["taskFinalStatus"]["producerTask"],
                     "error": {},
                 }
             else:
                 constant = entry["runtimeValue"]["constant"]
                 # KFP's driver replaces a text that is a placeholder, and none within a text.
-                assert constant in _RUN or "{{$.pipeline_" not in str(constant), constant
-                values[name] = _RUN.get(constant, constant)
+                known = {
+                    "{{$.pipeline_job_uuid}}": self.run_id,
+                    "{{$.pipeline_job_name}}": "a run",
+                }
+                assert constant in known or "{{$.pipeline_" not in str(constant), constant
+                values[name] = known.get(constant, constant)
         handed: dict[str, Any] = {}
         for name, entry in entries.get("artifacts", {}).items():
             if "componentInputArtifact" in entry:

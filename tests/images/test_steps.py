@@ -109,7 +109,7 @@ def _package(folder: Path, *overrides: str) -> tuple[dict[str, Any], dict[str, A
     return package, platform
 
 
-def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
+def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cluster:
     package, platform = _package(folder, *overrides)
     artifacts, study = folder / "artifacts", folder / "study"
     for shared in (artifacts, study):
@@ -138,13 +138,14 @@ def _cluster(folder: Path, network: Network, *overrides: str) -> Cluster:
             }
         },
         volumes={study: "/study"},
+        run_id=run_id,
     )
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
     """A whole run of the smoke recipe."""
-    cluster = _cluster(tmp_path_factory.mktemp("run"), network, "--seed", "5")
+    cluster = _cluster(tmp_path_factory.mktemp("run"), network, "run-1", "--seed", "5")
     cluster.run({})
     return cluster
 
@@ -244,7 +245,7 @@ def test_the_artifacts_say_what_built_them(cluster: Cluster) -> None:
 def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
     tmp_path: Path, network: Network
 ) -> None:
-    cluster = _cluster(tmp_path, network, "--data", "nowhere.npz")
+    cluster = _cluster(tmp_path, network, "run-2", "--data", "nowhere.npz")
     with pytest.raises(AssertionError, match=r"nowhere\.npz"):
         cluster.run({})
     assert [ran.name for ran in cluster.ran] == ["configure", "ingest", "outcome"]
