@@ -50,6 +50,7 @@ _SETTINGS = {
     "has_renderer": False,
     "has_offscreen_renderer": False,
 }
+_METADATA = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQUENCY}
 _CAMERA = "agentview"
 _COLLISION_SHAPES = 0  # the group of these geoms, which robosuite's own pictures leave out
 
@@ -64,8 +65,7 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         WrongUse: robosuite is not installed, or cannot be imported.
     """
 
-    # Gymnasium declares it as a plain attribute, which a ClassVar would not override.
-    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQUENCY}  # noqa: RUF012
+    metadata = _METADATA
 
     def __init__(
         self, task: str, render_mode: str | None = None, width: int = 320, height: int = 240

@@ -8,6 +8,7 @@ import pytest
 from kfp import dsl
 
 from components.promote.component import promote
+from qc_core.envs.play import Outcome
 from qc_core.files import read_json, write_json
 from qc_core.gate import match
 from qc_core.recipes.config import Config
@@ -33,19 +34,23 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
     return metrics.metadata
 
 
+def let_play(
+    monkeypatch: pytest.MonkeyPatch, champion: list[Outcome], challenger: list[Outcome]
+) -> None:
+    """Let these be the games of the next match."""
+    games = [
+        {"champion": held, "challenger": tried}
+        for held, tried in zip(champion, challenger, strict=True)
+    ]
+    monkeypatch.setattr(match, "play_side_by_side", lambda *_, **__: (game for game in games))
+
+
 def test_the_metrics_show_the_decision_and_its_numbers(
     config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = metrics_of(config, policy, checkpoint, tmp_path / "first")
     assert first == {"champion": 1, "episodes played": 0}
-    held, tried = outcomes([60] * 100), outcomes([120] * 100)
-    monkeypatch.setattr(
-        match,
-        "play_side_by_side",
-        lambda *_, **__: (
-            {"champion": h, "challenger": t} for h, t in zip(held, tried, strict=True)
-        ),
-    )
+    let_play(monkeypatch, outcomes([60] * 100), outcomes([120] * 100))
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
     second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
     assert second["champion"] == 0 and 5 < second["episodes played"] < 100
@@ -59,14 +64,7 @@ def test_where_no_success_is_told_they_show_returns(
     config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics_of(config, policy, checkpoint, tmp_path / "first")
-    held, tried = untold([-900.0] * 100), untold([-300.0] * 100)
-    monkeypatch.setattr(
-        match,
-        "play_side_by_side",
-        lambda *_, **__: (
-            {"champion": h, "challenger": t} for h, t in zip(held, tried, strict=True)
-        ),
-    )
+    let_play(monkeypatch, untold([-900.0] * 100), untold([-300.0] * 100))
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
     second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
     assert second["champion"] == 1 and second["wins less losses: value"] == 1

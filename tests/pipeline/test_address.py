@@ -145,9 +145,8 @@ def test_a_kubeconfig_reaches_in_through_a_port_forward_that_ends_with_the_comma
         os.kill(int(process), 0)
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
 def test_what_kubectl_says_is_one_line(kubeconfig: Path) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("what the real kubectl says needs one on the PATH, and there is none")
     with pytest.raises(WorkFailed, match=r"The connection to the server .* was refused"):
         port_forward.port_forward("kubeflow").__enter__()
 

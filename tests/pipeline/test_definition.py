@@ -12,6 +12,7 @@ from qc_core import __version__
 from qc_core.cli.main import main
 from qc_core.recipes.catalog import recipe_names
 from qc_core.recipes.methods import METHODS
+from tests.pipeline.tasks import tasks_of
 
 
 @pytest.fixture
@@ -47,21 +48,12 @@ def test_recipe_and_method_are_picked_from_lists(package: dict[str, Any]) -> Non
     assert inputs["method"]["defaultValue"] == inputs["method"]["literals"][0]
 
 
-def _all_tasks(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    graphs = [package["root"], *package["components"].values()]
-    return {
-        name: task
-        for graph in graphs
-        for name, task in graph.get("dag", {}).get("tasks", {}).items()
-    }
-
-
 def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
     package: dict[str, Any],
 ) -> None:
     constants = [
         str(entry["runtimeValue"]["constant"])
-        for task in _all_tasks(package).values()
+        for task in tasks_of(package).values()
         for entry in task.get("inputs", {}).get("parameters", {}).values()
         if "runtimeValue" in entry
     ]
@@ -70,7 +62,7 @@ def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
 
 
 def test_no_two_runs_share_a_study(package: dict[str, Any]) -> None:
-    tasks = _all_tasks(package)
+    tasks = tasks_of(package)
     for name in ("configure", "tune", "select"):
         study = tasks[name]["inputs"]["parameters"]["study_name"]
         assert study["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
@@ -80,7 +72,7 @@ def test_loops_and_conditions_are_called_as_the_driver_looks_them_up(
     package: dict[str, Any],
 ) -> None:
     """What collects from a loop finds it by its key, but KFP's server keeps it by its name."""
-    for name, task in _all_tasks(package).items():
+    for name, task in tasks_of(package).items():
         if "parameterIterator" in task:
             assert task["taskInfo"]["name"] == name
 

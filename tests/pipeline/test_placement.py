@@ -7,6 +7,7 @@ import yaml
 
 from pipeline.placement import STEPS
 from qc_core.cli.main import main
+from tests.pipeline.tasks import tasks_of
 
 LEARNING = [name for name, step in STEPS.items() if step.learns]
 
@@ -32,13 +33,7 @@ def pods(documents: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, dict[str
 
 def _tasks(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every task that runs a container, wherever it stands."""
-    graphs = [package["root"], *package["components"].values()]
-    return {
-        name: task
-        for graph in graphs
-        for name, task in graph.get("dag", {}).get("tasks", {}).items()
-        if name in STEPS
-    }
+    return {name: task for name, task in tasks_of(package).items() if name in STEPS}
 
 
 def _resources(package: dict[str, Any], name: str) -> dict[str, Any]:

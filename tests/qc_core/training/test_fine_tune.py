@@ -18,6 +18,7 @@ from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
+from tests.qc_core.training.interrupt import Interrupt
 
 
 def first_weight(agent: Agent) -> torch.Tensor:
@@ -117,18 +118,6 @@ def broken_off(
         go_on(tmp_path, scored_twice, pendulum)
     (kept,) = (tmp_path / "trial.partial").iterdir()
     return kept
-
-
-class Interrupt:
-    """In place of `Progress.update`: interrupts a training in its so many-th step."""
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-
-    def __call__(self, count: int = 1, **_: object) -> None:
-        self._left -= count
-        if self._left == 0:
-            raise KeyboardInterrupt
 
 
 def go_on(folder: Path, config: Config, dataset: Path) -> list[Score]:

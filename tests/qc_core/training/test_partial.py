@@ -26,6 +26,7 @@ from qc_core.training.checkpoint import (
 )
 from qc_core.training.partial import PartialTraining
 from tests.conftest import random_episodes
+from tests.qc_core.training.interrupt import Interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +38,8 @@ def kept_after_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def break_off(config: Config, dataset: Path, output: Path, update: int) -> Path:
     """Interrupt a training in one of its updates; gives the folder that it leaves."""
-    count = 0
-
-    def interrupt(*_: object, **__: object) -> None:
-        nonlocal count
-        count += 1
-        if count == update:
-            raise KeyboardInterrupt
-
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Progress, "update", interrupt)
+        patch.setattr(Progress, "update", Interrupt(at=update))
         pretrain.pretrain(config, dataset, output)
     assert not output.exists()
     return output.with_name(f"{output.name}.partial")

@@ -15,6 +15,7 @@ from qc_core.store.objects import ObjectStore
 from qc_core.training import pretrain, resume
 from qc_core.training.checkpoint import OPTIMIZER, WEIGHTS, load_agent, read_info
 from qc_core.training.stored import StoredTraining
+from tests.qc_core.training.interrupt import Interrupt
 
 
 @pytest.fixture
@@ -91,23 +92,6 @@ def test_without_the_store_training_goes_on(
     assert not any((tmp_path / "a").iterdir())
 
 
-def pretrain_until(
-    update: int, config: Config, dataset: Path, output: Path, store: ObjectStore
-) -> None:
-    """Pretrain on a machine that is lost in one of the updates."""
-    count = 0
-
-    def vanish(*_: object, **__: object) -> None:
-        nonlocal count
-        count += 1
-        if count == update:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Progress, "update", vanish)
-        pretrain.pretrain(config, dataset, output, store)
-
-
 def test_another_machine_goes_on_with_what_one_has_pretrained(
     store: ObjectStore,
     tmp_path: Path,
@@ -120,7 +104,9 @@ def test_another_machine_goes_on_with_what_one_has_pretrained(
     monkeypatch.setattr(pretrain, "_STRETCH", 1)
     monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
-    pretrain_until(3, config, dataset, tmp_path / "lost" / "offline", store)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "update", Interrupt(at=3))
+        pretrain.pretrain(config, dataset, tmp_path / "lost" / "offline", store)
     assert len(store.folders("pretraining/")) == 1
     # A training of another kind does not take it for its own.
     pretrain.pretrain(replace(config, seed=5), dataset, tmp_path / "other", store)
