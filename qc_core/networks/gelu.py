@@ -25,14 +25,17 @@ def gelu(x: Tensor) -> Tensor:
 def cpu_gelu(x: Tensor) -> Tensor:
     """The same numbers but for rounding.
 
-    Where nothing is differentiated it overwrites `x`.
+    Where nothing is differentiated it overwrites `x`, unless that is bfloat16.
     """
-    if x.dtype == torch.bfloat16:
-        # Each of the steps would round.
-        return gelu(x)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Gelu.apply(x)
-    return x.mul_(_gate(x))
+    wide = _widened(x)
+    return wide.mul_(_gate(wide)).to(x.dtype)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """bfloat16 as float32, or each step would round."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _gate(x: Tensor) -> Tensor:
@@ -43,10 +46,11 @@ def _gate(x: Tensor) -> Tensor:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        gate = _gate(x)
-        y = x * gate
-        ctx.save_for_backward(x, gate, y)
-        return y
+        wide = _widened(x)
+        gate = _gate(wide)
+        y = wide * gate
+        ctx.save_for_backward(wide, gate, y)
+        return y.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
@@ -54,4 +58,7 @@ class _Gelu(torch.autograd.Function):
         x, gate, y = ctx.saved_tensors
         slope = torch.addcmul(x.new_full((), _C), x, x, value=3 * _D)
         rest = torch.addcmul(y, y, gate, value=-1)
-        return torch.addcmul(gate, rest, slope, out=slope).mul_(grad_outputs[0])
+        (grad,) = grad_outputs
+        # Types that differ would be multiplied one number at a time.
+        torch.addcmul(gate, rest, slope, out=slope).mul_(_widened(grad))
+        return slope.to(grad.dtype)
