@@ -107,11 +107,15 @@ class BoundSession:
             self._bind(inputs)
             self._bound_shapes = shapes
         for name, value in inputs.items():
-            # Older versions copy bytes as they lie, strides or not.
-            self._bound[name].update_inplace(np.ascontiguousarray(value))
+            self._arrays[name][...] = value
+        if self._memory != "cpu":
+            for name in inputs:
+                self._bound[name].update_inplace(self._arrays[name])
         self._session.run_with_iobinding(self._binding)
-        # On a CPU `numpy` is the bound memory itself, which the next call overwrites.
-        return self._bound[self._output].numpy().copy()
+        if self._memory != "cpu":
+            return self._bound[self._output].numpy()
+        # The next call overwrites it.
+        return self._arrays[self._output].copy()
 
     def _bind(self, inputs: dict[str, np.ndarray]) -> None:
         from onnxruntime import OrtValue
@@ -119,9 +123,11 @@ class BoundSession:
         batch = len(next(iter(inputs.values())))
         shapes = {name: value.shape for name, value in inputs.items()}
         shapes[self._output] = (batch, *self._row_shape)
+        self._arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        # On a CPU the arrays are the bound memory itself.
         self._bound = {
-            name: OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self._memory)
-            for name, shape in shapes.items()
+            name: OrtValue.ortvalue_from_numpy(array, self._memory)
+            for name, array in self._arrays.items()
         }
         self._binding = self._session.io_binding()
         for name in inputs:

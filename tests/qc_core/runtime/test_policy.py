@@ -99,6 +99,18 @@ def test_a_bad_observation_gives_no_action_and_takes_none(
             np.testing.assert_array_equal(runner.act(good), undisturbed.act(good))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_huge_observation_is_finite(policy: Path) -> None:
+    """Its square is not a float32."""
+    runner = ChunkPolicy.load(policy, seed=0)
+    for kind in (np.float32, np.float64):
+        assert np.abs(runner.chunk(np.full(28, 1e20, kind))).max() <= 1
+        huge = np.full((1, 28), 1e20, kind)
+        huge[0, 3] = np.nan
+        with pytest.raises(WrongUse, match="NaN or infinity"):
+            runner.chunk(huge)
+
+
 def test_prefetch_plays_each_chunk_at_its_time(policy: Path) -> None:
     observations = np.random.default_rng(0).normal(size=(11, 28))
     same = ChunkPolicy.load(policy, seed=5)
