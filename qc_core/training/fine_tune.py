@@ -134,10 +134,10 @@ def fine_tune(
         def on_step() -> None:
             progress.update()
             scoring.poll()
-            if not (kept and kept.due) or training.step in score_at:
+            if not (kept and kept.pace.due) or training.step in score_at:
                 return
             # The weights of a score that is still to come would be lost with this process.
-            if kept.overdue:
+            if kept.pace.overdue:
                 scoring.finish()
             if scoring.idle:
                 kept.keep(agent, info(), curve, training.state())

@@ -28,6 +28,7 @@ class PartialTraining:
 
     Attributes:
         checkpoint: to go on from, None where there is none yet.
+        pace: when to keep another.
 
     Raises:
         WrongUse: in the place of the folder is something else.
@@ -40,22 +41,12 @@ class PartialTraining:
             self._require_own()
         found = [path for path in self.folder.glob(f"{_PREFIX}*") if _step_of(path).isdecimal()]
         self.checkpoint = max(found, key=lambda path: int(_step_of(path)), default=None)
-        self._pace = Pace()
+        self.pace = Pace()
 
     @property
     def place(self) -> str:
         """Where it is kept, for people."""
         return str(self.folder)
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to keep another."""
-        return self._pace.due
-
-    @property
-    def overdue(self) -> bool:
-        """Whether it has been time for so long that training had better wait for it."""
-        return self._pace.overdue
 
     def keep(
         self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
@@ -66,7 +57,7 @@ class PartialTraining:
             state: what the training goes on from, beside the agent and the curve.
         """
         target = self.folder / f"{_PREFIX}{info.offline_steps + info.online_steps}"
-        with self._pace.keeping("the training"):
+        with self.pace.keeping("the training"):
             save_checkpoint(target, agent, info, curve, state)
             self.checkpoint = target
             for other in self.folder.iterdir():

@@ -86,7 +86,7 @@ def pretrain(
             with Progress(training.steps, "offline", "update", done=training.step) as progress:
                 while training.step < training.steps:
                     _train(training, kept, progress)
-                    if training.step < training.steps and kept.due:
+                    if training.step < training.steps and kept.pace.due:
                         kept.keep(training.agent, info(), training.curve, training.state())
         else:
             say(f"{config.train.method} has no offline phase: it learns online from both")

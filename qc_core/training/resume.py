@@ -40,13 +40,8 @@ class Kept(Protocol):
         ...
 
     @property
-    def due(self) -> bool:
-        """Whether it is time to keep another."""
-        ...
-
-    @property
-    def overdue(self) -> bool:
-        """Whether it has been time for so long that training had better wait for it."""
+    def pace(self) -> Pace:
+        """When to keep another."""
         ...
 
     def keep(
@@ -69,7 +64,7 @@ class Pace:
 
     Attributes:
         due: whether it is time.
-        overdue: whether it has been time for several times as long.
+        overdue: whether it has been time for so long that training had better wait for it.
     """
 
     def __init__(self) -> None:

@@ -38,6 +38,7 @@ class StoredTraining:
 
     Attributes:
         checkpoint: what an earlier attempt kept last, fetched; None where there is none.
+        pace: when to keep another.
 
     Raises:
         WorkFailed: the store does not answer.
@@ -47,23 +48,13 @@ class StoredTraining:
         self, store: ObjectStore, prefix: str, attempt: str, scratch: Path, name: str
     ) -> None:
         self._store, self._prefix, self._attempt = store, prefix, attempt
-        self._scratch, self._name, self._pace = scratch, name, Pace()
+        self._scratch, self._name, self.pace = scratch, name, Pace()
         self.checkpoint = self._fetch()
 
     @property
     def place(self) -> str:
         """Where it is kept, for people."""
         return f"{self._prefix} in {self._store.describe()}"
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to keep another."""
-        return self._pace.due
-
-    @property
-    def overdue(self) -> bool:
-        """Whether it has been time for so long that training had better wait for it."""
-        return self._pace.overdue
 
     def keep(
         self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
@@ -75,7 +66,7 @@ class StoredTraining:
         """
         own = info.offline_steps + info.online_steps, self._attempt
         folder = self._scratch / "progress"
-        with self._pace.keeping(self._name):
+        with self.pace.keeping(self._name):
             save_checkpoint(folder, agent, info, curve, state)
             put_folder(self._store, self._place_of(*own), folder)
             for older in [place for place in self._kept() if place < own]:

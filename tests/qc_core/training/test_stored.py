@@ -42,7 +42,7 @@ def test_a_newer_checkpoint_takes_the_place_of_the_older(
     store: ObjectStore, tmp_path: Path, checkpoint: Path
 ) -> None:
     first = attempt(store, tmp_path, "a")
-    assert first.checkpoint is None and not first.due
+    assert first.checkpoint is None and not first.pace.due
     for step in (5, 10):
         keep(first, checkpoint, step)
     assert places(store) == {"t/progress-10-a"}

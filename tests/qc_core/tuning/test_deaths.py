@@ -20,6 +20,7 @@ from qc_core.recipes.config import Config
 from qc_core.store.open import open_store
 from qc_core.training.checkpoint import CheckpointInfo, read_info, weights_digest
 from qc_core.training.pretrain import pretrain
+from qc_core.training.resume import Pace
 from qc_core.tuning.kept import KeptTrial, get_result
 from qc_core.tuning.select import select_best
 from qc_core.tuning.slots import attempts_by_slot
@@ -47,7 +48,7 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
 
     def keep_and_stop(self: KeptTrial, agent, info: CheckpointInfo, *rest) -> None:
         keep(self, agent, info, *rest)
-        if info.online_steps == STOP_AT:
+        if self._name == "trial 1" and info.online_steps == STOP_AT:
             (folder / "stopped").touch()
             if stop == "hang":
                 os.kill(os.getpid(), signal.SIGSTOP)
@@ -58,7 +59,7 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
         patch = pytest.MonkeyPatch()
         patch.setattr(KeptTrial, "keep", keep_and_stop)
         # Not about once a minute, but after each step.
-        patch.setattr(KeptTrial, "due", property(lambda self: self._name == "trial 1"))
+        patch.setattr(Pace, "due", True)
     run(folder, config, dataset, worker)
 
 
