@@ -7,11 +7,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from qc_core.provenance import git_commit, versions
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory, versions and commit, to stand beside every number."""
+    """Processor, cores, memory, GPUs, versions and commit, to stand beside every number."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -22,6 +24,7 @@ def hardware() -> dict[str, Any]:
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "memory-gib": round(pages / 2**30, 1),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "python": platform.python_version(),
         "versions": versions(),
         "git-commit": git_commit(),

@@ -12,6 +12,7 @@ writes JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -33,6 +34,7 @@ from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.agents.make import make_agent
 from qc_core.cli.output import print_table
 from qc_core.envs.spec import EnvironmentSpec
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.export import export
 from qc_core.progress import say
 from qc_core.recipes.config import Config, TrainConfig
@@ -138,10 +140,14 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
     rows: dict[tuple[str, int], Callable[[], object]] = {
         ("plain torch, float32", torch.get_num_threads()): ask_torch
     }
-    policies = {threads: ChunkPolicy.load(folder, threads=threads) for threads in (1, 2)}
-    for threads, policy in policies.items():
-        name = f"ChunkPolicy.chunk, {policy.provider}"
-        rows[name, threads] = lambda policy=policy: policy.chunk(*one)
+    policies = {
+        ("cpu", threads): ChunkPolicy.load(folder, threads=threads, provider="cpu")
+        for threads in (1, 2)
+    }
+    with contextlib.suppress(WrongUse, WorkFailed):
+        policies["cuda", 1] = ChunkPolicy.load(folder, threads=1, provider="cuda")
+    for (provider, threads), policy in policies.items():
+        rows[f"ChunkPolicy.chunk, {provider}", threads] = lambda policy=policy: policy.chunk(*one)
     for threads in (1, 2):
         session = bare_session(folder / "policy.onnx", threads)
         rows["session.run, cpu", threads] = lambda session=session: session.run(None, feed)
@@ -149,7 +155,10 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
     times = latencies(list(rows.values()), calls)
     with torch.inference_mode():
         expected = plain_chunk(agent, torch.from_numpy(observation_BO), torch.from_numpy(noise))
-    got = policies[2].chunk(observation_BO, noise)
+    differences = {
+        provider: float(np.abs(policy.chunk(observation_BO, noise) - expected.numpy()).max())
+        for (provider, _), policy in policies.items()
+    }
     flops = operations(agent)
     return {
         "method": method,
@@ -157,7 +166,7 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
         "calls": calls,
         "floor-ms": round(flops / ceiling * 1e3, 4),
         "mflop": round(flops / 1e6, 1),
-        "largest-difference-from-torch": float(np.abs(got - expected.numpy()).max()),
+        "largest-difference-from-torch": differences,
         "latencies": [
             {
                 "what": name,
@@ -228,7 +237,7 @@ def table(policies: Sequence[dict[str, Any]], cuda: bool) -> list[tuple[str, ...
         ]
         if not cuda:
             rows.append((method, "ChunkPolicy.chunk, cuda", "", _NO_CUDA, ""))
-        rows.append((method, "arithmetic floor", "", f"{policy['floor-ms']:.3f} ms", ""))
+        rows.append((method, "arithmetic floor, cpu", "", f"{policy['floor-ms']:.3f} ms", ""))
     return rows
 
 

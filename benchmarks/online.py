@@ -165,7 +165,7 @@ class Sequential:
 def make_agent_on(config: Config, device: torch.device) -> Agent:
     spec = describe(config.environment)
     torch.manual_seed(0)
-    return make_agent(spec.observation_size, spec.action_size, config.train).to(device)
+    return make_agent(spec.observation_size, spec.action_size, config.train, device)
 
 
 @contextlib.contextmanager
@@ -230,7 +230,11 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
 
 def take_turns(work: dict[str, Work], seconds: float, rounds: int) -> dict[str, float]:
     """The median rate of each over its rounds, which take about so many seconds each."""
-    counts = {name: max(1, round(seconds * rate(act, _WARM_UP))) for name, act in work.items()}
+    counts = {}
+    for name, act in work.items():
+        # The first time things are made that are there from then on.
+        act(_WARM_UP)
+        counts[name] = max(1, round(seconds * rate(act, _WARM_UP)))
     found: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, act in work.items():

@@ -171,17 +171,18 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="instead of all that there are")
     parser.add_argument("--turns", type=int, default=3, help="of each kind")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    devices = [torch.device("cpu")]
-    if torch.cuda.is_available():
-        devices.append(torch.device("cuda"))
+    names = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    devices = [torch.device(name) for name in ([options.device] if options.device else names)]
     rows: list[dict[str, Any]] = []
     content = {
         "command": f"python -m benchmarks.update --turns {options.turns} "
-        f"--seconds {options.seconds:g}",
+        f"--seconds {options.seconds:g}"
+        + (f" --device {options.device}" if options.device else ""),
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "ceilings-giga-flops": {device.type: ceilings(device) for device in devices},
@@ -221,9 +222,9 @@ def main() -> None:
 def not_measured(devices: list[torch.device]) -> list[str]:
     """What this machine has not."""
     lacks = []
-    if len(devices) == 1:
+    if not torch.cuda.is_available():
         lacks.append("CUDA (no GPU here)")
-    if choose(devices[0], "auto").hidden is None:
+    if devices[0].type == "cpu" and choose(devices[0], "auto").hidden is None:
         lacks.append("bfloat16 on the CPU (this processor has no AVX512-BF16)")
     return lacks
 

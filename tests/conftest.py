@@ -25,6 +25,10 @@ ENVIRONMENT = "cube-single-singletask-task1-v0"
 PENDULUM = "Pendulum-v1"
 
 
+# Weights and states are compared with those of a CPU, also on a machine that has a GPU.
+os.environ["QC_DEVICE"] = "cpu"
+
+
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings or the store of the person who runs it.
@@ -32,7 +36,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     One core: what training does beside itself, it does in its own process.
     """
     for name in list(os.environ):
-        if name.startswith(("QC_", "AWS_", "KFP_")):
+        if name.startswith(("QC_", "AWS_", "KFP_")) and name != "QC_DEVICE":
             monkeypatch.delenv(name)
     monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("QC_THREADS", "1")

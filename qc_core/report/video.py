@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qc_core.files import staged_file
 
@@ -137,11 +138,9 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
 
 def _leave_shadows_out(environment: object) -> None:
     """Without a GPU they take four fifths of the time."""
-    import mujoco
-
     for name in ("model", "_model"):
-        model = getattr(environment, name, None)
-        if isinstance(model, mujoco.MjModel):
+        model: Any = getattr(environment, name, None)
+        if hasattr(model, "vis"):
             model.vis.quality.shadowsize = 0
 
 

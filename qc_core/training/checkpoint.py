@@ -32,6 +32,7 @@ from qc_core.files import (
 )
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.resolve import as_config, to_mapping
+from qc_core.training.device import DEVICE_FAULTS
 
 SCHEMA_VERSION = 2
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -161,8 +162,11 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     info = read_info(folder)
     spec = info.spec
     agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train, device)
+    weights = _load(folder / WEIGHTS, device)
     try:
-        agent.load_state_dict(_load(folder / WEIGHTS, device))
+        agent.load_state_dict(weights)
+    except DEVICE_FAULTS:
+        raise
     except RuntimeError as error:
         raise WrongUse(f"{folder / WEIGHTS} does not fit the networks of its config") from error
     _load_optimizer(agent, folder / OPTIMIZER, device, begun=info.offline_steps + info.online_steps)

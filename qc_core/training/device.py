@@ -10,6 +10,8 @@ import torch
 from qc_core.errors import WorkFailed, WrongUse
 
 _UNLIMITED = 1 << 20
+# What torch raises where a device fails and the work is not at fault; they are RuntimeErrors.
+DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 def training_device() -> torch.device:
@@ -21,6 +23,9 @@ def training_device() -> torch.device:
         if device.index is not None and device.type == "cuda":
             # What names no device, streams and recordings among them, means this one.
             torch.cuda.set_device(device)
+        if device.type == "cuda":
+            # Sums of bfloat16 products are float32 to their end, as on a CPU.
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise WrongUse(f"QC_DEVICE={name} cannot be used here: {reason}") from error

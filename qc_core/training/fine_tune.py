@@ -31,7 +31,7 @@ from qc_core.training.checkpoint import (
     require_environment,
     require_same_networks,
 )
-from qc_core.training.device import training_device
+from qc_core.training.device import DEVICE_FAULTS, training_device
 from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
 from qc_core.training.resume import DAMAGE, Kept, difference, reason, require_step
@@ -204,6 +204,8 @@ def _begun(
             curve = read_curve(source)
             scores = [_score(point) for point in curve]
             going_on = training(source, load_training_state(source))
+        except DEVICE_FAULTS:
+            raise
         except DAMAGE as error:
             say(f"trial {trial} starts anew, not from what was kept of it: {reason(error)}")
         else:

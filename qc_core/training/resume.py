@@ -16,13 +16,14 @@ from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.recipes.resolve import to_mapping
 from qc_core.training.checkpoint import CheckpointInfo, Curve
+from qc_core.training.device import DEVICE_FAULTS
 
 # What a training that is broken off loses at most, and what it spends at most on keeping.
 _SECONDS_BETWEEN = 60.0
 _SHARE_OF_TIME = 0.05
 # Times as long, and what stands in the way of keeping is waited for.
 _PATIENCE = 3
-# What a damaged checkpoint makes a training raise.
+# What a damaged checkpoint makes a training raise, DEVICE_FAULTS aside.
 DAMAGE = (WrongUse, KeyError, IndexError, ValueError, TypeError, RuntimeError)
 
 
@@ -120,6 +121,8 @@ def restoring(place: object) -> Iterator[None]:
     """Whatever a damaged checkpoint raises is one line that says what to do (WrongUse)."""
     try:
         yield
+    except DEVICE_FAULTS:
+        raise
     except DAMAGE as error:
         raise WrongUse(
             f"{place} cannot be gone on from: {reason(error)}; deleting it starts anew"

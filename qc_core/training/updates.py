@@ -99,7 +99,7 @@ class RecordedUpdates:
 
     @functools.cached_property
     def _stream(self) -> torch.cuda.Stream:
-        # One of its own: workspaces of the libraries belong to a stream, and go with its graphs.
+        # Not the current one, on which nothing can be recorded.
         return torch.cuda.Stream(self._generator.device)
 
     def _call(self) -> Info:

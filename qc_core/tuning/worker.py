@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import optuna
-import torch
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
@@ -20,7 +19,12 @@ from qc_core.processes import worker_pool
 from qc_core.progress import say
 from qc_core.recipes.config import Config
 from qc_core.store.objects import ObjectStore
-from qc_core.training.device import share_cpu, take_threads, threads_per_worker
+from qc_core.training.device import (
+    DEVICE_FAULTS,
+    share_cpu,
+    take_threads,
+    threads_per_worker,
+)
 from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.tuning.kept import KeptTrial, study_store
 from qc_core.tuning.queue import finish, heartbeats, take_trial
@@ -139,7 +143,7 @@ class _Work:
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
             raise
-        except (Lost, OSError, MemoryError, torch.AcceleratorError, torch.OutOfMemoryError):
+        except (Lost, OSError, MemoryError, *DEVICE_FAULTS):
             # The machine's fault and not the setting's: it is lost, and another may do better.
             raise
         except Exception:

@@ -15,6 +15,7 @@ from qc_core.recipes.config import Config
 from qc_core.training import resume
 from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
 from qc_core.training.fine_tune import Score, fine_tune
+from qc_core.training.online import OnlineTraining
 from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
@@ -150,6 +151,27 @@ def test_a_trial_goes_on_from_where_it_was_kept_with_the_scores_it_had(
     scores = go_on(tmp_path, scored_twice, pendulum)
     assert [score.online_step for score in scores] == [6, 12]
     assert steps == 3
+    assert "trial 0 goes on from step 9" in capsys.readouterr().err
+
+
+def test_a_device_that_fails_is_no_damage(
+    tmp_path: Path,
+    scored_twice: Config,
+    pendulum: Path,
+    broken_off: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was kept is for another attempt, on a device that works."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(OnlineTraining, "restore", full)
+        go_on(tmp_path, scored_twice, pendulum)
+    assert "starts anew" not in capsys.readouterr().err
+    go_on(tmp_path, scored_twice, pendulum)
     assert "trial 0 goes on from step 9" in capsys.readouterr().err
 
 

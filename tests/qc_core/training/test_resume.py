@@ -1,9 +1,11 @@
 """A training is kept about once a minute, and seldom where that takes long."""
 
 import pytest
+import torch
 
+from qc_core.errors import WrongUse
 from qc_core.training import resume
-from qc_core.training.resume import Pace
+from qc_core.training.resume import Pace, restoring
 
 
 def test_what_is_in_the_way_is_waited_for_only_after_several_times_as_long(
@@ -24,3 +26,11 @@ def test_what_is_in_the_way_is_waited_for_only_after_several_times_as_long(
         now = 190
     # Ten seconds are a twentieth of the time.
     assert [is_due_and_overdue(at) for at in (389, 390, 789, 790)] == [before, due, due, overdue]
+
+
+def test_damage_is_told_from_a_device_that_fails() -> None:
+    told = "the folder cannot be gone on from: no fit; deleting"
+    with pytest.raises(WrongUse, match=told), restoring("the folder"):
+        raise RuntimeError("no fit")
+    with pytest.raises(torch.AcceleratorError), restoring("the folder"):
+        raise torch.AcceleratorError("an illegal memory access")

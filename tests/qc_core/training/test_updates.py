@@ -1,10 +1,21 @@
 """However updates are repeated, as many are done as were asked for."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
 from qc_core.agents.agent import Info
-from qc_core.training.updates import CalledUpdates, RecordedUpdates, repeat
+from qc_core.data.dataset import open_dataset
+from qc_core.recipes.config import Config
+from qc_core.recipes.methods import METHODS
+from qc_core.training.offline import OfflineTraining
+from qc_core.training.updates import CalledUpdates, RecordedUpdates, Updates, repeat
+
+# Only where there is a GPU is there more than one way to repeat them.
+CASES = [("cpu", "qc-fql"), *(("cuda", method) for method in METHODS if torch.cuda.is_available())]
 
 
 class Counter:
@@ -56,3 +67,29 @@ def test_the_first_updates_are_not_recorded_and_many_share_a_recording() -> None
     assert "done" in updates.run(3)
     assert updates.run(updates.stride * 2)["size"] == updates.stride
     assert updates.run(updates.stride + 1)["size"] == 1
+
+
+@pytest.mark.parametrize(("device", "method"), CASES)
+def test_a_training_takes_the_updates_that_it_would_take_one_by_one(
+    config: Config, dataset: Path, device: str, method: str
+) -> None:
+    """A GPU's recordings draw, learn and count as calls do."""
+    settings = {"candidates": 4, **METHODS[method].settings}
+    train = replace(config.train, method=method, precision="float32", **settings)
+
+    def ends(make: type[CalledUpdates] | None) -> tuple[dict[str, Tensor], Tensor, float]:
+        data = open_dataset(dataset)
+        with OfflineTraining(replace(config, train=train), data, torch.device(device)) as training:
+            updates: Updates = repeat(training.update, training.generator)
+            if make is not None:
+                updates = make(training.update)
+            updates.run(40)
+            step = training._step.item()
+            return training.agent.state_dict(), training.generator.get_state(), step
+
+    weights, state, step = ends(None)
+    called_weights, called_state, called_step = ends(CalledUpdates)
+    assert step == called_step == 40
+    assert torch.equal(state, called_state)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, called_weights[name], rtol=1e-3, atol=1e-5)
