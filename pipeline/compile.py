@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WrongUse
+from qc_core.files import staged_file
+
+# What a package begins with.
+_MARK = "# PIPELINE DEFINITION"
 
 
 def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> None:
-    """Compile the pipeline with this recipe and these overrides as its inputs' defaults."""
+    """Compile the pipeline with this recipe and these overrides as its inputs' defaults.
+
+    Raises:
+        WrongUse: not a .yaml file, one that is no package and would be lost, or a place that
+            cannot be written.
+    """
     from kfp import compiler
 
     from pipeline.definition import q_chunking
@@ -23,19 +30,13 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     if output.suffix not in (".yaml", ".yml"):
         raise WrongUse(f"a pipeline package is a .yaml file, got {output}")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(suffix=".yaml", dir=output.parent)
+        if output.is_file() and not output.read_text(errors="replace").startswith(_MARK):
+            raise WrongUse(f"{output} is no pipeline package: choose another output or move it")
+        with staged_file(output) as staging:
+            compiler.Compiler().compile(
+                pipeline,
+                str(staging),
+                pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
+            )
     except OSError as error:
         raise WrongUse(f"cannot write {output}: {error.strerror}") from error
-    os.close(handle)
-    try:
-        compiler.Compiler().compile(
-            pipeline,
-            staging,
-            pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
-        )
-        os.chmod(staging, 0o644)
-        os.replace(staging, output)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise

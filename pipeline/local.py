@@ -87,6 +87,7 @@ def run_locally(
     """
     require_vacant(folder)
     open_store().require_writable()
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "run.log").open("w", buffering=1, encoding="utf-8")
@@ -99,7 +100,9 @@ def run_locally(
             _run(recipe, overrides, workers, folder, console)
         except WrongUse:
             if not _WORTH_KEEPING & console.seconds.keys():
-                shutil.rmtree(folder)
+                _clear(folder)
+                if not existed:
+                    folder.rmdir()
             raise
         seconds = {**console.seconds, "all": time.monotonic() - start}
     steps = folder / _STEPS
@@ -119,6 +122,15 @@ def run_locally(
     shutil.copyfile(_output(steps, "report", "page"), result.report)
     write_json(folder / "summary.json", result.as_dict())
     return result
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is in a folder."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _run(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from qc_core.errors import WrongUse
+
 Purpose = Literal[
     "collect", "online", "trial", "evaluate", "gate", "play", "video", "update", "pretrain"
 ]
@@ -25,6 +27,11 @@ def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -
         run_seed: the seed of the run; seeds of neighbouring runs start 131072 apart.
         offset: skip that many, to go on where an earlier call stopped. A run has 131072 seeds
             for each purpose; beyond, they begin again.
+
+    Raises:
+        WrongUse: more than that at once.
     """
+    if count > _STRIDE:
+        raise WrongUse(f"a run has {_STRIDE:,} episodes to {purpose}, got {count:,}")
     start = _PURPOSES.index(purpose) * _RANGE + run_seed % RUN_SEEDS * _STRIDE
     return [start + (offset + i) % _STRIDE for i in range(count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,26 @@ from qc_core.errors import DEBUG_VARIABLE, QCError, WrongUse, closest
 from qc_core.progress import printable
 
 _INTERRUPTED = 130
+# What a shell reports of a program that wrote to a reader who had left.
+_READER_LEFT = 141
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 the work failed, 2 wrong use."""
+    code = _run(words)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # All is done, and the reader has what it wanted, `qc recipes | head`.
+        _write_nowhere()
+    except OSError as error:
+        _write_nowhere()
+        print(f"qc: cannot write the output: {error.strerror}", file=sys.stderr)
+        code = code or 1
+    return code
+
+
+def _run(words: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in words or bool(os.environ.get(DEBUG_VARIABLE))
     words = [word for word in words if word != "--debug"]
@@ -28,9 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
         print("qc: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has left, `qc recipes | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        # Whatever broke, the command has not done its work.
+        with contextlib.suppress(OSError):
+            print("qc: stopped, for a reader of what it writes has left", file=sys.stderr)
+        _write_nowhere()
+        return _READER_LEFT
     except QCError as error:
         if debug:
             raise
@@ -54,6 +73,11 @@ def main(words: Sequence[str] | None = None) -> int:
             f"qc: unexpected {type(error).__name__}: {text} (--debug shows where)", file=sys.stderr
         )
         return 1
+
+
+def _write_nowhere() -> None:
+    """What Python still holds back for stdout goes nowhere when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:
@@ -108,8 +132,6 @@ def _help() -> str:
 
 
 def _print_options() -> None:
-    import contextlib
-
     import tyro
 
     from qc_core.recipes.config import Config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from qc_core.files import staged_folder
 from qc_core.store.open import open_store
 from qc_core.store.registry import Registry
 
@@ -24,9 +25,10 @@ def pull(
     if verify_key is not None:
         right += f", signed by the owner of {verify_key}"
     if layout == "policy":
-        name, version = registry.pull(reference, output, verify_key=verify_key)
+        with staged_folder(output) as staging:
+            name, version = registry.pull(reference, staging, verify_key=verify_key)
+            _check(staging, check)
         print(f"pulled {name}:{version} to {output}, {right}")
-        _check(output, check)
         return
     from qc_core.runtime.triton import write_model
 

@@ -136,7 +136,7 @@ def promote_step(options: Namespace, overrides: Overrides) -> None:
     if options.rollback is not None:
         from qc_core.cli.policies import roll_back
 
-        if options.recipe or overrides:
+        if options.recipe or options.checkpoint or overrides:
             raise WrongUse("qc promote: --rollback NAME stands alone, or with --alias and --json")
         roll_back(options.rollback, options.alias, as_json=options.json)
         return

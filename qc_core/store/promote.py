@@ -24,7 +24,7 @@ from qc_core.store import gate_record
 from qc_core.store.objects import ObjectStore
 from qc_core.store.registry import CHAMPION, LATEST, Registry
 from qc_core.store.signing import signing_key
-from qc_core.training.checkpoint import weights_digest
+from qc_core.training.checkpoint import read_info, weights_digest
 
 SCHEMA_VERSION = 2
 
@@ -106,6 +106,7 @@ def in_words(promotion: Mapping[str, Any]) -> str:
 
 def _require_exported_from(checkpoint: Path, folder: Path) -> None:
     weights = read_contract(folder).get("provenance", {}).get("weights")
+    read_info(checkpoint)
     if weights_digest(checkpoint) != weights:
         raise WrongUse(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
 

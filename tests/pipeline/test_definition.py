@@ -134,3 +134,17 @@ def test_no_secret_and_no_path_of_this_machine_is_compiled_in(
     content = path.read_text()
     assert "very-secret" not in content
     assert str(Path.home()) not in content and str(tmp_path) not in content
+
+
+def test_a_package_takes_the_place_of_packages_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: smoke  # with notes\n")
+    assert main(["compile", "smoke", "-o", str(path)]) == 2
+    assert "mine.yaml is no pipeline package" in capsys.readouterr().err
+    assert path.read_text() == "recipe: smoke  # with notes\n"
+    path.unlink()
+    for _ in range(2):
+        assert main(["compile", "smoke", "-o", str(path)]) == 0
+    assert [*tmp_path.iterdir()] == [path]

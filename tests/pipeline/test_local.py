@@ -142,6 +142,14 @@ def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_is_refused_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to("mine")
+    done = qc(tmp_path, "run", "smoke", "-o", "link", "--data", "nowhere.npz")
+    assert done.returncode == 2 and "nowhere.npz does not exist" in done.stderr
+    assert (tmp_path / "link").is_symlink() and not [*(tmp_path / "mine").iterdir()]
+
+
 def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> None:
     words = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
     done = qc(tmp_path, "run", "smoke", "-o", "run", *words)

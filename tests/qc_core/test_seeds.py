@@ -3,6 +3,9 @@
 from itertools import combinations
 from typing import get_args
 
+import pytest
+
+from qc_core.errors import WrongUse
 from qc_core.seeds import RUN_SEEDS, Purpose, seeds_for
 
 
@@ -25,3 +28,9 @@ def test_no_two_run_seeds_share_an_episode() -> None:
 
 def test_run_seeds_give_different_episodes() -> None:
     assert not set(seeds_for("evaluate", 0, 1000)) & set(seeds_for("evaluate", 1, 1000))
+
+
+def test_a_run_has_no_more_episodes_than_differ() -> None:
+    assert len(set(seeds_for("evaluate", 7, 131_072))) == 131_072
+    with pytest.raises(WrongUse, match="131,072 episodes to evaluate, got 131,073"):
+        seeds_for("evaluate", 7, 131_073)

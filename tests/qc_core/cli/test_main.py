@@ -1,10 +1,12 @@
 """The command says what is wrong in one line, with the right exit code, and leaves nothing."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -262,3 +264,38 @@ def test_an_npz_of_ones_own_is_taken(
     np.savez("bad.npz", observations=np.zeros((3, 28)), actions=np.zeros((3, 5)))
     words = ["ingest", "smoke", "-o", "out", "--data", "bad.npz"]
     assert "array 'terminals' is missing" in refused(capsys, words)
+
+
+def help_to(file: IO[bytes], *, buffered: bool = True) -> tuple[int, str]:
+    """Exit code and stderr of `qc --help > file`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "qc_core.cli.main", "--help"],
+        stdout=file,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"},
+    )
+    return done.returncode, done.stderr
+
+
+def left_pipe() -> IO[bytes]:
+    """A pipe whose reader has left."""
+    read, write = os.pipe()
+    os.close(read)
+    return open(write, "wb")
+
+
+def test_a_reader_that_has_what_it_wanted_is_no_failure() -> None:
+    with left_pipe() as pipe:
+        assert help_to(pipe) == (0, "")
+
+
+def test_work_that_stops_for_want_of_a_reader_is_not_done() -> None:
+    with left_pipe() as pipe:
+        code, said = help_to(pipe, buffered=False)
+    assert (code, said) == (141, "qc: stopped, for a reader of what it writes has left\n")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        assert help_to(full) == (1, "qc: cannot write the output: No space left on device\n")

@@ -138,6 +138,7 @@ def test_wrong_words_are_one_line(
     [
         (["promote"], "required: recipe, policy"),
         (["promote", "smoke", "--rollback", "cube"], "--rollback NAME stands alone"),
+        (["promote", "--rollback", "cube", "--checkpoint", "c"], "--rollback NAME stands alone"),
         (["promote", "smoke", "folder", "--alias", "x"], "--alias is for --rollback"),
     ],
 )

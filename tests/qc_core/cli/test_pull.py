@@ -35,10 +35,10 @@ def test_a_policy_is_pulled_and_checked(
     publish(policy)
     assert main(["pull", "cube", "-o", str(tmp_path / "pulled"), "--check"]) == 0
     printed = capsys.readouterr()
-    first, second = printed.out.splitlines()
+    checked, pulled = printed.out.splitlines()
     assert printed.err.startswith("cube has no champion: its latest version is taken")
-    assert first.startswith("pulled cube:")
-    assert second.startswith("16 golden cases on cpu: greatest difference ")
+    assert pulled.startswith("pulled cube:")
+    assert checked.startswith("16 golden cases on cpu: greatest difference ")
     assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == sorted(
         path.name for path in policy.iterdir()
     )
@@ -71,6 +71,7 @@ def test_a_policy_that_computes_something_else_is_a_failure(
     error = capsys.readouterr().err.strip()
     assert "greatest difference 5.0e-01, at most 1e-05 is allowed" in error
     assert "\n" not in error
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_layout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
