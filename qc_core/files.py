@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import Lost, WorkFailed, WrongUse
+from qc_core.errors import Lost, QCError, WorkFailed, WrongUse
 
 _BLOCK = 1 << 20
 # The disk is full, or the person's share of it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of a path in a message, which may be as long as a person likes.
+_SHOWN = 200
+_TO_DO = "check the path and its permissions"
 
 
 @contextmanager
@@ -131,14 +134,39 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is WrongUse that names it."""
-    require_file(path)
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make what the system does not give us to read one line, as `unreadable` has it."""
     try:
+        yield
+    except OSError as error:
+        raise unreadable(str(error.filename or path), error) from error
+
+
+def unreadable(what: str, error: OSError, to_do: str = _TO_DO) -> QCError:
+    """The one line for a person.
+
+    Returns:
+        WrongUse where no path can be that long, WorkFailed where something is missing or not ours
+        to read, Lost where the machine does not give it.
+    """
+    told = f"{what[:_SHOWN]} cannot be read ({error.strerror}): {to_do}"
+    if error.errno == errno.ENAMETOOLONG:
+        return WrongUse(told)
+    asked = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return WorkFailed(told) if isinstance(error, asked) else Lost(told)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is WrongUse that names it, else as `reading`."""
+    try:
+        require_file(path)
         return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise WrongUse(f"{path} does not exist") from error
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise unreadable(str(path), error) from error
+    except ValueError as error:
         raise WrongUse(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
 
 
@@ -167,9 +195,9 @@ def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], 
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks."""
+    """Hexadecimal SHA-256 of a file, read in blocks (it cannot be: as `reading`)."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

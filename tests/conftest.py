@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +43,28 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("QC_THREADS", "1")
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a file or a folder one that may not be read, also for root."""
+
+    def guarded(call: Callable[..., Any], kept: Path, *, itself: bool) -> Callable[..., Any]:
+        def refuse(place: Any, *args: Any, **options: Any) -> Any:
+            path = Path(place) if isinstance(place, (str, Path)) else Path()
+            if kept in path.parents or (itself and path == kept):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(place, *args, **options)
+
+        return refuse
+
+    def forbid(kept: Path) -> None:
+        monkeypatch.setattr(os, "stat", guarded(os.stat, kept, itself=False))
+        opening = ((builtins, "open"), (io, "open"), (os, "scandir"), (os, "listdir"))
+        for module, name in opening:
+            monkeypatch.setattr(module, name, guarded(getattr(module, name), kept, itself=True))
+
+    return forbid
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from qc_core.runtime.serve import PolicyServer
 
 def serve(policy: str, host: str, port: int) -> None:
     """Serve a policy folder or a policy of the store; ends on SIGTERM and Ctrl-C."""
-    name = Path(policy).resolve().name if Path(policy).exists() else _name_of(policy)
+    name = Path(policy).resolve().name if os.path.exists(policy) else _name_of(policy)
     with ChunkPolicy.load(policy) as loaded:
         try:
             server = PolicyServer((host, port), loaded, name)

@@ -11,7 +11,7 @@ import numpy as np
 
 from qc_core.envs.spec import EnvironmentSpec
 from qc_core.errors import WrongUse
-from qc_core.files import require_file
+from qc_core.files import require_file, unreadable
 
 # A header is Python that NumPy parses, by whatever a hostile one may make Python raise.
 BAD_HEADER = (
@@ -87,10 +87,12 @@ def open_columns(
         path = folder / f"{name}.npy"
         rows = transitions + episodes if name == "observations" else transitions
         wanted = np.dtype(DTYPES[name]), (rows,) if width is None else (rows, width)
-        require_file(path)
         try:
+            require_file(path)
             with np.errstate(over="ignore"):
                 array: Any = np.lib.format.open_memmap(path, mode="r")
+        except PermissionError as error:
+            raise unreadable(str(path), error) from error
         except BAD_HEADER as error:
             raise WrongUse(f"{path} is missing or truncated: ingest the data anew") from error
         if (array.dtype, array.shape) != wanted or not array.flags.c_contiguous:

@@ -29,7 +29,7 @@ import numpy as np
 from qc_core.data.columns import DTYPES, Column, open_columns, widths_of
 from qc_core.envs.spec import EnvironmentSpec, spec_from
 from qc_core.errors import WrongUse
-from qc_core.files import read_json, require_fields, sha256_of, write_json
+from qc_core.files import read_json, reading, require_fields, sha256_of, write_json
 
 SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
@@ -207,7 +207,9 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         WrongUse: not a data set, an unknown schema version, or arrays that do not match
             their manifest; the message names the file.
     """
-    if not folder.is_dir():
+    with reading(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
         raise WrongUse(f"{folder} is not a data set folder")
     path = folder / MANIFEST
     manifest = read_json(path)

@@ -35,8 +35,8 @@ def read_blocks(
 
     for path in files:
         row = 0
-        require_file(path)
         try:
+            require_file(path)
             with parquet.ParquetFile(path, pre_buffer=False) as file:
                 present = file.schema_arrow.names
                 for name in columns:

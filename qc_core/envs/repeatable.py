@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
+
+from qc_core.errors import WrongUse
+
+try:
+    import mujoco
+except RuntimeError as error:
+    # It looks at the variable while it is imported.
+    raise WrongUse(f"MUJOCO_GL must be egl, glfw, osmesa or disable, or not set: {error}") from None
 
 # mujoco's functions come from a compiled module that no type checker can read.
 _mujoco: Any = mujoco

@@ -36,6 +36,7 @@ from qc_core.runtime.golden import TOLERANCE
 from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
 PARITY_CASES = 1000
+_MEASURES = ("success", "steps", "return")
 _EXTENT = ("episodes", "transitions", "observation-range")
 
 
@@ -148,15 +149,17 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
     content, what = read_json(evaluation), str(evaluation)
     numbers = ("episodes", "first-seed", "execution-length")
     require_fields(content, {"policies": list, **dict.fromkeys(numbers, int)}, what)
-    fields = {"kind": str, "weights": str, "success": dict, "steps": dict, "return": dict}
+    fields = {"kind": str, "weights": str, **dict.fromkeys(_MEASURES, dict)}
+    number = (int, float)
+    interval = {"value": number, "low": number, "high": number}
     for policy in content["policies"]:
         require_fields(policy, fields, what)
         if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
+            for name in _MEASURES:
+                require_fields(policy[name], interval, f"{what}, {name!r}")
             return {
                 **{name: content[name] for name in numbers},
-                "success": policy["success"],
-                "steps": policy["steps"],
-                "return": policy["return"],
+                **{name: policy[name] for name in _MEASURES},
                 "success-told": policy.get("success-told", True),
             }
     raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")

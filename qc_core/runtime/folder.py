@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import read_json, require_fields, sha256_of
+from qc_core.files import read_json, reading, require_fields, sha256_of
 from qc_core.runtime.contract import require_sizes
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
@@ -40,9 +40,14 @@ def verify(folder: Path) -> None:
 
     Raises:
         WrongUse: not a policy folder.
-        WorkFailed: a file is missing, truncated, altered or no part of a policy; the message
-            names it.
+        WorkFailed: a file is missing, truncated, altered, not readable or no part of a policy;
+            the message names it.
     """
+    with reading(folder):
+        _verify(folder)
+
+
+def _verify(folder: Path) -> None:
     checksums = folder / CHECKSUMS
     if not checksums.is_file():
         raise WrongUse(f"{folder} is not a policy folder: it has no {CHECKSUMS}")
@@ -68,7 +73,7 @@ def verify(folder: Path) -> None:
 
 
 def read_contract(folder: Path) -> dict[str, Any]:
-    """The policy's contract (WrongUse: unreadable, or a schema this version does not know)."""
+    """The policy's contract (WrongUse: damaged, or a schema this version does not know)."""
     return check_contract(read_json(folder / CONTRACT), str(folder / CONTRACT))
 
 

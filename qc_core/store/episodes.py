@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qc_core.data.uploaded import UploadCheck
 from qc_core.errors import WrongUse
-from qc_core.files import parse_json, sha256_of
+from qc_core.files import parse_json, reading, sha256_of
 from qc_core.progress import say
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -58,7 +58,9 @@ def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -
         WrongUse: a file is not there, or the environment has no task; nothing is uploaded.
     """
     for file in files:
-        if not file.is_file():
+        with reading(file):
+            exists = file.is_file()
+        if not exists:
             raise WrongUse(f"{file} does not exist")
     with closing(UploadCheck(environment)) as check:
         known = set(store.keys(_prefix(environment)))

@@ -12,12 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import staged_file, write_atomically
+from qc_core.files import staged_file, unreadable, write_atomically
 from qc_core.store.objects import PROBE, NoSuchObject
 
 _LOCK = ".lock"
 # The lock is held while one small file is compared and renamed.
 _PATIENCE_SECONDS = 30.0
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_BLOCK = 1 << 20
+_OTHER_STORE = "set QC_STORE to a folder that can, or to s3://bucket/prefix"
 
 
 class FolderStore:
@@ -49,20 +52,19 @@ class FolderStore:
         return now == content
 
     def get(self, key: str) -> bytes:
-        try:
+        with self._reading(key):
             return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NoSuchObject(key) from error
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
         content = self.get(key)
         return content, hashlib.sha256(content).hexdigest()
 
     def get_file(self, key: str, path: Path) -> None:
-        try:
-            shutil.copyfile(self._path(key), path)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NoSuchObject(key) from error
+        with self._reading(key):
+            source = self._path(key).open("rb")
+        # What goes wrong from here on may be the other disk's fault.
+        with source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, _BLOCK)
 
     def delete(self, key: str) -> None:
         with self._writing():
@@ -73,22 +75,29 @@ class FolderStore:
             shutil.rmtree(self._path(prefix))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for folder, _, names in os.walk(self._path(prefix)):
-            for name in names:
-                # A dot begins the name of what is still being written.
-                if not name.startswith("."):
-                    yield (Path(folder) / name).relative_to(self._root).as_posix()
+        with self._reading(prefix):
+            for folder, _, names in os.walk(self._path(prefix), onerror=_unless_missing):
+                for name in names:
+                    # A dot begins the name of what is still being written.
+                    if not name.startswith("."):
+                        yield (Path(folder) / name).relative_to(self._root).as_posix()
 
     def folders(self, prefix: str) -> list[str]:
-        folder = self._path(prefix)
-        if not folder.is_dir():
+        try:
+            with self._reading(prefix):
+                return sorted(
+                    entry.name for entry in self._path(prefix).iterdir() if entry.is_dir()
+                )
+        except NoSuchObject:
             return []
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
 
     def check(self) -> None:
-        existing = next(path for path in (self._root, *self._root.parents) if path.exists())
-        if not existing.is_dir():
-            raise WrongUse(f"the store {self._root} cannot be a folder: {existing} is a file")
+        with self._reading(""):
+            existing = next(path for path in (self._root, *self._root.parents) if path.exists())
+            if not existing.is_dir():
+                raise WrongUse(f"the store {self._root} cannot be a folder: {existing} is a file")
+            if existing == self._root:
+                next(existing.iterdir(), None)
 
     def require_writable(self) -> None:
         with self._writing(), staged_file(self._path(PROBE)) as staging:
@@ -123,6 +132,21 @@ class FolderStore:
             yield
         except OSError as error:
             raise WrongUse(
-                f"the store {self._root} cannot be written ({error.strerror}): "
-                "set QC_STORE to a folder that can, or to s3://bucket/prefix"
+                f"the store {self._root} cannot be written ({error.strerror}): {_OTHER_STORE}"
             ) from error
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """What is missing is NoSuchObject; what the system does not give is one line."""
+        try:
+            yield
+        except _MISSING as error:
+            raise NoSuchObject(key) from error
+        except OSError as error:
+            raise unreadable(f"the store {self._root}", error, _OTHER_STORE) from error
+
+
+def _unless_missing(error: OSError) -> None:
+    """A folder that is not there, or no longer, holds nothing."""
+    if not isinstance(error, _MISSING):
+        raise error

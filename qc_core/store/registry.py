@@ -237,7 +237,7 @@ class Registry:
         files = read_manifest(self._store, name, version)["files"]
         try:
             return all(sha256_of(folder / file) == files[file]["sha256"] for file in FILES)
-        except OSError:
+        except WorkFailed:
             # It is not there, not readable, or another process replaces it just now.
             return False
 

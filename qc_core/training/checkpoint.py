@@ -25,6 +25,7 @@ from qc_core.envs.spec import EnvironmentSpec, spec_from
 from qc_core.errors import Lost, WrongUse
 from qc_core.files import (
     read_json,
+    reading,
     require_fields,
     sha256_of,
     staged_folder,
@@ -41,6 +42,17 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "dataset-digest": str,
     "offline-steps": int,
     "online-steps": int,
+}
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {
+    "dataset-source": (dict, type(None)),
+    "dataset-extent": (dict, type(None)),
+    "trial": (int, type(None)),
+    "parent": (str, type(None)),
+}
+_EXTENT: dict[str, type | tuple[type, ...]] = {
+    "episodes": int,
+    "transitions": int,
+    "observation-range": (dict, type(None)),
 }
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
@@ -126,7 +138,9 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def read_info(folder: Path) -> CheckpointInfo:
     """Read `checkpoint.json` (WrongUse: not a checkpoint, or of another schema)."""
-    if not folder.is_dir():
+    with reading(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
         raise WrongUse(f"{folder} is not a checkpoint folder")
     path = folder / "checkpoint.json"
     content = read_json(path)
@@ -137,16 +151,21 @@ def read_info(folder: Path) -> CheckpointInfo:
             f"got {content['schema-version']}"
         )
     require_fields(content, _FIELDS, str(path))
+    # Checkpoints from before these were noted have none of them.
+    content = {**dict.fromkeys(_OPTIONAL), **content}
+    require_fields(content, _OPTIONAL, str(path))
+    if (extent := content["dataset-extent"]) is not None:
+        require_fields(extent, _EXTENT, f"{path}, 'dataset-extent'")
     return CheckpointInfo(
         config=as_config(content["config"], str(path)),
         spec=spec_from(content["environment"], str(path)),
         dataset_digest=content["dataset-digest"],
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
-        dataset_source=content.get("dataset-source"),
-        dataset_extent=content.get("dataset-extent"),
-        trial=content.get("trial"),
-        parent=content.get("parent"),
+        dataset_source=content["dataset-source"],
+        dataset_extent=extent,
+        trial=content["trial"],
+        parent=content["parent"],
     )
 
 

@@ -10,6 +10,8 @@ import torch
 from qc_core.errors import WorkFailed, WrongUse
 
 _UNLIMITED = 1 << 20
+# More than any machine has; torch takes no number beyond 31 bits.
+_MOST_THREADS = 4096
 # What torch raises where a device fails and the work is not at fault; they are RuntimeErrors.
 DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
@@ -19,7 +21,8 @@ def training_device() -> torch.device:
     name = os.environ.get("QC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        # What has no memory, as "meta", has nothing to give back.
+        torch.zeros(1, device=device).item()
         if device.index is not None and device.type == "cuda":
             # What names no device, streams and recordings among them, means this one.
             torch.cuda.set_device(device)
@@ -28,7 +31,9 @@ def training_device() -> torch.device:
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise WrongUse(f"QC_DEVICE={name} cannot be used here: {reason}") from error
+        raise WrongUse(
+            f"QC_DEVICE={name[:100]} cannot be used here: {reason} (it may be cpu, cuda or cuda:N)"
+        ) from error
     return device
 
 
@@ -50,9 +55,14 @@ def cpu_share() -> int:
     threads = os.environ.get("QC_THREADS")
     if not threads:
         return max(1, min(len(os.sched_getaffinity(0)), _quota()))
-    if not threads.isdecimal() or int(threads) < 1:
-        raise WrongUse(f"QC_THREADS must be a number of CPU threads, got {threads!r}")
-    return int(threads)
+    # Python refuses to read thousands of digits.
+    count = int(threads) if threads.isdecimal() and len(threads) < 10 else 0
+    if not 1 <= count <= _MOST_THREADS:
+        raise WrongUse(
+            f"QC_THREADS must be a number of CPU threads from 1 to {_MOST_THREADS}, "
+            f"got {threads[:100]!r}"
+        )
+    return count
 
 
 def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
 from qc_core.errors import WorkFailed, WrongUse
+from qc_core.files import writing_to
 from qc_core.progress import say
 from qc_core.recipes.config import Config, TrainConfig
 from qc_core.recipes.methods import METHODS
@@ -78,8 +79,7 @@ def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
         heartbeat: of the workers on many machines; those on one end together.
     """
     if (path := journal_of(storage)) is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        return _open_journal(path)
     with _opening():
         return _Database(
             _location(storage),
@@ -88,6 +88,21 @@ def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
             grace_period=heartbeat.grace,
             heartbeat_stale_trial_callback=_tell_lost,
         )
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    """A file of trials, made if it is not there (WrongUse: it cannot be one; Lost: full disk)."""
+    try:
+        with writing_to(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(str(path)))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # Any JSON may be in a file that is no journal.
+        reason = error.strerror if isinstance(error, OSError) else "it holds something else"
+        raise WrongUse(
+            f"{str(path)[:200]} cannot keep a study's trials ({reason}): {STORAGE_VARIABLE} must "
+            "be the absolute path of a file that is theirs alone, or the URL of a database"
+        ) from error
 
 
 def _location(storage: str) -> str:

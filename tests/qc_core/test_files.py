@@ -1,12 +1,13 @@
 """Folders and files are whole or absent."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import read_json, require_space, staged_folder, write_atomically
+from qc_core.files import read_json, require_space, sha256_of, staged_folder, write_atomically
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -105,3 +106,15 @@ def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
         read_json(tmp_path / "x.json")
     with pytest.raises(WrongUse, match=r"y\.json does not exist"):
         read_json(tmp_path / "y.json")
+
+
+@pytest.mark.parametrize("read", [read_json, sha256_of])
+def test_what_may_not_be_read_is_one_line(
+    tmp_path: Path, forbid: Callable[[Path], None], read: Callable[[Path], object]
+) -> None:
+    with pytest.raises(WrongUse, match=r"^x{200} cannot be read \(File name too long\)"):
+        read(Path("x" * 5000))
+    (tmp_path / "x").touch()
+    forbid(tmp_path / "x")
+    with pytest.raises(WorkFailed, match=r"x cannot be read \(Permission denied\): check"):
+        read(tmp_path / "x")

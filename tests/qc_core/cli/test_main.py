@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -63,6 +64,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["promote", "smoke", "none"], "none is not a policy folder"),
         (["compile", "smoke", "-o", "out.txt"], "a pipeline package is a .yaml file"),
         (["pull", "none", "-o", "out"], "there is no policy 'none'"),
+        (["play", "x" * 5000], "xxx cannot be read (File name too long)"),
         (["play", "none"], "none is not a policy folder"),
         (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
         (["play", "none", "--video", "x.avi"], "--video writes an .mp4 file"),
@@ -237,6 +239,31 @@ def test_an_unusable_device_is_refused_before_anything_runs(
         capsys, ["run", "smoke", "-o", str(tmp_path / "run")]
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["play", "none"], ["ingest", "smoke", "-o", "out"]])
+def test_a_renderer_that_there_is_not_is_refused(words: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qc_core.cli.main", *words],
+        cwd=tmp_path,
+        env={**os.environ, "MUJOCO_GL": "foo", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "qc: MUJOCO_GL must be egl, glfw, osmesa or disable, or not set" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["policies"], ["episodes", "list"], ["pull", "x", "-o", "out"]])
+def test_a_store_that_may_not_be_read_is_not_called_empty(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    forbid: Callable[[Path], None],
+    words: list[str],
+) -> None:
+    (tmp_path / "store").mkdir()
+    forbid(tmp_path / "store")
+    assert "store cannot be read (Permission denied)" in refused(capsys, words, code=1)
 
 
 def test_an_error_cannot_command_the_terminal(

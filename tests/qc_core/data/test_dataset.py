@@ -14,7 +14,7 @@ from qc_core.data.dataset import DatasetWriter, open_dataset, require_match
 from qc_core.data.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.files import sha256_of
 from qc_core.recipes.config import DataConfig
 from tests.conftest import random_episodes
@@ -197,3 +197,12 @@ def test_another_tasks_rewards_are_refused(dataset: Path) -> None:
 def test_another_environments_sizes_are_refused(dataset: Path) -> None:
     with pytest.raises(WrongUse, match="37 and actions of 5 numbers, the data set 28 and 5"):
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
+
+
+@pytest.mark.parametrize("name", [".", "dataset.json", "rewards.npy"])
+def test_a_data_set_that_may_not_be_read_is_named(
+    dataset: Path, forbid: Callable[[Path], None], name: str
+) -> None:
+    forbid(dataset / name)
+    with pytest.raises(WorkFailed, match=r"(dataset\.json|rewards\.npy) cannot be read"):
+        open_dataset(dataset)

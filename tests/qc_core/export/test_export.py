@@ -4,11 +4,14 @@ import getpass
 import hashlib
 import json
 import re
+import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +22,7 @@ import yaml
 
 from qc_core.data.dataset import DatasetWriter, open_dataset
 from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.files import sha256_of
@@ -261,3 +264,58 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None
     with pytest.raises(WrongUse):
         export(dataset, tmp_path / "policy")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"success": {}},
+        {"steps": {"value": "x", "low": 0.0, "high": 1.0}},
+        {"return": {"value": 0.0, "low": 0.0}},
+        {"success": 3},
+    ],
+)
+def test_a_damaged_evaluation_is_refused(
+    tmp_path: Path, checkpoint: Path, change: dict[str, Any]
+) -> None:
+    figure = {"value": 0.5, "low": 0.0, "high": 1.0}
+    learned = {
+        "kind": "learned",
+        "weights": sha256_of(checkpoint / "weights.safetensors"),
+        **dict.fromkeys(("success", "steps", "return"), figure),
+    }
+    numbers = {"episodes": 2, "first-seed": 0, "execution-length": 5}
+    evaluation = tmp_path / "evaluation.json"
+    evaluation.write_text(json.dumps({**numbers, "policies": [{**learned, **change}]}))
+    with pytest.raises(WrongUse, match=r"evaluation\.json.* is damaged: "):
+        export(checkpoint, tmp_path / "policy", evaluation)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset-extent": 3},
+        {"dataset-extent": {}},
+        {"dataset-extent": {"episodes": 1, "transitions": "x", "observation-range": None}},
+        {"dataset-source": 3},
+        {"trial": "x"},
+        {"parent": 3},
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(
+    tmp_path: Path, checkpoint: Path, change: dict[str, Any]
+) -> None:
+    damaged = Path(shutil.copytree(checkpoint, tmp_path / "damaged"))
+    content = json.loads((damaged / "checkpoint.json").read_text())
+    (damaged / "checkpoint.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(WrongUse, match=r"checkpoint\.json.* is damaged: "):
+        export(damaged, tmp_path / "policy")
+
+
+@pytest.mark.parametrize("name", [".", "checkpoint.json"])
+def test_a_checkpoint_that_may_not_be_read_is_named(
+    checkpoint: Path, tmp_path: Path, forbid: Callable[[Path], None], name: str
+) -> None:
+    forbid(checkpoint / name)
+    with pytest.raises(WorkFailed, match=r"checkpoint\.json cannot be read"):
+        export(checkpoint, tmp_path / "policy")

@@ -1,12 +1,13 @@
 """A policy folder holds what its checksums list, all of it and nothing else."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qc_core.errors import WorkFailed
-from qc_core.runtime.folder import CONTENTS, verify
+from qc_core.runtime.folder import CHECKSUMS, CONTENTS, CONTRACT, read_contract, verify
 from tests.qc_core.store.folders import write_policy
 
 
@@ -53,3 +54,23 @@ def test_a_list_without_a_file_is_refused(folder: Path) -> None:
     sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(WorkFailed, match=r"does not list model-card\.md"):
         verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "named"), [*((n, n) for n in (*CONTENTS, CHECKSUMS)), (".", CHECKSUMS)]
+)
+def test_what_may_not_be_read_is_named(
+    folder: Path, forbid: Callable[[Path], None], forbidden: str, named: str
+) -> None:
+    forbid(folder / forbidden)
+    with pytest.raises(WorkFailed, match=f"{re.escape(named)} cannot be read"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("name", [CONTRACT, "."])
+def test_a_contract_that_may_not_be_read_is_named(
+    folder: Path, forbid: Callable[[Path], None], name: str
+) -> None:
+    forbid(folder / name)
+    with pytest.raises(WorkFailed, match=r"policy\.json cannot be read"):
+        read_contract(folder)

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from qc_core.data.dataset import open_dataset
 from qc_core.data.ingest import ingest
-from qc_core.errors import WrongUse
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.recipes.config import Config
 from qc_core.store.episodes import list_episodes, push_episodes
 from qc_core.store.objects import ObjectStore
@@ -106,3 +107,12 @@ def test_without_uploads_the_other_sources_go_on(
         ingest(from_store(config), tmp_path / "none")
     manifest = ingest(from_store(config, str(dataset)), tmp_path / "data")
     assert manifest["transitions"] == open_dataset(dataset).transitions
+
+
+def test_a_file_that_may_not_be_read_is_not_called_bad(
+    store: ObjectStore, file: Path, forbid: Callable[[Path], None]
+) -> None:
+    forbid(file)
+    with pytest.raises(WorkFailed, match=r"good\.npz cannot be read"):
+        push_episodes(store, ENVIRONMENT, [file])
+    assert list(list_episodes(store)) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
-from qc_core.errors import WorkFailed
+from qc_core.errors import WorkFailed, WrongUse
 from qc_core.store import folder as folder_store
 from qc_core.store.folder import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -75,6 +75,29 @@ def test_a_lock_that_is_never_freed_is_named(
     with store._locked(), pytest.raises(WorkFailed, match=r"has kept .*\.lock for 0 s"):
         store.put_if("a/one", b"1", None)
     assert store.put_if("a/one", b"1", None)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        FolderStore.check,
+        lambda store: list(store.keys("")),
+        lambda store: list(store.keys("a/")),
+        lambda store: store.folders("a/"),
+        lambda store: store.get("a/one"),
+        lambda store: store.get_file("a/one", Path("unwritten")),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_not_an_empty_store(
+    tmp_path: Path, forbid: Callable[[Path], None], read: Callable[[FolderStore], object]
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.put("a/one", b"1")
+    forbid(tmp_path / "store")
+    with pytest.raises(WorkFailed, match=r"store cannot be read \(Permission denied\): set"):
+        read(store)
+    with pytest.raises(WrongUse, match=r"cannot be read .*: set QC_STORE"):
+        read(FolderStore(Path("/" + "x" * 5000)))
 
 
 Application = Callable[..., Iterable[bytes]]

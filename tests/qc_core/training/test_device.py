@@ -23,3 +23,19 @@ def test_gpus_that_were_asked_for_and_are_not_there_are_refused() -> None:
         device.require_gpus("many")
     with pytest.raises(WorkFailed, match="100 GPUs were asked for, torch sees"):
         device.require_gpus("100")
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "4097", "9" * 23, "9" * 5000])
+def test_a_number_of_threads_that_is_none_is_refused(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_THREADS", threads)
+    with pytest.raises(WrongUse, match="QC_THREADS must be a number of CPU threads from 1 to 4096"):
+        device.share_cpu()
+
+
+@pytest.mark.parametrize("name", ["meta", "warp"])
+def test_a_device_without_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QC_DEVICE", name)
+    with pytest.raises(WrongUse, match=f"QC_DEVICE={name} .*may be cpu, cuda or cuda:N"):
+        device.training_device()

@@ -75,6 +75,28 @@ def test_without_storage_the_variable_is_named() -> None:
         create_study("s", "", RECIPES["smoke"].config)
 
 
+@pytest.mark.parametrize("content", ['{"some": "thing"}', "[1]", "3", "{\n", "[" * 100_000])
+def test_a_file_of_other_content_keeps_no_study(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(content + "\n")
+    monkeypatch.setenv("QC_STUDY_STORAGE", str(file))
+    with pytest.raises(WrongUse, match=r"it holds something else.*: QC_STUDY_STORAGE must be"):
+        load_study("s", "")
+    assert file.read_text() == content + "\n"
+
+
+@pytest.mark.parametrize("place", [".", "file/study", "x" * 5000])
+def test_a_place_that_can_be_no_file_keeps_no_study(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / place))
+    with pytest.raises(WrongUse, match=r"cannot keep .*: QC_STUDY_STORAGE must be"):
+        load_study("s", "")
+
+
 def test_a_database_that_does_not_answer_shows_no_password(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
