@@ -23,6 +23,10 @@ _SHOWN = 200
 _TO_DO = "check the path and its permissions"
 
 
+class Unwritable(WrongUse, OSError):
+    """A place that cannot be written; who knows what it is for catches OSError and says more."""
+
+
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; on success it becomes `target`, else it is gone.
@@ -31,22 +35,34 @@ def staged_folder(target: Path) -> Iterator[Path]:
         WrongUse: `target` holds files already, or its place cannot be written.
         Lost: the disk is full.
     """
-    require_vacant(target)
+    require_vacant(target, staged=True)
     target = Path(target).resolve()
-    try:
+    with _telling(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise WrongUse(f"cannot write to {target.parent}: {error.strerror}") from error
-    # mkdtemp makes a private folder; an artifact is for others to read.
-    staging.chmod(0o755)
     try:
+        # mkdtemp makes a private folder; an artifact is for others to read.
+        staging.chmod(0o755)
         with writing_to(target.parent):
             yield staging
+        with _telling(target):
             os.replace(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _telling(target: Path) -> Iterator[None]:
+    """Make what the system says of a place that it does not let write one line."""
+    try:
+        with writing_to(target):
+            yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        refusal = Unwritable(f"cannot write to {str(target)[:200]}: {reason}")
+        refusal.strerror = reason
+        raise refusal from error
 
 
 @contextmanager
@@ -73,15 +89,56 @@ def require_space(folder: Path, size: int) -> None:
         )
 
 
-def require_vacant(target: Path) -> None:
-    """Refuse a target that exists and is not an empty folder (WrongUse)."""
-    try:
+def require_vacant(target: Path, *, staged: bool = False) -> None:
+    """Refuse a target that is not an empty folder and cannot become one (WrongUse).
+
+    Args:
+        staged: it will be written aside and renamed, for which its parent must be writable.
+    """
+    with _possible(target):
         place = target.resolve()
         in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WrongUse(f"cannot write to {str(target)[:200]!r}: {error}") from error
     if in_use:
         raise WrongUse(f"{target} is in use: choose another output or delete it first")
+    require_writable(place.parent if staged else place)
+
+
+def require_file_place(target: Path) -> None:
+    """Refuse a target that is no file and cannot become one; a file may be there (WrongUse)."""
+    with _possible(target):
+        is_other = target.exists() and not target.is_file()
+    if is_other:
+        raise WrongUse(f"{target} is not a file: choose another output or delete it first")
+    require_writable(target.parent)
+
+
+def require_new_file(target: Path) -> None:
+    """As `require_file_place`, and nothing may be there yet (WrongUse)."""
+    require_file_place(target)
+    if target.exists():
+        raise WrongUse(f"{target} is in use: choose another output or delete it first")
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, or that cannot be made (WrongUse)."""
+    with _possible(folder):
+        place = folder.resolve()
+        nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir():
+        raise WrongUse(f"cannot write to {folder}: {nearest} is not a folder")
+    # Only the attempt tells; the file has no name, or loses it at once.
+    with _telling(nearest), tempfile.TemporaryFile(dir=nearest):
+        pass
+
+
+@contextmanager
+def _possible(target: Path) -> Iterator[None]:
+    """Make what no path can be, such as a loop of links, one line (WrongUse)."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WrongUse(f"cannot write to {str(target)[:200]!r}: {reason}") from error
 
 
 def require_file(path: Path) -> None:
@@ -97,24 +154,25 @@ def staged_file(target: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part.
 
     Raises:
-        WrongUse: `target` is there and no file: a device would be gone.
-        OSError: it cannot be written.
+        WrongUse: `target` is there and no file (a device would be gone), or cannot be written.
+        Lost: the disk is full.
     """
-    require_file(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
-    os.close(handle)
-    staging = Path(name)
-    try:
-        yield staging
-        staging.chmod(0o644)
-        _sync(staging)
-        staging.replace(target)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
+    with _telling(target):
+        require_file(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
+        )
+        os.close(handle)
+        staging = Path(name)
+        try:
+            yield staging
+            staging.chmod(0o644)
+            _sync(staging)
+            staging.replace(target)
+        except BaseException:
+            staging.unlink(missing_ok=True)
+            raise
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.play import play_seeds
 from qc_core.errors import WrongUse
-from qc_core.files import write_atomically
+from qc_core.files import require_file_place, write_atomically
 from qc_core.report import figures
 from qc_core.report.exploration import STEPS, explore, rows
 
@@ -32,6 +32,7 @@ def coherence(
     seeds = play_seeds(episodes, seed, workers)
     if figure.suffix != ".svg":
         raise WrongUse(f"--coherence writes an .svg file, got {figure}")
+    require_file_place(figure)
     measures, rollouts = explore(
         folder,
         seeds,
@@ -39,10 +40,7 @@ def coherence(
         execution_horizon=execution_horizon,
         workers=min(workers, 2 * episodes),
     )
-    try:
-        write_atomically(figure, figures.exploration(measures, rollouts).encode())
-    except OSError as error:
-        raise WrongUse(f"cannot write {figure}: {error.strerror}") from error
+    write_atomically(figure, figures.exploration(measures, rollouts).encode())
     if as_json:
         print_json({"first-seed": seeds[0], **measures})
         return

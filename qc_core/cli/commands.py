@@ -115,7 +115,7 @@ def _policies_arguments(parser: ArgumentParser) -> None:
         "qc policies [NAME] [--json]\n"
         "       qc policies show NAME[@ALIAS or :VERSION] [--json]\n"
         "       qc policies lineage NAME[@ALIAS or :VERSION] [--json]\n"
-        "       qc policies delete NAME:VERSION\n"
+        "       qc policies delete NAME:VERSION [--json]\n"
         "       qc policies prune NAME --keep N [--json]"
     )
     parser.add_argument("words", nargs="*", help="nothing, a policy, or what to do with which one")

@@ -9,7 +9,7 @@ from qc_core.cli.output import measures, print_json
 from qc_core.envs.keep import play_and_keep, write_episodes
 from qc_core.envs.play import UNTOLD, play_episodes
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import require_vacant
+from qc_core.files import require_file_place, require_new_file
 from qc_core.runtime.executor import require_execution_length
 from qc_core.runtime.folder import read_contract, verify
 from qc_core.seeds import RUN_SEEDS, seeds_for
@@ -30,12 +30,14 @@ def play(
 ) -> None:
     """Play unseen episodes and print success and steps with intervals, or else the return."""
     seeds = play_seeds(episodes, seed, workers)
-    if video is not None and video.suffix != ".mp4":
-        raise WrongUse(f"--video writes an .mp4 file, got {video}")
+    if video is not None:
+        if video.suffix != ".mp4":
+            raise WrongUse(f"--video writes an .mp4 file, got {video}")
+        require_file_place(video)
     if record is not None:
         if record.suffix != ".npz":
             raise WrongUse(f"--record writes an .npz file, got {record}")
-        require_vacant(record)
+        require_new_file(record)
     verify(folder)
     contract = read_contract(folder)
     length: int = contract["execution-length"]
@@ -92,7 +94,6 @@ def _film(
 ) -> None:
     from qc_core.report.video import film_policy
 
-    video.parent.mkdir(parents=True, exist_ok=True)
     film = film_policy(folder, seeds, video, execution_horizon=execution_horizon)
     if film.path is None:
         raise WorkFailed(film.note)

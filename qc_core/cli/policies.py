@@ -41,7 +41,7 @@ def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
     elif action == "lineage":
         show_lineage(words[1], as_json=as_json)
     elif action == "delete":
-        delete(words[1])
+        delete(words[1], as_json=as_json)
     else:
         prune_versions(words[1], keep or 0, as_json=as_json)
 
@@ -122,14 +122,17 @@ def show(reference: str, *, as_json: bool) -> None:
         print_table(("option", "value"), _options(config))
 
 
-def delete(reference: str) -> None:
+def delete(reference: str, *, as_json: bool) -> None:
     """Delete one version, named as NAME:VERSION."""
     if ":" not in reference:
         raise WrongUse(f"qc policies delete takes NAME:VERSION, got {reference!r}")
     store = open_store()
     name, version = Registry(store).resolve(reference)
     delete_version(store, name, version)
-    print(f"deleted {name}:{version}")
+    if as_json:
+        print_json({"name": name, "version": version})
+    else:
+        print(f"deleted {name}:{version}")
 
 
 def prune_versions(name: str, keep: int, *, as_json: bool) -> None:

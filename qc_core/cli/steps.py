@@ -88,11 +88,11 @@ def evaluate_arguments(parser: ArgumentParser) -> None:
 
 
 def evaluate_step(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.files import require_vacant
+    from qc_core.files import require_new_file
     from qc_core.recipes.resolve import resolve
     from qc_core.training.evaluate import evaluate
 
-    require_vacant(options.output)
+    require_new_file(options.output)
     content = evaluate(
         resolve(options.recipe, overrides), options.offline, options.online, options.output
     )

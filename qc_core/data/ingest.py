@@ -58,7 +58,7 @@ def ingest(config: Config, output: Path) -> dict[str, Any]:
             fit the others.
         WorkFailed: a download that did not come through, or no room on the disk.
     """
-    require_vacant(output)
+    require_vacant(output, staged=True)
     sources = config.data.source
     kinds: list[Kind] = [kind_of(source) for source in sources]
     if len(set(sources)) < len(sources):

@@ -68,11 +68,8 @@ def write_episodes(path: Path, episodes: Sequence[KeptEpisode]) -> None:
     arrays: dict[str, Any] = {
         name: np.concatenate([e.columns[name] for e in episodes]) for name in names
     }
-    try:
-        with staged_file(path) as staging:
-            np.savez_compressed(staging, **arrays)
-    except OSError as error:
-        raise WrongUse(f"cannot write {path}: {error.strerror}") from error
+    with staged_file(path) as staging:
+        np.savez_compressed(staging, **arrays)
 
 
 class _Keeper(gymnasium.Wrapper):

@@ -51,7 +51,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
         WrongUse: not a checkpoint, an evaluation of others, or an output folder in use.
         WorkFailed: onnxruntime and torch disagree by more than 1e-5.
     """
-    require_vacant(output)
+    require_vacant(output, staged=True)
     info = read_info(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
     contract = _contract(agent, info, _figures(evaluation, checkpoint), weights_digest(checkpoint))

@@ -69,10 +69,11 @@ def parse(kind: type[T], words: Sequence[str], *, default: T | None = None) -> T
     options: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(refusal):
-            parsed, unknown = tyro.cli(kind, args=list(words), return_unknown_args=True, **options)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
+            # Help is the commands' own; here it would end them with nothing done.
+            parsed, unknown = tyro.cli(
+                kind, args=list(words), return_unknown_args=True, add_help=False, **options
+            )
+    except SystemExit:
         raise WrongUse(_one_line(refusal.getvalue())) from None
     if unknown:
         name = unknown[0].split("=")[0]
@@ -131,10 +132,20 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _require_no_cycle(content)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise WrongUse(f"cannot read {path}: {reason}") from error
+    return content
+
+
+def _require_no_cycle(value: Any, above: tuple[int, ...] = ()) -> None:
+    if id(value) in above:
+        raise ValueError("an alias (*) stands within what it names")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in inner:
+        _require_no_cycle(child, (*above, id(value)))
 
 
 def _read_file(path: Path) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qc_core.data.uploaded import UploadCheck
 from qc_core.errors import WrongUse
-from qc_core.files import parse_json, reading, sha256_of
+from qc_core.files import parse_json, reading, require_file, sha256_of
 from qc_core.progress import say
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -55,11 +55,13 @@ def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -
     """Upload npz files under their checksums, the bad ones to the quarantine.
 
     Raises:
-        WrongUse: a file is not there, or the environment has no task; nothing is uploaded.
+        WrongUse: a file is not there or is none, or the environment has no task; then nothing is
+            uploaded.
     """
     for file in files:
         with reading(file):
-            exists = file.is_file()
+            require_file(file)
+            exists = file.exists()
         if not exists:
             raise WrongUse(f"{file} does not exist")
     with closing(UploadCheck(environment)) as check:

@@ -105,6 +105,9 @@ def read_study(path: Path) -> Study:
         WrongUse: unreadable, a field missing or wrong, or a run whose settings are.
     """
     content = read_yaml(path)
+    if not isinstance(content, dict):
+        got = "nothing" if content is None else type(content).__name__
+        raise WrongUse(f"{path} must hold a YAML mapping with a study's fields, got {got}")
     require_fields(content, _FIELDS, str(path))
     require_name(content["name"], f"name in {path}")
     values = {name: content.pop(name) for name in _FIELDS}

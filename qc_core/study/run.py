@@ -11,7 +11,7 @@ from typing import Any
 
 from qc_core.data.ingest import ingest
 from qc_core.errors import QCError, WorkFailed, WrongUse
-from qc_core.files import read_json, require_vacant, staged_file, write_json
+from qc_core.files import read_json, require_vacant, require_writable, staged_file, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
 from qc_core.study.definition import Job, Study
@@ -39,7 +39,7 @@ def run_study(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
         The rows of the CSV.
 
     Raises:
-        WrongUse: a folder of another study.
+        WrongUse: a folder of another study, or one that cannot be written.
         WorkFailed: runs that failed; the others have come to their end.
     """
     _claim(study, folder)
@@ -86,6 +86,7 @@ def _claim(study: Study, folder: Path) -> None:
             raise WrongUse(
                 f"{folder} holds another study: choose another folder, or restore its settings"
             )
+        require_writable(folder)
     else:
         require_vacant(folder)
         write_json(manifest, study.as_mapping())

@@ -61,7 +61,7 @@ def pretrain(
             broken off and had other options or other data, or whose checkpoint is damaged.
         WorkFailed: the losses are no longer finite; the store does not answer at the start.
     """
-    require_vacant(output)
+    require_vacant(output, staged=True)
     share_cpu()
     config = pin_parent(config)
     dataset = open_dataset(dataset_folder)

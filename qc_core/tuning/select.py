@@ -23,7 +23,7 @@ def select_best(study_name: str, storage: str, output: Path, history: Path) -> N
     Raises:
         WorkFailed: no trial came to its end.
     """
-    require_vacant(output)
+    require_vacant(output, staged=True)
     with answering():
         trials = read_trials(load_study(study_name, storage))
     best = best_trial(trials)

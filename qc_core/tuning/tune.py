@@ -7,7 +7,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from qc_core.files import require_vacant
+from qc_core.errors import WrongUse
+from qc_core.files import require_new_file, require_vacant
 from qc_core.processes import worker_pool
 from qc_core.recipes.config import Config
 from qc_core.training.device import take_threads, threads_per_worker
@@ -21,8 +22,11 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
 
     The study lives in `QC_STUDY_STORAGE` if that is set, else in a file of its own.
     """
-    require_vacant(output)
-    require_vacant(history)
+    require_vacant(output, staged=True)
+    require_new_file(history)
+    place = output.resolve()
+    if history.resolve() in (place, *place.parents):
+        raise WrongUse(f"--history {history} is where {output} goes: choose another file")
     workers = min(config.tune.workers, config.tune.trials)
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = os.environ.get(STORAGE_VARIABLE) or f"{scratch}/study.journal"

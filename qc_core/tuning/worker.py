@@ -14,7 +14,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from qc_core.errors import Diverged, Lost
-from qc_core.files import require_vacant, write_json
+from qc_core.files import require_new_file, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
 from qc_core.recipes.config import Config
@@ -55,7 +55,7 @@ def run_worker(
         Lost: a process was killed, and the others' work is broken off.
         WorkFailed: the study storage or the store does not answer.
     """
-    require_vacant(output)
+    require_new_file(output)
     share_cpu()
     study_store(storage).require_writable()
     work = _Work(config, checkpoint, dataset, study_name, storage, worker, heartbeat)

@@ -1,13 +1,27 @@
 """Folders and files are whole or absent."""
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qc_core.errors import WorkFailed, WrongUse
-from qc_core.files import read_json, require_space, sha256_of, staged_folder, write_atomically
+from qc_core.files import (
+    Unwritable,
+    read_json,
+    require_file_place,
+    require_new_file,
+    require_space,
+    require_vacant,
+    sha256_of,
+    staged_file,
+    staged_folder,
+    write_atomically,
+)
+
+PLACES = (require_vacant, require_file_place, require_new_file)
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -24,6 +38,53 @@ def test_a_place_that_can_be_none_is_refused(tmp_path: Path) -> None:
     for name in ("loop", "nul\0"):
         with pytest.raises(WrongUse, match="cannot write to"), staged_folder(tmp_path / name):
             pass
+
+
+@pytest.mark.parametrize("require", PLACES)
+def test_a_place_below_a_file_is_refused_and_nothing_is_made(
+    tmp_path: Path, require: Callable[[Path], None]
+) -> None:
+    (tmp_path / "plain").touch()
+    require(tmp_path / "new" / "folder" / "x")
+    for name in ("plain/x", "plain/deeper/x", "new/../plain/x"):
+        with pytest.raises(WrongUse, match="plain is not a folder"):
+            require(tmp_path / name)
+    for name in ("x" * 300 + "/y", "nul\0/y"):
+        with pytest.raises(WrongUse, match="cannot write to") as refusal:
+            require(tmp_path / name)
+        assert len(str(refusal.value)) < 300
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+
+
+@pytest.mark.parametrize("require", PLACES)
+def test_a_place_in_a_folder_that_cannot_be_written_is_refused(
+    require: Callable[[Path], None],
+) -> None:
+    # Not even by root.
+    for name in ("/proc/x", "/proc/deeper/x"):
+        with pytest.raises(WrongUse, match="cannot write to /proc: "):
+            require(Path(name))
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    require_file_place(tmp_path / "file")
+    with pytest.raises(WrongUse, match="file is in use"):
+        require_new_file(tmp_path / "file")
+    for require in (require_file_place, require_new_file):
+        with pytest.raises(WrongUse, match="folder is not a file: choose another"):
+            require(tmp_path / "folder")
+
+
+def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(WrongUse, match=r"cannot write to .*xxx: File name too long") as refusal:
+        write_atomically(tmp_path / ("x" * 300), b"")
+    assert isinstance(refusal.value, OSError)
+    # As a worker process sends it.
+    again = pickle.loads(pickle.dumps(refusal.value))
+    assert type(again) is Unwritable and str(again) == str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
@@ -57,6 +118,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         (staging / "file").write_text("x")
         Path("/dev/full").write_bytes(b"x")
     assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_so_it_is_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(WorkFailed, match="has no room left"), staged_file(tmp_path / "b"):
+        Path("/dev/full").write_bytes(b"x")
     assert list(tmp_path.iterdir()) == []
 
 

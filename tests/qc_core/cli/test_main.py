@@ -109,6 +109,50 @@ def test_output_folders_in_use_are_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ingest smoke --data none -o plain/x",
+        "pretrain smoke none -o plain/x",
+        "tune smoke none none -o plain/x",
+        "tune smoke none none -o x --history plain/x.json",
+        "tune smoke none none -o x --history folder",
+        "tune smoke none none -o x --history x",
+        "tune smoke none none -o x/y --history x",
+        "evaluate smoke none none -o plain/x.json",
+        "evaluate smoke none none -o folder",
+        "export none -o plain/x",
+        "play none --record plain/x.npz",
+        "play none --record folder.npz",
+        "play none --video plain/x.mp4",
+        "play none --video folder.mp4",
+        "play none --coherence plain/x.svg",
+        "play none --coherence folder.svg",
+        "study study.yaml -o plain/x",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (place / "plain").touch()
+    for name in ("folder", "folder.npz", "folder.mp4", "folder.svg"):
+        (place / name).mkdir()
+    (place / "study.yaml").write_text(
+        "{name: x, recipes: [smoke], methods: [qc], seeds: [0], evaluate-every: 1, episodes: 1}"
+    )
+    before = sorted(place.rglob("*"))
+    line = refused(capsys, command.split())
+    told = ("plain is not a folder", "is not a file: choose another", "choose another file")
+    assert any(part in line for part in told), line
+    assert sorted(place.rglob("*")) == before
+
+
 def test_a_store_that_cannot_be_written_stops_a_run_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

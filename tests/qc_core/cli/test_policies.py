@@ -83,6 +83,9 @@ def test_versions_are_deleted_and_pruned(
     line = refused(capsys, ["policies", "delete", f"cube:{second}"])
     assert line.startswith(f"qc: cube:{second} is cube@champion")
     assert shown(capsys, "policies", "delete", f"cube:{first}") == f"deleted cube:{first}\n"
+    again = Registry(open_store()).publish(tmp_path / "small", "cube")
+    told = json.loads(shown(capsys, "policies", "delete", f"cube:{again}", "--json"))
+    assert told == {"name": "cube", "version": again}
     prune = ["policies", "prune", "cube", "--keep", "1"]
     assert shown(capsys, *prune) == "nothing to delete of cube\n"
     newest = Registry(open_store()).publish(tmp_path / "small", "cube")

@@ -145,6 +145,8 @@ def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], messag
         "a: {b\nc: d",
         "\xff",
         "recipe: &a {b: *a}",
+        "recipe: smoke\ntrain: &a {b: *a}",
+        "recipe: smoke\ntrain: {widths: &a [[*a]]}",
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
@@ -152,6 +154,24 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> No
     with pytest.raises(WrongUse, match=r"x\.yaml") as refusal:
         resolve(str(tmp_path / "x.yaml"))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["help: true", "h: true", "help: 3"])
+def test_a_file_that_asks_for_help_is_refused_as_any_unknown_key(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "x.yaml").write_text(f"recipe: smoke\n{key}\n")
+    with pytest.raises(WrongUse, match="unknown option --h"):
+        resolve(str(tmp_path / "x.yaml"))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_named_twice_is_no_cycle(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "recipe: smoke\ntrain: {widths: &a [8, 8]}\ndata: {source: *a}\n"
+    )
+    config = resolve(str(tmp_path / "x.yaml"))
+    assert (config.train.widths, config.data.source) == ((8, 8), ("8", "8"))
 
 
 def test_a_name_that_no_store_could_keep_is_refused_at_once() -> None:

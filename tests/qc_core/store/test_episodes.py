@@ -1,6 +1,7 @@
 """Uploaded episodes: the good ones are learned from once, the bad ones are set apart and told."""
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,6 +66,16 @@ def test_nothing_is_uploaded_where_a_file_is_missing(
     with pytest.raises(WrongUse, match="unknown environment"):
         push_episodes(store, "cube-singel-v0", [file])
     assert list(list_episodes(store)) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_there_and_no_file_is_not_said_to_be_missing(
+    tmp_path: Path, store: ObjectStore, file: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(WrongUse, match="data is not a file"):
+        push_episodes(store, ENVIRONMENT, [file, tmp_path / "data"])
+    assert not list(list_episodes(store))
 
 
 def test_what_others_have_put_there_is_checked_on_arrival(

@@ -62,7 +62,11 @@ def test_all_runs_of_a_recipe_share_its_data(tmp_path: Path) -> None:
         ("cube-double-task1", "mine.yaml", "unknown recipe 'mine.yaml'"),
         ("episodes: 2", "episodes: true", "'episodes' must be at least 1, got True"),
         ("episodes: 2", "", "'episodes' is missing"),
-        (STUDY, "- a", "must hold a JSON object, got list"),
+        (STUDY, "- a", "must hold a YAML mapping with a study's fields, got list"),
+        (STUDY, "", "must hold a YAML mapping with a study's fields, got nothing"),
+        ("online-steps: 40", "help: true", "unknown option --train.help"),
+        ("episodes: 2", "episodes: 2\nhelp: true", "unknown option --help"),
+        ("{online-steps: 40}", "&a {widths: *a}", "an alias .* stands within what it names"),
         (STUDY, "a: [", "cannot read"),
     ],
 )
