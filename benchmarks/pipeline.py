@@ -145,7 +145,9 @@ def _print(row: dict[str, Any]) -> None:
     pipeline, direct = row["pipeline-seconds"], row["one-process-seconds"]
     print(f"{'step':10} {'pipeline':>9} {'one process':>12} {'more':>7}")
     for step, seconds in pipeline.items():
-        print(f"{step:10} {seconds:7.1f} s {direct[step]:10.1f} s {seconds - direct[step]:5.1f} s")
+        # One process has nobody to tell the outcome.
+        once = direct.get(step, 0.0)
+        print(f"{step:10} {seconds:7.1f} s {once:10.1f} s {seconds - once:5.1f} s")
     print(
         f"imports in one process {direct['imports']:.1f} s | {row['bytes-written']:,} bytes "
         f"written, {row['bytes-copied']:,} of them copies | load before {row['load-before']}",
