@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import WrongUse
-from qc_core.files import staged_file
+from qc_core.files import reading, require_file_place, staged_file
 
 # What a package begins with.
 _MARK = "# PIPELINE DEFINITION"
@@ -29,14 +29,17 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
 
     if output.suffix not in (".yaml", ".yml"):
         raise WrongUse(f"a pipeline package is a .yaml file, got {output}")
-    try:
-        if output.is_file() and not output.read_text(errors="replace").startswith(_MARK):
-            raise WrongUse(f"{output} is no pipeline package: choose another output or move it")
-        with staged_file(output) as staging:
-            compiler.Compiler().compile(
-                pipeline,
-                str(staging),
-                pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
-            )
-    except OSError as error:
-        raise WrongUse(f"cannot write {output}: {error.strerror}") from error
+    require_file_place(output)
+    if output.exists() and not _is_package(output):
+        raise WrongUse(f"{output} is no pipeline package: choose another output or move it")
+    with staged_file(output) as staging:
+        compiler.Compiler().compile(
+            pipeline,
+            str(staging),
+            pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
+        )
+
+
+def _is_package(path: Path) -> bool:
+    with reading(path), path.open(errors="replace") as file:
+        return file.read(len(_MARK)) == _MARK

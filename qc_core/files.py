@@ -60,7 +60,7 @@ def _telling(target: Path) -> Iterator[None]:
             yield
     except OSError as error:
         reason = error.strerror or str(error)
-        refusal = Unwritable(f"cannot write to {str(target)[:200]}: {reason}")
+        refusal = Unwritable(f"cannot write to {str(target)[:_SHOWN]}: {reason}")
         refusal.strerror = reason
         raise refusal from error
 
@@ -138,7 +138,7 @@ def _possible(target: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise WrongUse(f"cannot write to {str(target)[:200]!r}: {reason}") from error
+        raise WrongUse(f"cannot write to {str(target)[:_SHOWN]!r}: {reason}") from error
 
 
 def require_file(path: Path) -> None:

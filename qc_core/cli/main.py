@@ -45,6 +45,8 @@ def _run(words: Sequence[str] | None) -> int:
         print("qc: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
+        if debug:
+            raise
         # Whatever broke, the command has not done its work.
         with contextlib.suppress(OSError):
             print("qc: stopped, for a reader of what it writes has left", file=sys.stderr)

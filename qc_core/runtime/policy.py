@@ -32,6 +32,7 @@ class ChunkPolicy:
     Attributes:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
         observation_size, action_size: O and A.
+        noise_shape: of the standard normal noise of one observation.
         execution_length: actions to play of a chunk before asking again.
         provider: what computes: `cpu`, `cuda` or `tensorrt`.
     """
@@ -52,7 +53,7 @@ class ChunkPolicy:
         self.contract: dict[str, Any] = read_contract(folder)
         self.observation_size = len(self.contract["observation"]["names"])
         self.action_size = len(self.contract["action"]["names"])
-        self._noise_shape: tuple[int, ...] = tuple(self.contract["noise"]["shape"])
+        self.noise_shape: tuple[int, ...] = tuple(self.contract["noise"]["shape"])
         horizon: int = self.contract["horizon"]
         self.execution_length = require_execution_length(
             self.contract["execution-length"] if execution_horizon is None else execution_horizon,
@@ -129,11 +130,6 @@ class ChunkPolicy:
             timeout=timeout,
             provider=provider,
         )
-
-    @property
-    def noise_shape(self) -> tuple[int, ...]:
-        """Shape of the standard normal noise of one observation."""
-        return self._noise_shape
 
     def chunk(self, observation_BO: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """Chunks for a batch of observations, or for one.
