@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.hardware import hardware
-from qc_core.data.collect.collect import collect_episodes
-from qc_core.data.dataset import DatasetWriter
+from qc_core.config.settings import Collection
+from qc_core.data.collection.collect import collect_episodes
+from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
-from qc_core.recipes.config import Collection
 
 _FAMILIES = ("cube-double", "scene", "puzzle-3x3")
 # Episodes of these take so many times fewer steps: they end at success.

@@ -33,11 +33,11 @@ from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.agents.make import make_agent
 from qc_core.cli.output import print_table
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.errors import RunError, UsageError
 from qc_core.export.export import export
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import say
-from qc_core.recipes.config import Config, TrainConfig
 from qc_core.runtime import ChunkPolicy
 from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
 
@@ -86,7 +86,7 @@ def plain_chunk(agent: Agent, observation_BO: Tensor, noise: Tensor) -> Tensor:
     """The equations as they stand: each step and each critic takes each candidate's whole input."""
     if not isinstance(agent, BestOfNAgent):
         return agent.chunk(observation_BO, noise)
-    batch, candidates, steps = len(noise), agent.config.candidates, agent.config.flow_steps
+    batch, candidates, steps = len(noise), agent.settings.num_samples, agent.settings.flow_steps
     normal_BO = (observation_BO - agent.observation_mean) / agent.observation_std
     rows_RO = normal_BO.repeat_interleave(candidates, dim=0)
     chunk_RL = noise.flatten(0, 1)
@@ -102,17 +102,20 @@ def plain_chunk(agent: Agent, observation_BO: Tensor, noise: Tensor) -> Tensor:
 
 def operations(agent: Agent) -> int:
     """FLOPs of the matrix products for one observation, nothing computed twice."""
-    config, chunk = agent.config, agent.chunk_size
+    config, settings, chunk = agent.config, agent.settings, agent.chunk_size
 
     def products(inputs: int, outputs: int) -> int:
-        sizes = (inputs, *config.widths, outputs)
+        sizes = (inputs, *config.hidden_dims, outputs)
         return 2 * sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
 
     if not isinstance(agent, BestOfNAgent):
         return products(_OBSERVATIONS + chunk, chunk)
-    once = (1 + config.critics) * 2 * _OBSERVATIONS * config.widths[0]
-    flow, critics = config.flow_steps * products(chunk, chunk), config.critics * products(chunk, 1)
-    return once + config.candidates * (flow + critics)
+    once = (1 + config.num_critics) * 2 * _OBSERVATIONS * config.hidden_dims[0]
+    flow, critics = (
+        settings.flow_steps * products(chunk, chunk),
+        config.num_critics * products(chunk, 1),
+    )
+    return once + settings.num_samples * (flow + critics)
 
 
 def bare_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -144,7 +147,7 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
         ("cpu", threads): ChunkPolicy.load(folder, threads=threads, provider="cpu")
         for threads in (1, 2)
     }
-    with contextlib.suppress(WrongUse, WorkFailed):
+    with contextlib.suppress(UsageError, RunError):
         policies["cuda", 1] = ChunkPolicy.load(folder, threads=1, provider="cuda")
     for (provider, threads), policy in policies.items():
         rows[f"ChunkPolicy.chunk, {provider}", threads] = lambda policy=policy: policy.chunk(*one)

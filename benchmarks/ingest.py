@@ -82,10 +82,10 @@ def measure_sampling(dataset: Path) -> dict[str, Any]:
     """Microseconds per batch of windows, memory-mapped and from the online buffer."""
     import torch
 
-    from qc_core.data.dataset import open_dataset
-    from qc_core.data.replay import OfflineData, Replay
-    from qc_core.data.windows import Transitions, sample_windows
-    from qc_core.recipes.resolve import resolve
+    from qc_core.config.resolve import resolve
+    from qc_core.data.dataset.dataset import open_dataset
+    from qc_core.data.replay.replay import OfflineData, Replay
+    from qc_core.data.replay.windows import Transitions, sample_windows
 
     config, device = resolve(_RECIPE, _METHOD), torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
@@ -163,12 +163,12 @@ def first_update(words: Sequence[str]) -> None:
 
 def break_off(dataset: Path, output: Path) -> None:
     """Leave what a training leaves that is broken off behind its first update."""
-    from qc_core.data.dataset import open_dataset
-    from qc_core.recipes.resolve import resolve
+    from qc_core.config.resolve import resolve
+    from qc_core.data.dataset.dataset import open_dataset
     from qc_core.training.checkpoint import CheckpointInfo
     from qc_core.training.device import training_device
+    from qc_core.training.local_checkpoints import LocalCheckpointStore
     from qc_core.training.offline import OfflineTraining
-    from qc_core.training.partial import PartialTraining
 
     config, data = resolve(_RECIPE, _METHOD), open_dataset(dataset)
     with OfflineTraining(config, data, training_device()) as training:
@@ -176,7 +176,7 @@ def break_off(dataset: Path, output: Path) -> None:
         info = CheckpointInfo(
             config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=1
         )
-        PartialTraining(output).keep(training.agent, info, training.curve, training.state())
+        LocalCheckpointStore(output).keep(training.agent, info, training.curve, training.state())
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.hardware import hardware
 from qc_core.cli.output import print_table
-from qc_core.cli.study import as_table
-from qc_core.study.definition import read_study
-from qc_core.study.run import FIGURE, RESULTS, run_study
-from qc_core.study.summary import summarize
+from qc_core.cli.sweep import as_table
+from qc_core.sweeps.definition import read_sweep
+from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
+from qc_core.sweeps.summary import summarize
 
 
 def main() -> None:
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="study folder")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    study = read_study(options.study)
+    study = read_sweep(options.study)
     start = time.monotonic()
-    rows = run_study(study, options.work, options.workers)
+    rows = run_sweep(study, options.work, options.workers)
     content = {
         "hardware": hardware(),
         "command": f"python -m benchmarks.learning {options.study} -o {options.output}",

@@ -30,14 +30,14 @@ import torch
 from benchmarks.hardware import hardware
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
-from qc_core.data.dataset import DatasetWriter, Episodes, open_dataset
-from qc_core.data.replay import OfflineData, Replay
-from qc_core.data.windows import sample_windows
+from qc_core.config.resolve import resolve
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter, Episodes, open_dataset
+from qc_core.data.replay.replay import OfflineData, Replay
+from qc_core.data.replay.windows import sample_windows
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.remote import RemoteEnvironment
 from qc_core.processes import worker_pool
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import resolve
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.training.device import take_threads, threads_per_worker, training_device
 from qc_core.training.online import OnlineTraining
@@ -54,9 +54,9 @@ def make_config(widths: tuple[int, ...], environments: int) -> Config:
     config = resolve("cube-single", ["--train.method", "qc-fql"])
     train = replace(
         config.train,
-        widths=widths,
-        environments=environments,
-        online_start=0,
+        hidden_dims=widths,
+        num_envs=environments,
+        learning_starts=0,
         replay_capacity=_DATA_ROWS + 100_000,
     )
     return replace(config, train=train)

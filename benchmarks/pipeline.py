@@ -74,14 +74,15 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
         seconds[step] = time.monotonic() - start
 
     with timed("imports"):
+        from qc_core.config.document import read_config
+        from qc_core.config.resolve import AS_THE_RECIPE
         from qc_core.data.ingest import ingest
+        from qc_core.evaluation.evaluate import evaluate
         from qc_core.export.export import export
         from qc_core.files import write_json
-        from qc_core.recipes.resolve import AS_THE_RECIPE, read_config
+        from qc_core.publish.promote import promote
         from qc_core.report.html import write_report
         from qc_core.store.open import open_store
-        from qc_core.store.promote import promote
-        from qc_core.training.evaluate import evaluate
         from qc_core.training.pretrain import pretrain
         from qc_core.tuning.prepare import prepare
         from qc_core.tuning.select import select_best

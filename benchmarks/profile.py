@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.hardware import hardware
 from benchmarks.update import REFERENCE, SMALL, Case, Runner, random_dataset
-from qc_core.networks.arithmetic import CPU_FLOAT32, PLAIN, Arithmetic, choose
+from qc_core.networks.kernels import CPU_FLOAT32, PLAIN, Arithmetic, choose
 
 _CPU = torch.device("cpu")
 _CASES = (Case("qc", REFERENCE), Case("qc-fql", REFERENCE), Case("qc-fql", SMALL))

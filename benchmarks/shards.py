@@ -65,7 +65,7 @@ def measure(shards: Path, rows: int, resident: int, updates: int, scratch: Path)
         },
         "draw": {
             **json.loads(drawn["output"]),
-            "resident-transitions": resident,
+            "shard-size": resident,
             "peak-memory-mib": drawn["peak-memory-mib"],
         },
     }
@@ -75,19 +75,19 @@ def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
     """Draw one batch of windows per update, as offline training does."""
     import torch
 
-    from qc_core.data.dataset import open_dataset
-    from qc_core.data.replay import OfflineData
-    from qc_core.data.slices import Slices
-    from qc_core.data.windows import sample_windows
-    from qc_core.recipes.config import Config
+    from qc_core.config.settings import Config
+    from qc_core.data.dataset.dataset import open_dataset
+    from qc_core.data.replay.replay import OfflineData
+    from qc_core.data.replay.shards import Shards
+    from qc_core.data.replay.windows import sample_windows
 
     config = Config()
-    data = replace(config.data, resident_transitions=resident, slice_updates=_SLICE_UPDATES)
+    data = replace(config.data, shard_size=resident, shard_updates=_SLICE_UPDATES)
     config = replace(config, data=data)
     device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
     start = time.monotonic()
     load = partial(OfflineData, device=device, config=config.data)
-    with Slices(open_dataset(dataset), config, load) as slices:
+    with Shards(open_dataset(dataset), config, load) as slices:
         for update in range(1, updates + 1):
             sample_windows(slices.at(update), config, generator)
         seconds = time.monotonic() - start

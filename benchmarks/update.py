@@ -25,11 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.hardware import hardware
 from benchmarks.products import product_rate, synchronize
-from qc_core.data.dataset import Dataset, DatasetWriter, Episodes, open_dataset
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.networks.arithmetic import PLAIN, Arithmetic, choose
-from qc_core.recipes.config import Config, TrainConfig
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config, train_config
+from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes, open_dataset
+from qc_core.networks.kernels import PLAIN, Arithmetic, choose
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.updates import repeat
 
@@ -47,14 +47,14 @@ class Case:
 
     @property
     def config(self) -> Config:
-        train = TrainConfig(
-            method=self.method,
-            widths=self.widths,
+        train = train_config(
+            self.method,
+            hidden_dims=self.widths,
             batch_size=_BATCH,
             # No point of a curve falls into the time that is measured.
             log_every=10**9,
             offline_steps=10**9,
-            **METHODS[self.method].settings,  # pyright: ignore[reportArgumentType]
+            **METHODS[self.method].defaults,
         )
         return replace(Config(), train=train)
 

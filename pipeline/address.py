@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.port_forward import SERVICE_PORT, port_forward
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 # Where Kubernetes tells a pod about itself.
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -63,7 +63,7 @@ def find_address(endpoint: str | None) -> Iterator[Address]:
         with port_forward(system_namespace) as base:
             yield Address(base, None, read_token, ca_file, own_namespace)
     else:
-        raise WrongUse(
+        raise UsageError(
             "no KFP server is named: set KFP_ENDPOINT to http(s)://host[:port], or KUBECONFIG to "
             "reach into a cluster"
         )
@@ -76,13 +76,13 @@ def _checked(endpoint: str) -> str:
         # Raises for what is no port.
         _ = parts.port
     except ValueError as error:
-        raise WrongUse(f"{form}: {error}") from error
+        raise UsageError(f"{form}: {error}") from error
     if parts.username is not None or parts.password is not None:
-        raise WrongUse(f"{form}, without user and password: KFP_TOKEN takes a token")
+        raise UsageError(f"{form}, without user and password: KFP_TOKEN takes a token")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise WrongUse(f"{form}, got {endpoint}")
+        raise UsageError(f"{form}, got {endpoint}")
     if parts.query or parts.fragment:
-        raise WrongUse(f"{form}, without what follows ? or #, got {endpoint}")
+        raise UsageError(f"{form}, without what follows ? or #, got {endpoint}")
     return endpoint.rstrip("/")
 
 
@@ -90,7 +90,7 @@ def _find_token() -> Callable[[], str] | None:
     token = os.environ.get("KFP_TOKEN", "").strip()
     if token:
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise WrongUse("KFP_TOKEN is the bare token, one word, without `Bearer`")
+            raise UsageError("KFP_TOKEN is the bare token, one word, without `Bearer`")
         return lambda: token
     path = Path(os.environ.get(_TOKEN_FILE_VARIABLE, _TOKEN_FILE))
     if not path.exists():
@@ -101,7 +101,7 @@ def _find_token() -> Callable[[], str] | None:
         try:
             return path.read_text().strip()
         except OSError as error:
-            raise WrongUse(f"cannot read KFP's token, {path}: {error.strerror}") from error
+            raise UsageError(f"cannot read KFP's token, {path}: {error.strerror}") from error
 
     return read
 
@@ -109,7 +109,7 @@ def _find_token() -> Callable[[], str] | None:
 def _find_ca_file() -> str | None:
     path = os.environ.get("KFP_CA_FILE")
     if path and not Path(path).is_file():
-        raise WrongUse(f"KFP_CA_FILE names no file, got {path}")
+        raise UsageError(f"KFP_CA_FILE names no file, got {path}")
     return path or None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.files import reading, require_file_place, staged_file
 
 # What a package begins with.
@@ -18,7 +18,7 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     """Compile the pipeline with this recipe and these overrides as its inputs' defaults.
 
     Raises:
-        WrongUse: not a .yaml file, one that is no package and would be lost, or a place that
+        UsageError: not a .yaml file, one that is no package and would be lost, or a place that
             cannot be written.
     """
     from kfp import compiler
@@ -28,10 +28,10 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     pipeline: Any = q_chunking
 
     if output.suffix not in (".yaml", ".yml"):
-        raise WrongUse(f"a pipeline package is a .yaml file, got {output}")
+        raise UsageError(f"a pipeline package is a .yaml file, got {output}")
     require_file_place(output)
     if output.exists() and not _is_package(output):
-        raise WrongUse(f"{output} is no pipeline package: choose another output or move it")
+        raise UsageError(f"{output} is no pipeline package: choose another output or move it")
     with staged_file(output) as staging:
         compiler.Compiler().compile(
             pipeline,

@@ -16,9 +16,9 @@ from components.select.component import select
 from components.tune.component import tune
 from pipeline.form import offer_choices
 from pipeline.placement import Placement
-from qc_core.recipes.catalog import recipe_names
-from qc_core.recipes.methods import METHODS
-from qc_core.recipes.resolve import AS_THE_RECIPE
+from qc_core.config.catalog import recipe_names
+from qc_core.config.methods import METHODS
+from qc_core.config.resolve import AS_THE_RECIPE
 
 PIPELINE_NAME = "q-chunking"
 # What the form has for inputs that nobody fills in.

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pipeline.server import Server, Unreachable
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 
 # Seconds between two looks, and the longest pause between two tries to reach the server again.
 POLL = 5.0
@@ -32,7 +32,7 @@ def follow(
         say: takes one line for each change of a step.
 
     Raises:
-        WorkFailed: the run ended otherwise, or the server was away for `PATIENCE`.
+        RunError: the run ended otherwise, or the server was away for `PATIENCE`.
     """
     seen: dict[str, str] = {}
     answered = time.monotonic()
@@ -50,13 +50,13 @@ def follow(
             break
         except Unreachable as error:
             if time.monotonic() - answered > PATIENCE:
-                raise WorkFailed(f"the run goes on, but nobody can see how: {error}") from error
+                raise RunError(f"the run goes on, but nobody can see how: {error}") from error
             if pause == POLL:
                 say(f"{error}; the run goes on, trying again")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
     if run.state != "SUCCEEDED":
-        raise WorkFailed(f"the run {run.state.lower()}: {_reason(run, steps)}")
+        raise RunError(f"the run {run.state.lower()}: {_reason(run, steps)}")
 
 
 def _tell_changes(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qc_core.errors import WrongUse, closest
+from qc_core.errors import UsageError, closest
 
 # The command has words of its own for these.
 _OWN_WORDS = ("recipe", "overrides")
@@ -23,18 +23,18 @@ def read_inputs(words: Sequence[str], definitions: Mapping[str, Any]) -> dict[st
         definitions: the parameters in the input definitions of a compiled pipeline.
 
     Raises:
-        WrongUse: there is no such input, or it does not take that value.
+        UsageError: there is no such input, or it does not take that value.
     """
     values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
-            raise WrongUse(f"--input is NAME=VALUE, got {word!r}")
+            raise UsageError(f"--input is NAME=VALUE, got {word!r}")
         if name in _OWN_WORDS:
-            raise WrongUse(f"--input {name}: the command's own words say that")
+            raise UsageError(f"--input {name}: the command's own words say that")
         if name not in definitions:
             known = [name for name in definitions if name not in _OWN_WORDS]
-            raise WrongUse(
+            raise UsageError(
                 f"--input: the pipeline has no {name!r}, but {', '.join(known)}."
                 + closest(name, known)
             )
@@ -44,19 +44,21 @@ def read_inputs(words: Sequence[str], definitions: Mapping[str, Any]) -> dict[st
 
 
 def require_usable(name: str, text: str) -> None:
-    """Refuse what KFP's driver would stumble over, perhaps after days (WrongUse)."""
+    """Refuse what KFP's driver would stumble over, perhaps after days (UsageError)."""
     if name == "gpus" and not (text.isascii() and text.isdecimal()):
-        raise WrongUse(f"gpus is a number, 0 for none, got {text!r}")
+        raise UsageError(f"gpus is a number, 0 for none, got {text!r}")
     if name in ("cpus", "memory") and not _AMOUNT.fullmatch(text):
-        raise WrongUse(f"{name} is an amount as Kubernetes has it, such as 2 or 16Gi, got {text!r}")
+        raise UsageError(
+            f"{name} is an amount as Kubernetes has it, such as 2 or 16Gi, got {text!r}"
+        )
     if name.endswith("_secret") and not text:
-        raise WrongUse(f"{name} names a Secret, which need not be there: it may not be empty")
+        raise UsageError(f"{name} names a Secret, which need not be there: it may not be empty")
 
 
 def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
     choices = definition.get("literals")
     if choices and text not in choices:
-        raise WrongUse(f"--input {name} is one of {', '.join(choices)}, got {text!r}")
+        raise UsageError(f"--input {name} is one of {', '.join(choices)}, got {text!r}")
     if definition["parameterType"] not in _JSON:
         return text
     kind, noun = _JSON[definition["parameterType"]]
@@ -65,5 +67,5 @@ def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
     except ValueError:
         value = None
     if not isinstance(value, kind):
-        raise WrongUse(f"--input {name} is a {noun} in JSON, got {text!r}")
+        raise UsageError(f"--input {name} is a {noun} in JSON, got {text!r}")
     return value

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import Console
-from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
 from qc_core.provenance import RUN_VARIABLE
@@ -32,7 +32,7 @@ _WORTH_KEEPING = {"ingest"}
 
 
 @dataclass(frozen=True, slots=True)
-class NothingNew:
+class UpToDate:
     """A retraining that had nothing to learn.
 
     Attributes:
@@ -74,16 +74,16 @@ class RunResult:
 
 def run_locally(
     recipe: str, overrides: Sequence[str], workers: int, folder: Path
-) -> RunResult | NothingNew:
+) -> RunResult | UpToDate:
     """Run every step in a process of its own, artifacts and log below `folder`.
 
     Args:
-        recipe, overrides: as `qc_core.recipes.resolve.resolve` takes them.
+        recipe, overrides: as `qc_core.config.resolve.resolve` takes them.
         workers: tuning workers of the resolved configuration.
 
     Raises:
-        WrongUse: the folder is in use or cannot be written, or a step says so.
-        WorkFailed: a step failed; the message is the step's own.
+        UsageError: the folder is in use or cannot be written, or a step says so.
+        RunError: a step failed; the message is the step's own.
     """
     require_vacant(folder)
     open_store().require_writable()
@@ -92,13 +92,13 @@ def run_locally(
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "run.log").open("w", buffering=1, encoding="utf-8")
     except OSError as error:
-        raise WrongUse(f"cannot write to {folder}: {error.strerror}") from error
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
     start = time.monotonic()
     with log, contextlib.closing(Console(log)) as console:
         console.say(f"{recipe} in {folder}, everything it prints in {folder / 'run.log'}")
         try:
             _run(recipe, overrides, workers, folder, console)
-        except WrongUse:
+        except UsageError:
             if not _WORTH_KEEPING & console.seconds.keys():
                 _clear(folder)
                 if not existed:
@@ -108,7 +108,7 @@ def run_locally(
     steps = folder / _STEPS
     news = read_json(_output(steps, "ingest", "news"))
     if not news["new"]:
-        nothing = NothingNew(folder, news["text"])
+        nothing = UpToDate(folder, news["text"])
         write_json(folder / "summary.json", nothing.as_dict())
         return nothing
     result = RunResult(
@@ -191,9 +191,9 @@ def _failure(console: Console, folder: Path) -> QCError:
     """What the failed step said, for `kfp.local` only says that it failed."""
     if console.error is None:
         cause = console.exception or "its process ended without a word"
-        return WorkFailed(f"a step failed: {cause} ({folder / 'run.log'} has its output)")
+        return RunError(f"a step failed: {cause} ({folder / 'run.log'} has its output)")
     message, code = console.error
-    return WrongUse(message) if code == WrongUse.exit_code else WorkFailed(message)
+    return UsageError(message) if code == UsageError.exit_code else RunError(message)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from pipeline.definition import PIPELINE_NAME
 from pipeline.inputs import read_inputs
 from pipeline.server import Clash, NotFound, Server, Unreachable, each, named
 from qc_core import __version__
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 
 _DIGITS = 12
 
@@ -102,7 +102,7 @@ def upload(server: Server, package: Package) -> Any:
     """The package's version on the server, uploaded if it is not there.
 
     Raises:
-        WorkFailed: another content has that version's name, or the upload broke off; the server
+        RunError: another content has that version's name, or the upload broke off; the server
             keeps nothing of a package that it did not receive whole.
     """
     pipeline_id = _pipeline(server).pipeline_id
@@ -123,7 +123,7 @@ def upload(server: Server, package: Package) -> Any:
             # Somebody was faster.
             found = _find_version(server, pipeline_id, package)
             if found is None:
-                raise WorkFailed(f"the package was not uploaded: {error}") from error
+                raise RunError(f"the package was not uploaded: {error}") from error
             return found
         except Unreachable as error:
             raise Unreachable(f"the package was not uploaded: {error}") from error
@@ -170,7 +170,7 @@ def _find_version(server: Server, pipeline_id: str, package: Package) -> Any | N
         list_page, "pipeline_versions", pipeline_id=pipeline_id, filter=named(package.version)
     ):
         if package.digest not in (version.description or ""):
-            raise WorkFailed(
+            raise RunError(
                 f"the KFP server has a version {package.version} of {PIPELINE_NAME} that was not "
                 "made from this package: delete that version there"
             )

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 
 # Of KFP's API behind the Service `ml-pipeline`.
 SERVICE_PORT = 8888
@@ -24,8 +24,8 @@ def port_forward(namespace: str) -> Iterator[str]:
     """Give the address, on this machine, of the KFP server in a namespace of the cluster.
 
     Raises:
-        WrongUse: there is no kubectl.
-        WorkFailed: kubectl says that it cannot be done.
+        UsageError: there is no kubectl.
+        RunError: kubectl says that it cannot be done.
     """
     command = ["kubectl", "port-forward", "--address", "127.0.0.1", "--namespace", namespace]
     command += ["service/ml-pipeline", f":{SERVICE_PORT}"]
@@ -41,7 +41,7 @@ def port_forward(namespace: str) -> Iterator[str]:
                 start_new_session=True,
             )
         except FileNotFoundError as error:
-            raise WrongUse(
+            raise UsageError(
                 "a kubeconfig names the cluster, but kubectl is not installed: install it, or set "
                 "KFP_ENDPOINT"
             ) from error
@@ -57,7 +57,7 @@ def port_forward(namespace: str) -> Iterator[str]:
                 errors.seek(0)
                 # Its last line is the one for people.
                 said = errors.read().strip().splitlines() or ["kubectl did not say why"]
-                raise WorkFailed(
+                raise RunError(
                     f"no port-forward to the KFP server in namespace {namespace}: {said[-1]}"
                 )
             yield f"http://127.0.0.1:{match[1]}"

@@ -18,7 +18,7 @@ from pipeline.package import Package, find_pipeline, latest_version, upload
 from pipeline.server import NotFound, Server, Unreachable, each, named
 from pipeline.submit import find_or_make_experiment
 from pipeline.trigger import describe_trigger
-from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.errors import QCError, RunError, UsageError
 
 _ENABLED = "ENABLED"
 
@@ -88,7 +88,7 @@ def make_schedule(
             # Somebody else has deleted it.
             continue
         except QCError as error:
-            raise WorkFailed(
+            raise RunError(
                 f"the new schedule {name} is made and the old one paused, but it could not be "
                 f"deleted, delete recurring run {entry.recurring_run_id} there: {error}"
             ) from error
@@ -103,19 +103,19 @@ def list_schedules(server: Server) -> list[Schedule]:
 
 
 def pause_schedule(server: Server, name: str) -> None:
-    """Start no more runs; those that have started go on (WrongUse: there is no such schedule)."""
+    """Start no more runs; those that have started go on (UsageError: there is no such schedule)."""
     for entry in _require(server, name):
         server.recurring_runs.recurring_run_service_disable_recurring_run(entry.recurring_run_id)
 
 
 def resume_schedule(server: Server, name: str) -> None:
-    """Start runs again (WrongUse: there is no such schedule)."""
+    """Start runs again (UsageError: there is no such schedule)."""
     for entry in _require(server, name):
         server.recurring_runs.recurring_run_service_enable_recurring_run(entry.recurring_run_id)
 
 
 def delete_schedule(server: Server, name: str) -> None:
-    """Forget the schedule, not its runs (WrongUse: there is no such schedule)."""
+    """Forget the schedule, not its runs (UsageError: there is no such schedule)."""
     for entry in _require(server, name):
         server.recurring_runs.recurring_run_service_delete_recurring_run(entry.recurring_run_id)
 
@@ -133,7 +133,7 @@ def _at_rest(server: Server, entries: list[Any], name: str) -> Iterator[None]:
             for entry_id in working:
                 server.recurring_runs.recurring_run_service_enable_recurring_run(entry_id)
         except QCError:
-            raise WorkFailed(
+            raise RunError(
                 f"the schedule {name} was not replaced and is paused now, qc schedule resume "
                 f"{name} sets it to work again: {error}"
             ) from error
@@ -155,7 +155,7 @@ def _create(server: Server, new: Any, old: list[Any]) -> Any:
 def _require(server: Server, name: str) -> list[Any]:
     found = list(_recurring_runs(server, name))
     if not found:
-        raise WrongUse(f"there is no schedule {name}: qc schedule list shows all")
+        raise UsageError(f"there is no schedule {name}: qc schedule list shows all")
     return found
 
 

@@ -16,7 +16,7 @@ import kfp_server_api
 import urllib3
 
 from pipeline.address import Address, find_address
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 
 # Seconds to connect, and to wait for the next byte of an answer.
 TIMEOUT = (10.0, 60.0)
@@ -24,15 +24,15 @@ _PAGE = 100
 _LONGEST_MESSAGE = 300
 
 
-class Unreachable(WorkFailed):
+class Unreachable(RunError):
     """No answer, or none from KFP itself; the same request may succeed later."""
 
 
-class NotFound(WrongUse):
+class NotFound(UsageError):
     """KFP does not know what was asked for."""
 
 
-class Clash(WorkFailed):
+class Clash(RunError):
     """KFP has something of that name already."""
 
 
@@ -83,7 +83,7 @@ def connect(endpoint: str | None = None, namespace: str | None = None) -> Iterat
         namespace: the user's own, on a multi-user server.
 
     Raises:
-        WrongUse: no server is named, or it refuses, or it is not KFP.
+        UsageError: no server is named, or it refuses, or it is not KFP.
         Unreachable: it does not answer.
     """
     with find_address(endpoint) as address:
@@ -92,7 +92,7 @@ def connect(endpoint: str | None = None, namespace: str | None = None) -> Iterat
             service: Any = kfp_server_api.HealthzServiceApi(client)
             health = service.healthz_service_get_healthz()
         except NotFound as error:
-            raise WrongUse(
+            raise UsageError(
                 f"there is no KFP API below {address.api}: KFP_ENDPOINT is http(s)://host[:port], "
                 "with the path below which KFP is, if any"
             ) from error
@@ -124,13 +124,15 @@ def named(name: str) -> str:
 def _namespace(multi_user: bool, namespace: str | None, address: Address) -> str | None:
     if not multi_user:
         if namespace is not None:
-            raise WrongUse(
+            raise UsageError(
                 f"{address.api} serves a single user and takes no --namespace, got {namespace}"
             )
         return None
     found = namespace or address.own_namespace
     if found is None:
-        raise WrongUse(f"{address.api} serves many users: say whose runs these are, --namespace NS")
+        raise UsageError(
+            f"{address.api} serves many users: say whose runs these are, --namespace NS"
+        )
     return found
 
 
@@ -196,30 +198,30 @@ class _Client(kfp_server_api.ApiClient):
     def _refusal(self, error: Any) -> Exception:
         where, status = self._address.api, error.status
         if not status:
-            return WrongUse(
+            return UsageError(
                 f"no TLS with {where}: {_one_line(error.reason)}; where its certificate is of your "
                 "own, KFP_CA_FILE names the authority's file"
             )
         said = self._said(error.body)
         if status in (401, 403):
             who = "refuses the token" if self._address.read_token else "asks for a token"
-            return WrongUse(
+            return UsageError(
                 f"the KFP server at {where} {who} ({status}{said}): KFP_TOKEN takes a valid one"
             )
         if 300 <= status < 400:
             return self._not_kfp(f"with a redirect ({status}, to a login page?)")
         if status == 400:
-            return WrongUse(f"the KFP server at {where} refuses the request{said}")
+            return UsageError(f"the KFP server at {where} refuses the request{said}")
         if status == 404:
             return NotFound(f"the KFP server at {where} has no such thing{said}")
         if status == 409:
             return Clash(f"the KFP server at {where} has that already{said}")
         if status in (502, 503, 504):
             return Unreachable(f"the KFP server behind {where} is not there ({status}{said})")
-        return WorkFailed(f"the KFP server at {where} failed ({status}{said})")
+        return RunError(f"the KFP server at {where} failed ({status}{said})")
 
-    def _not_kfp(self, how: str) -> WrongUse:
-        return WrongUse(
+    def _not_kfp(self, how: str) -> UsageError:
+        return UsageError(
             f"{self._address.api} answers {how}: KFP_TOKEN takes a token that its proxy accepts, "
             "or name the KFP server behind it"
         )

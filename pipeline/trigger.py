@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import kfp_server_api
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 ZONE_VARIABLE = "KFP_TIME_ZONE"
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -42,11 +42,13 @@ def cron_trigger(expression: str, time_zone: str | None) -> Any:
         time_zone: what the expression means; None is the zone that KFP schedules in.
 
     Raises:
-        WrongUse: no such expression, it never comes true, or KFP schedules in another zone.
+        UsageError: no such expression, it never comes true, or KFP schedules in another zone.
     """
     fields = expression.split()
     if len(fields) not in (5, 6):
-        raise WrongUse(f"--cron has five fields, minute hour day month weekday, got {expression!r}")
+        raise UsageError(
+            f"--cron has five fields, minute hour day month weekday, got {expression!r}"
+        )
     # With five fields KFP would take the minute for the second.
     fields = ["0"] * (6 - len(fields)) + fields
     values = [
@@ -55,7 +57,7 @@ def cron_trigger(expression: str, time_zone: str | None) -> Any:
     days, months = values[3], values[4]
     longest = max(_DAYS_OF_MONTH[month - 1] for month in months)
     if fields[5] in ("*", "?") and min(days) > longest:
-        raise WrongUse(f"--cron never comes true, no such month has that day: {expression!r}")
+        raise UsageError(f"--cron never comes true, no such month has that day: {expression!r}")
     _require_zone(time_zone)
     return kfp_server_api.V2beta1Trigger(
         cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=" ".join(fields))
@@ -66,11 +68,11 @@ def interval_trigger(interval: str) -> Any:
     """A trigger from an interval, `90m`, `12h` or `7d`.
 
     Raises:
-        WrongUse: no such interval.
+        UsageError: no such interval.
     """
     match = _INTERVAL.fullmatch(interval)
     if match is None or int(match[1]) < 1:
-        raise WrongUse(f"--every is a number with s, m, h or d, such as 12h, got {interval!r}")
+        raise UsageError(f"--every is a number with s, m, h or d, such as 12h, got {interval!r}")
     seconds = int(match[1]) * _SECONDS[match[2]]
     return kfp_server_api.V2beta1Trigger(
         periodic_schedule=kfp_server_api.V2beta1PeriodicSchedule(interval_second=str(seconds))
@@ -103,7 +105,7 @@ def _values(
         bounds = (low, high) if match and match["all"] else _bounds(match, high, names)
         step = int(match["step"]) if match and match["step"] else 1
         if bounds is None or not low <= bounds[0] <= bounds[1] <= high or step < 1:
-            raise WrongUse(
+            raise UsageError(
                 f"--cron: {name} takes {low} to {high}, as in 1, 1-5, 1,3 or */2, got {part!r} in "
                 f"{expression!r}"
             )
@@ -135,7 +137,7 @@ def _require_zone(time_zone: str | None) -> None:
     for day in range(366):
         moment = today + timedelta(days=day)
         if moment.astimezone(ours).utcoffset() != moment.astimezone(theirs).utcoffset():
-            raise WrongUse(
+            raise UsageError(
                 f"KFP has one time zone for all its schedules, here {kept}, got --time-zone "
                 f"{time_zone}: give the times in {kept}, or set cronScheduleTimezone of KFP to "
                 f"{time_zone} and {ZONE_VARIABLE} here"
@@ -149,4 +151,6 @@ def _zone(name: str, source: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise WrongUse(f"{source} is a name such as Europe/Berlin or UTC, got {name!r}") from error
+        raise UsageError(
+            f"{source} is a name such as Europe/Berlin or UTC, got {name!r}"
+        ) from error

@@ -12,19 +12,19 @@ class QCError(Exception):
     exit_code = 1
 
 
-class WorkFailed(QCError):
+class RunError(QCError):
     """The work was asked for rightly and could not be done (exit code 1)."""
 
 
-class Diverged(WorkFailed):
+class TrainingDiverged(RunError):
     """A training's figures are no longer finite: the setting's fault, not the machine's."""
 
 
-class Lost(WorkFailed):
+class TransientError(RunError):
     """The machine failed, not what was asked of it: another try may do better."""
 
 
-class WrongUse(QCError):
+class UsageError(QCError):
     """The request or its input is wrong; the message says how to mend it (exit code 2)."""
 
     exit_code = 2

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import Lost, QCError, WorkFailed, WrongUse
+from qc_core.errors import QCError, RunError, TransientError, UsageError
 
 _BLOCK = 1 << 20
 # The disk is full, or the person's share of it.
@@ -23,7 +23,7 @@ _SHOWN = 200
 _TO_DO = "check the path and its permissions"
 
 
-class Unwritable(WrongUse, OSError):
+class Unwritable(UsageError, OSError):
     """A place that cannot be written; who knows what it is for catches OSError and says more."""
 
 
@@ -32,8 +32,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """Give an empty folder beside `target`; on success it becomes `target`, else it is gone.
 
     Raises:
-        WrongUse: `target` holds files already, or its place cannot be written.
-        Lost: the disk is full.
+        UsageError: `target` holds files already, or its place cannot be written.
+        TransientError: the disk is full.
     """
     require_vacant(target, staged=True)
     target = Path(target).resolve()
@@ -67,30 +67,30 @@ def _telling(target: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Make a full disk one line (Lost)."""
+    """Make a full disk one line (TransientError)."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise Lost(f"{folder} has no room left: {error.strerror}") from error
+        raise TransientError(f"{folder} has no room left: {error.strerror}") from error
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Refuse to start what the disk has no room for (WorkFailed).
+    """Refuse to start what the disk has no room for (RunError).
 
     Args:
         size: bytes that will be written below the folder.
     """
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise WorkFailed(
+        raise RunError(
             f"{folder} has room for {free / 1e6:,.0f} MB, {size / 1e6:,.0f} MB are needed"
         )
 
 
 def require_vacant(target: Path, *, staged: bool = False) -> None:
-    """Refuse a target that is not an empty folder and cannot become one (WrongUse).
+    """Refuse a target that is not an empty folder and cannot become one (UsageError).
 
     Args:
         staged: it will be written aside and renamed, for which its parent must be writable.
@@ -99,33 +99,33 @@ def require_vacant(target: Path, *, staged: bool = False) -> None:
         place = target.resolve()
         in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
     if in_use:
-        raise WrongUse(f"{target} is in use: choose another output or delete it first")
+        raise UsageError(f"{target} is in use: choose another output or delete it first")
     require_writable(place.parent if staged else place)
 
 
 def require_file_place(target: Path) -> None:
-    """Refuse a target that is no file and cannot become one; a file may be there (WrongUse)."""
+    """Refuse a target that is no file and cannot become one; a file may be there (UsageError)."""
     with _possible(target):
         is_other = target.exists() and not target.is_file()
     if is_other:
-        raise WrongUse(f"{target} is not a file: choose another output or delete it first")
+        raise UsageError(f"{target} is not a file: choose another output or delete it first")
     require_writable(target.parent)
 
 
 def require_new_file(target: Path) -> None:
-    """As `require_file_place`, and nothing may be there yet (WrongUse)."""
+    """As `require_file_place`, and nothing may be there yet (UsageError)."""
     require_file_place(target)
     if target.exists():
-        raise WrongUse(f"{target} is in use: choose another output or delete it first")
+        raise UsageError(f"{target} is in use: choose another output or delete it first")
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written, or that cannot be made (WrongUse)."""
+    """Refuse a folder in which nothing can be written, or that cannot be made (UsageError)."""
     with _possible(folder):
         place = folder.resolve()
         nearest = next(path for path in (place, *place.parents) if path.exists())
     if not nearest.is_dir():
-        raise WrongUse(f"cannot write to {folder}: {nearest} is not a folder")
+        raise UsageError(f"cannot write to {folder}: {nearest} is not a folder")
     # Only the attempt tells; the file has no name, or loses it at once.
     with _telling(nearest), tempfile.TemporaryFile(dir=nearest):
         pass
@@ -133,18 +133,18 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def _possible(target: Path) -> Iterator[None]:
-    """Make what no path can be, such as a loop of links, one line (WrongUse)."""
+    """Make what no path can be, such as a loop of links, one line (UsageError)."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise WrongUse(f"cannot write to {str(target)[:_SHOWN]!r}: {reason}") from error
+        raise UsageError(f"cannot write to {str(target)[:_SHOWN]!r}: {reason}") from error
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is there and is no file: a folder, a device, a pipe (WrongUse)."""
+    """Refuse what is there and is no file: a folder, a device, a pipe (UsageError)."""
     if path.exists() and not path.is_file():
-        raise WrongUse(f"{path} is not a file")
+        raise UsageError(f"{path} is not a file")
 
 
 @contextmanager
@@ -154,8 +154,8 @@ def staged_file(target: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part.
 
     Raises:
-        WrongUse: `target` is there and no file (a device would be gone), or cannot be written.
-        Lost: the disk is full.
+        UsageError: `target` is there and no file (a device would be gone), or cannot be written.
+        TransientError: the disk is full.
     """
     with _telling(target):
         require_file(target)
@@ -205,27 +205,27 @@ def unreadable(what: str, error: OSError, to_do: str = _TO_DO) -> QCError:
     """The one line for a person.
 
     Returns:
-        WrongUse where no path can be that long, WorkFailed where something is missing or not ours
-        to read, Lost where the machine does not give it.
+        UsageError where no path can be that long, RunError where something is missing or not ours
+        to read, TransientError where the machine does not give it.
     """
     told = f"{what[:_SHOWN]} cannot be read ({error.strerror}): {to_do}"
     if error.errno == errno.ENAMETOOLONG:
-        return WrongUse(told)
+        return UsageError(told)
     asked = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    return WorkFailed(told) if isinstance(error, asked) else Lost(told)
+    return RunError(told) if isinstance(error, asked) else TransientError(told)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is WrongUse that names it, else as `reading`."""
+    """Read JSON; a missing or broken file is UsageError that names it, else as `reading`."""
     try:
         require_file(path)
         return parse_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise WrongUse(f"{path} does not exist") from error
+        raise UsageError(f"{path} does not exist") from error
     except OSError as error:
         raise unreadable(str(path), error) from error
     except ValueError as error:
-        raise WrongUse(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not readable JSON: {' '.join(str(error).split())}") from error
 
 
 def parse_json(content: str | bytes) -> Any:
@@ -237,19 +237,19 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
-    """Refuse JSON content that is not an object with these fields of these types (WrongUse).
+    """Refuse JSON content that is not an object with these fields of these types (UsageError).
 
     Args:
         what: the file or object, as the message names it.
     """
     if not isinstance(content, dict):
-        raise WrongUse(f"{what} must hold a JSON object, got {type(content).__name__}")
+        raise UsageError(f"{what} must hold a JSON object, got {type(content).__name__}")
     for name, kind in fields.items():
         if name not in content:
-            raise WrongUse(f"{what} is damaged: {name!r} is missing")
+            raise UsageError(f"{what} is damaged: {name!r} is missing")
         if not isinstance(content[name], kind):
             got = type(content[name]).__name__
-            raise WrongUse(f"{what} is damaged: {name!r} cannot be of type {got}")
+            raise UsageError(f"{what} is damaged: {name!r} cannot be of type {got}")
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.util import _run_finalizers  # pyright: ignore[reportAttributeAccessIssue]
 from typing import Any, ParamSpec, TypeVar
 
-from qc_core.errors import Lost
+from qc_core.errors import TransientError
 
 # What the numeric libraries look at, once, when a process loads them.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -53,7 +53,7 @@ def worker_pool(
             what fails here cannot be reported.
 
     Raises:
-        Lost: a process was killed.
+        TransientError: a process was killed.
     """
     pool = _Pool(
         workers, get_context("spawn"), initializer=_start, initargs=(initializer, arguments)
@@ -73,7 +73,7 @@ def worker_pool(
         # Else this one waits for the rest of a result that was being sent.
         results._writer.close()  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(error, BrokenProcessPool):
-            raise Lost(
+            raise TransientError(
                 "a worker process was killed, perhaps for want of memory: use fewer of them"
             ) from None
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 Purpose = Literal[
     "collect", "online", "trial", "evaluate", "gate", "play", "video", "update", "pretrain"
@@ -29,9 +29,9 @@ def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -
             for each purpose; beyond, they begin again.
 
     Raises:
-        WrongUse: more than that at once.
+        UsageError: more than that at once.
     """
     if count > _STRIDE:
-        raise WrongUse(f"a run has {_STRIDE:,} episodes to {purpose}, got {count:,}")
+        raise UsageError(f"a run has {_STRIDE:,} episodes to {purpose}, got {count:,}")
     start = _PURPOSES.index(purpose) * _RANGE + run_seed % RUN_SEEDS * _STRIDE
     return [start + (offset + i) % _STRIDE for i in range(count)]

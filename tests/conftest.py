@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qc_core.data.dataset import DatasetWriter, Episodes
+from qc_core.config.catalog import RECIPES
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter, Episodes
 from qc_core.envs.make import describe
-from qc_core.envs.spec import EnvironmentSpec
 from qc_core.export.export import export
-from qc_core.recipes.catalog import RECIPES
-from qc_core.recipes.config import Config
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.pretrain import pretrain
 
 ENVIRONMENT = "cube-single-singletask-task1-v0"
@@ -79,7 +79,9 @@ def config() -> Config:
     return replace(
         smoke,
         data=replace(smoke.data, workers=1, episodes=2),
-        train=replace(smoke.train, offline_steps=4, online_steps=12, online_start=4, log_every=2),
+        train=replace(
+            smoke.train, offline_steps=4, online_steps=12, learning_starts=4, log_every=2
+        ),
         tune=replace(smoke.tune, workers=1, trials=2),
         evaluate=replace(smoke.evaluate, workers=1, episodes=2),
     )
@@ -126,7 +128,7 @@ def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pendulum_config(config: Config) -> Config:
     """As `config`, for the pendulum."""
-    train = replace(config.train, widths=(8,), batch_size=16, normalize_observations=False)
+    train = replace(config.train, hidden_dims=(8,), batch_size=16, normalize_observations=False)
     return replace(config, environment=PENDULUM, train=train)
 
 

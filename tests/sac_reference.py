@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
         chunk, backup: actions per chunk, steps per backup.
-        cloning_weight: of -log π(data), 0 without that term.
+        bc_weight: of -log π(data), 0 without that term.
     """
 
     chunk: int
@@ -30,7 +30,7 @@ class Settings:
     learning_rate: float
     tau: float
     target_entropy: float
-    cloning_weight: float
+    bc_weight: float
 
 
 class Actor:
@@ -112,12 +112,12 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
     of_log_temperature = alpha * (entropy - settings.target_entropy)
 
     # Cloning
-    if settings.cloning_weight:
+    if settings.bc_weight:
         data_raw = np.arctanh(a)
         z = (data_raw - mean) / std
-        actor_loss -= settings.cloning_weight * log_density(data_raw, mean, log_std).mean()
-        of_mean = of_mean - settings.cloning_weight * z / std / size
-        of_log_std = of_log_std - settings.cloning_weight * (z**2 - 1) / size
+        actor_loss -= settings.bc_weight * log_density(data_raw, mean, log_std).mean()
+        of_mean = of_mean - settings.bc_weight * z / std / size
+        of_log_std = of_log_std - settings.bc_weight * (z**2 - 1) / size
     actor.backward(of_mean, of_log_std)
 
     result = Result(next_actions, target, float(critic_loss), float(actor_loss))

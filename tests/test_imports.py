@@ -55,7 +55,7 @@ def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> Non
     run_blocked(
         blocked,
         "from pathlib import Path; from qc_core.store.open import open_store; "
-        "from qc_core.store.registry import Registry; from qc_core.cli.main import main; "
+        "from qc_core.registry.registry import Registry; from qc_core.cli.main import main; "
         f"r = Registry(open_store()); v = r.publish(Path({str(policy)!r}), 'p'); "
         "r.set_alias('p', 'latest', v); "
         f"assert main(['pull', 'p', '-o', {str(tmp_path / 'pulled')!r}, '--check']) == 0; "

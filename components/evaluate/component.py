@@ -24,9 +24,9 @@ def evaluate(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
+    from qc_core.evaluation.evaluate import evaluate
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
-    from qc_core.training.evaluate import evaluate
 
     with step("evaluate", "compare the policies on unseen episodes"):
         compared = evaluate(

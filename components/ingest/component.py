@@ -27,10 +27,10 @@ def ingest(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.data.ingest import ingest
-    from qc_core.outcome import tell_news
+    from qc_core.notify.run_status import tell_news
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
     from qc_core.store.open import open_store
 
     with step("ingest", "collect or convert the data set"):

@@ -15,7 +15,7 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe
         run_name: Name of the run.
         recipe: Named configuration.
     """
-    from qc_core.outcome import tell_outcome
+    from qc_core.notify.run_status import tell_outcome
     from qc_core.progress import step
     from qc_core.store.open import open_store
 

@@ -28,8 +28,8 @@ def pretrain(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
     from qc_core.store.open import open_store
     from qc_core.training.checkpoint import read_curve
     from qc_core.training.device import require_gpus

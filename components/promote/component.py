@@ -26,11 +26,11 @@ def promote(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.files import write_json
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
+    from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
-    from qc_core.store.promote import promote
 
     with step("promote", "publish the policy, champion if it passes the gate"):
         content = promote(

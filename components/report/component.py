@@ -32,13 +32,13 @@ def report(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.files import read_json
-    from qc_core.outcome import note_end
+    from qc_core.notify.run_status import note_end
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
+    from qc_core.publish.promote import in_words
     from qc_core.report.html import write_report
     from qc_core.store.open import open_store
-    from qc_core.store.promote import in_words
 
     with step("report", "draw the curves, film the policy, write the report"):
         write_report(

@@ -34,9 +34,9 @@ def tune(
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.files import read_json
     from qc_core.progress import step
-    from qc_core.recipes.resolve import read_config
     from qc_core.training.device import require_gpus
     from qc_core.tuning.trials import figures
     from qc_core.tuning.worker import run_worker

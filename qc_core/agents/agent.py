@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from qc_core.agents.losses import chunk_target, critic_loss
-from qc_core.data.windows import Windows
-from qc_core.networks import arithmetic
+from qc_core.config.settings import TrainConfig
+from qc_core.data.replay.windows import Windows
+from qc_core.networks import kernels as arithmetic
 from qc_core.networks.mlp import MLP, Activation, Norm
-from qc_core.recipes.config import TrainConfig
 
 Info = dict[str, Tensor]
 
@@ -66,6 +66,7 @@ class Agent(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.config = config
+        self.settings = config.algorithm
         self.arithmetic = arithmetic.PLAIN
         self.observation_size, self.action_size = observation_size, action_size
         self.chunk_size = config.chunk_length * action_size
@@ -73,11 +74,11 @@ class Agent(nn.Module, ABC):
         def ensemble() -> MLP:
             return MLP(
                 observation_size + self.chunk_size,
-                config.widths,
+                config.hidden_dims,
                 1,
                 activation=activation,
                 norm=critic_norm,
-                members=config.critics,
+                members=config.num_critics,
             )
 
         self.critic = ensemble()
@@ -142,7 +143,7 @@ class Agent(nn.Module, ABC):
         targets: list[Tensor] = [*self.target_critic.parameters()]
         online: list[Tensor] = [*self.critic.parameters()]
         with torch.no_grad():
-            _foreach_lerp(targets, online, self.config.target_rate)
+            _foreach_lerp(targets, online, self.config.tau)
         self.optimizer.step()
         info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
         return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}

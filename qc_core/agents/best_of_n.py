@@ -12,17 +12,20 @@ from torch import Tensor, nn
 
 from qc_core.agents.agent import Info, UpdateNoise
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
-from qc_core.data.windows import Windows
-from qc_core.networks import arithmetic
+from qc_core.config.methods import BestOfNSettings
+from qc_core.data.replay.windows import Windows
+from qc_core.networks import kernels as arithmetic
 from qc_core.networks.flow import integrate
 
 
 class BestOfNAgent(FlowAgent):
     """The policy is the argmax of the online critics' mean over N samples of the flow."""
 
+    settings: BestOfNSettings
+
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        return (self.config.candidates, self.chunk_size)
+        return (self.settings.num_samples, self.chunk_size)
 
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """Chunks [B, L]; of equal candidates the first."""
@@ -38,7 +41,7 @@ class BestOfNAgent(FlowAgent):
         if rows is None or torch.is_grad_enabled():
             return best(observation_BO, noise)
         # All candidates of an observation are in the same part.
-        size = max(1, rows // self.config.candidates)
+        size = max(1, rows // self.settings.num_samples)
         parts = zip(observation_BO.split(size), noise.split(size), strict=True)
         return torch.cat([best(*part) for part in parts])
 
@@ -54,7 +57,7 @@ class BestOfNAgent(FlowAgent):
         flow, critics = self.flow.mlp.layers(), self.critic.ensemble()
 
         def propose(observation_BO: Tensor, noise_BNL: Tensor) -> tuple[Tensor, Tensor]:
-            chunk_BNL = integrate(flow.given(observation_BO), noise_BNL, self.config.flow_steps)
+            chunk_BNL = integrate(flow.given(observation_BO), noise_BNL, self.settings.flow_steps)
             values = [critic.given(observation_BO)(chunk_BNL) for critic in critics]
             return chunk_BNL, torch.stack(values).mean(dim=0).squeeze(-1)
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.agents.best_of_n import BestOfNAgent
-from qc_core.agents.one_step import OneStepAgent
-from qc_core.agents.sac import SACAgent
-from qc_core.recipes.config import TrainConfig
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import TrainConfig
 
-# By the method's policy.
-KINDS: dict[str, Callable[[int, int, TrainConfig], Agent]] = {
-    "one-step": OneStepAgent,
-    "best-of-n": BestOfNAgent,
-    "gaussian": SACAgent,
-}
 _CPU = torch.device("cpu")
+
+
+def agent_class(method: str) -> type[Agent]:
+    """Return the class that implements a method, as the methods table names it."""
+    module, _, name = METHODS[method].agent.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def make_agent(
@@ -29,6 +26,6 @@ def make_agent(
     device: torch.device = _CPU,
 ) -> Agent:
     """A freshly initialised agent for `config.method`; the same numbers on every device."""
-    agent = KINDS[METHODS[config.method].policy](observation_size, action_size, config).to(device)
+    agent = agent_class(config.method)(observation_size, action_size, config).to(device)
     agent.optimizer = agent.make_optimizer()
     return agent

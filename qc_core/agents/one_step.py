@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from qc_core.agents.agent import Info, UpdateNoise
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.losses import distillation_loss, policy_value_loss
-from qc_core.data.windows import Windows
+from qc_core.config.methods import OneStepSettings
+from qc_core.config.settings import TrainConfig
+from qc_core.data.replay.windows import Windows
 from qc_core.networks.flow import integrate
 from qc_core.networks.mlp import MLP
-from qc_core.recipes.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,11 @@ class OneStepNoise(FlowNoise):
 class OneStepAgent(FlowAgent):
     """The policy is μ(s, z), one pass through one network."""
 
+    settings: OneStepSettings
+
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(observation_size, action_size, config)
-        self.one_step = MLP(observation_size + self.chunk_size, config.widths, self.chunk_size)
+        self.one_step = MLP(observation_size + self.chunk_size, config.hidden_dims, self.chunk_size)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -47,14 +50,14 @@ class OneStepAgent(FlowAgent):
         cloning = self.cloning_loss(windows, noise)
         with torch.no_grad():
             flow_BL = integrate(
-                self.flow.given(observation_BO), noise.distillation_BL, self.config.flow_steps
+                self.flow.given(observation_BO), noise.distillation_BL, self.settings.flow_steps
             )
         one_step_BL = self._mu(observation_BO, noise.distillation_BL)
         distillation = distillation_loss(one_step_BL, flow_BL)
         value = policy_value_loss(
             self.values(self.critic, observation_BO, one_step_BL.clamp(-1, 1))
         )
-        loss = cloning + self.config.distillation_weight * distillation + value
+        loss = cloning + self.settings.alpha * distillation + value
         return loss, {
             "loss": loss,
             "cloning_loss": cloning,

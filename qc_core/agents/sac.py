@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from qc_core.agents.agent import Agent, Info, UpdateNoise
 from qc_core.agents.losses import likelihood_cloning_loss, soft_actor_loss, temperature_loss
-from qc_core.data.windows import Windows
+from qc_core.config.methods import GaussianSettings
+from qc_core.config.settings import TrainConfig
+from qc_core.data.replay.windows import Windows
 from qc_core.networks.gaussian import GaussianActor
-from qc_core.recipes.config import TrainConfig
-from qc_core.recipes.methods import METHODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,15 @@ class SACAgent(Agent):
     The backup carries no entropy term, and the target is the critics' mean, as in the paper.
     """
 
+    settings: GaussianSettings
+
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(
             observation_size, action_size, config, activation="relu", critic_norm="before"
         )
-        self.actor = GaussianActor(observation_size, self.chunk_size, config.widths)
-        self.log_temperature = nn.Parameter(torch.tensor(config.initial_temperature).log())
-        self.target_entropy = -config.target_entropy_factor * self.chunk_size
+        self.actor = GaussianActor(observation_size, self.chunk_size, config.hidden_dims)
+        self.log_temperature = nn.Parameter(torch.tensor(self.settings.initial_temperature).log())
+        self.target_entropy = -self.settings.target_entropy_factor * self.chunk_size
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -63,9 +65,9 @@ class SACAgent(Agent):
             "temperature": temperature,
             "entropy": entropy,
         }
-        if METHODS[self.config.method].cloning:
+        if self.settings.bc_weight:
             cloning = likelihood_cloning_loss(policy.log_likelihood(self.data_chunk(windows)))
-            loss = loss + self.config.cloning_weight * cloning
+            loss = loss + self.settings.bc_weight * cloning
             info["cloning_loss"] = cloning
         return loss, {"loss": loss, **info}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.play import play_seeds
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
+from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.files import require_file_place, write_atomically
 from qc_core.report import figures
-from qc_core.report.exploration import STEPS, explore, rows
 
 
 def coherence(
@@ -31,7 +31,7 @@ def coherence(
     """
     seeds = play_seeds(episodes, seed, workers)
     if figure.suffix != ".svg":
-        raise WrongUse(f"--coherence writes an .svg file, got {figure}")
+        raise UsageError(f"--coherence writes an .svg file, got {figure}")
     require_file_place(figure)
     measures, rollouts = explore(
         folder,

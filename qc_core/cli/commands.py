@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qc_core.cli import schedule, steps, submit
+from pipeline.cli import schedule, submit
+from qc_core.cli import steps
 from qc_core.cli.arguments import Overrides, json_flag, output, recipe
 from qc_core.cli.output import print_json, print_table
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ def _recipes_arguments(parser: ArgumentParser) -> None:
 
 
 def _recipes(options: Namespace, _: Overrides) -> None:
-    from qc_core.recipes.catalog import RECIPES
-    from qc_core.recipes.resolve import to_mapping
+    from qc_core.config.catalog import RECIPES
+    from qc_core.config.document import to_mapping
 
     if options.json:
         print_json(
@@ -65,7 +66,7 @@ def _run_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.cli.run import run
+    from pipeline.cli.run import run
 
     run(options.recipe, overrides, options.output, as_json=options.json)
 
@@ -79,7 +80,7 @@ def _study_arguments(parser: ArgumentParser) -> None:
 
 
 def _study(options: Namespace, _: Overrides) -> None:
-    from qc_core.cli.study import study
+    from qc_core.cli.sweep import study
 
     study(options.study, options.output, options.workers)
 
@@ -91,7 +92,7 @@ def _compile_arguments(parser: ArgumentParser) -> None:
 
 def _compile(options: Namespace, overrides: Overrides) -> None:
     from pipeline.compile import compile_pipeline
-    from qc_core.recipes.resolve import expand, resolve
+    from qc_core.config.resolve import expand, resolve
 
     resolve(options.recipe, overrides)
     name, words = expand(options.recipe, overrides)
@@ -192,11 +193,11 @@ def _play_arguments(parser: ArgumentParser) -> None:
 
 def _play(options: Namespace, _: Overrides) -> None:
     if options.coherence is None and options.against is not None:
-        raise WrongUse("--against is for --coherence: give both")
+        raise UsageError("--against is for --coherence: give both")
     if options.coherence is not None and options.video is not None:
-        raise WrongUse("--coherence and --video are two things: ask for one at a time")
+        raise UsageError("--coherence and --video are two things: ask for one at a time")
     if options.coherence is not None and options.record is not None:
-        raise WrongUse("--coherence and --record are two things: ask for one at a time")
+        raise UsageError("--coherence and --record are two things: ask for one at a time")
     if options.coherence is not None:
         from qc_core.cli.coherence import coherence
 
@@ -240,11 +241,11 @@ def _episodes(options: Namespace, _: Overrides) -> None:
 
     if options.action == "list":
         if options.files or options.environment:
-            raise WrongUse("qc episodes list stands alone, or with --json")
+            raise UsageError("qc episodes list stands alone, or with --json")
         episodes.list_all(as_json=options.json)
         return
     if not options.files or not options.environment:
-        raise WrongUse(
+        raise UsageError(
             "qc episodes push: the following arguments are required: FILE, --environment"
         )
     episodes.push(options.files, options.environment, as_json=options.json)

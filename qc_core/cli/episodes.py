@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qc_core.cli.output import print_json, print_table
-from qc_core.errors import WrongUse
-from qc_core.store.episodes import list_episodes, push_episodes
+from qc_core.data.uploads.episodes import list_episodes, push_episodes
+from qc_core.errors import UsageError
 from qc_core.store.open import open_store
 
 
 def push(files: list[Path], environment: str, *, as_json: bool) -> None:
-    """Upload files and print what became of each (WrongUse in the end if one was bad)."""
+    """Upload files and print what became of each (UsageError in the end if one was bad)."""
     uploads = push_episodes(open_store(), environment, files)
     if as_json:
         print_json([upload.as_dict() for upload in uploads])
@@ -22,7 +22,7 @@ def push(files: list[Path], environment: str, *, as_json: bool) -> None:
         )
     bad = sum(upload.state == "quarantined" for upload in uploads)
     if bad:
-        raise WrongUse(
+        raise UsageError(
             f"{bad} of {len(uploads)} files are in quarantine, the rest are there to learn from"
         )
 

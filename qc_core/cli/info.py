@@ -43,7 +43,7 @@ def _devices() -> str:
 
 def _precision() -> str:
     try:
-        from qc_core.networks.arithmetic import choose
+        from qc_core.networks.kernels import choose
         from qc_core.training.device import training_device
 
         return choose(training_device(), "auto").name

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qc_core.cli.output import print_json, print_table
-from qc_core.store.lineage import lineage
+from qc_core.retraining.lineage import lineage
 from qc_core.store.open import open_store
 
 _DIGEST = 12

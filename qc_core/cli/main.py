@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from qc_core import __version__
 from qc_core.cli.commands import COMMANDS, Command
 from qc_core.cli.words import Parser, split_overrides
-from qc_core.errors import DEBUG_VARIABLE, QCError, WrongUse, closest
+from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
 from qc_core.progress import printable
 
 _INTERRUPTED = 130
@@ -66,7 +66,7 @@ def _run(words: Sequence[str] | None) -> int:
             "install q-chunking[train,pipeline]",
             file=sys.stderr,
         )
-        return WrongUse.exit_code
+        return UsageError.exit_code
     except Exception as error:
         if debug:
             raise
@@ -92,7 +92,7 @@ def _dispatch(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     command = COMMANDS.get(name)
     if command is None:
-        raise WrongUse(f"unknown command {name!r}: see qc --help.{closest(name, list(COMMANDS))}")
+        raise UsageError(f"unknown command {name!r}: see qc --help.{closest(name, list(COMMANDS))}")
     parser = _parser(name, command)
     if command.takes_overrides:
         if {"-h", "--help"} & set(rest):
@@ -107,11 +107,10 @@ def _dispatch(words: list[str]) -> int:
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         if command.takes_overrides:
-            from qc_core.recipes.config import Config
-            from qc_core.recipes.resolve import option_kinds
+            from qc_core.config.options import options as config_options
 
-            known += option_kinds(Config)
-        raise WrongUse(f"unknown option {unknown[0]}.{closest(unknown[0], known)}")
+            known += [f"--{option}" for option in config_options()]
+        raise UsageError(f"unknown option {unknown[0]}.{closest(unknown[0], known)}")
     return command.run(options, overrides) or 0
 
 
@@ -134,12 +133,10 @@ def _help() -> str:
 
 
 def _print_options() -> None:
-    import tyro
+    from qc_core.config.options import options as config_options
 
-    from qc_core.recipes.config import Config
-
-    with contextlib.suppress(SystemExit):
-        tyro.cli(Config, args=["--help"], prog="qc")
+    for option in config_options().values():
+        print(f"  --{option.name} ({option.default})\n      {option.help}")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import measures, print_json
-from qc_core.envs.keep import play_and_keep, write_episodes
-from qc_core.envs.play import UNTOLD, play_episodes
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize
+from qc_core.envs.play import play_episodes
+from qc_core.envs.recorder import play_and_keep, write_episodes
+from qc_core.errors import RunError, UsageError
 from qc_core.files import require_file_place, require_new_file
-from qc_core.runtime.executor import require_execution_length
-from qc_core.runtime.folder import read_contract, verify
+from qc_core.policy_format.policy_folder import read_contract, verify
+from qc_core.runtime.executor import require_execution_horizon
+from qc_core.runtime.pulled_policy import PulledPolicy
 from qc_core.seeds import RUN_SEEDS, seeds_for
-from qc_core.store.promote import PulledPolicy
-from qc_core.training.evaluate import summarize
 
 
 def play(
@@ -32,17 +32,17 @@ def play(
     seeds = play_seeds(episodes, seed, workers)
     if video is not None:
         if video.suffix != ".mp4":
-            raise WrongUse(f"--video writes an .mp4 file, got {video}")
+            raise UsageError(f"--video writes an .mp4 file, got {video}")
         require_file_place(video)
     if record is not None:
         if record.suffix != ".npz":
-            raise WrongUse(f"--record writes an .npz file, got {record}")
+            raise UsageError(f"--record writes an .npz file, got {record}")
         require_new_file(record)
     verify(folder)
     contract = read_contract(folder)
     length: int = contract["execution-length"]
     if execution_horizon is not None:
-        length = require_execution_length(execution_horizon, contract["horizon"])
+        length = require_execution_horizon(execution_horizon, contract["horizon"])
     environment, policy = contract["environment"], PulledPolicy(folder, length)
     if record is None:
         played = play_episodes(
@@ -66,7 +66,7 @@ def play(
         print_json(result)
         return
     solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
-    untold = f" {UNTOLD}: {episodes} episodes"
+    untold = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
     print(
         contract["environment"] + (solved if result["success-told"] else untold),
         *(f"{what} {text}" for what, text in measures(result).items()),
@@ -80,12 +80,12 @@ def play(
 
 
 def play_seeds(episodes: int, seed: int, workers: int) -> list[int]:
-    """The episodes that such options ask for (WrongUse: a value outside its limits)."""
+    """The episodes that such options ask for (UsageError: a value outside its limits)."""
     for name, value, low in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if value < low:
-            raise WrongUse(f"--{name} must be at least {low}, got {value}")
+            raise UsageError(f"--{name} must be at least {low}, got {value}")
     if seed >= RUN_SEEDS:
-        raise WrongUse(f"--seed must be less than {RUN_SEEDS}, got {seed}")
+        raise UsageError(f"--seed must be less than {RUN_SEEDS}, got {seed}")
     return seeds_for("play", seed, episodes)
 
 
@@ -96,5 +96,5 @@ def _film(
 
     film = film_policy(folder, seeds, video, execution_horizon=execution_horizon)
     if film.path is None:
-        raise WorkFailed(film.note)
+        raise RunError(film.note)
     result["video"] = film.note

@@ -8,12 +8,12 @@ from typing import Any
 
 from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
-from qc_core.data.dataset import sources_in
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import sources_in
 from qc_core.progress import printable
+from qc_core.registry.registry import CHAMPION, Registry
+from qc_core.registry.removal import delete_version, prune
 from qc_core.store.open import open_store
-from qc_core.store.registry import CHAMPION, Registry
-from qc_core.store.removal import delete_version, prune
 
 _UNKNOWN = "unknown"
 
@@ -26,16 +26,18 @@ def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
     """
     action = words[0] if words else ""
     if (keep is not None) != (action == "prune"):
-        raise WrongUse("qc policies prune NAME --keep N: --keep says how many newest versions stay")
+        raise UsageError(
+            "qc policies prune NAME --keep N: --keep says how many newest versions stay"
+        )
     if action not in ("show", "lineage", "delete", "prune"):
         if len(words) > 1:
-            raise WrongUse(
+            raise UsageError(
                 f"qc policies takes one name, or show, lineage, delete or prune, got {action!r}"
             )
         list_versions(action or None, as_json=as_json)
         return
     if len(words) != 2:
-        raise WrongUse(f"qc policies {action} takes one policy, got {len(words) - 1}")
+        raise UsageError(f"qc policies {action} takes one policy, got {len(words) - 1}")
     if action == "show":
         show(words[1], as_json=as_json)
     elif action == "lineage":
@@ -125,7 +127,7 @@ def show(reference: str, *, as_json: bool) -> None:
 def delete(reference: str, *, as_json: bool) -> None:
     """Delete one version, named as NAME:VERSION."""
     if ":" not in reference:
-        raise WrongUse(f"qc policies delete takes NAME:VERSION, got {reference!r}")
+        raise UsageError(f"qc policies delete takes NAME:VERSION, got {reference!r}")
     store = open_store()
     name, version = Registry(store).resolve(reference)
     delete_version(store, name, version)

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from qc_core.files import staged_folder
+from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
-from qc_core.store.registry import Registry
 
 
 def pull(

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.serve import PolicyServer
 
@@ -20,7 +20,7 @@ def serve(policy: str, host: str, port: int) -> None:
         try:
             server = PolicyServer((host, port), loaded, name)
         except (OSError, OverflowError) as error:
-            raise WrongUse(f"cannot listen on {host}:{port}: {error}") from error
+            raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
         with server:
             # A server is shut down from another thread than its own.
             stop = threading.Thread(target=server.shutdown)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qc_core.cli.arguments import RECIPE, Overrides, json_flag, output, recipe
 from qc_core.cli.output import print_json, print_policies
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 
 def ingest_arguments(parser: ArgumentParser) -> None:
@@ -29,13 +29,13 @@ def ingest_step(options: Namespace, overrides: Overrides) -> None:
         from qc_core.cli.describe import describe
 
         if options.recipe or options.output or overrides:
-            raise WrongUse("qc ingest: --describe SOURCE stands alone, or with --json")
+            raise UsageError("qc ingest: --describe SOURCE stands alone, or with --json")
         describe(options.describe, as_json=options.json)
         return
     if not options.recipe or not options.output:
-        raise WrongUse("qc ingest: the following arguments are required: recipe, -o/--output")
+        raise UsageError("qc ingest: the following arguments are required: recipe, -o/--output")
+    from qc_core.config.resolve import resolve
     from qc_core.data.ingest import ingest
-    from qc_core.recipes.resolve import resolve
 
     manifest = ingest(resolve(options.recipe, overrides), options.output)
     if options.json:
@@ -49,7 +49,7 @@ def pretrain_arguments(parser: ArgumentParser) -> None:
 
 
 def pretrain_step(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.recipes.resolve import resolve
+    from qc_core.config.resolve import resolve
     from qc_core.training.pretrain import pretrain
 
     pretrain(resolve(options.recipe, overrides), options.dataset, options.output)
@@ -66,7 +66,7 @@ def tune_arguments(parser: ArgumentParser) -> None:
 
 
 def tune_step(options: Namespace, overrides: Overrides) -> None:
-    from qc_core.recipes.resolve import resolve
+    from qc_core.config.resolve import resolve
     from qc_core.tuning.tune import tune
 
     target: Path = options.output
@@ -88,9 +88,9 @@ def evaluate_arguments(parser: ArgumentParser) -> None:
 
 
 def evaluate_step(options: Namespace, overrides: Overrides) -> None:
+    from qc_core.config.resolve import resolve
+    from qc_core.evaluation.evaluate import evaluate
     from qc_core.files import require_new_file
-    from qc_core.recipes.resolve import resolve
-    from qc_core.training.evaluate import evaluate
 
     require_new_file(options.output)
     content = evaluate(
@@ -137,16 +137,16 @@ def promote_step(options: Namespace, overrides: Overrides) -> None:
         from qc_core.cli.policies import roll_back
 
         if options.recipe or options.checkpoint or overrides:
-            raise WrongUse("qc promote: --rollback NAME stands alone, or with --alias and --json")
+            raise UsageError("qc promote: --rollback NAME stands alone, or with --alias and --json")
         roll_back(options.rollback, options.alias, as_json=options.json)
         return
     if not options.recipe or not options.policy:
-        raise WrongUse("qc promote: the following arguments are required: recipe, policy")
+        raise UsageError("qc promote: the following arguments are required: recipe, policy")
     if options.alias is not None:
-        raise WrongUse("--alias is for --rollback: give both")
-    from qc_core.recipes.resolve import resolve
+        raise UsageError("--alias is for --rollback: give both")
+    from qc_core.config.resolve import resolve
+    from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
-    from qc_core.store.promote import promote
 
     content = promote(
         resolve(options.recipe, overrides),

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.data.dataset import Dataset, open_dataset
-from qc_core.data.lerobot import open_lerobot
-from qc_core.data.locate import kind_of, name_after
-from qc_core.data.minari_dataset import open_minari
-from qc_core.data.npz_file import NpzFile
-from qc_core.data.ogbench_npz import (
+from qc_core.data.dataset.dataset import Dataset, open_dataset
+from qc_core.data.formats.lerobot import open_lerobot
+from qc_core.data.formats.locate import kind_of, name_after
+from qc_core.data.formats.minari_dataset import open_minari
+from qc_core.data.formats.npz_file import NpzFile
+from qc_core.data.formats.ogbench_npz import (
     OPTIONAL,
     REQUIRED,
     npz_files,
     require_vectors,
     whole_episodes,
 )
-from qc_core.data.robomimic_hdf5 import open_robomimic
-from qc_core.data.source import Source, transitions_of
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.data.formats.robomimic_hdf5 import open_robomimic
+from qc_core.data.formats.source import Source, transitions_of
+from qc_core.errors import UsageError
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _BLOCK_ROWS = 1 << 20
 
@@ -37,11 +37,11 @@ def describe_source(source: str) -> dict[str, Any]:
         source: a path, or `minari:ID`.
 
     Raises:
-        WrongUse: nothing is there, or it is damaged.
+        UsageError: nothing is there, or it is damaged.
     """
     kind, path = kind_of(source), Path(source)
     if kind in ("collect", "ogbench", "store"):
-        raise WrongUse(f"{source}: --describe takes a path or minari:ID")
+        raise UsageError(f"{source}: --describe takes a path or minari:ID")
     if kind == "data set":
         return _of_dataset(open_dataset(path))
     if kind == "npz":
@@ -153,7 +153,7 @@ def _count_npz(files: Sequence[Path]) -> tuple[_Count, dict[str, Any]]:
             require_vectors(file, npz.shapes)
             own = npz.shapes["observations"] + npz.shapes["actions"]
             if sizes not in (None, own):
-                raise WrongUse(
+                raise UsageError(
                     f"{file} has observations and actions of {own} numbers, "
                     f"the files before it of {sizes}"
                 )

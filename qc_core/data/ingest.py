@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.data.collect.collect import collect_episodes
-from qc_core.data.collect.families import require_collectable
-from qc_core.data.content import require_episodes
-from qc_core.data.dataset import (
+from qc_core.config.settings import Config
+from qc_core.data.collection.collect import collect_episodes
+from qc_core.data.collection.families import require_collectable
+from qc_core.data.dataset.dataset import (
     ARRAYS,
     MANIFEST,
     VALIDATION,
@@ -25,22 +25,22 @@ from qc_core.data.dataset import (
     open_dataset,
     require_environment,
 )
-from qc_core.data.download import fetch_official, official_name
+from qc_core.data.formats.dataset_folder import require_episodes
+from qc_core.data.formats.download import fetch_official, official_name
+from qc_core.data.formats.lerobot import open_lerobot
+from qc_core.data.formats.locate import Kind, kind_of, name_after
+from qc_core.data.formats.minari_dataset import open_minari
+from qc_core.data.formats.ogbench_npz import open_ogbench
+from qc_core.data.formats.robomimic_hdf5 import open_robomimic
+from qc_core.data.formats.source import Source
 from qc_core.data.join import join
-from qc_core.data.lerobot import open_lerobot
-from qc_core.data.locate import Kind, kind_of, name_after
-from qc_core.data.minari_dataset import open_minari
-from qc_core.data.ogbench_npz import open_ogbench
-from qc_core.data.robomimic_hdf5 import open_robomimic
-from qc_core.data.source import Source
+from qc_core.data.uploads.episodes import NoEpisodes, fetch_episodes
 from qc_core.envs.make import describe
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import Progress, say
-from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
-from qc_core.store.episodes import NoEpisodes, fetch_episodes
 from qc_core.store.open import open_store
 
 
@@ -54,17 +54,17 @@ def ingest(config: Config, output: Path) -> dict[str, Any]:
         The content of its `dataset.json`.
 
     Raises:
-        WrongUse: a source that does not exist, is damaged, is not the environment's or does not
+        UsageError: a source that does not exist, is damaged, is not the environment's or does not
             fit the others.
-        WorkFailed: a download that did not come through, or no room on the disk.
+        RunError: a download that did not come through, or no room on the disk.
     """
     require_vacant(output, staged=True)
     sources = config.data.source
     kinds: list[Kind] = [kind_of(source) for source in sources]
     if len(set(sources)) < len(sources):
-        raise WrongUse(f"--data names a source twice: {' '.join(sources)}")
+        raise UsageError(f"--data names a source twice: {' '.join(sources)}")
     if config.data.filter and "robomimic" not in kinds:
-        raise WrongUse("--data.filter chooses demonstrations of a robomimic file: give one")
+        raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
     if len(sources) == 1:
         _ingest_one(config, kinds[0], sources[0], output)
     else:
@@ -119,7 +119,7 @@ def _scratch_beside(output: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=parent)
     except OSError as error:
-        raise WrongUse(f"cannot write to {parent}: {error.strerror}") from error
+        raise UsageError(f"cannot write to {parent}: {error.strerror}") from error
     with scratch as name, writing_to(parent):
         yield Path(name)
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qc_core.data.dataset import Dataset, DatasetWriter, Episodes, sources_in
-from qc_core.data.slices import parts_of
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
+from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes
+from qc_core.data.replay.shards import parts_of
+from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _BLOCK_ROWS = 1 << 18
 # What must be the same of all; bounds and limits of a robot's recordings are their own.
@@ -24,7 +25,7 @@ def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> dict[str, Any]:
         parts: data sets of one environment, with the names by which messages know them.
 
     Raises:
-        WrongUse: one does not fit the first; the message names it.
+        UsageError: one does not fit the first; the message names it.
     """
     writer = DatasetWriter(folder, _spec_of(parts))
     for _, dataset in parts:
@@ -56,9 +57,9 @@ def _spec_of(parts: Sequence[tuple[str, Dataset]]) -> EnvironmentSpec:
         for field in _SAME:
             if getattr(other, field) != getattr(spec, field):
                 what = field.replace("_", " ")
-                raise WrongUse(f"{name} does not fit {first}: its {what} differ")
+                raise UsageError(f"{name} does not fit {first}: its {what} differ")
         if dataset.manifest["reward-convention"] != convention:
-            raise WrongUse(
+            raise UsageError(
                 f"{name} does not fit {first}, whose rewards are {convention!r}: "
                 f"its own are {dataset.manifest['reward-convention']!r}"
             )

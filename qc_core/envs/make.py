@@ -12,8 +12,8 @@ import numpy as np
 
 from qc_core.envs.repeatable import RepeatableReset
 from qc_core.envs.robomimic_spec import robomimic_spec
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse, closest
+from qc_core.errors import UsageError, closest
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _ARM_OBSERVATIONS = (
     *(f"joint_position_{i}" for i in range(6)),
@@ -41,7 +41,7 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
         options: passed to the environment (`width`, `height`, …).
 
     Raises:
-        WrongUse: unknown id, its simulator is not installed, or observations or actions that are
+        UsageError: unknown id, its simulator is not installed, or observations or actions that are
             not vectors.
     """
     with warnings.catch_warnings():
@@ -53,20 +53,20 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     known = list(gymnasium.registry)
     if environment.startswith("robot/"):
-        raise WrongUse(
+        raise UsageError(
             f"{environment} has no simulator here: its data can be pretrained on and its policy "
             "exported, but not fine-tuned or played"
         )
     if environment not in known:
-        raise WrongUse(f"unknown environment {environment!r}.{closest(environment, known)}")
+        raise UsageError(f"unknown environment {environment!r}.{closest(environment, known)}")
     if environment.startswith("visual-"):
-        raise WrongUse(f"{environment}: observations must be vectors, it gives images")
+        raise UsageError(f"{environment}: observations must be vectors, it gives images")
     try:
         made = gymnasium.make(environment, disable_env_checker=True, **options)
-    except WrongUse:
+    except UsageError:
         raise
     except Exception as error:
-        raise WrongUse(f"environment {environment} cannot be made here: {error}") from error
+        raise UsageError(f"environment {environment} cannot be made here: {error}") from error
     if hasattr(made.unwrapped, "compute_ob_info"):
         made = RepeatableReset(made)
     if isinstance(made.observation_space, gymnasium.spaces.Dict):
@@ -75,12 +75,12 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     for what, space in (("observations", made.observation_space), ("actions", made.action_space)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             made.close()
-            raise WrongUse(f"{environment}: {what} must be vectors, got {space}")
+            raise UsageError(f"{environment}: {what} must be vectors, got {space}")
     return made
 
 
 def describe(environment: str) -> EnvironmentSpec:
-    """Sizes, names and limits of an environment (WrongUse as `make_environment`).
+    """Sizes, names and limits of an environment (UsageError as `make_environment`).
 
     robomimic's are known without its simulator.
     """
@@ -101,9 +101,9 @@ def spec_of(environment: str, made: gymnasium.Env[np.ndarray, np.ndarray]) -> En
     observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
     limit = made.spec.max_episode_steps if made.spec else None
     if limit is None:
-        raise WrongUse(f"{environment}: an episode limit is needed, it has none")
+        raise UsageError(f"{environment}: an episode limit is needed, it has none")
     if not np.isfinite((action.low, action.high)).all():
-        raise WrongUse(f"{environment}: actions must be bounded, got {action}")
+        raise UsageError(f"{environment}: actions must be bounded, got {action}")
     interval = getattr(made.unwrapped, "_control_timestep", None)
     if interval is None:
         interval = getattr(made.unwrapped, "dt", 1.0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import gymnasium
 import numpy as np
 
+from qc_core.envs.episode_result import EpisodeResult, in_short
 from qc_core.envs.make import make_environment
 from qc_core.processes import worker_pool
 from qc_core.progress import Progress
@@ -21,47 +21,8 @@ T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
 PlayOne = Callable[[gymnasium.Env, ChunkFunction, int], T]
 
-# What is said of an environment whose `info` has no success: its policies compare by return.
-UNTOLD = "tells no success (info['success'])"
 # Side by side, two policies take turns.
 _KEPT_POLICIES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one episode went.
-
-    Attributes:
-        steps: control steps played; for a success, those it took.
-        episode_return: undiscounted sum of rewards.
-        success_told: the environment has said of any step whether it succeeded.
-    """
-
-    seed: int
-    success: bool
-    steps: int
-    episode_return: float
-    success_told: bool = True
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def counted_steps(outcome: Outcome, limit: int) -> int:
-    """Steps to success, the episode's limit for a failure."""
-    return outcome.steps if outcome.success else limit
-
-
-def tells_success(outcomes: Iterable[Outcome]) -> bool:
-    """Whether the environment has told of any of these episodes if it succeeded."""
-    return any(outcome.success_told for outcome in outcomes)
-
-
-def in_short(outcomes: Sequence[Outcome]) -> str:
-    """`94%` of the episodes solved, or `return -7.3` on average where that is not told."""
-    if tells_success(outcomes):
-        return f"{np.mean([outcome.success for outcome in outcomes]):.0%}"
-    return f"return {np.mean([outcome.episode_return for outcome in outcomes]):.1f}"
 
 
 def play_episode(
@@ -69,7 +30,7 @@ def play_episode(
     policy: ChunkFunction,
     seed: int,
     on_frame: Callable[[], None] | None = None,
-) -> Outcome:
+) -> EpisodeResult:
     """Play one episode; its seed decides the start and the policy's noise.
 
     Args:
@@ -84,7 +45,7 @@ def play_with(
     act: Callable[[np.ndarray], np.ndarray],
     seed: int,
     on_frame: Callable[[], None] | None = None,
-) -> Outcome:
+) -> EpisodeResult:
     """Play one episode with the action [A] that `act` gives for each observation [O]."""
     observation, _ = environment.reset(seed=seed)
     steps, total, success, told, ended = 0, 0.0, False, False, False
@@ -99,7 +60,7 @@ def play_with(
         ended = terminated or truncated
     if on_frame:
         on_frame()
-    return Outcome(seed, success, steps, total, told)
+    return EpisodeResult(seed, success, steps, total, told)
 
 
 def play_episodes(
@@ -108,7 +69,7 @@ def play_episodes(
     seeds: Sequence[int],
     *,
     workers: int = 1,
-) -> dict[str, list[Outcome]]:
+) -> dict[str, list[EpisodeResult]]:
     """Let each policy play one episode per seed.
 
     Args:
@@ -118,7 +79,7 @@ def play_episodes(
     Returns:
         Outcomes by name in the order of the seeds, whatever the number of workers.
     """
-    outcomes: dict[tuple[str, int], Outcome] = {}
+    outcomes: dict[tuple[str, int], EpisodeResult] = {}
     with Progress(len(policies) * len(seeds), "playing", "episode") as progress:
         for name, seed, outcome in play_each(
             environment, policies, seeds, play_episode, workers=workers
@@ -135,7 +96,7 @@ def play_side_by_side(
     seeds: Sequence[int],
     *,
     workers: int = 1,
-) -> Generator[dict[str, Outcome], None, None]:
+) -> Generator[dict[str, EpisodeResult], None, None]:
     """Let all policies play one seed after the other, for who may stop before the last.
 
     Args:
@@ -145,7 +106,7 @@ def play_side_by_side(
         Outcomes by name in the order of the seeds, whatever the number of workers. What is
         being played ahead is broken off when the iterator is closed.
     """
-    ended: dict[int, dict[str, Outcome]] = {seed: {} for seed in seeds}
+    ended: dict[int, dict[str, EpisodeResult]] = {seed: {} for seed in seeds}
     waited_for = iter(seeds)
     seed = next(waited_for)
     played = play_each(

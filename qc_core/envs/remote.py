@@ -21,7 +21,7 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.make import make_environment
-from qc_core.errors import DEBUG_VARIABLE, Lost, QCError, WorkFailed
+from qc_core.errors import DEBUG_VARIABLE, QCError, RunError, TransientError
 from qc_core.processes import at_work, one_thread_each, serve_caller
 
 # For a step of the simulator that is under way.
@@ -62,9 +62,9 @@ class ChunkEnvironment(ABC):
         """What happened next; waits for it.
 
         Raises:
-            WrongUse: the environment cannot be made.
-            WorkFailed: it failed.
-            Lost: its process was killed.
+            UsageError: the environment cannot be made.
+            RunError: it failed.
+            TransientError: its process was killed.
         """
         packed = self._next()
         reward, terminated, ended = packed[:3].tolist()
@@ -132,7 +132,7 @@ class RemoteEnvironment(ChunkEnvironment):
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join(_GRACE_SECONDS)
-            raise Lost(
+            raise TransientError(
                 f"the process of environment {self._id} ended with code "
                 f"{self._process.exitcode}; a negative one is a signal, -9 perhaps for want of "
                 "memory"
@@ -159,7 +159,7 @@ def _happen(environment: gymnasium.Env, told: int | np.ndarray) -> Iterator[np.n
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise WorkFailed(f"the environment failed ({type(error).__name__}): {reason}") from error
+        raise RunError(f"the environment failed ({type(error).__name__}): {reason}") from error
 
 
 def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: bool) -> np.ndarray:

@@ -7,13 +7,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 try:
     import mujoco
 except RuntimeError as error:
     # It looks at the variable while it is imported.
-    raise WrongUse(f"MUJOCO_GL must be egl, glfw, osmesa or disable, or not set: {error}") from None
+    raise UsageError(
+        f"MUJOCO_GL must be egl, glfw, osmesa or disable, or not set: {error}"
+    ) from None
 
 # mujoco's functions come from a compiled module that no type checker can read.
 _mujoco: Any = mujoco

@@ -16,7 +16,7 @@ import numpy as np
 
 from qc_core.envs.numpy_seed import global_numpy_seed
 from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 # mujoco's functions come from a compiled module that no type checker can read.
 _mujoco: Any = mujoco
@@ -62,7 +62,7 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
     says so. The same seed gives the same episode, bit for bit.
 
     Raises:
-        WrongUse: robosuite is not installed, or cannot be imported.
+        UsageError: robosuite is not installed, or cannot be imported.
     """
 
     metadata = _METADATA
@@ -101,9 +101,9 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         return _observation(sensors), float(reward), success, False, {"success": success}
 
     def render(self) -> Any:
-        """The scene as `[height, width, 3]` bytes (WrongUse unless made for `rgb_array`)."""
+        """The scene as `[height, width, 3]` bytes (UsageError unless made for `rgb_array`)."""
         if self.render_mode != "rgb_array":
-            raise WrongUse("an environment renders if it was made with render_mode='rgb_array'")
+            raise UsageError("an environment renders if it was made with render_mode='rgb_array'")
         simulation = self._simulation.sim
         if self._renderer is None:
             self._renderer = mujoco.Renderer(simulation.model._model, *self._size)
@@ -134,11 +134,11 @@ def _import_robosuite(task: str) -> Any:
     try:
         return importlib.import_module("robosuite")
     except ModuleNotFoundError:
-        raise WrongUse(
+        raise UsageError(
             f"environment {task} needs robosuite: install q-chunking[robomimic]"
         ) from None
     except ImportError as error:
-        raise WrongUse(
+        raise UsageError(
             f"environment {task} needs robosuite, which cannot be imported: {error} "
             "(Debian: apt-get install libgl1 libglib2.0-0)"
         ) from error

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse, closest
+from qc_core.errors import UsageError, closest
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 
 class Task(NamedTuple):
@@ -67,9 +67,9 @@ CONTROL_FREQUENCY = 20
 
 
 def robomimic_spec(environment: str) -> EnvironmentSpec:
-    """Sizes, names and limits of `robomimic/lift-v0`, `can-v0` or `square-v0` (else WrongUse)."""
+    """Sizes, names and limits of `robomimic/lift-v0`, `can-v0` or `square-v0` (else UsageError)."""
     if environment not in TASKS:
-        raise WrongUse(
+        raise UsageError(
             f"unknown robomimic task {environment!r}: one of {', '.join(TASKS)}."
             + closest(environment, list(TASKS))
         )

@@ -10,8 +10,9 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
-from qc_core.envs.play import Outcome, play_with
-from qc_core.errors import WrongUse
+from qc_core.envs.episode_result import EpisodeResult
+from qc_core.envs.play import play_with
+from qc_core.errors import UsageError
 from qc_core.runtime import ChunkPolicy
 
 
@@ -23,13 +24,13 @@ class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
     """
 
     def __init__(self, env: gymnasium.Env[np.ndarray, np.ndarray], policy: ChunkPolicy) -> None:
-        """Wrap an environment (WrongUse: other sizes than the policy's)."""
+        """Wrap an environment (UsageError: other sizes than the policy's)."""
         super().__init__(env)
         self.policy = policy
         needed = [(policy.observation_size,), (policy.action_size,)]
         spaces = [env.observation_space, env.action_space]
         if [space.shape for space in spaces] != needed:
-            raise WrongUse(
+            raise UsageError(
                 f"the policy takes observations [{policy.observation_size}] and gives actions "
                 f"[{policy.action_size}], the environment has {spaces[0]} and {spaces[1]}"
             )
@@ -46,16 +47,16 @@ class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
     def step(
         self, action: None = None
     ) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Play the policy's next action (WrongUse: before `reset`, or with an action)."""
+        """Play the policy's next action (UsageError: before `reset`, or with an action)."""
         if self._observation_O is None:
-            raise WrongUse("call reset before step: the policy has seen no observation")
+            raise UsageError("call reset before step: the policy has seen no observation")
         if action is not None:
-            raise WrongUse("step takes no action: the policy chooses it")
+            raise UsageError("step takes no action: the policy chooses it")
         stepped = self.env.step(self.policy.act(self._observation_O))
         self._observation_O = stepped[0]
         return stepped
 
-    def play(self, seed: int) -> Outcome:
+    def play(self, seed: int) -> EpisodeResult:
         """Play one episode from its start to its end."""
         self.policy.reset(seed)
         return play_with(self.env, self.policy.act, seed)

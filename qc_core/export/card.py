@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from qc_core.envs.play import UNTOLD
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 
 _TEMPLATE = """# Chunk policy for {environment}
 
@@ -112,7 +112,7 @@ def _figures(contract: dict[str, Any]) -> str:
         f"{steps['value']:.0f} steps on average ({steps['low']:.0f} to {steps['high']:.0f}), a "
         f"failure counting {contract['episode-limit']}."
         if told
-        else f"The environment {UNTOLD}."
+        else f"The environment {NO_SUCCESS_SIGNAL}."
     )
 
 

@@ -12,19 +12,16 @@ import torch
 from qc_core import __version__
 from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
-from qc_core.data.locate import without_path
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.document import to_mapping
+from qc_core.data.formats.locate import without_path
+from qc_core.errors import RunError, UsageError
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.export.parity import draw_cases
 from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
-from qc_core.progress import say
-from qc_core.provenance import git_commit, image, versions
-from qc_core.recipes.resolve import to_mapping
-from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.contract import METADATA_KEY
-from qc_core.runtime.folder import (
+from qc_core.policy_format.contract import METADATA_KEY
+from qc_core.policy_format.policy_folder import (
     CARD,
     CONTRACT,
     GOLDEN,
@@ -32,6 +29,9 @@ from qc_core.runtime.folder import (
     SCHEMA_VERSION,
     write_checksums,
 )
+from qc_core.progress import say
+from qc_core.provenance import git_commit, image, versions
+from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
 from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
@@ -48,8 +48,8 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
             the execution length with which they were measured.
 
     Raises:
-        WrongUse: not a checkpoint, an evaluation of others, or an output folder in use.
-        WorkFailed: onnxruntime and torch disagree by more than 1e-5.
+        UsageError: not a checkpoint, an evaluation of others, or an output folder in use.
+        RunError: onnxruntime and torch disagree by more than 1e-5.
     """
     require_vacant(output, staged=True)
     info = read_info(checkpoint)
@@ -69,7 +69,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
         chunk_BHA = ChunkPolicy.load(staging).chunk(cases.observation_BO, cases.noise)
         worst = cases.difference(chunk_BHA, contract)
         if not worst <= TOLERANCE:
-            raise WorkFailed(
+            raise RunError(
                 f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
                 f"inputs, at most {TOLERANCE:.0e} is allowed"
             )
@@ -89,15 +89,15 @@ def _contract(
     tuning = None
     if info.trial is not None:
         tuning = {"trials": config.tune.trials, "best-trial": info.trial}
-    execution_length = config.execution_length
+    execution_horizon = config.execution_horizon
     if evaluation is not None:
-        execution_length = evaluation["execution-length"]
+        execution_horizon = evaluation["execution-length"]
     return {
         "schema-version": SCHEMA_VERSION,
         "method": config.train.method,
         "environment": spec.id,
         "horizon": config.train.chunk_length,
-        "execution-length": execution_length,
+        "execution-length": execution_horizon,
         "control-interval-seconds": spec.control_interval,
         "episode-limit": spec.episode_limit,
         "observation": {
@@ -111,7 +111,7 @@ def _contract(
             "high": list(spec.action_high),
         },
         "noise": {"shape": list(agent.noise_shape), "law": "standard normal, independent"},
-        "flow-steps": config.train.flow_steps if isinstance(agent, BestOfNAgent) else 0,
+        "flow-steps": agent.settings.flow_steps if isinstance(agent, BestOfNAgent) else 0,
         "opset": OPSET,
         "versions": {"q-chunking": __version__, **versions()},
         "dataset-digest": info.dataset_digest,
@@ -162,4 +162,6 @@ def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None
                 **{name: policy[name] for name in _MEASURES},
                 "success-told": policy.get("success-told", True),
             }
-    raise WrongUse(f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first")
+    raise UsageError(
+        f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"
+    )

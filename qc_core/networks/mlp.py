@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qc_core.networks import arithmetic
+from qc_core.networks import kernels as arithmetic
 
 Activation = Literal["gelu", "relu"]
 Norm = Literal["none", "before", "after"]

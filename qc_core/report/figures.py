@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from qc_core.coherence import LAGS, Trajectory
+from qc_core.evaluation.coherence import LAGS, Trajectory
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _SIZE = (8.4, 2.9)
@@ -52,7 +52,7 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
 
     Where the environment tells no success, its return in both.
     """
-    told = any(score["success_told"] for trial in trials for score in trial["scores"])
+    told = any(score["reports_success"] for trial in trials for score in trial["scores"])
     over_steps, at_end = ("success", "steps") if told else ("episode_return", "episode_return")
     figure = Figure(figsize=_SIZE, layout="constrained")
     scores, search = figure.subplots(1, 2)
@@ -111,7 +111,7 @@ def exploration(measures: dict[str, Any], rollouts: Mapping[str, Sequence[Trajec
     """Paths of two rollouts from the same starts, and how far and how alike they go on.
 
     Args:
-        measures: what `qc_core.coherence.compare` says of the rollouts.
+        measures: what `qc_core.evaluation.coherence.compare` says of the rollouts.
     """
     place = measures["place"]
     if place is None:

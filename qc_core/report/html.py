@@ -11,17 +11,17 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from qc_core.data.dataset import open_dataset
-from qc_core.envs.play import UNTOLD
-from qc_core.errors import WorkFailed
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import open_dataset
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+from qc_core.errors import RunError
+from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.files import read_json, write_atomically
+from qc_core.policy_format.policy_folder import read_contract
 from qc_core.progress import say
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import to_mapping
 from qc_core.report import figures
-from qc_core.report.exploration import STEPS, explore, rows
 from qc_core.report.video import film_policy
-from qc_core.runtime.folder import read_contract
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import read_curve
 
@@ -58,7 +58,7 @@ def write_report(
         seed=config.seed,
         episodes=compared["episodes"],
         limit=compared["episode-limit"],
-        untold=UNTOLD,
+        untold=NO_SUCCESS_SIGNAL,
         policies=compared["policies"],
         comparison=Markup(figures.comparison(compared["policies"])),
         video=video,
@@ -93,7 +93,7 @@ def _explore(policy: Path, seed: int) -> dict[str, Any]:
         return {"note": "This policy plays single actions: it has no chunks to compare them with."}
     try:
         measures, rollouts = explore(policy, seeds_for("play", seed, _EXPLORED_EPISODES))
-    except WorkFailed as reason:
+    except RunError as reason:
         return {"note": f"Not measured: {reason}."}
     return {
         "note": f"The first {STEPS} steps of {measures['episodes']} episodes, played twice from "

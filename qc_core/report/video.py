@@ -87,14 +87,14 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
 
     from qc_core.envs.make import make_environment
     from qc_core.envs.play import play_episode
-    from qc_core.errors import WrongUse
+    from qc_core.errors import UsageError
+    from qc_core.policy_format.policy_folder import read_contract
     from qc_core.runtime import ChunkPolicy
-    from qc_core.runtime.folder import read_contract
 
     name = read_contract(folder)["environment"]
     try:
         environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
-    except WrongUse:
+    except UsageError:
         # Not every environment lets its size be chosen.
         environment = make_environment(name, render_mode="rgb_array")
     # What fails up to here is the renderer's fault, behind it is not.
@@ -131,7 +131,7 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
         writer.send(np.ascontiguousarray(frame))
     writer.close()
     verb = "solves the task" if outcome.success else "does not solve the task"
-    if not outcome.success_told:
+    if not outcome.reports_success:
         verb = f"has a return of {outcome.episode_return:.1f}"
     print(f"The exported policy {verb} in {outcome.steps} steps, in real time (seed {seed}).")
 

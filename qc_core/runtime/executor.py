@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 
 class ChunkFunction(Protocol):
@@ -23,7 +23,7 @@ class ChunkFunction(Protocol):
         ...
 
     @property
-    def execution_length(self) -> int:
+    def execution_horizon(self) -> int:
         """Actions of a chunk to play before asking again."""
         ...
 
@@ -32,10 +32,10 @@ class ChunkFunction(Protocol):
         ...
 
 
-def require_execution_length(actions: int, horizon: int) -> int:
-    """Return how many actions of a chunk of `horizon` to play (WrongUse: not in [1, horizon])."""
+def require_execution_horizon(actions: int, horizon: int) -> int:
+    """Return how many actions of a chunk of `horizon` to play (UsageError: not in [1, horizon])."""
     if not isinstance(actions, Integral) or not 1 <= actions <= horizon:
-        raise WrongUse(
+        raise UsageError(
             f"the execution horizon must be in [1, {horizon}], the policy's actions per chunk, "
             f"got {actions!r}"
         )
@@ -45,7 +45,7 @@ def require_execution_length(actions: int, horizon: int) -> int:
 class ChunkExecutor:
     """One action at a time from a policy that thinks in chunks.
 
-    The policy's `execution_length` actions of a chunk are played without looking; then, or
+    The policy's `execution_horizon` actions of a chunk are played without looking; then, or
     after `reset`, it is asked again. It is never asked while actions are pending.
     """
 
@@ -69,4 +69,4 @@ class ChunkExecutor:
         """The next actions [K, A], which the caller is to play without looking."""
         noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
         chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
-        return chunk_HA[: self._policy.execution_length]
+        return chunk_HA[: self._policy.execution_horizon]

@@ -11,8 +11,8 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.lib import format as npy
 
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.runtime.folder import GOLDEN
+from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.policy_folder import GOLDEN
 from qc_core.runtime.policy import ChunkPolicy
 
 # The greatest difference allowed, in the unit of `greatest_difference`.
@@ -49,21 +49,21 @@ def check_golden(folder: Path) -> str:
     """Play a policy folder's golden cases here and say how they went.
 
     Raises:
-        WorkFailed: the chunks are not those that they must be, or there are no cases of this
+        RunError: the chunks are not those that they must be, or there are no cases of this
             policy.
     """
     try:
         cases = _read_cases(folder / GOLDEN)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
-        raise WorkFailed(f"{folder / GOLDEN} cannot be read: {reason}") from error
+        raise RunError(f"{folder / GOLDEN} cannot be read: {reason}") from error
     policy = ChunkPolicy(folder)
     try:
         chunk_BHA = policy.chunk(cases["observation"], cases["noise"])
-    except WrongUse as error:
-        raise WorkFailed(f"{folder / GOLDEN} is not of this policy: {error}") from error
+    except UsageError as error:
+        raise RunError(f"{folder / GOLDEN} is not of this policy: {error}") from error
     if chunk_BHA.shape != cases["action_chunk"].shape:
-        raise WorkFailed(
+        raise RunError(
             f"{folder / GOLDEN} expects chunks {list(cases['action_chunk'].shape)}, "
             f"the policy gives {list(chunk_BHA.shape)}"
         )
@@ -73,7 +73,7 @@ def check_golden(folder: Path) -> str:
         f"at most {TOLERANCE:.0e} is allowed"
     )
     if not worst <= TOLERANCE:
-        raise WorkFailed(f"{told}: do not use this policy on this machine")
+        raise RunError(f"{told}: do not use this policy on this machine")
     return told
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.runtime.contract import require_same
-from qc_core.runtime.executor import ChunkExecutor, require_execution_length
-from qc_core.runtime.folder import MODEL, read_contract, verify
+from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.contract import require_same
+from qc_core.policy_format.policy_folder import MODEL, read_contract, verify
+from qc_core.runtime.executor import ChunkExecutor, require_execution_horizon
 from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch, require_timeout
 from qc_core.runtime.session import BoundSession
 
@@ -33,7 +33,7 @@ class ChunkPolicy:
         contract: what `policy.json` says of sizes, names, bounds and provenance.
         observation_size, action_size: O and A.
         noise_shape: of the standard normal noise of one observation.
-        execution_length: actions to play of a chunk before asking again.
+        execution_horizon: actions to play of a chunk before asking again.
         provider: what computes: `cpu`, `cuda` or `tensorrt`.
     """
 
@@ -55,18 +55,18 @@ class ChunkPolicy:
         self.action_size = len(self.contract["action"]["names"])
         self.noise_shape: tuple[int, ...] = tuple(self.contract["noise"]["shape"])
         horizon: int = self.contract["horizon"]
-        self.execution_length = require_execution_length(
+        self.execution_horizon = require_execution_horizon(
             self.contract["execution-length"] if execution_horizon is None else execution_horizon,
             horizon,
         )
-        require_prefetch(prefetch, self.execution_length, horizon)
+        require_prefetch(prefetch, self.execution_horizon, horizon)
         require_timeout(timeout, prefetch)
         self._rng = _generator(seed)
         if threads is None:
             several = len(self.noise_shape) > 1
             threads = min(2, os.cpu_count() or 1) if several else 1
         if not isinstance(threads, Integral) or threads < 1:
-            raise WrongUse(f"threads must be an integer from 1 on, got {threads!r}")
+            raise UsageError(f"threads must be an integer from 1 on, got {threads!r}")
         self._session = BoundSession(folder / MODEL, threads, provider)
         require_same(self._session, self.contract, str(folder / MODEL))
         self.provider = self._session.provider
@@ -116,9 +116,9 @@ class ChunkPolicy:
                 CPU.
 
         Raises:
-            WrongUse: no such policy, not a policy, an unknown schema version, an argument outside
+            UsageError: no such policy, not a policy, an unknown schema version, an argument outside
                 its limits.
-            WorkFailed: a policy that is not whole or not what its contract says, a store that does
+            RunError: a policy that is not whole or not what its contract says, a store that does
                 not answer, a provider that does not start.
         """
         return cls(
@@ -142,14 +142,14 @@ class ChunkPolicy:
             [B, H, A], or [H, A] for one observation, within the action bounds.
 
         Raises:
-            WrongUse: a wrong shape, or an observation or noise that is not finite numbers.
-            WorkFailed: the model cannot be run, or gives what is not within the bounds.
+            UsageError: a wrong shape, or an observation or noise that is not finite numbers.
+            RunError: the model cannot be run, or gives what is not within the bounds.
         """
         observation = _numbers(observation_BO, "observation")
         single = observation.ndim == 1
         batch_BO = observation[None] if single else observation
         if batch_BO.ndim != 2 or batch_BO.shape[1] != self.observation_size:
-            raise WrongUse(
+            raise UsageError(
                 f"the policy takes observations [B, {self.observation_size}], "
                 f"got {list(observation.shape)}"
             )
@@ -159,12 +159,12 @@ class ChunkPolicy:
         else:
             noise = _numbers(noise, "noise")
             if noise.shape not in (shape, shape[1:] if single else shape):
-                raise WrongUse(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
+                raise UsageError(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
         chunk_BHA = self._session({"observation": batch_BO, "noise": noise.reshape(shape)})
         # NaN is not within them either.
         within_BHA = (chunk_BHA >= self._low_HA) & (chunk_BHA <= self._high_HA)
         if np.count_nonzero(within_BHA) < within_BHA.size:
-            raise WorkFailed(
+            raise RunError(
                 "the policy answers with NaN or outside its own action bounds: there is no action"
             )
         return chunk_BHA[0] if single else chunk_BHA
@@ -185,16 +185,16 @@ class ChunkPolicy:
         Lateness changes when an action comes, never which.
 
         Raises:
-            WrongUse: as `chunk`, also while actions are pending; what is pending stays.
+            UsageError: as `chunk`, also while actions are pending; what is pending stays.
             ChunkLate: with prefetch and a timeout.
-            WorkFailed: the model cannot be run; with prefetch also for a chunk that was asked for
+            RunError: the model cannot be run; with prefetch also for a chunk that was asked for
                 earlier.
         """
         if self._closed:
-            raise WrongUse("the policy is closed: load it again")
+            raise UsageError("the policy is closed: load it again")
         observation = _numbers(observation_O, "observation")
         if observation.shape != (self.observation_size,):
-            raise WrongUse(
+            raise UsageError(
                 f"act takes one observation [{self.observation_size}], "
                 f"got {list(observation.shape)}"
             )
@@ -207,7 +207,7 @@ class ChunkPolicy:
             seed: of the noise from here on; None goes on with the noise that there is.
 
         Raises:
-            WrongUse: a seed that is none; what is pending stays.
+            UsageError: a seed that is none; what is pending stays.
         """
         if seed is not None:
             self._rng = _generator(seed)
@@ -230,29 +230,29 @@ def _folder_of(policy: str | Path) -> Path:
     """A path that exists is meant before a name of the store."""
     if isinstance(policy, Path) or os.path.exists(policy):
         return Path(policy)
-    from qc_core.store.cache import cached_policy
+    from qc_core.registry.cache import cached_policy
 
     return cached_policy(policy)
 
 
 def _generator(seed: int | None) -> np.random.Generator:
     if seed is not None and (not isinstance(seed, Integral) or seed < 0):
-        raise WrongUse(f"the seed must be an integer from 0 on, got {seed!r}")
+        raise UsageError(f"the seed must be an integer from 0 on, got {seed!r}")
     return np.random.default_rng(seed)
 
 
 def _numbers(values: np.ndarray, what: str) -> np.ndarray:
-    """float32 of finite real numbers (WrongUse: anything else)."""
+    """float32 of finite real numbers (UsageError: anything else)."""
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise WrongUse(f"the {what} must be one array of numbers: {error}") from error
+        raise UsageError(f"the {what} must be one array of numbers: {error}") from error
     if array.dtype != np.float32:
         if array.dtype.kind not in "fiu":
-            raise WrongUse(f"the {what} must be real numbers, got {array.dtype}")
+            raise UsageError(f"the {what} must be real numbers, got {array.dtype}")
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     # One call, and finite only if all numbers are; huge ones need a second look.
     if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
-        raise WrongUse(f"the {what} holds NaN or infinity")
+        raise UsageError(f"the {what} holds NaN or infinity")
     return array

@@ -13,11 +13,11 @@ from threading import TIMEOUT_MAX
 
 import numpy as np
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from qc_core.runtime.executor import ChunkFunction
 
 
-class ChunkLate(WorkFailed):
+class ChunkLate(RunError):
     """The next chunk is not there yet and there is no action; the next `act` looks again."""
 
 
@@ -31,11 +31,11 @@ def require_prefetch(steps: int, actions: int, horizon: int) -> int:
         actions: of a chunk, to play before asking again.
 
     Raises:
-        WrongUse: not in [0, min(actions, horizon // 2)].
+        UsageError: not in [0, min(actions, horizon // 2)].
     """
     most = min(actions, horizon // 2)
     if not isinstance(steps, Integral) or not 0 <= steps <= most:
-        raise WrongUse(
+        raise UsageError(
             f"prefetch must be in [0, {most}] control steps for a policy that plays {actions} of "
             f"{horizon} actions per chunk, got {steps!r}"
         )
@@ -43,11 +43,11 @@ def require_prefetch(steps: int, actions: int, horizon: int) -> int:
 
 
 def require_timeout(seconds: float | None, prefetch: int) -> None:
-    """Refuse a timeout that no thread can wait for, or one without prefetch (WrongUse)."""
+    """Refuse a timeout that no thread can wait for, or one without prefetch (UsageError)."""
     if seconds is None:
         return
     if not prefetch or not isinstance(seconds, Real) or not 0 <= seconds <= TIMEOUT_MAX:
-        raise WrongUse(
+        raise UsageError(
             f"timeout is for a late chunk: seconds from 0 to {TIMEOUT_MAX:.0e}, with prefetch, "
             f"got {seconds!r} with prefetch {prefetch}"
         )
@@ -96,7 +96,7 @@ class PrefetchingExecutor:
         """
         self._policy, self._rng, self._lead = policy, rng, lead
         # The action of a chunk before which the next one takes over.
-        self._end = min(policy.execution_length + lead, horizon)
+        self._end = min(policy.execution_horizon + lead, horizon)
         self._timeout = timeout
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="chunk-prefetch")
         self._pending: deque[np.ndarray] = deque()

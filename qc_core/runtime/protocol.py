@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qc_core import __version__
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.files import parse_json
 from qc_core.runtime.policy import ChunkPolicy
 
@@ -55,20 +55,22 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
     """Answer a request for chunks.
 
     Raises:
-        WrongUse: not a request of the protocol, or what `ChunkPolicy.chunk` refuses.
-        WorkFailed: as `ChunkPolicy.chunk`.
+        UsageError: not a request of the protocol, or what `ChunkPolicy.chunk` refuses.
+        RunError: as `ChunkPolicy.chunk`.
     """
     try:
         request = parse_json(body)
     except ValueError as error:
-        raise WrongUse(f"the request is not JSON: {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(
+            f"the request is not JSON: {' '.join(str(error).split())[:200]}"
+        ) from error
     tensors = _tensors(request)
     if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:
         got = [name[:_CUT] for name in sorted(tensors)[:5]]
-        raise WrongUse(f"the inputs are observation and, if wanted, noise, got {got}")
+        raise UsageError(f"the inputs are observation and, if wanted, noise, got {got}")
     observation_BO = tensors["observation"]
     if observation_BO.ndim != 2 or not 0 < len(observation_BO) <= MOST_ROWS:
-        raise WrongUse(
+        raise UsageError(
             f"observation must be [B, {policy.observation_size}] with B from 1 to {MOST_ROWS}, "
             f"got {list(observation_BO.shape)}"
         )
@@ -91,30 +93,30 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
 
 
 def _tensors(request: Any) -> dict[str, np.ndarray]:
-    """The inputs by name, in their shapes (WrongUse: not as the protocol has them)."""
+    """The inputs by name, in their shapes (UsageError: not as the protocol has them)."""
     inputs = request.get("inputs") if isinstance(request, dict) else None
     if not isinstance(inputs, list):
-        raise WrongUse('the request needs "inputs", a list of tensors')
+        raise UsageError('the request needs "inputs", a list of tensors')
     tensors: dict[str, np.ndarray] = {}
     for entry in inputs:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise WrongUse("an input needs name, datatype, shape and data")
+            raise UsageError("an input needs name, datatype, shape and data")
         name: str = entry["name"]
         shape, data = entry.get("shape"), entry.get("data")
         told, datatype = name[:_CUT], str(entry.get("datatype"))
         if name in tensors:
-            raise WrongUse(f"{told} is given twice")
+            raise UsageError(f"{told} is given twice")
         if datatype != "FP32":
-            raise WrongUse(f"{told} must have datatype FP32, got {datatype[:_CUT]!r}")
+            raise UsageError(f"{told} must have datatype FP32, got {datatype[:_CUT]!r}")
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise WrongUse(f"{told} needs its shape, a list of sizes")
+            raise UsageError(f"{told} needs its shape, a list of sizes")
         try:
             if not _are_numbers(data):
                 raise TypeError
             tensors[name] = np.asarray(data, np.float32).reshape(shape)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             wanted = str(shape[:9])[:_CUT]
-            raise WrongUse(f"{told} does not hold numbers of shape {wanted}") from error
+            raise UsageError(f"{told} does not hold numbers of shape {wanted}") from error
     return tensors
 
 

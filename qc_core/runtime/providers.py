@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 # onnxruntime's names by ours.
 PROVIDERS = {
@@ -25,15 +25,15 @@ def choose_providers(wanted: str | None, available: Sequence[str]) -> list[str]:
         available: onnxruntime's names of what this installation has.
 
     Raises:
-        WrongUse: an unknown name, or one that this installation lacks.
+        UsageError: an unknown name, or one that this installation lacks.
     """
     if wanted is not None and wanted not in PROVIDERS:
-        raise WrongUse(f"the provider must be one of {', '.join(PROVIDERS)}, got {wanted!r}")
+        raise UsageError(f"the provider must be one of {', '.join(PROVIDERS)}, got {wanted!r}")
     here = [name for name, theirs in PROVIDERS.items() if theirs in available]
     if wanted is None:
         return [name for name in _BY_AVAILABILITY if name in here]
     if wanted not in here:
-        raise WrongUse(
+        raise UsageError(
             f"provider {wanted!r} is not in this onnxruntime, which has {', '.join(here)}: "
             "install onnxruntime-gpu, or take another"
         )

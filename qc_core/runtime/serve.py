@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from qc_core import __version__
-from qc_core.errors import QCError, WrongUse
+from qc_core.errors import QCError, UsageError
 from qc_core.runtime.policy import ChunkPolicy
 from qc_core.runtime.protocol import (
     MOST_ROWS,
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(refused.status, str(refused))
             if self.close_connection:
                 self._read_away()
-        except WrongUse as error:
+        except UsageError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except QCError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))

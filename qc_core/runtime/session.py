@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 from qc_core.runtime.providers import PROVIDERS, choose_providers
 
 # TF32 has three digits, and the policy's outputs are checked to five.
@@ -45,8 +45,8 @@ class BoundSession:
         """Open a model file for so many CPU threads.
 
         Raises:
-            WrongUse: a provider that this installation lacks.
-            WorkFailed: onnxruntime cannot open the file, or not with the provider asked for; or
+            UsageError: a provider that this installation lacks.
+            RunError: onnxruntime cannot open the file, or not with the provider asked for; or
                 it refers to other files, of which no checksum tells.
         """
         # onnxruntime 1.32 would keep a device id and tell its maker of models, from its import on.
@@ -65,7 +65,7 @@ class BoundSession:
         names = choose_providers(provider, onnxruntime.get_available_providers())
         content = model.read_bytes()
         if _OTHER_FILES.search(content):
-            raise WorkFailed(f"{model} keeps weights in other files: a policy is one file")
+            raise RunError(f"{model} keeps weights in other files: a policy is one file")
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 self._session = onnxruntime.InferenceSession(
@@ -75,11 +75,11 @@ class BoundSession:
                 )
         except Exception as error:
             # onnxruntime's own exceptions have no common class.
-            raise WorkFailed(f"{model} cannot be opened: {_one_line(error)}") from error
+            raise RunError(f"{model} cannot be opened: {_one_line(error)}") from error
         started = self._session.get_providers()[0]
         self.provider = next(name for name, theirs in PROVIDERS.items() if theirs == started)
         if provider not in (None, self.provider):
-            raise WorkFailed(
+            raise RunError(
                 f"provider {provider!r} does not start here, onnxruntime offers {self.provider}: "
                 "its driver or libraries are missing"
             )
@@ -93,13 +93,13 @@ class BoundSession:
         self._turn = threading.Lock()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The output for inputs by name; it is the caller's own (WorkFailed: it cannot)."""
+        """The output for inputs by name; it is the caller's own (RunError: it cannot)."""
         with self._turn:
             try:
                 return self._run(inputs)
             except Exception as error:
                 self._bound_shapes = []
-                raise WorkFailed(f"the model cannot be run: {_one_line(error)}") from error
+                raise RunError(f"the model cannot be run: {_one_line(error)}") from error
 
     def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         shapes = [value.shape for value in inputs.values()]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.files import staged_folder
-from qc_core.runtime.contract import METADATA_KEY
-from qc_core.runtime.folder import GOLDEN, MODEL, read_contract
+from qc_core.policy_format.contract import METADATA_KEY
+from qc_core.policy_format.policy_folder import GOLDEN, MODEL, read_contract
 
 # Requests of so many robots go through the model at once.
 _MAX_BATCH = 64
@@ -40,7 +40,7 @@ def write_model(folder: Path, repository: Path, name: str) -> Path:
     NAME/golden.npz     for clients to check themselves
 
     Raises:
-        WrongUse: not a policy folder, or `REPOSITORY/NAME` is in use.
+        UsageError: not a policy folder, or `REPOSITORY/NAME` is in use.
     """
     contract = read_contract(folder)
     with staged_folder(repository / name) as staging:

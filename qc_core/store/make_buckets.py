@@ -15,8 +15,8 @@ def make_buckets(names: list[str]) -> list[str]:
     """Return those that were not there before.
 
     Raises:
-        WorkFailed: the server does not answer.
-        WrongUse: a name or the environment's settings cannot be used.
+        RunError: the server does not answer.
+        UsageError: a name or the environment's settings cannot be used.
     """
     return [name for name in names if S3Store(f"s3://{name}").make_bucket()]
 

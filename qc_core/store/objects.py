@@ -69,9 +69,9 @@ class ObjectStore(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise WrongUse or WorkFailed unless the store answers; writes nothing."""
+        """Raise UsageError or RunError unless the store answers; writes nothing."""
         ...
 
     def require_writable(self) -> None:
-        """Raise WrongUse or WorkFailed unless an object can be written."""
+        """Raise UsageError or RunError unless an object can be written."""
         ...

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qc_core.errors import WrongUse
-from qc_core.store.folder import FolderStore
+from qc_core.errors import UsageError
+from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import ObjectStore
 
 STORE_VARIABLE = "QC_STORE"
@@ -14,7 +14,7 @@ DEFAULT_STORE = "./runs/store"
 
 
 def open_store() -> ObjectStore:
-    """`QC_STORE`: a folder, or s3://bucket/prefix (WrongUse if it cannot be one)."""
+    """`QC_STORE`: a folder, or s3://bucket/prefix (UsageError if it cannot be one)."""
     location = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
     if location.startswith("s3://"):
         from qc_core.store.s3 import S3Store
@@ -23,5 +23,5 @@ def open_store() -> ObjectStore:
     if "://" in location:
         # What follows may hold keys.
         scheme = location.partition("://")[0]
-        raise WrongUse(f"QC_STORE must be a folder or s3://bucket/prefix, got {scheme}://…")
+        raise UsageError(f"QC_STORE must be a folder or s3://bucket/prefix, got {scheme}://…")
     return FolderStore(Path(location))

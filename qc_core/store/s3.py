@@ -17,7 +17,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 from urllib3 import BaseHTTPResponse
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from qc_core.store.objects import PROBE, NoSuchObject
 
 # Each retry would be a line of its own before the one that says what is wrong.
@@ -43,7 +43,7 @@ class S3Store:
         parts = _split(url, "QC_STORE", "s3://bucket/prefix")
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         if not self._bucket:
-            raise WrongUse("QC_STORE needs a bucket: s3://bucket/prefix")
+            raise UsageError("QC_STORE needs a bucket: s3://bucket/prefix")
         if {":", "@"} & set(self._bucket):
             raise _holds_keys("QC_STORE")
         endpoint = os.environ.get("QC_S3_ENDPOINT") or _DEFAULT_ENDPOINT
@@ -51,7 +51,9 @@ class S3Store:
         if "@" in endpoint:
             raise _holds_keys("QC_S3_ENDPOINT")
         if target.scheme not in ("http", "https") or not target.netloc or target.path.strip("/"):
-            raise WrongUse(f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}")
+            raise UsageError(
+                f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}"
+            )
         self._endpoint = endpoint
         try:
             self._client = Minio(
@@ -63,7 +65,7 @@ class S3Store:
                 http_client=urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES),
             )
         except (ValueError, TypeError) as error:
-            raise WrongUse(
+            raise UsageError(
                 f"the store's settings cannot be used ({error}): check QC_S3_ENDPOINT, "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
@@ -147,7 +149,7 @@ class S3Store:
     def check(self) -> None:
         with self._talking(""):
             if not self._client.bucket_exists(bucket_name=self._bucket):
-                raise WrongUse(f"{self._endpoint} has no bucket {self._bucket}: create it first")
+                raise UsageError(f"{self._endpoint} has no bucket {self._bucket}: create it first")
 
     def make_bucket(self) -> bool:
         """Make the bucket unless it is there; return whether it was made."""
@@ -194,33 +196,33 @@ class S3Store:
             if error.code == "NoSuchKey":
                 raise NoSuchObject(key) from error
             if error.code == "NoSuchBucket":
-                raise WrongUse(
+                raise UsageError(
                     f"{self._endpoint} has no bucket {self._bucket}: create it first"
                 ) from error
-            raise WrongUse(
+            raise UsageError(
                 f"{self.describe()} refuses ({error.code}): check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and the bucket's policy"
             ) from error
         except ValueError as error:
-            raise WrongUse(f"QC_STORE=s3://{self._bucket}/… cannot be used: {error}") from error
+            raise UsageError(f"QC_STORE=s3://{self._bucket}/… cannot be used: {error}") from error
         except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise WorkFailed(
+            raise RunError(
                 f"{self.describe()} does not answer ({type(error).__name__}): check QC_S3_ENDPOINT"
             ) from error
 
 
 def _split(url: str, variable: str, form: str) -> SplitResult:
-    """The parts of an address (WrongUse: it has none)."""
+    """The parts of an address (UsageError: it has none)."""
     try:
         return urlsplit(url)
     except ValueError:
         # The cause quotes the address, which may hold keys.
-        raise WrongUse(f"{variable} must be {form}: what it holds is no address") from None
+        raise UsageError(f"{variable} must be {form}: what it holds is no address") from None
 
 
-def _holds_keys(variable: str) -> WrongUse:
+def _holds_keys(variable: str) -> UsageError:
     """The refusal of an address with a user or a key before the host, of which it shows nothing."""
-    return WrongUse(
+    return UsageError(
         f"{variable} must be an address without keys: they belong in AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY"
     )

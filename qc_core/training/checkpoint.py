@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
-from qc_core.envs.spec import EnvironmentSpec, spec_from
-from qc_core.errors import Lost, WrongUse
+from qc_core.config.document import as_config, to_mapping, train_mapping
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.errors import TransientError, UsageError
 from qc_core.files import (
     read_json,
     reading,
@@ -31,8 +32,7 @@ from qc_core.files import (
     staged_folder,
     write_json,
 )
-from qc_core.recipes.config import Config, TrainConfig
-from qc_core.recipes.resolve import as_config, to_mapping
+from qc_core.policy_format.environment_spec import EnvironmentSpec, spec_from
 from qc_core.training.device import DEVICE_FAULTS
 
 SCHEMA_VERSION = 2
@@ -58,7 +58,13 @@ WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 # What weights are made for; the rest may change when training goes on.
-_OF_THE_WEIGHTS = ("method", "horizon", "critics", "widths", "normalize-observations")
+_OF_THE_WEIGHTS = (
+    "method",
+    "backup-horizon",
+    "num-critics",
+    "hidden-dims",
+    "normalize-observations",
+)
 Curve = list[dict[str, float]]
 
 
@@ -128,25 +134,25 @@ def save_checkpoint(
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors of any device as a safetensors file (Lost: the disk does not take it)."""
+    """Write tensors of any device as a safetensors file (TransientError: the disk does not take it)."""
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
     except SafetensorError as error:
         # What the system said is in its words only.
-        raise Lost(f"{path} cannot be written: {error}") from error
+        raise TransientError(f"{path} cannot be written: {error}") from error
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """Read `checkpoint.json` (WrongUse: not a checkpoint, or of another schema)."""
+    """Read `checkpoint.json` (UsageError: not a checkpoint, or of another schema)."""
     with reading(folder):
         is_folder = folder.is_dir()
     if not is_folder:
-        raise WrongUse(f"{folder} is not a checkpoint folder")
+        raise UsageError(f"{folder} is not a checkpoint folder")
     path = folder / "checkpoint.json"
     content = read_json(path)
     require_fields(content, {"schema-version": int}, str(path))
     if content["schema-version"] != SCHEMA_VERSION:
-        raise WrongUse(
+        raise UsageError(
             f"{folder}: checkpoint schema {SCHEMA_VERSION} is needed, "
             f"got {content['schema-version']}"
         )
@@ -176,7 +182,7 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         train: settings to go on with, for the same networks; None takes the checkpoint's own.
 
     Raises:
-        WrongUse: not a checkpoint, or weights that are missing, damaged or for other networks.
+        UsageError: not a checkpoint, or weights that are missing, damaged or for other networks.
     """
     info = read_info(folder)
     spec = info.spec
@@ -187,13 +193,13 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     except DEVICE_FAULTS:
         raise
     except RuntimeError as error:
-        raise WrongUse(f"{folder / WEIGHTS} does not fit the networks of its config") from error
+        raise UsageError(f"{folder / WEIGHTS} does not fit the networks of its config") from error
     _load_optimizer(agent, folder / OPTIMIZER, device, begun=info.offline_steps + info.online_steps)
     return agent
 
 
 def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: int) -> None:
-    """Give Adam its moments, all of them or, before the first update, none (WrongUse: else)."""
+    """Give Adam its moments, all of them or, before the first update, none (UsageError: else)."""
     loaded = _load(path, device)
     groups = agent.optimizer.state_dict()["param_groups"]
     parameters = agent.optimizer.param_groups[0]["params"]
@@ -205,36 +211,36 @@ def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: in
         for name, value in moments.items():
             shape = () if name == "step" else parameter.shape
             if value is None or value.shape != shape:
-                raise WrongUse(f"{path} does not fit the networks: {index}.{name} is another's")
+                raise UsageError(f"{path} does not fit the networks: {index}.{name} is another's")
         state[index] = {name: value for name, value in moments.items() if value is not None}
     agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
-    """What `save_checkpoint` was given as `training` (WrongUse: missing or damaged)."""
+    """What `save_checkpoint` was given as `training` (UsageError: missing or damaged)."""
     return _load(folder / TRAINING, torch.device("cpu"))
 
 
 def require_environment(info: CheckpointInfo, folder: Path, environment: str) -> None:
-    """Refuse a checkpoint that was trained in another environment (WrongUse)."""
+    """Refuse a checkpoint that was trained in another environment (UsageError)."""
     if info.config.environment != environment:
-        raise WrongUse(
+        raise UsageError(
             f"{folder} was trained in {info.config.environment}, not {environment}: "
             f"give --environment {info.config.environment}"
         )
 
 
 def require_same_networks(trained: TrainConfig, asked: TrainConfig, what: str, to_do: str) -> None:
-    """Refuse weights that were made for other networks or another scaling (WrongUse).
+    """Refuse weights that were made for other networks or another scaling (UsageError).
 
     Args:
         what: where the weights are, as the message names it.
         to_do: how to mend it.
     """
-    before, now = to_mapping(trained), to_mapping(asked)
+    before, now = train_mapping(trained), train_mapping(asked)
     for name in _OF_THE_WEIGHTS:
         if before[name] != now[name]:
-            raise WrongUse(
+            raise UsageError(
                 f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {to_do}"
             )
 
@@ -256,18 +262,18 @@ def read_curve(folder: Path) -> Curve:
     """The points of a checkpoint's learning curve; a figure not taken at a point is absent.
 
     Raises:
-        WrongUse: missing or damaged.
+        UsageError: missing or damaged.
     """
     path = folder / CURVE
     try:
         with path.open(newline="") as file:
             return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise WrongUse(f"{path} is missing or damaged: {error}") from error
+        raise UsageError(f"{path} is missing or damaged: {error}") from error
 
 
 def _load(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
     try:
         return load_file(path, device=str(device))
     except (OSError, SafetensorError) as error:
-        raise WrongUse(f"{path} is missing or damaged: {error}") from error
+        raise UsageError(f"{path} is missing or damaged: {error}") from error

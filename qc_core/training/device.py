@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 
 _UNLIMITED = 1 << 20
 # More than any machine has; torch takes no number beyond 31 bits.
@@ -17,7 +17,7 @@ DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 def training_device() -> torch.device:
-    """`QC_DEVICE` if set, else CUDA where there is one, else the CPU (WrongUse if unusable)."""
+    """`QC_DEVICE` if set, else CUDA where there is one, else the CPU (UsageError if unusable)."""
     name = os.environ.get("QC_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -31,16 +31,16 @@ def training_device() -> torch.device:
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise WrongUse(
+        raise UsageError(
             f"QC_DEVICE={name[:100]} cannot be used here: {reason} (it may be cpu, cuda or cuda:N)"
         ) from error
     return device
 
 
 def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
-    """Go on drawing where `state` was taken (WrongUse: on another kind of device)."""
+    """Go on drawing where `state` was taken (UsageError: on another kind of device)."""
     if state.shape != generator.get_state().shape:
-        raise WrongUse(
+        raise UsageError(
             f"training was broken off on another kind of device than {generator.device.type}: "
             "set QC_DEVICE to that one to go on"
         )
@@ -48,7 +48,7 @@ def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
 
 
 def cpu_share() -> int:
-    """Cores for this process: `QC_THREADS`, else all that it may use (WrongUse).
+    """Cores for this process: `QC_THREADS`, else all that it may use (UsageError).
 
     A container's share is a quota of time on all cores of its node.
     """
@@ -58,7 +58,7 @@ def cpu_share() -> int:
     # Python refuses to read thousands of digits.
     count = int(threads) if threads.isdecimal() and len(threads) < 10 else 0
     if not 1 <= count <= _MOST_THREADS:
-        raise WrongUse(
+        raise UsageError(
             f"QC_THREADS must be a number of CPU threads from 1 to {_MOST_THREADS}, "
             f"got {threads[:100]!r}"
         )
@@ -87,7 +87,7 @@ def take_threads(threads: int) -> None:
 
 
 def share_cpu() -> None:
-    """Take only this process's share of the cores, where there is less than all (WrongUse)."""
+    """Take only this process's share of the cores, where there is less than all (UsageError)."""
     if os.environ.get("QC_THREADS") or _quota() < len(os.sched_getaffinity(0)):
         torch.set_num_threads(cpu_share())
 
@@ -99,14 +99,14 @@ def require_gpus(count: str) -> None:
         count: as KFP's form has it, a string.
 
     Raises:
-        WrongUse: not a number.
-        WorkFailed: torch sees fewer.
+        UsageError: not a number.
+        RunError: torch sees fewer.
     """
     if not count.isdecimal():
-        raise WrongUse(f"gpus must be a number, 0 for none, got {count!r}")
+        raise UsageError(f"gpus must be a number, 0 for none, got {count!r}")
     seen = torch.cuda.device_count()
     if int(count) > seen:
-        raise WorkFailed(
+        raise RunError(
             f"{count} GPUs were asked for, torch sees {seen}: check the node's driver and that "
             "gpu_type is what its device plugin offers"
         )

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qc_core.config.settings import Config
 from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
-from qc_core.recipes.config import Config
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.policy import ExplorationPolicy
@@ -40,7 +40,7 @@ class Transition(NamedTuple):
 
 
 class Exploration(contextlib.AbstractContextManager["Exploration"]):
-    """Episodes of `config.train.environments` environments, a step of each in turn.
+    """Episodes of `config.train.num_envs` environments, a step of each in turn.
 
     Step k is environment k mod E's. Episodes have one running number over all environments, which
     decides their seed. As soon as an environment has played what it was told, it is told its next
@@ -74,7 +74,7 @@ class Exploration(contextlib.AbstractContextManager["Exploration"]):
                     policy,
                     uniform_steps,
                 )
-                for _ in range(config.train.environments)
+                for _ in range(config.train.num_envs)
             ]
             self._closing = opened.pop_all()
 

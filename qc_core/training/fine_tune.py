@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
-from qc_core.data.dataset import Dataset, open_dataset, require_match
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset, open_dataset, require_match
+from qc_core.envs.episode_result import EpisodeResult, mean_figures
 from qc_core.envs.make import describe
-from qc_core.envs.play import Outcome
-from qc_core.errors import Diverged, WrongUse
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.progress import Progress, say
-from qc_core.recipes.config import Config
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
     CheckpointInfo,
@@ -31,10 +31,9 @@ from qc_core.training.checkpoint import (
     require_environment,
     require_same_networks,
 )
+from qc_core.training.checkpoint_store import DAMAGE, Kept, difference, reason, require_step
 from qc_core.training.device import DEVICE_FAULTS, training_device
-from qc_core.training.evaluate import mean_figures
 from qc_core.training.online import OnlineTraining
-from qc_core.training.resume import DAMAGE, Kept, difference, reason, require_step
 from qc_core.training.scoring import Scoring
 
 
@@ -45,24 +44,24 @@ class Score(NamedTuple):
         success: rate in [0, 1].
         steps: mean control steps, a failure counting the episode's limit.
         episode_return: mean undiscounted sum of rewards.
-        success_told: the environment tells success; where it does not, the return is what counts.
+        reports_success: the environment tells success; where it does not, the return is what counts.
     """
 
     online_step: int
     success: float
     steps: float
     episode_return: float
-    success_told: bool
+    reports_success: bool
 
     @property
     def value(self) -> float:
         """What a trial is worth: the more, the better."""
-        return self.success if self.success_told else self.episode_return
+        return self.success if self.reports_success else self.episode_return
 
     @property
     def words(self) -> str:
         """The same for people, with the speed of a policy that may succeed."""
-        if self.success_told:
+        if self.reports_success:
             return f"success {self.success:.0%}, {self.steps:.0f} steps"
         return f"return {self.episode_return:.1f}"
 
@@ -142,7 +141,7 @@ def fine_tune(
             if scoring.idle:
                 kept.keep(agent, info(), curve, training.state())
 
-        def keep(step: int, point: dict[str, float], outcomes: list[Outcome]) -> None:
+        def keep(step: int, point: dict[str, float], outcomes: list[EpisodeResult]) -> None:
             curve.append({"step": step, **mean_figures(outcomes, spec.episode_limit), **point})
             score = _score(curve[-1])
             progress.update(0, note=score.words)
@@ -154,7 +153,7 @@ def fine_tune(
             try:
                 training.run(step, on_step)
                 point = {"seconds": time.monotonic() - start, **training.figures()}
-            except Diverged:
+            except TrainingDiverged:
                 # What was scored before counts, whether it has been played by now or not.
                 scoring.finish()
                 raise
@@ -200,7 +199,7 @@ def _begun(
     if kept is not None and (source := kept.checkpoint) is not None:
         try:
             if other := difference(read_info(source), config, dataset.digest):
-                raise WrongUse(f"it {other}")
+                raise UsageError(f"it {other}")
             curve = read_curve(source)
             scores = [_score(point) for point in curve]
             going_on = training(source, load_training_state(source))

@@ -13,15 +13,15 @@ from torch import Tensor
 from qc_core.agents.agent import Agent, Info
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
-from qc_core.data.dataset import Dataset
-from qc_core.data.replay import OfflineData
-from qc_core.data.resident import Resident
-from qc_core.data.slices import Slices, observation_statistics
-from qc_core.data.windows import sample_windows
-from qc_core.errors import Diverged, WrongUse
-from qc_core.networks.arithmetic import choose as choose_arithmetic
-from qc_core.recipes.config import Config, TrainConfig
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.data.dataset.dataset import Dataset
+from qc_core.data.replay.replay import OfflineData
+from qc_core.data.replay.shard_buffer import ShardBuffer
+from qc_core.data.replay.shards import Shards, observation_statistics
+from qc_core.data.replay.windows import sample_windows
+from qc_core.errors import TrainingDiverged, UsageError
+from qc_core.networks.kernels import choose as choose_arithmetic
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
@@ -52,9 +52,9 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         agent: Agent | None = None,
     ) -> None:
         train, spec = config.train, dataset.spec
-        if dataset.transitions < train.backup_length:
-            raise WrongUse(
-                f"{dataset.folder}: backups over {train.backup_length} steps need at least as "
+        if dataset.transitions < train.backup_steps:
+            raise UsageError(
+                f"{dataset.folder}: backups over {train.backup_steps} steps need at least as "
                 f"many transitions, got {dataset.transitions}"
             )
         self._config = config
@@ -62,7 +62,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self.generator = torch.Generator(device).manual_seed(self._seed)
         self._closing = contextlib.ExitStack()
         load = partial(OfflineData, device=device, config=config.data)
-        self._slices = self._closing.enter_context(Slices(dataset, config, load))
+        self._slices = self._closing.enter_context(Shards(dataset, config, load))
         if agent is None:
             torch.manual_seed(self._seed)
             agent = make_agent(spec.observation_size, spec.action_size, train, device)
@@ -77,15 +77,15 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
         self._held_out: OfflineData | None = None
         held_out = dataset.validation
-        if self.steps and held_out is not None and held_out.transitions >= train.backup_length:
+        if self.steps and held_out is not None and held_out.transitions >= train.backup_steps:
             # Of more than fits in memory, the first part.
-            with Slices(held_out, config, load) as parts:
+            with Shards(held_out, config, load) as parts:
                 self._held_out = parts.at(1)
         self._seconds = 0.0
         self._info: Info = {}
         # Also on the device, for updates that are recorded there.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
-        self._resident = Resident(self._slices)
+        self._resident = ShardBuffer(self._slices)
         self._updates = repeat(self.update, self.generator)
 
     def run(self, until: int, on_update: Callable[[int, str | None], None]) -> None:
@@ -96,7 +96,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 remark now and then.
 
         Raises:
-            WorkFailed: the losses are no longer finite.
+            RunError: the losses are no longer finite.
         """
         train = self._config.train
         start = time.monotonic() - self._seconds
@@ -128,7 +128,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
-        """The last update's losses and values (WorkFailed if they are no longer finite)."""
+        """The last update's losses and values (RunError if they are no longer finite)."""
         point = read_figures(self._info)
         require_finite(point, self.step, "--train.learning-rate")
         return point
@@ -174,14 +174,14 @@ def read_figures(info: Info) -> dict[str, float]:
 
 
 def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
-    """Stop a training whose figures have become NaN or infinite (Diverged).
+    """Stop a training whose figures have become NaN or infinite (TrainingDiverged).
 
     Args:
         remedy: the option to lower.
     """
     wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
     if wrong:
-        raise Diverged(
+        raise TrainingDiverged(
             f"training diverged before update {step}: {wrong[0]} is {point[wrong[0]]}; "
             f"lower {remedy}"
         )

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from qc_core.agents.agent import Agent, Info
-from qc_core.data.dataset import Dataset
-from qc_core.data.replay import OfflineData, Replay
-from qc_core.data.resident import Resident
-from qc_core.data.slices import Slices
-from qc_core.data.windows import Windows, concatenate, sample_windows
-from qc_core.errors import WrongUse
-from qc_core.networks.arithmetic import choose as choose_arithmetic
-from qc_core.recipes.config import Config
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset
+from qc_core.data.replay.replay import OfflineData, Replay
+from qc_core.data.replay.shard_buffer import ShardBuffer
+from qc_core.data.replay.shards import Shards
+from qc_core.data.replay.windows import Windows, concatenate, sample_windows
+from qc_core.errors import UsageError
+from qc_core.networks.kernels import choose as choose_arithmetic
 from qc_core.seeds import seeds_for
 from qc_core.training.device import cpu_share, set_generator
 from qc_core.training.explore import Exploration
@@ -64,13 +64,13 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
                     config,
                     ExplorationPolicy(agent),
                     trial=trial,
-                    uniform_steps=train.online_start if self._mixes else 0,
+                    uniform_steps=train.learning_starts if self._mixes else 0,
                     apart=cpu_share() > 1,
                 )
             )
-            slices = Slices(dataset, config, load)
+            slices = Shards(dataset, config, load)
             if self._mixes:
-                self._resident = Resident(opened.enter_context(slices))
+                self._resident = ShardBuffer(opened.enter_context(slices))
                 self._replay = _make_replay(config, agent, slices.at(1), device)
             else:
                 # The part of the data that the offline phase ended with, copied into the buffer.
@@ -89,17 +89,17 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             on_step: called after each environment step.
 
         Raises:
-            WorkFailed: an environment failed.
+            RunError: an environment failed.
         """
         train = self._config.train
         while self.step < until:
             self.step += 1
             self._replay.add(*self._exploration.step(self.step))
             if (
-                self.step > train.online_start
-                and self._replay.window_count(train.backup_length) > 0
+                self.step > train.learning_starts
+                and self._replay.window_count(train.backup_steps) > 0
             ):
-                self.learn(train.updates_per_step)
+                self.learn(train.utd_ratio)
             on_step()
 
     def learn(self, updates: int) -> None:
@@ -114,7 +114,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         return self.agent.update(self.draw_batch(), noise)
 
     def figures(self) -> dict[str, float]:
-        """The last update's losses and values (WorkFailed if they are no longer finite)."""
+        """The last update's losses and values (RunError if they are no longer finite)."""
         point = read_figures(self._info)
         require_finite(point, self.step, "--train.online-learning-rate")
         return point
@@ -170,7 +170,7 @@ def _make_replay(
     start = None if METHODS[train.method].online_only else offline
     start_size = start.size if start else 0
     capacity = train.replay_capacity or start_size + train.online_steps
-    least = max(start_size + 1, (train.backup_length - 1) * train.environments + 1)
+    least = max(start_size + 1, (train.backup_steps - 1) * train.num_envs + 1)
     if capacity < least:
-        raise WrongUse(f"--train.replay-capacity must be at least {least} here, got {capacity}")
+        raise UsageError(f"--train.replay-capacity must be at least {least} here, got {capacity}")
     return Replay(capacity, agent.observation_size, offline.action_bounds, device, config, start)

@@ -12,8 +12,8 @@ import torch
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.flow_agent import FlowAgent
-from qc_core.errors import WrongUse
-from qc_core.runtime.executor import require_execution_length
+from qc_core.errors import UsageError
+from qc_core.runtime.executor import require_execution_horizon
 from qc_core.training.checkpoint import load_agent
 
 PolicyKind = Literal["cloned", "learned"]
@@ -23,22 +23,24 @@ class AgentPolicy:
     """Plays an agent's learned policy, or the flow it was cloned into."""
 
     def __init__(
-        self, agent: Agent, kind: PolicyKind = "learned", *, execution_length: int = 0
+        self, agent: Agent, kind: PolicyKind = "learned", *, execution_horizon: int = 0
     ) -> None:
         """Play an agent as it is, and as it changes.
 
         Args:
-            execution_length: actions to play of a chunk before asking again; 0 plays them all.
+            execution_horizon: actions to play of a chunk before asking again; 0 plays them all.
         """
         horizon = agent.config.chunk_length
         self._chunk = agent.chunk
         if kind == "cloned":
             if not isinstance(agent, FlowAgent):
-                raise WrongUse(f"{agent.config.method} has no cloned policy: play the learned one")
+                raise UsageError(
+                    f"{agent.config.method} has no cloned policy: play the learned one"
+                )
             self._chunk = agent.cloned_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape
-        self.execution_length = require_execution_length(execution_length or horizon, horizon)
+        self.execution_horizon = require_execution_horizon(execution_horizon or horizon, horizon)
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -74,11 +76,11 @@ class CheckpointPolicy:
 
     checkpoint: Path
     kind: PolicyKind
-    execution_length: int = 0
+    execution_horizon: int = 0
 
     def __call__(self) -> AgentPolicy:
         if parent_process() is not None:
             # One worker process per core: none may take the others'.
             torch.set_num_threads(1)
         agent = load_agent(self.checkpoint, torch.device("cpu"))
-        return AgentPolicy(agent, self.kind, execution_length=self.execution_length)
+        return AgentPolicy(agent, self.kind, execution_horizon=self.execution_horizon)

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qc_core.data.dataset import Dataset, open_dataset, require_environment
-from qc_core.errors import Diverged
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
+from qc_core.errors import TrainingDiverged
 from qc_core.files import require_vacant
 from qc_core.progress import Progress, say
 from qc_core.provenance import git_commit
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import to_mapping
+from qc_core.registry.parent import parent_of, pin_parent
 from qc_core.store.objects import ObjectStore
-from qc_core.store.parent import parent_of, pin_parent
-from qc_core.store.stamps import new_stamp
+from qc_core.timestamps import new_stamp
 from qc_core.training.checkpoint import (
     CheckpointInfo,
     load_agent,
@@ -27,11 +27,11 @@ from qc_core.training.checkpoint import (
     read_info,
     save_checkpoint,
 )
+from qc_core.training.checkpoint_store import Kept, require_same, require_step, restoring
 from qc_core.training.device import share_cpu, training_device
+from qc_core.training.local_checkpoints import LocalCheckpointStore
 from qc_core.training.offline import OfflineTraining
-from qc_core.training.partial import PartialTraining
-from qc_core.training.resume import Kept, require_same, require_step, restoring
-from qc_core.training.stored import StoredTraining
+from qc_core.training.remote_checkpoints import RemoteCheckpointStore
 from qc_core.training.updates import PER_RECORDING
 from qc_core.training.warm_start import parents_agent
 
@@ -56,10 +56,10 @@ def pretrain(
         store: to keep the training in, from where other machines can go on with it.
 
     Raises:
-        WrongUse: a data set that is broken, too short or not the environment's; a policy to begin
+        UsageError: a data set that is broken, too short or not the environment's; a policy to begin
             with that is not there or does not fit; an output folder in use; a training that was
             broken off and had other options or other data, or whose checkpoint is damaged.
-        WorkFailed: the losses are no longer finite; the store does not answer at the start.
+        RunError: the losses are no longer finite; the store does not answer at the start.
     """
     require_vacant(output, staged=True)
     share_cpu()
@@ -100,20 +100,20 @@ def _keeping(
 ) -> Iterator[Kept]:
     """Where the training is kept while it works."""
     if store is None:
-        yield PartialTraining(output)
+        yield LocalCheckpointStore(output)
         return
     # Whoever learns the same with the same code may go on with it, as a pipeline's cache would.
     same = json.dumps([git_commit(), to_mapping(config), dataset.digest], sort_keys=True)
     prefix = f"pretraining/{hashlib.sha256(same.encode()).hexdigest()[:32]}/"
     with tempfile.TemporaryDirectory(prefix="qc-pretraining-") as scratch:
-        yield StoredTraining(store, prefix, new_stamp(), Path(scratch), "pretraining")
+        yield RemoteCheckpointStore(store, prefix, new_stamp(), Path(scratch), "pretraining")
 
 
 def _train(training: OfflineTraining, kept: Kept, progress: Progress) -> None:
     until = min(training.step + _STRETCH, training.steps)
     try:
         training.run(until, progress.update)
-    except Diverged:
+    except TrainingDiverged:
         # From its checkpoint it would diverge again.
         kept.remove()
         raise

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.envs.episode_result import EpisodeResult
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import Outcome, play_episode, players
-from qc_core.recipes.config import Config, TrainConfig
+from qc_core.envs.play import play_episode, players
 from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
@@ -31,7 +32,7 @@ _MOST_PROCESSES = 8
 _MOST_PENDING = 2
 _LOWEST_PRIORITY = 19
 
-OnOutcomes = Callable[[list[Outcome]], None]
+OnOutcomes = Callable[[list[EpisodeResult]], None]
 
 
 class Scoring(contextlib.AbstractContextManager["Scoring"]):
@@ -69,7 +70,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
                 order of the calls; what it raises, they raise.
         """
         if self._submit is None:
-            policy = AgentPolicy(agent, execution_length=self._length)
+            policy = AgentPolicy(agent, execution_horizon=self._length)
             on_outcomes([play_episode(self._environment, policy, seed) for seed in self._seeds])
             return
         # Training that outruns its scores waits for them here.
@@ -117,7 +118,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
 
 class _Pending(NamedTuple):
     weights: Path
-    futures: list[Future[Outcome]]
+    futures: list[Future[EpisodeResult]]
     on_outcomes: OnOutcomes
 
 
@@ -129,7 +130,7 @@ class _Snapshot:
     observation_size: int
     action_size: int
     train: TrainConfig
-    execution_length: int
+    execution_horizon: int
 
     def __call__(self) -> AgentPolicy:
         # One process per core: none may take the others'. Training has the first claim on all of
@@ -138,4 +139,4 @@ class _Snapshot:
         os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         agent = make_agent(self.observation_size, self.action_size, self.train)
         agent.load_state_dict(load_file(self.weights))
-        return AgentPolicy(agent, execution_length=self.execution_length)
+        return AgentPolicy(agent, execution_horizon=self.execution_horizon)

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.settings import Config
+from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import say
-from qc_core.recipes.config import Config
-from qc_core.store.parent import fetch_checkpoint, parent_of, weights_of_parent
+from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
 from qc_core.training.checkpoint import (
     load_agent,
     read_info,
@@ -39,9 +39,9 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
     gradients are, and undo what is there.
 
     Raises:
-        WrongUse: the parent has other networks, or was trained for other sizes, names or bounds, or
+        UsageError: the parent has other networks, or was trained for other sizes, names or bounds, or
             another control interval.
-        WorkFailed: it is gone, or altered.
+        RunError: it is gone, or altered.
     """
     parent = parent_of(config)
     if parent is None:
@@ -50,7 +50,7 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
         folder = Path(scratch) / "checkpoint"
         fetch_checkpoint(config, folder)
         if weights_digest(folder) != weights_of_parent(config):
-            raise WorkFailed(f"the checkpoint of {parent} is not that of its policy: it is altered")
+            raise RunError(f"the checkpoint of {parent} is not that of its policy: it is altered")
         info = read_info(folder)
         anew = "give its settings, or leave out --train.warm-start"
         require_same_networks(info.config.train, config.train, parent, anew)
@@ -58,7 +58,7 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
             before, now = getattr(info.spec, field), getattr(spec, field)
             if before != now:
                 what = "environment" if field == "id" else field.replace("_", " ")
-                raise WrongUse(f"{parent} has the {what} {before}, the data {now}: {anew}")
+                raise UsageError(f"{parent} has the {what} {before}, the data {now}: {anew}")
         agent = load_agent(folder, device, config.train)
     say(f"beginning with the weights of {parent}")
     return agent

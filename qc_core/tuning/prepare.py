@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from qc_core.errors import WrongUse
+from qc_core.config.document import to_mapping
+from qc_core.config.resolve import AS_THE_RECIPE, resolve
+from qc_core.errors import UsageError
 from qc_core.files import write_json
-from qc_core.recipes.resolve import AS_THE_RECIPE, resolve, to_mapping
-from qc_core.store.parent import pin_parent
-from qc_core.tuning.kept import study_store
+from qc_core.registry.parent import pin_parent
+from qc_core.tuning.checkpointing import study_store
 from qc_core.tuning.study import create_study
 
 _METHOD = "--train.method"
@@ -29,10 +30,10 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
     try:
         words = shlex.split(overrides)
     except ValueError as error:
-        raise WrongUse(f"the overrides cannot be read ({error}): {overrides}") from error
+        raise UsageError(f"the overrides cannot be read ({error}): {overrides}") from error
     if method != AS_THE_RECIPE:
         if any(word.split("=")[0] == _METHOD for word in words):
-            raise WrongUse(f"the method is given twice, as {method} and among the overrides")
+            raise UsageError(f"the method is given twice, as {method} and among the overrides")
         words = [_METHOD, method, *words]
     # The same parent in every step, whatever becomes champion meanwhile.
     config = pin_parent(resolve(recipe, words))

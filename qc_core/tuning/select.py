@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qc_core.envs.play import UNTOLD
-from qc_core.errors import WorkFailed
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+from qc_core.errors import RunError
 from qc_core.files import require_vacant, write_json
 from qc_core.progress import say
 from qc_core.training.fine_tune import Score
-from qc_core.tuning.kept import forget_all_but, get_result, study_store
+from qc_core.tuning.checkpointing import forget_all_but, get_result, study_store
 from qc_core.tuning.study import answering, load_study
 from qc_core.tuning.trials import best_trial, read_trials
 
@@ -21,18 +21,18 @@ def select_best(study_name: str, storage: str, output: Path, history: Path) -> N
     this comes to the same.
 
     Raises:
-        WorkFailed: no trial came to its end.
+        RunError: no trial came to its end.
     """
     require_vacant(output, staged=True)
     with answering():
         trials = read_trials(load_study(study_name, storage))
     best = best_trial(trials)
     if best is None:
-        raise WorkFailed(f"none of the {len(trials)} trials came to its end")
+        raise RunError(f"none of the {len(trials)} trials came to its end")
     store, attempt = study_store(storage), (best["trial"], best["optuna-trial"])
     get_result(store, study_name, *attempt, output)
     write_json(history, {"best-trial": best["trial"], "trials": trials})
     forget_all_but(store, study_name, *attempt)
     if not best["success-told"]:
-        say(f"the environment {UNTOLD}: trials are compared by their return")
+        say(f"the environment {NO_SUCCESS_SIGNAL}: trials are compared by their return")
     say(f"trial {best['trial']} goes on: {Score(**best['scores'][-1]).words}")

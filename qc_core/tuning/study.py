@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +16,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.methods import OneStepSettings
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
 from qc_core.progress import say
-from qc_core.recipes.config import Config, TrainConfig
-from qc_core.recipes.methods import METHODS
 from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
@@ -65,7 +64,7 @@ def journal_of(storage: str) -> Path | None:
         storage: an absolute path, or the URL of a database; if empty, `QC_STUDY_STORAGE` says it.
 
     Raises:
-        WrongUse: neither is said.
+        UsageError: neither is said.
     """
     path = Path(_location(storage))
     return path if path.is_absolute() else None
@@ -91,7 +90,7 @@ def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
 
 
 def _open_journal(path: Path) -> JournalStorage:
-    """A file of trials, made if it is not there (WrongUse: it cannot be one; Lost: full disk)."""
+    """A file of trials, made if it is not there (UsageError: it cannot be one; TransientError: full disk)."""
     try:
         with writing_to(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,7 @@ def _open_journal(path: Path) -> JournalStorage:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # Any JSON may be in a file that is no journal.
         reason = error.strerror if isinstance(error, OSError) else "it holds something else"
-        raise WrongUse(
+        raise UsageError(
             f"{str(path)[:200]} cannot keep a study's trials ({reason}): {STORAGE_VARIABLE} must "
             "be the absolute path of a file that is theirs alone, or the URL of a database"
         ) from error
@@ -108,7 +107,7 @@ def _open_journal(path: Path) -> JournalStorage:
 def _location(storage: str) -> str:
     if location := storage or os.environ.get(STORAGE_VARIABLE):
         return location
-    raise WrongUse(f"no study storage: set {STORAGE_VARIABLE} to an Optuna storage URL")
+    raise UsageError(f"no study storage: set {STORAGE_VARIABLE} to an Optuna storage URL")
 
 
 def create_study(name: str, storage: str, config: Config) -> None:
@@ -154,18 +153,16 @@ def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
         name: trial.suggest_float(name, value / factor, value * factor, log=True)
         for name, (value, factor) in _searched(config).items()
     }
-    return replace(config.train, **values)
+    return config.train.changed(**values)
 
 
 def _searched(config: Config) -> dict[str, tuple[float, float]]:
     """Fields of the train config that trials vary: the recipe's value, and how far around it."""
     train, tune = config.train, config.tune
     searched = {"online_learning_rate": (train.online_learning_rate, tune.learning_rate_factor)}
-    if METHODS[train.method].policy == "one-step" and train.distillation_weight > 0:
-        searched["distillation_weight"] = (
-            train.distillation_weight,
-            tune.distillation_weight_factor,
-        )
+    settings = train.algorithm
+    if isinstance(settings, OneStepSettings) and settings.alpha > 0:
+        searched["alpha"] = (settings.alpha, tune.alpha_factor)
     return searched
 
 
@@ -196,12 +193,12 @@ def _opening() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise WorkFailed("there is no such study in the study storage") from error
+        raise RunError("there is no such study in the study storage") from error
     except Exception as error:
         raise _no_answer(error) from error
 
 
-def _no_answer(error: Exception) -> WorkFailed:
-    return WorkFailed(
+def _no_answer(error: Exception) -> RunError:
+    return RunError(
         f"the study storage does not answer ({type(error).__name__}): check {STORAGE_VARIABLE}"
     )

@@ -69,6 +69,6 @@ def _record(slot: int, attempts: list[FrozenTrial]) -> Record:
             "success": last["success"],
             "steps": last["steps"],
             "return": last["episode_return"],
-            "success-told": last["success_told"],
+            "success-told": last["reports_success"],
         }
     return record

@@ -7,10 +7,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from qc_core.errors import WrongUse
+from qc_core.config.settings import Config
+from qc_core.errors import UsageError
 from qc_core.files import require_new_file, require_vacant
 from qc_core.processes import worker_pool
-from qc_core.recipes.config import Config
 from qc_core.training.device import take_threads, threads_per_worker
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, create_study
@@ -26,7 +26,7 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
     require_new_file(history)
     place = output.resolve()
     if history.resolve() in (place, *place.parents):
-        raise WrongUse(f"--history {history} is where {output} goes: choose another file")
+        raise UsageError(f"--history {history} is where {output} goes: choose another file")
     workers = min(config.tune.workers, config.tune.trials)
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = os.environ.get(STORAGE_VARIABLE) or f"{scratch}/study.journal"

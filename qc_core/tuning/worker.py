@@ -13,11 +13,11 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from qc_core.errors import Diverged, Lost
+from qc_core.config.settings import Config
+from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file, write_json
 from qc_core.processes import worker_pool
 from qc_core.progress import say
-from qc_core.recipes.config import Config
 from qc_core.store.objects import ObjectStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
@@ -26,7 +26,7 @@ from qc_core.training.device import (
     threads_per_worker,
 )
 from qc_core.training.fine_tune import Score, fine_tune
-from qc_core.tuning.kept import KeptTrial, study_store
+from qc_core.tuning.checkpointing import TrialCheckpointStore, study_store
 from qc_core.tuning.queue import finish, heartbeats, take_trial
 from qc_core.tuning.slots import DIVERGED, FAILED, KEPT, REASON, SCORES, SLOT
 from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
@@ -52,8 +52,8 @@ def run_worker(
     has ended one.
 
     Raises:
-        Lost: a process was killed, and the others' work is broken off.
-        WorkFailed: the study storage or the store does not answer.
+        TransientError: a process was killed, and the others' work is broken off.
+        RunError: the study storage or the store does not answer.
     """
     require_new_file(output)
     share_cpu()
@@ -93,7 +93,7 @@ class _Work:
         slot = trial.user_attrs[SLOT]
         try:
             with heartbeats(trial), tempfile.TemporaryDirectory(prefix="qc-trial-") as scratch:
-                kept = KeptTrial(
+                kept = TrialCheckpointStore(
                     store,
                     self.study_name,
                     slot,
@@ -113,7 +113,9 @@ class _Work:
                 finish(study, trial, TrialState.FAIL)
             raise
 
-    def _fine_tune(self, study: optuna.Study, trial: optuna.Trial, kept: KeptTrial) -> None:
+    def _fine_tune(
+        self, study: optuna.Study, trial: optuna.Trial, kept: TrialCheckpointStore
+    ) -> None:
         slot, train = trial.user_attrs[SLOT], suggest(trial, self.config)
         scores: list[Score] = []
 
@@ -136,14 +138,14 @@ class _Work:
             )
         except optuna.TrialPruned:
             state = TrialState.PRUNED
-        except Diverged as error:
+        except TrainingDiverged as error:
             # A setting that diverges is a result: the trial fails, the study goes on.
             say(f"trial {slot} failed: {error}")
             trial.set_user_attr(REASON, DIVERGED)
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
             raise
-        except (Lost, OSError, MemoryError, *DEVICE_FAULTS):
+        except (TransientError, OSError, MemoryError, *DEVICE_FAULTS):
             # The machine's fault and not the setting's: it is lost, and another may do better.
             raise
         except Exception:

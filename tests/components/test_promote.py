@@ -8,12 +8,12 @@ import pytest
 from kfp import dsl
 
 from components.promote.component import promote
-from qc_core.envs.play import Outcome
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.envs.episode_result import EpisodeResult
 from qc_core.files import read_json, write_json
-from qc_core.gate import match
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import to_mapping
-from tests.qc_core.gate.games import outcomes, untold
+from qc_core.publish.gate import match
+from tests.qc_core.publish.gate.games import outcomes, untold
 
 step: Any = promote
 
@@ -35,7 +35,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
 
 
 def let_play(
-    monkeypatch: pytest.MonkeyPatch, champion: list[Outcome], challenger: list[Outcome]
+    monkeypatch: pytest.MonkeyPatch, champion: list[EpisodeResult], challenger: list[EpisodeResult]
 ) -> None:
     """Let these be the games of the next match."""
     games = [

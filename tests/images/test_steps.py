@@ -203,7 +203,7 @@ def test_the_policy_is_signed_with_the_key_of_the_secret(
     network.python(
         f"{_OPEN_STORE}\n"
         "from pathlib import Path\n"
-        "from qc_core.store.registry import Registry\n"
+        "from qc_core.registry.registry import Registry\n"
         f"folder = Path('{tmp_path}')\n"
         "Registry(open_store()).pull('smoke', folder / 'policy', "
         "verify_key=folder / 'public.pem')"

@@ -11,7 +11,7 @@ import pytest
 from pipeline import address, port_forward
 from pipeline.address import find_address
 from qc_core.cli.main import main
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from tests.pipeline.kfp_server import KFP, answer
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
@@ -74,13 +74,13 @@ def test_without_any_server_it_says_how_to_name_one(
     ],
 )
 def test_what_is_no_address_is_refused(endpoint: str) -> None:
-    with pytest.raises(WrongUse, match=r"KFP_ENDPOINT is http\(s\)"), find_address(endpoint):
+    with pytest.raises(UsageError, match=r"KFP_ENDPOINT is http\(s\)"), find_address(endpoint):
         pass
 
 
 def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     with (
-        pytest.raises(WrongUse, match="without user and password") as refused,
+        pytest.raises(UsageError, match="without user and password") as refused,
         find_address("https://anna:hunter2@host"),
     ):
         pass
@@ -112,7 +112,7 @@ def test_a_token_that_is_none_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", token)
-    with pytest.raises(WrongUse, match="the bare token") as refused, find_address("http://host"):
+    with pytest.raises(UsageError, match="the bare token") as refused, find_address("http://host"):
         pass
     assert token not in str(refused.value)
 
@@ -147,7 +147,7 @@ def test_a_kubeconfig_reaches_in_through_a_port_forward_that_ends_with_the_comma
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
 def test_what_kubectl_says_is_one_line(kubeconfig: Path) -> None:
-    with pytest.raises(WorkFailed, match=r"The connection to the server .* was refused"):
+    with pytest.raises(RunError, match=r"The connection to the server .* was refused"):
         port_forward.port_forward("kubeflow").__enter__()
 
 
@@ -166,5 +166,5 @@ def test_a_kubectl_that_waits_for_ever_is_ended(
     (tmp_path / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(port_forward, "_SECONDS_TO_BEGIN", 0.05)
-    with pytest.raises(WorkFailed, match="kubectl did not say why"):
+    with pytest.raises(RunError, match="kubectl did not say why"):
         port_forward.port_forward("kubeflow").__enter__()

@@ -10,8 +10,8 @@ from components.image import TRAIN_IMAGE
 from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
-from qc_core.recipes.catalog import recipe_names
-from qc_core.recipes.methods import METHODS
+from qc_core.config.catalog import recipe_names
+from qc_core.config.methods import METHODS
 from tests.pipeline.tasks import tasks_of
 
 

@@ -11,7 +11,7 @@ from pipeline.schedule import make_schedule
 from pipeline.server import connect
 from pipeline.trigger import interval_trigger
 from qc_core.cli.main import main
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 from tests.pipeline.kfp_server import KFP, answer, drop
 
 WEEKLY = ["schedule", "smoke", "--seed", "3", "--cron", "0 3 * * 1"]
@@ -112,7 +112,7 @@ def test_a_failed_replacement_leaves_the_old_one_at_work(
     make()
     (old,) = kfp.recurring_runs.values()
     kfp.fail(*CREATE, answer(500, '{"code": 13, "message": "no database", "details": []}'))
-    with pytest.raises(WorkFailed, match="no database"):
+    with pytest.raises(RunError, match="no database"):
         make()
     assert list(kfp.recurring_runs.values()) == [old] and old["status"] == "ENABLED"
 
@@ -124,7 +124,7 @@ def test_a_failed_replacement_leaves_a_paused_one_paused(
     (old,) = kfp.recurring_runs.values()
     assert main(["schedule", "pause", "nightly"]) == 0
     kfp.fail(*CREATE, answer(500, "{}"))
-    with pytest.raises(WorkFailed):
+    with pytest.raises(RunError):
         make()
     assert old["status"] == "DISABLED"
 
@@ -143,7 +143,7 @@ def test_a_server_that_dies_in_between_is_one_line_that_says_how_to_go_on(
     make()
     kfp.fail(*CREATE, drop)
     kfp.fail("POST", ":enable$", drop)
-    with pytest.raises(WorkFailed, match="qc schedule resume nightly sets it to work again"):
+    with pytest.raises(RunError, match="qc schedule resume nightly sets it to work again"):
         make()
     (old,) = kfp.recurring_runs.values()
     assert old["status"] == "DISABLED"
@@ -155,7 +155,7 @@ def test_an_old_one_that_cannot_be_deleted_stays_paused(kfp: KFP, make: Callable
     make()
     (old,) = kfp.recurring_runs
     kfp.fail("DELETE", "/recurringruns/", drop)
-    with pytest.raises(WorkFailed, match=f"delete recurring run {old} there"):
+    with pytest.raises(RunError, match=f"delete recurring run {old} there"):
         make()
     states = {key: entry["status"] for key, entry in kfp.recurring_runs.items()}
     assert states.pop(old) == "DISABLED" and list(states.values()) == ["ENABLED"]

@@ -11,7 +11,7 @@ from pipeline.package import compile_package, upload
 from pipeline.placement import STEPS
 from pipeline.server import connect
 from qc_core.cli.main import main
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 from tests.pipeline.kfp_server import KFP, answer, drop
 
 SUBMIT = ["submit", "smoke", "--seed", "3"]
@@ -222,7 +222,7 @@ def test_a_server_that_stays_away_is_given_up(kfp: KFP, monkeypatch: pytest.Monk
     monkeypatch.setattr(follow, "PATIENCE", 0.02)
     monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.01)
     kfp.fail("GET", "/runs/", drop, times=1000)
-    with pytest.raises(WorkFailed, match="the run goes on"):
+    with pytest.raises(RunError, match="the run goes on"):
         follow.follow(connect, "0" * 36, {}, lambda _: None)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.trigger import cron_trigger, describe_trigger, interval_trigger
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_cron_has_the_fields_that_people_know(given: str, sent: str) -> None:
     ],
 )
 def test_cron_that_kfp_would_misread_or_refuse_is_refused_here(given: str, expected: str) -> None:
-    with pytest.raises(WrongUse, match=expected):
+    with pytest.raises(UsageError, match=expected):
         cron_trigger(given, None)
 
 
@@ -63,7 +63,7 @@ def test_an_interval_becomes_seconds(given: str, seconds: str) -> None:
 
 @pytest.mark.parametrize("given", ["12", "0h", "-1h", "1.5h", "1w", "h", "", "²h"])
 def test_what_is_no_interval_is_refused(given: str) -> None:
-    with pytest.raises(WrongUse, match="such as 12h"):
+    with pytest.raises(UsageError, match="such as 12h"):
         interval_trigger(given)
 
 
@@ -78,17 +78,17 @@ def test_a_zone_is_taken_where_kfp_has_it(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Europe/London", "Asia/Tokyo"])
 def test_a_zone_that_kfp_does_not_schedule_in_is_refused(zone: str) -> None:
     # London's clock is UTC's in winter only.
-    with pytest.raises(WrongUse, match=f"here UTC, got --time-zone {zone}"):
+    with pytest.raises(UsageError, match=f"here UTC, got --time-zone {zone}"):
         cron_trigger("0 3 * * 1", zone)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlim", "../etc/passwd", "", "GMT+1"])
 def test_what_is_no_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
-    with pytest.raises(WrongUse, match=r"--time-zone is a name such as Europe/Berlin"):
+    with pytest.raises(UsageError, match=r"--time-zone is a name such as Europe/Berlin"):
         cron_trigger("0 3 * * 1", zone)
     if zone:
         monkeypatch.setenv("KFP_TIME_ZONE", zone)
-        with pytest.raises(WrongUse, match="KFP_TIME_ZONE is a name"):
+        with pytest.raises(UsageError, match="KFP_TIME_ZONE is a name"):
             cron_trigger("0 3 * * 1", None)
 
 

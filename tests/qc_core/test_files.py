@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from qc_core.files import (
     Unwritable,
     read_json,
@@ -36,7 +36,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_place_that_can_be_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for name in ("loop", "nul\0"):
-        with pytest.raises(WrongUse, match="cannot write to"), staged_folder(tmp_path / name):
+        with pytest.raises(UsageError, match="cannot write to"), staged_folder(tmp_path / name):
             pass
 
 
@@ -47,10 +47,10 @@ def test_a_place_below_a_file_is_refused_and_nothing_is_made(
     (tmp_path / "plain").touch()
     require(tmp_path / "new" / "folder" / "x")
     for name in ("plain/x", "plain/deeper/x", "new/../plain/x"):
-        with pytest.raises(WrongUse, match="plain is not a folder"):
+        with pytest.raises(UsageError, match="plain is not a folder"):
             require(tmp_path / name)
     for name in ("x" * 300 + "/y", "nul\0/y"):
-        with pytest.raises(WrongUse, match="cannot write to") as refusal:
+        with pytest.raises(UsageError, match="cannot write to") as refusal:
             require(tmp_path / name)
         assert len(str(refusal.value)) < 300
     assert [path.name for path in tmp_path.iterdir()] == ["plain"]
@@ -62,7 +62,7 @@ def test_a_place_in_a_folder_that_cannot_be_written_is_refused(
 ) -> None:
     # Not even by root.
     for name in ("/proc/x", "/proc/deeper/x"):
-        with pytest.raises(WrongUse, match="cannot write to /proc: "):
+        with pytest.raises(UsageError, match="cannot write to /proc: "):
             require(Path(name))
 
 
@@ -70,15 +70,15 @@ def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     require_file_place(tmp_path / "file")
-    with pytest.raises(WrongUse, match="file is in use"):
+    with pytest.raises(UsageError, match="file is in use"):
         require_new_file(tmp_path / "file")
     for require in (require_file_place, require_new_file):
-        with pytest.raises(WrongUse, match="folder is not a file: choose another"):
+        with pytest.raises(UsageError, match="folder is not a file: choose another"):
             require(tmp_path / "folder")
 
 
 def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(WrongUse, match=r"cannot write to .*xxx: File name too long") as refusal:
+    with pytest.raises(UsageError, match=r"cannot write to .*xxx: File name too long") as refusal:
         write_atomically(tmp_path / ("x" * 300), b"")
     assert isinstance(refusal.value, OSError)
     # As a worker process sends it.
@@ -89,7 +89,7 @@ def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None
 
 def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WrongUse, match="pipe is not a file"):
+    with pytest.raises(UsageError, match="pipe is not a file"):
         read_json(tmp_path / "pipe")
 
 
@@ -97,7 +97,7 @@ def test_a_device_or_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "device")
     (tmp_path / "folder").mkdir()
     for name in ("device", "folder"):
-        with pytest.raises(WrongUse, match=f"{name} is not a file"):
+        with pytest.raises(UsageError, match=f"{name} is not a file"):
             write_atomically(tmp_path / name, b"")
     assert (tmp_path / "device").is_fifo()
 
@@ -112,7 +112,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     with (
-        pytest.raises(WorkFailed, match="has no room left") as refusal,
+        pytest.raises(RunError, match="has no room left") as refusal,
         staged_folder(tmp_path / "b") as staging,
     ):
         (staging / "file").write_text("x")
@@ -123,14 +123,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_so_it_is_for_a_file(tmp_path: Path) -> None:
-    with pytest.raises(WorkFailed, match="has no room left"), staged_file(tmp_path / "b"):
+    with pytest.raises(RunError, match="has no room left"), staged_file(tmp_path / "b"):
         Path("/dev/full").write_bytes(b"x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
-    with pytest.raises(WorkFailed, match=r"has room for .* MB, 1,000,000,000,000 MB are needed"):
+    with pytest.raises(RunError, match=r"has room for .* MB, 1,000,000,000,000 MB are needed"):
         require_space(tmp_path, 10**18)
 
 
@@ -138,7 +138,7 @@ def test_a_folder_in_use_is_refused_and_kept(tmp_path: Path) -> None:
     target = tmp_path / "b"
     target.mkdir()
     (target / "precious").write_text("x")
-    with pytest.raises(WrongUse, match="is in use"), staged_folder(target):
+    with pytest.raises(UsageError, match="is in use"), staged_folder(target):
         pass
     assert (target / "precious").read_text() == "x"
 
@@ -170,9 +170,9 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(
 @pytest.mark.parametrize("content", ["{", "[" * 100_000])
 def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(WrongUse, match=r"x\.json is not readable JSON"):
+    with pytest.raises(UsageError, match=r"x\.json is not readable JSON"):
         read_json(tmp_path / "x.json")
-    with pytest.raises(WrongUse, match=r"y\.json does not exist"):
+    with pytest.raises(UsageError, match=r"y\.json does not exist"):
         read_json(tmp_path / "y.json")
 
 
@@ -180,9 +180,9 @@ def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
 def test_what_may_not_be_read_is_one_line(
     tmp_path: Path, forbid: Callable[[Path], None], read: Callable[[Path], object]
 ) -> None:
-    with pytest.raises(WrongUse, match=r"^x{200} cannot be read \(File name too long\)"):
+    with pytest.raises(UsageError, match=r"^x{200} cannot be read \(File name too long\)"):
         read(Path("x" * 5000))
     (tmp_path / "x").touch()
     forbid(tmp_path / "x")
-    with pytest.raises(WorkFailed, match=r"x cannot be read \(Permission denied\): check"):
+    with pytest.raises(RunError, match=r"x cannot be read \(Permission denied\): check"):
         read(tmp_path / "x")

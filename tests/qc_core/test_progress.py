@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.progress import EVENT_PREFIX, EVENTS_VARIABLE, Progress, say, step
 
 
@@ -62,7 +62,7 @@ def test_an_expected_error_ends_the_step_with_its_code(
 ) -> None:
     monkeypatch.setenv(EVENTS_VARIABLE, "1")
     with pytest.raises(SystemExit) as stop, step("ingest", "collect"):
-        raise WrongUse("no such file")
+        raise UsageError("no such file")
     assert stop.value.code == 2
     error = events(capsys.readouterr().out)[-1]
     assert (error["event"], error["message"], error["code"]) == ("error", "no such file", 2)

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.seeds import RUN_SEEDS, Purpose, seeds_for
 
 
@@ -32,5 +32,5 @@ def test_run_seeds_give_different_episodes() -> None:
 
 def test_a_run_has_no_more_episodes_than_differ() -> None:
     assert len(set(seeds_for("evaluate", 7, 131_072))) == 131_072
-    with pytest.raises(WrongUse, match="131,072 episodes to evaluate, got 131,073"):
+    with pytest.raises(UsageError, match="131,072 episodes to evaluate, got 131,073"):
         seeds_for("evaluate", 7, 131_073)

@@ -11,14 +11,15 @@ from torch.utils._pytree import tree_leaves
 
 from qc_core.agents.agent import Agent, UpdateNoise
 from qc_core.agents.flow_agent import FlowNoise
-from qc_core.agents.make import KINDS
+from qc_core.agents.make import agent_class
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACNoise
-from qc_core.data.windows import gather_windows
-from qc_core.networks.arithmetic import CUDA_BFLOAT16, CUDA_FLOAT32, Arithmetic
-from qc_core.recipes.config import TerminalHandling, TrainConfig
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import TerminalHandling
+from qc_core.data.replay.windows import gather_windows
+from qc_core.networks.kernels import CUDA_BFLOAT16, CUDA_FLOAT32, Arithmetic
 from qc_core.training.offline import learning_rate_at
+from tests.train_settings import is_gaussian, is_one_step, train_with
 
 ELSEWHERE, HERE = torch.device("meta"), torch.device("cpu")
 BATCH, OBSERVATION, ACTION, ROWS = 8, 6, 3, 50
@@ -78,13 +79,11 @@ class Rows:
 def noise_for(agent: Agent) -> UpdateNoise:
     target = torch.zeros(BATCH, *agent.noise_shape)
     chunk, time = torch.zeros(BATCH, agent.chunk_size), torch.zeros(BATCH, 1)
-    match METHODS[agent.config.method].policy:
-        case "gaussian":
-            return SACNoise(target, chunk)
-        case "one-step":
-            return OneStepNoise(target, chunk, time, chunk)
-        case "best-of-n":
-            return FlowNoise(target, chunk, time)
+    if is_gaussian(agent.config.method):
+        return SACNoise(target, chunk)
+    if is_one_step(agent.config.method):
+        return OneStepNoise(target, chunk, time, chunk)
+    return FlowNoise(target, chunk, time)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -94,9 +93,9 @@ def noise_for(agent: Agent) -> UpdateNoise:
 def test_an_update_stays_on_its_device_and_waits_for_nothing(
     method: str, device: torch.device, arithmetic: Arithmetic, terminal_handling: TerminalHandling
 ) -> None:
-    config = TrainConfig(method=method, widths=(16, 16, 16), critics=3, candidates=4)
+    config = train_with(method, hidden_dims=(16, 16, 16), num_critics=3, num_samples=4)
     with device:
-        agent = KINDS[METHODS[method].policy](OBSERVATION, ACTION, config)
+        agent = agent_class(method)(OBSERVATION, ACTION, config)
         rows, noise = Rows(), noise_for(agent)
         uniform, step = torch.zeros(2, BATCH, dtype=torch.float64)
         agent.optimizer = NoOptimizer()  # pyright: ignore[reportAttributeAccessIssue]
@@ -105,8 +104,8 @@ def test_an_update_stays_on_its_device_and_waits_for_nothing(
         agent.set_learning_rate(learning_rate_at(step[0], config))
         windows = gather_windows(
             rows,
-            rows.starts(uniform, config.backup_length),
-            horizon=config.backup_length,
+            rows.starts(uniform, config.backup_steps),
+            horizon=config.backup_steps,
             discount=config.discount,
             terminal_handling=terminal_handling,
         )

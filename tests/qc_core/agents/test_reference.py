@@ -9,11 +9,11 @@ from qc_core.agents.flow_agent import FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACNoise
-from qc_core.data.windows import Windows, gather_windows
-from qc_core.recipes.config import TrainConfig
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.data.replay.windows import Windows, gather_windows
 from tests import reference, sac_reference
-from tests.qc_core.data.test_windows import Rows
+from tests.qc_core.data.replay.test_windows import Rows
+from tests.train_settings import is_best_of_n, is_gaussian, is_one_step, train_with
 
 TOLERANCE = 1e-6
 OBSERVATION, ACTION, BATCH, ROWS = 4, 3, 24, 60
@@ -25,15 +25,15 @@ class Case:
     def __init__(self, method: str, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
-        self.config = TrainConfig(
-            method=method,
-            horizon=5,
-            widths=(8, 7),
-            critics=3,
-            candidates=6,
+        self.config = train_with(
+            method,
+            backup_horizon=5,
+            hidden_dims=(8, 7),
+            num_critics=3,
+            num_samples=6,
             flow_steps=4,
-            distillation_weight=7.0,
-            target_rate=0.1,
+            alpha=7.0,
+            tau=0.1,
             learning_rate=1e-3,
         )
         self.agent: Agent = make_agent(OBSERVATION, ACTION, self.config).double()
@@ -51,7 +51,7 @@ class Case:
             "masks": (rng.uniform(size=ROWS) > 0.1).astype(float),
             "terminals": terminals,
         }
-        self.starts = rng.integers(0, ROWS - self.config.backup_length + 1, BATCH)
+        self.starts = rng.integers(0, ROWS - self.config.backup_steps + 1, BATCH)
         size = self.config.chunk_length * ACTION
         self.noise = {
             "target": rng.normal(size=(BATCH, *self.agent.noise_shape)),
@@ -72,17 +72,17 @@ class Case:
             "tau": 0.1,
         }
         given = (weights, self.rows, self.starts, self.noise)
-        if METHODS[method].policy == "gaussian":
+        if is_gaussian(method):
             self.expected = sac_reference.update(
                 *given,
                 sac_reference.Settings(
                     **shared,
                     target_entropy=-0.5 * size,
-                    cloning_weight=0.01 if method == "qc-rlpd" else 0.0,
+                    bc_weight=0.01 if method == "qc-rlpd" else 0.0,
                 ),
             )
         else:
-            candidates = 6 if METHODS[method].policy == "best-of-n" else 0
+            candidates = 6 if is_best_of_n(method) else 0
             settings = reference.Settings(**shared, flow_steps=4, alpha=7.0, candidates=candidates)
             self.expected = reference.update(*given, settings)
 
@@ -91,17 +91,17 @@ class Case:
         return gather_windows(
             Rows(self.rows),
             torch.from_numpy(self.starts),
-            horizon=self.config.backup_length,
+            horizon=self.config.backup_steps,
             discount=self.config.discount,
         )
 
     @property
     def update_noise(self) -> UpdateNoise:
         tensors = {name: torch.from_numpy(value) for name, value in self.noise.items()}
-        if METHODS[self.config.method].policy == "gaussian":
+        if is_gaussian(self.config.method):
             return SACNoise(tensors["target"], tensors["actor"])
         shared = tensors["target"], tensors["flow_x0"], tensors["flow_time"]
-        if METHODS[self.config.method].policy == "one-step":
+        if is_one_step(self.config.method):
             return OneStepNoise(*shared, tensors["distillation"])
         return FlowNoise(*shared)
 

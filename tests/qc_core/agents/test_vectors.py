@@ -12,8 +12,8 @@ from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACAgent, SACNoise
-from qc_core.data.windows import Windows
-from qc_core.recipes.config import TrainConfig
+from qc_core.data.replay.windows import Windows
+from tests.train_settings import train_with
 
 VECTORS = Path(__file__).parents[2] / "data" / "vectors"
 TOLERANCE = 1e-4
@@ -30,20 +30,20 @@ class Reference:
         self.agent = make_agent(
             meta["observation"],
             meta["action"],
-            TrainConfig(
-                method=method,
-                widths=tuple(meta["hidden"]),
-                horizon=meta["horizon"],
+            train_with(
+                method,
+                hidden_dims=tuple(meta["hidden"]),
+                backup_horizon=meta["horizon"],
                 discount=meta["discount"],
-                critics=meta["critics"],
+                num_critics=meta["critics"],
                 learning_rate=meta["lr"],
-                target_rate=meta["tau"],
+                tau=meta["tau"],
                 **(
                     {"target_entropy_factor": -meta["target_entropy"] / self.chunk_size}
                     if method == "rlpd-ac"
                     else {
-                        "candidates": meta["candidates"],
-                        "distillation_weight": meta["alpha"],
+                        "num_samples": meta["candidates"],
+                        "alpha": meta["alpha"],
                         "flow_steps": meta["flow_steps"],
                     }
                 ),
@@ -208,7 +208,7 @@ def test_target_follows_the_critic_as_it_was_before_the_step(reference: Referenc
     critic = [p.detach().clone() for p in agent.critic.parameters()]
     target = [p.detach().clone() for p in agent.target_critic.parameters()]
     agent.update(reference.windows, reference.noise)
-    rate = agent.config.target_rate
+    rate = agent.config.tau
     for now, old, online in zip(agent.target_critic.parameters(), target, critic, strict=True):
         torch.testing.assert_close(now.detach(), (1 - rate) * old + rate * online)
 

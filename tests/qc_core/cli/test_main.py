@@ -15,9 +15,9 @@ import torch
 
 from qc_core.cli.main import main
 from qc_core.cli.words import split_overrides
-from qc_core.networks.arithmetic import choose
-from qc_core.recipes.catalog import RECIPES
-from qc_core.runtime.folder import write_checksums
+from qc_core.config.catalog import RECIPES
+from qc_core.networks.kernels import choose
+from qc_core.policy_format.policy_folder import write_checksums
 
 
 def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2) -> str:
@@ -164,8 +164,8 @@ def test_a_store_that_cannot_be_written_stops_a_run_at_once(
 
 
 def test_lists_come_as_json(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+    from qc_core.registry.registry import Registry
     from qc_core.store.open import open_store
-    from qc_core.store.registry import Registry
 
     registry = Registry(open_store())
     version = registry.publish(policy, "cube")
@@ -233,10 +233,10 @@ def test_play_takes_an_execution_horizon(capsys: pytest.CaptureFixture[str], pol
 
 def test_overrides_are_told_apart_wherever_they_stand() -> None:
     others, overrides = split_overrides(
-        ["--train.widths", "3", "4", "--seed", "1", "smoke", "--data=x", "-o", "out"]
+        ["--train.hidden-dims", "3", "4", "--seed", "1", "smoke", "--data=x", "-o", "out"]
     )
     assert others == ["smoke", "-o", "out"]
-    assert overrides == ["--train.widths", "3", "4", "--seed", "1", "--data=x"]
+    assert overrides == ["--train.hidden-dims", "3", "4", "--seed", "1", "--data=x"]
     several = ["--data", "collect", "x.npz"]
     assert split_overrides([*several, "smoke", "data"]) == (["smoke", "data"], several)
     flags = ["--train.normalize-observations", "smoke", "--train.no-normalize-observations"]
@@ -248,7 +248,7 @@ def test_single_steps_make_the_pipelines_folders(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     quick = ["--data.episodes", "2", "--train.offline-steps", "4", "--train.online-steps", "6"]
-    quick += ["--train.online-start", "2", "--tune.trials", "1", "--evaluate.episodes", "1"]
+    quick += ["--train.learning-starts", "2", "--tune.trials", "1", "--evaluate.episodes", "1"]
     for words in (
         ["ingest", "smoke", "-o", "data", *quick],
         ["pretrain", "smoke", "data", "-o", "offline", *quick],

@@ -9,17 +9,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from qc_core.cli.main import main
-from qc_core.gate.duel import Duel
-from qc_core.gate.rule import result_of
-from qc_core.runtime.folder import write_checksums
-from qc_core.store.gate_record import write_gate_record
+from qc_core.policy_format.policy_folder import write_checksums
+from qc_core.publish.gate.duel import Duel
+from qc_core.publish.gate.rule import result_of
+from qc_core.registry.gate_record import write_gate_record
+from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
-from qc_core.store.registry import Registry
 from tests.qc_core.cli.test_main import refused
-from tests.qc_core.gate.games import outcomes
-from tests.qc_core.store.folders import write_policy
-from tests.qc_core.store.test_gate_record import RECORD
-from tests.qc_core.store.test_signing import write_keys
+from tests.qc_core.publish.gate.games import outcomes
+from tests.qc_core.registry.policy_folders import write_policy
+from tests.qc_core.registry.test_gate_record import RECORD
+from tests.qc_core.registry.test_signing import write_keys
 
 
 @pytest.fixture
@@ -167,8 +167,8 @@ def test_an_account_leads_to_all_that_made_the_policy(
         contract["git-commit"],
         '"kind": "test"',
         "150 transitions in 3 episodes",
-        "--train.horizon",
-        "--train.widths",
+        "--train.backup-horizon",
+        "--train.hidden-dims",
         f"before    {first}",
         registry.account("cube")["manifest"]["files"]["policy.onnx"]["sha256"],
     ):

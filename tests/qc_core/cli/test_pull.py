@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from qc_core.cli.main import main
-from qc_core.runtime.folder import write_checksums
+from qc_core.policy_format.policy_folder import write_checksums
+from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
-from qc_core.store.registry import Registry
 
 
 def publish(policy: Path) -> None:

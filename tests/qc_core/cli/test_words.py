@@ -3,7 +3,7 @@
 import pytest
 
 from qc_core.cli.words import split_overrides
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 
 
 def test_a_list_ends_at_the_next_option_or_at_a_recipe() -> None:
@@ -15,5 +15,5 @@ def test_a_list_ends_at_the_next_option_or_at_a_recipe() -> None:
 
 
 def test_a_list_that_is_given_twice_is_refused() -> None:
-    with pytest.raises(WrongUse, match="--data is given twice"):
+    with pytest.raises(UsageError, match="--data is given twice"):
         split_overrides(["smoke", "--data", "collect", "--data", "store:episodes"])

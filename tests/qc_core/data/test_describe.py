@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from qc_core.cli.main import main
-from qc_core.data.dataset import Dataset, DatasetWriter, open_dataset
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset, DatasetWriter, open_dataset
 from qc_core.data.describe import describe_source
 from qc_core.data.ingest import ingest
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
+from qc_core.errors import UsageError
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
-from tests.qc_core.data.test_lerobot import columns, write_folder
-from tests.qc_core.data.test_minari_dataset import ID, create
-from tests.qc_core.data.test_robomimic_hdf5 import write_file
+from tests.qc_core.data.formats.test_lerobot import columns, write_folder
+from tests.qc_core.data.formats.test_minari_dataset import ID, create
+from tests.qc_core.data.formats.test_robomimic_hdf5 import write_file
 
 
 def lengths(dataset: Dataset) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
     drawn = [np.load(tmp_path / f"a-00{i}.npz")["actions"] for i in range(2)]
     assert told["action-low"] == np.concatenate(drawn).min(axis=0).tolist()
     npz(tmp_path / "a-002.npz", 10, actions=4)
-    with pytest.raises(WrongUse, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
+    with pytest.raises(UsageError, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
         describe_source(str(tmp_path))
 
 
@@ -108,7 +108,7 @@ def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
         pipe.unlink(missing_ok=True)
         os.mkfifo(pipe)
     for source in (shards / "a.npz", shards, copy, recorded):
-        with pytest.raises(WrongUse, match="is not a file"):
+        with pytest.raises(UsageError, match="is not a file"):
             describe_source(str(source))
 
 
@@ -119,7 +119,7 @@ def test_ends_by_time_are_ends(tmp_path: Path) -> None:
     told = describe_source(str(tmp_path / "d4rl.npz"))
     assert (told["transitions"], told["episodes"]) == (990, 10)
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=-1.0 * ends)
-    with pytest.raises(WrongUse, match="'terminals' must be 0 or 1 in every row"):
+    with pytest.raises(UsageError, match="'terminals' must be 0 or 1 in every row"):
         describe_source(str(tmp_path / "d4rl.npz"))
 
 

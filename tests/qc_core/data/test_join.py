@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qc_core.data.dataset import DatasetWriter, open_dataset, sources_in
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
 from qc_core.data.ingest import ingest
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
+from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
 
@@ -69,9 +70,9 @@ def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
     write(tmp_path / "b", spec, [5], reward_convention="another")
     write(tmp_path / "c", replace(spec, control_interval=1.0), [5])
     for name, message in (("b", "b does not fit .*a, whose rewards"), ("c", "control interval")):
-        with pytest.raises(WrongUse, match=message):
+        with pytest.raises(UsageError, match=message):
             ingest(with_sources(config, tmp_path / "a", tmp_path / name), tmp_path / "joined")
-    with pytest.raises(WrongUse, match="names a source twice"):
+    with pytest.raises(UsageError, match="names a source twice"):
         ingest(with_sources(config, tmp_path / "a", tmp_path / "a"), tmp_path / "joined")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 

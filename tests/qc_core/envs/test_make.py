@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from qc_core.envs.make import describe, make_environment
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from tests.conftest import ENVIRONMENT
 
 
@@ -79,7 +79,7 @@ def test_observations_in_parts_become_one_vector_in_the_order_of_their_keys(reac
 
 def test_actions_without_bounds_are_refused(reacher: str) -> None:
     gymnasium.registry[reacher].kwargs = {"bound": np.inf}
-    with pytest.raises(WrongUse, match="actions must be bounded"):
+    with pytest.raises(UsageError, match="actions must be bounded"):
         describe(reacher)
 
 
@@ -94,5 +94,5 @@ def test_actions_without_bounds_are_refused(reacher: str) -> None:
     ],
 )
 def test_what_cannot_be_learned_in_is_refused(environment: str, message: str) -> None:
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         make_environment(environment)

@@ -6,16 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from qc_core.envs.episode_result import any_reports_success, in_short
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import (
-    in_short,
-    play_episode,
-    play_episodes,
-    play_side_by_side,
-    play_with,
-    tells_success,
-)
-from qc_core.errors import WrongUse
+from qc_core.envs.play import play_episode, play_episodes, play_side_by_side, play_with
+from qc_core.errors import UsageError
 from tests.conftest import ENVIRONMENT, PENDULUM
 
 
@@ -23,7 +17,7 @@ class Wandering:
     """A policy of scaled noise."""
 
     noise_shape = (15,)
-    execution_length = 3
+    execution_horizon = 3
 
     def __call__(self, _: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return np.clip(0.3 * noise, -1, 1).reshape(-1, 3, 5)
@@ -61,11 +55,11 @@ def test_a_time_out_is_no_success() -> None:
 def test_an_environment_without_success_has_not_told_it() -> None:
     environment = make_environment(PENDULUM)
     outcome = play_with(environment, lambda _: np.zeros(1, np.float32), seed=0)
-    assert (outcome.success, outcome.success_told) == (False, False)
+    assert (outcome.success, outcome.reports_success) == (False, False)
     assert in_short([outcome]) == f"return {outcome.episode_return:.1f}"
     failure = play_episode(Scripted(False), Wandering(), seed=0)
-    assert failure.success_told and in_short([failure]) == "0%"
-    assert tells_success([outcome, failure]) and not tells_success([outcome])
+    assert failure.reports_success and in_short([failure]) == "0%"
+    assert any_reports_success([outcome, failure]) and not any_reports_success([outcome])
 
 
 def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
@@ -117,7 +111,7 @@ def test_an_environment_that_no_process_can_make_is_one_line_each_time(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     for _ in range(2):
-        with pytest.raises(WrongUse, match="unknown environment 'no-such-v0'"):
+        with pytest.raises(UsageError, match="unknown environment 'no-such-v0'"):
             play_episodes("no-such-v0", {"policy": Wandering}, range(6), workers=2)
         assert "Traceback" not in capfd.readouterr().err
     assert not multiprocessing.active_children()

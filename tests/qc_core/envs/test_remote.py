@@ -14,7 +14,7 @@ import pytest
 
 from qc_core.envs.make import make_environment
 from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from tests.conftest import PENDULUM
 from tests.test_imports import run_blocked
 
@@ -61,14 +61,14 @@ def test_what_fails_in_an_environment_is_one_line(environment: ChunkEnvironment)
     environment.reset(0)
     environment.receive()
     environment.play(np.zeros((1, 0), np.float32))
-    with pytest.raises(WorkFailed, match=r"the environment failed \(IndexError\)") as failure:
+    with pytest.raises(RunError, match=r"the environment failed \(IndexError\)") as failure:
         environment.receive()
     assert "\n" not in str(failure.value)
 
 
 def test_an_environment_that_cannot_be_made_says_why() -> None:
     remote = RemoteEnvironment("no-such-v0")
-    with pytest.raises(WrongUse, match="unknown environment 'no-such-v0'"):
+    with pytest.raises(UsageError, match="unknown environment 'no-such-v0'"):
         remote.receive()
     remote.close()
     assert not multiprocessing.active_children()
@@ -83,7 +83,7 @@ def test_an_environment_whose_process_is_killed_says_so() -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     remote.play(np.zeros((2, 1), np.float32))
-    with pytest.raises(WorkFailed, match=r"environment Pendulum-v1 ended with code -9") as failure:
+    with pytest.raises(RunError, match=r"environment Pendulum-v1 ended with code -9") as failure:
         remote.receive()
     assert "\n" not in str(failure.value)
     remote.close()

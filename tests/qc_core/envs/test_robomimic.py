@@ -16,7 +16,7 @@ import pytest
 
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.robomimic_spec import TASKS
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from tests.qc_core.report.test_video import renders
 
 LIFT = "robomimic/lift-v0"
@@ -33,7 +33,7 @@ def test_without_robosuite_a_task_is_described_but_not_made(
 ) -> None:
     monkeypatch.setitem(sys.modules, "robosuite", None)
     assert describe(LIFT).observation_size == 19
-    with pytest.raises(WrongUse) as refused:
+    with pytest.raises(UsageError) as refused:
         make_environment(LIFT)
     assert str(refused.value) == (
         f"environment {LIFT} needs robosuite: install q-chunking[robomimic]"
@@ -46,13 +46,13 @@ def test_a_robosuite_that_cannot_be_imported_is_told_from_none(
     (tmp_path / "robosuite.py").write_text("raise ImportError('libGL.so.1: no such file')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "robosuite", raising=False)
-    with pytest.raises(WrongUse, match=r"cannot be imported: libGL.so.1: no such file \(Debian"):
+    with pytest.raises(UsageError, match=r"cannot be imported: libGL.so.1: no such file \(Debian"):
         make_environment(LIFT)
 
 
 @pytest.mark.parametrize("ask", [describe, make_environment])
 def test_an_unknown_task_is_refused(ask: Any) -> None:
-    with pytest.raises(WrongUse, match=r"Did you mean robomimic/square-v0\?"):
+    with pytest.raises(UsageError, match=r"Did you mean robomimic/square-v0\?"):
         ask("robomimic/sqare-v0")
 
 
@@ -220,7 +220,7 @@ def test_frames_have_the_size_asked_for_and_show_the_present_episode() -> None:
 def test_rendering_must_be_asked_for() -> None:
     environment = make_environment(LIFT)
     environment.reset(seed=0)
-    with pytest.raises(WrongUse, match="render_mode='rgb_array'"):
+    with pytest.raises(UsageError, match="render_mode='rgb_array'"):
         environment.render()
     environment.close()
 

@@ -3,8 +3,8 @@
 import pytest
 
 from qc_core.envs.robomimic_spec import robomimic_spec
-from qc_core.envs.spec import spec_from
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
+from qc_core.policy_format.environment_spec import spec_from
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_a_task_has_the_papers_sizes(environment: str, observations: int, limit:
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(WrongUse, match=r"Did you mean robomimic/can-v0\?"):
+    with pytest.raises(UsageError, match=r"Did you mean robomimic/can-v0\?"):
         robomimic_spec("robomimic/cans-v0")

@@ -8,7 +8,7 @@ import pytest
 
 from qc_core.envs.play import play_episode
 from qc_core.envs.runner import PolicyRunner
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.runtime import ChunkPolicy
 
 
@@ -73,20 +73,20 @@ def test_other_wrappers_go_around_it(runner: PolicyRunner) -> None:
 
 
 def test_other_sizes_are_refused_with_both_named(policy: Path) -> None:
-    with pytest.raises(WrongUse) as refusal:
+    with pytest.raises(UsageError) as refusal:
         PolicyRunner(gymnasium.make("Pendulum-v1"), ChunkPolicy.load(policy))
     line = str(refusal.value)
     assert "observations [28] and gives actions [5]" in line
     assert "(3,)" in line
     assert "(1,)" in line
     assert "\n" not in line
-    with pytest.raises(WrongUse, match="Discrete"):
+    with pytest.raises(UsageError, match="Discrete"):
         PolicyRunner(gymnasium.make("CartPole-v1"), ChunkPolicy.load(policy))
 
 
 def test_wrong_steps_are_refused(runner: PolicyRunner) -> None:
-    with pytest.raises(WrongUse, match="call reset before step"):
+    with pytest.raises(UsageError, match="call reset before step"):
         runner.step()
     runner.reset(seed=0)
-    with pytest.raises(WrongUse, match="takes no action"):
+    with pytest.raises(UsageError, match="takes no action"):
         runner.step(np.zeros(5))  # pyright: ignore[reportArgumentType]

@@ -20,16 +20,16 @@ import pytest
 import torch
 import yaml
 
-from qc_core.data.dataset import DatasetWriter, open_dataset
-from qc_core.envs.spec import EnvironmentSpec
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
+from qc_core.errors import RunError, UsageError
+from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.files import sha256_of
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import to_mapping
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
-from qc_core.training.evaluate import evaluate
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
 
@@ -261,7 +261,7 @@ def test_checkpoints_from_before_the_extent_was_noted_are_exported(
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
-    with pytest.raises(WrongUse):
+    with pytest.raises(UsageError):
         export(dataset, tmp_path / "policy")
     assert list(tmp_path.iterdir()) == []
 
@@ -287,7 +287,7 @@ def test_a_damaged_evaluation_is_refused(
     numbers = {"episodes": 2, "first-seed": 0, "execution-length": 5}
     evaluation = tmp_path / "evaluation.json"
     evaluation.write_text(json.dumps({**numbers, "policies": [{**learned, **change}]}))
-    with pytest.raises(WrongUse, match=r"evaluation\.json.* is damaged: "):
+    with pytest.raises(UsageError, match=r"evaluation\.json.* is damaged: "):
         export(checkpoint, tmp_path / "policy", evaluation)
 
 
@@ -308,7 +308,7 @@ def test_a_damaged_checkpoint_is_refused(
     damaged = Path(shutil.copytree(checkpoint, tmp_path / "damaged"))
     content = json.loads((damaged / "checkpoint.json").read_text())
     (damaged / "checkpoint.json").write_text(json.dumps({**content, **change}))
-    with pytest.raises(WrongUse, match=r"checkpoint\.json.* is damaged: "):
+    with pytest.raises(UsageError, match=r"checkpoint\.json.* is damaged: "):
         export(damaged, tmp_path / "policy")
 
 
@@ -317,5 +317,5 @@ def test_a_checkpoint_that_may_not_be_read_is_named(
     checkpoint: Path, tmp_path: Path, forbid: Callable[[Path], None], name: str
 ) -> None:
     forbid(checkpoint / name)
-    with pytest.raises(WorkFailed, match=r"checkpoint\.json cannot be read"):
+    with pytest.raises(RunError, match=r"checkpoint\.json cannot be read"):
         export(checkpoint, tmp_path / "policy")

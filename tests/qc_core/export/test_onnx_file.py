@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
+from qc_core.config.settings import train_config
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import to_onnx
-from qc_core.recipes.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
     """QC with 7 observations, 2 actions, 3 candidates and 4 flow steps."""
     torch.manual_seed(0)
-    config = TrainConfig(method="qc", widths=(128, 128), candidates=3, flow_steps=4)
+    config = train_config("qc", hidden_dims=(128, 128), num_samples=3, flow_steps=4)
     agent = make_agent(7, 2, config).eval()
     for parameter in agent.parameters():
         nn.init.normal_(parameter, std=0.1)

@@ -11,11 +11,11 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.agents.make import make_agent
+from qc_core.config.methods import METHODS
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import to_onnx
 from qc_core.export.parity import Cases, draw_cases
-from qc_core.recipes.config import TrainConfig
-from qc_core.recipes.methods import METHODS
+from tests.train_settings import train_with
 
 CASES = 1000
 # In float64 the same sums differ by far less than in float32, in which onnxruntime compares.
@@ -26,7 +26,7 @@ CONTRACT = {"action": {"low": [-1.0, -1.0], "high": [1.0, 1.0]}}
 def make(method: str) -> Agent:
     """7 observations, 2 actions; where it chooses, of 4 candidates."""
     torch.manual_seed(3)
-    train = TrainConfig(method=method, widths=(16, 16), horizon=3, candidates=4, flow_steps=2)
+    train = train_with(method, hidden_dims=(16, 16), backup_horizon=3, num_samples=4, flow_steps=2)
     agent = make_agent(7, 2, train).eval()
     agent.set_normalization(torch.randn(7), torch.rand(7) + 0.5)
     return agent

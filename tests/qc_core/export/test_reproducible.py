@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from qc_core.config.document import as_config, to_mapping
+from qc_core.config.settings import Config
+from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.export import export
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import as_config, to_mapping
 from qc_core.training.checkpoint import save_checkpoint
-from qc_core.training.evaluate import evaluate
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from qc_core.config.settings import Config
+from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.export import export
 from qc_core.files import read_json, write_json
-from qc_core.recipes.config import Config
+from qc_core.publish.promote import promote
 from qc_core.report import html
 from qc_core.report.html import write_report
 from qc_core.report.video import Film
 from qc_core.store.open import open_store
-from qc_core.store.promote import promote
-from qc_core.training.evaluate import evaluate
 from qc_core.tuning.tune import tune
 
 

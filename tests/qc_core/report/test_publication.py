@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from qc_core.gate.duel import Duel
-from qc_core.gate.rule import result_of
+from qc_core.publish.gate.duel import Duel
+from qc_core.publish.gate.rule import result_of
 from qc_core.report.html import templates
-from tests.qc_core.gate.games import outcomes
+from tests.qc_core.publish.gate.games import outcomes
 
 NOTHING_PLAYED = {"reason": "no minimum was asked of it", "rule": "none", "results": {}}
 

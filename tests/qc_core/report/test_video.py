@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from qc_core.policy_format.policy_folder import write_checksums
 from qc_core.report.video import film_policy
-from qc_core.runtime.folder import write_checksums
 
 _NO_RENDERER = "MuJoCo cannot render here"
 

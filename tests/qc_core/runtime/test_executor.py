@@ -10,8 +10,8 @@ class Counting:
 
     noise_shape = (4,)
 
-    def __init__(self, execution_length: int = 3) -> None:
-        self.execution_length = execution_length
+    def __init__(self, execution_horizon: int = 3) -> None:
+        self.execution_horizon = execution_horizon
         self.questions: list[np.ndarray] = []
         self.noises: list[np.ndarray] = []
 
@@ -35,7 +35,7 @@ def test_a_whole_chunk_is_played_before_the_policy_is_asked_again() -> None:
 
 
 def test_a_shorter_execution_length_replans_earlier() -> None:
-    policy = Counting(execution_length=2)
+    policy = Counting(execution_horizon=2)
     played = play(ChunkExecutor(policy, np.random.default_rng(0)), 4)
     assert played == [(1, 0), (1, 1), (2, 0), (2, 1)]
 

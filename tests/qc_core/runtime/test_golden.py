@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qc_core.errors import WorkFailed
-from qc_core.runtime.folder import write_checksums
+from qc_core.errors import RunError
+from qc_core.policy_format.policy_folder import write_checksums
 from qc_core.runtime.golden import check_golden, greatest_difference
 
 
@@ -31,7 +31,7 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
         chunk = file["action_chunk"]
     chunk[7, 3, 2] += 3e-4
     copy = with_golden(policy, tmp_path / "copy", action_chunk=chunk)
-    with pytest.raises(WorkFailed, match=r"greatest difference 3\.0e-04, at most 1e-05"):
+    with pytest.raises(RunError, match=r"greatest difference 3\.0e-04, at most 1e-05"):
         check_golden(copy)
 
 
@@ -52,7 +52,7 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
 def test_cases_that_are_none_are_refused(
     policy: Path, tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
-    with pytest.raises(WorkFailed, match=message):
+    with pytest.raises(RunError, match=message):
         check_golden(with_golden(policy, tmp_path / "copy", **arrays))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qc_core.errors import QCError, WorkFailed, WrongUse
+from qc_core.errors import QCError, RunError, UsageError
+from qc_core.policy_format.policy_folder import write_checksums
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.folder import write_checksums
 
 
 def test_one_observation_or_a_batch(policy: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_shorter_execution_horizon_asks_again_earlier(policy: Path) -> None:
 @pytest.mark.parametrize("horizon", [0, 6, -1])
 def test_an_execution_horizon_beyond_the_chunk_is_refused(policy: Path, horizon: int) -> None:
     message = rf"execution horizon must be in \[1, 5\].* got {horizon}"
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         ChunkPolicy.load(policy, execution_horizon=horizon)
 
 
@@ -64,7 +64,7 @@ def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_
     contract = json.loads((copy / "policy.json").read_text())
     (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 6}))
     write_checksums(copy)
-    with pytest.raises(WrongUse, match=r"must be in \[1, 5\].* got 6"):
+    with pytest.raises(UsageError, match=r"must be in \[1, 5\].* got 6"):
         ChunkPolicy.load(copy)
 
 
@@ -90,10 +90,10 @@ def test_a_bad_observation_gives_no_action_and_takes_none(
         ChunkPolicy.load(policy, seed=0, prefetch=prefetch) as runner,
         ChunkPolicy.load(policy, seed=0, prefetch=prefetch) as undisturbed,
     ):
-        with pytest.raises(WrongUse, match=message):
+        with pytest.raises(UsageError, match=message):
             runner.chunk(observation)
         for step in range(12):
-            with pytest.raises(WrongUse):
+            with pytest.raises(UsageError):
                 runner.act(observation)
             good = np.full(28, step / 10)
             np.testing.assert_array_equal(runner.act(good), undisturbed.act(good))
@@ -107,7 +107,7 @@ def test_a_huge_observation_is_finite(policy: Path) -> None:
         assert np.abs(runner.chunk(np.full(28, 1e20, kind))).max() <= 1
         huge = np.full((1, 28), 1e20, kind)
         huge[0, 3] = np.nan
-        with pytest.raises(WrongUse, match="NaN or infinity"):
+        with pytest.raises(UsageError, match="NaN or infinity"):
             runner.chunk(huge)
 
 
@@ -139,7 +139,7 @@ def test_a_seeded_reset_repeats_the_episode(policy: Path, prefetch: int) -> None
 def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
     with ChunkPolicy.load(policy, prefetch=prefetch) as runner:
         runner.act(np.zeros(28))
-    with pytest.raises(WrongUse, match="the policy is closed: load it again"):
+    with pytest.raises(UsageError, match="the policy is closed: load it again"):
         runner.act(np.zeros(28))
 
 
@@ -166,7 +166,7 @@ def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
 def test_settings_that_cannot_be_meant_are_refused(
     policy: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         ChunkPolicy.load(policy, **options)
 
 
@@ -174,13 +174,13 @@ def test_a_seed_that_cannot_be_meant_changes_nothing(policy: Path) -> None:
     runner, undisturbed = ChunkPolicy.load(policy, seed=0), ChunkPolicy.load(policy, seed=0)
     runner.act(np.zeros(28))
     undisturbed.act(np.zeros(28))
-    with pytest.raises(WrongUse, match="the seed must be an integer from 0 on, got -1"):
+    with pytest.raises(UsageError, match="the seed must be an integer from 0 on, got -1"):
         runner.reset(-1)
     np.testing.assert_array_equal(runner.act(np.zeros(28)), undisturbed.act(np.zeros(28)))
 
 
 def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
-    with pytest.raises(WrongUse, match=r"act takes one observation \[28\], got \[1, 28\]"):
+    with pytest.raises(UsageError, match=r"act takes one observation \[28\], got \[1, 28\]"):
         ChunkPolicy.load(policy).act(np.zeros((1, 28)))
 
 
@@ -193,7 +193,7 @@ def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
     ],
 )
 def test_bad_noise_gives_no_chunk(policy: Path, noise: np.ndarray, message: str) -> None:
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         ChunkPolicy.load(policy).chunk(np.zeros((2, 28)), noise)
 
 
@@ -204,7 +204,7 @@ def test_a_contract_that_is_none_is_refused(tmp_path: Path, policy: Path, contra
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     (copy / "policy.json").write_text(json.dumps(contract))
     write_checksums(copy)
-    with pytest.raises(WrongUse, match=r"policy\.json"):
+    with pytest.raises(UsageError, match=r"policy\.json"):
         ChunkPolicy.load(copy)
 
 
@@ -212,7 +212,7 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path, policy: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     (copy / "policy.onnx").write_bytes(b"junk")
     write_checksums(copy)
-    with pytest.raises(WorkFailed, match=r"policy\.onnx cannot be opened"):
+    with pytest.raises(RunError, match=r"policy\.onnx cannot be opened"):
         ChunkPolicy.load(copy)
 
 
@@ -222,10 +222,10 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, policy: Path, name: 
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(WorkFailed, match=name):
+    with pytest.raises(RunError, match=name):
         ChunkPolicy.load(copy)
     (copy / name).unlink()
-    with pytest.raises(WorkFailed, match=f"{name} is missing"):
+    with pytest.raises(RunError, match=f"{name} is missing"):
         ChunkPolicy.load(copy)
 
 
@@ -234,7 +234,7 @@ def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
     contract = json.loads((copy / "policy.json").read_text())
     (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 2}))
     write_checksums(copy)
-    with pytest.raises(WrongUse, match="policy schema 1 is needed, got 2"):
+    with pytest.raises(UsageError, match="policy schema 1 is needed, got 2"):
         ChunkPolicy.load(copy)
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.runtime.prefetch import ChunkLate, PrefetchingExecutor, require_prefetch
 
@@ -19,8 +19,8 @@ class Gated:
 
     noise_shape = (1,)
 
-    def __init__(self, execution_length: int = HORIZON) -> None:
-        self.execution_length = execution_length
+    def __init__(self, execution_horizon: int = HORIZON) -> None:
+        self.execution_horizon = execution_horizon
         self.questions: list[float] = []
         self.noises: list[float] = []
         self.failure: Exception | None = None
@@ -270,7 +270,7 @@ class Mover:
     """Goes straight to the target, at most one unit per step, and knows where it will be."""
 
     noise_shape = (1,)
-    execution_length = HORIZON
+    execution_horizon = HORIZON
     target = 12.5
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -305,6 +305,6 @@ def test_where_the_world_is_as_foreseen_prefetch_changes_no_action(lead: int) ->
 def test_a_prefetch_that_cannot_be_is_refused(
     steps: int, actions: int, horizon: int, most: int
 ) -> None:
-    with pytest.raises(WrongUse, match=rf"in \[0, {most}\] control steps .*got {steps}"):
+    with pytest.raises(UsageError, match=rf"in \[0, {most}\] control steps .*got {steps}"):
         require_prefetch(steps, actions, horizon)
     assert require_prefetch(most, actions, horizon) == most

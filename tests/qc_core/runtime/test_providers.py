@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.providers import choose_providers
 
@@ -37,11 +37,11 @@ def test_the_one_wanted_comes_first(
     ],
 )
 def test_one_that_is_not_there_is_refused(wanted: str, message: str) -> None:
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         choose_providers(wanted, CPU)
 
 
 def test_a_policy_tells_what_computes(policy: Path) -> None:
     assert ChunkPolicy.load(policy, provider="cpu").provider == "cpu"
-    with pytest.raises(WrongUse, match="must be one of"):
+    with pytest.raises(UsageError, match="must be one of"):
         ChunkPolicy.load(policy, provider="tpu")

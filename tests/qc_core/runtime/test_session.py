@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from qc_core.errors import WorkFailed
+from qc_core.errors import RunError
 from qc_core.runtime.session import BoundSession
 
 
@@ -57,7 +57,7 @@ def test_inputs_may_lie_in_memory_as_they_like(session: BoundSession) -> None:
 
 
 def test_a_failed_call_is_one_line_and_spoils_no_other(session: BoundSession) -> None:
-    with pytest.raises(WorkFailed, match="the model cannot be run") as refusal:
+    with pytest.raises(RunError, match="the model cannot be run") as refusal:
         session({"a": np.zeros((2, 4), np.float32), "b": np.zeros((2, 4), np.float32)})
     assert "\n" not in str(refusal.value)
     np.testing.assert_array_equal(total(session, 1, 2, 2), np.full((2, 3), 3))
@@ -86,5 +86,5 @@ def test_a_node_that_names_a_file_of_its_own_is_refused(model: Path) -> None:
     graph = onnx.load(model)
     graph.graph.node[0].op_type = "EPContext"
     onnx.save(graph, model)
-    with pytest.raises(WorkFailed, match="in other files"):
+    with pytest.raises(RunError, match="in other files"):
         BoundSession(model, threads=1)

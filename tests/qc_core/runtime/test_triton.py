@@ -11,8 +11,8 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelConfig,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from qc_core.errors import WrongUse
-from qc_core.runtime.folder import read_contract
+from qc_core.errors import UsageError
+from qc_core.policy_format.policy_folder import read_contract
 from qc_core.runtime.triton import write_model
 
 
@@ -61,6 +61,6 @@ def test_any_name_in_a_contract_comes_through(policy: Path, tmp_path: Path, name
 def test_a_model_is_added_beside_others_and_replaces_none(policy: Path, tmp_path: Path) -> None:
     write_model(policy, tmp_path, "one")
     write_model(policy, tmp_path, "two")
-    with pytest.raises(WrongUse, match="is in use"):
+    with pytest.raises(UsageError, match="is in use"):
         write_model(policy, tmp_path, "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.store import folder as folder_store
-from qc_core.store.folder import FolderStore
+from qc_core.errors import RunError, UsageError
+from qc_core.store import local_store as folder_store
+from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.open import open_store
 
@@ -72,7 +72,7 @@ def test_a_lock_that_is_never_freed_is_named(
 ) -> None:
     monkeypatch.setattr(folder_store, "_PATIENCE_SECONDS", 0.05)
     store = FolderStore(tmp_path / "store")
-    with store._locked(), pytest.raises(WorkFailed, match=r"has kept .*\.lock for 0 s"):
+    with store._locked(), pytest.raises(RunError, match=r"has kept .*\.lock for 0 s"):
         store.put_if("a/one", b"1", None)
     assert store.put_if("a/one", b"1", None)
 
@@ -94,9 +94,9 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_store(
     store = FolderStore(tmp_path / "store")
     store.put("a/one", b"1")
     forbid(tmp_path / "store")
-    with pytest.raises(WorkFailed, match=r"store cannot be read \(Permission denied\): set"):
+    with pytest.raises(RunError, match=r"store cannot be read \(Permission denied\): set"):
         read(store)
-    with pytest.raises(WrongUse, match=r"cannot be read .*: set QC_STORE"):
+    with pytest.raises(UsageError, match=r"cannot be read .*: set QC_STORE"):
         read(FolderStore(Path("/" + "x" * 5000)))
 
 

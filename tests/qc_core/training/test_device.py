@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.errors import RunError, UsageError
 from qc_core.training import device
 
 
@@ -19,9 +19,9 @@ def test_a_container_has_the_cores_of_its_quota(tmp_path: Path, content: str, co
 
 def test_gpus_that_were_asked_for_and_are_not_there_are_refused() -> None:
     device.require_gpus("0")
-    with pytest.raises(WrongUse, match="must be a number"):
+    with pytest.raises(UsageError, match="must be a number"):
         device.require_gpus("many")
-    with pytest.raises(WorkFailed, match="100 GPUs were asked for, torch sees"):
+    with pytest.raises(RunError, match="100 GPUs were asked for, torch sees"):
         device.require_gpus("100")
 
 
@@ -30,12 +30,14 @@ def test_a_number_of_threads_that_is_none_is_refused(
     threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", threads)
-    with pytest.raises(WrongUse, match="QC_THREADS must be a number of CPU threads from 1 to 4096"):
+    with pytest.raises(
+        UsageError, match="QC_THREADS must be a number of CPU threads from 1 to 4096"
+    ):
         device.share_cpu()
 
 
 @pytest.mark.parametrize("name", ["meta", "warp"])
 def test_a_device_without_memory_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QC_DEVICE", name)
-    with pytest.raises(WrongUse, match=f"QC_DEVICE={name} .*may be cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match=f"QC_DEVICE={name} .*may be cpu, cuda or cuda:N"):
         device.training_device()

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
-from qc_core.data.dataset import Dataset, open_dataset
-from qc_core.data.windows import gather_windows
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset, open_dataset
+from qc_core.data.replay.windows import gather_windows
 from qc_core.envs.make import make_environment
-from qc_core.networks.arithmetic import choose
-from qc_core.recipes.config import Config
+from qc_core.networks.kernels import choose
 from qc_core.seeds import seeds_for
 from qc_core.training.online import OnlineTraining
 from tests.conftest import PENDULUM
@@ -39,11 +39,11 @@ def with_environments(config: Config, environments: int) -> Config:
         config,
         train=replace(
             config.train,
-            environments=environments,
-            horizon=HORIZON,
-            online_start=START,
+            num_envs=environments,
+            backup_horizon=HORIZON,
+            learning_starts=START,
             online_steps=STEPS,
-            updates_per_step=2,
+            utd_ratio=2,
         ),
     )
 
@@ -68,7 +68,7 @@ class Sequential:
         self.reward_rows, self.mask_rows, self.terminal_rows = (
             array.tolist() for array in (dataset.rewards, dataset.masks, dataset.terminals)
         )
-        count = config.train.environments
+        count = config.train.num_envs
         self.stretches: list[list[int]] = [[*range(OFFLINE)], *([] for _ in range(count))]
         self.environments: list[gymnasium.Env] = [make_environment(PENDULUM) for _ in range(count)]
         self.episode = 0
@@ -133,9 +133,13 @@ class Sequential:
         )
         noise = self.agent.draw_noise(train.batch_size, self.generator)
         uniform = torch.rand(train.batch_size, generator=self.generator, dtype=torch.float64)
-        starts = self.starts(uniform, train.horizon)
+        starts = self.starts(uniform, train.backup_horizon)
         windows = gather_windows(
-            self, starts, horizon=train.horizon, discount=train.discount, terminal_handling="drop"
+            self,
+            starts,
+            horizon=train.backup_horizon,
+            discount=train.discount,
+            terminal_handling="drop",
         )
         self.agent.update(windows, noise)
 
@@ -145,8 +149,8 @@ class Sequential:
             self.begin((1 + turn) % len(self.environments))
         for number in range(1, train.online_steps + 1):
             self.step(number)
-            if number > train.online_start:
-                for _ in range(train.updates_per_step):
+            if number > train.learning_starts:
+                for _ in range(train.utd_ratio):
                     self.update()
 
     def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:

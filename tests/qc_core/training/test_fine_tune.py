@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.data.dataset import DatasetWriter
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
-from qc_core.errors import WrongUse
+from qc_core.errors import UsageError
 from qc_core.progress import Progress
-from qc_core.recipes.config import Config
-from qc_core.training import resume
+from qc_core.training import checkpoint_store as resume
 from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
 from qc_core.training.fine_tune import Score, fine_tune
+from qc_core.training.local_checkpoints import LocalCheckpointStore
 from qc_core.training.online import OnlineTraining
-from qc_core.training.partial import PartialTraining
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
 from tests.qc_core.training.interrupt import Interrupt
@@ -42,7 +42,7 @@ def test_a_trial_is_scored_as_often_as_asked_and_moves_the_weights(
 def test_nothing_is_learned_before_the_start(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
-    train = replace(config.train, online_steps=5, online_start=5)
+    train = replace(config.train, online_steps=5, learning_starts=5)
     result = fine_tune(
         replace(config, train=train), checkpoint, dataset, trial=0, on_score=lambda _: None
     )
@@ -71,13 +71,14 @@ def test_the_optimiser_goes_on_where_pretraining_stopped(config: Config, checkpo
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("widths", (16, 16)), ("horizon", 4), ("critics", 3), ("method", "qc")]
+    ("option", "value"),
+    [("hidden_dims", (16, 16)), ("backup_horizon", 4), ("num_critics", 3), ("method", "qc")],
 )
 def test_settings_that_the_weights_are_not_made_for_are_refused(
     config: Config, checkpoint: Path, dataset: Path, option: str, value: object
 ) -> None:
-    other = replace(config, train=replace(config.train, **{option: value}))
-    with pytest.raises(WrongUse, match=f"was trained with --train.{option}"):
+    other = replace(config, train=config.train.changed(**{option: value}))
+    with pytest.raises(UsageError, match=f"was trained with --train.{option}"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
@@ -89,7 +90,7 @@ def test_a_checkpoint_of_another_environment_is_refused(
     writer.append(random_episodes(describe(double), [30]))
     writer.finish({"kind": "test"})
     other = replace(config, environment=double)
-    with pytest.raises(WrongUse, match=f"{checkpoint} was trained in .*, not {double}"):
+    with pytest.raises(UsageError, match=f"{checkpoint} was trained in .*, not {double}"):
         fine_tune(other, checkpoint, tmp_path / "double", trial=0, on_score=lambda _: None)
 
 
@@ -97,7 +98,7 @@ def test_a_data_set_of_other_sizes_is_refused(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     other = replace(config, environment="cube-double-singletask-task1-v0")
-    with pytest.raises(WrongUse, match=r"has observations of 37 .*, the data set 28 and 5"):
+    with pytest.raises(UsageError, match=r"has observations of 37 .*, the data set 28 and 5"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
@@ -123,7 +124,7 @@ def broken_off(
 
 def go_on(folder: Path, config: Config, dataset: Path) -> list[Score]:
     scores: list[Score] = []
-    kept = PartialTraining(folder / "trial")
+    kept = LocalCheckpointStore(folder / "trial")
     result = fine_tune(
         config, folder / "offline", dataset, trial=0, on_score=scores.append, kept=kept
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qc_core.data.dataset import open_dataset
-from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import open_dataset
+from qc_core.errors import UsageError
 from qc_core.training.checkpoint import (
     CheckpointInfo,
     load_agent,
@@ -45,12 +45,12 @@ def test_a_restored_training_ends_with_the_same_weights(
 
 
 def test_a_method_without_an_offline_phase_has_no_steps(config: Config, dataset: Path) -> None:
-    online_only = replace(config, train=replace(config.train, method="rlpd"))
+    online_only = replace(config, train=config.train.changed(method="rlpd"))
     assert OfflineTraining(online_only, open_dataset(dataset), CPU).steps == 0
 
 
 def test_a_checkpoint_without_a_training_state_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(WrongUse, match=r"training\.safetensors is missing or damaged"):
+    with pytest.raises(UsageError, match=r"training\.safetensors is missing or damaged"):
         load_training_state(checkpoint)
 
 

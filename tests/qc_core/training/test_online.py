@@ -9,9 +9,9 @@ import torch
 
 from qc_core.agents.make import make_agent
 from qc_core.agents.sac import SACAgent
-from qc_core.data.dataset import Dataset, open_dataset
-from qc_core.errors import WrongUse
-from qc_core.recipes.config import Config
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Dataset, open_dataset
+from qc_core.errors import UsageError
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import ExplorationPolicy
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def training(config: Config, dataset: Path, **train) -> OnlineTraining:
     data: Dataset = open_dataset(dataset)
-    chosen = replace(config, train=replace(config.train, **train))
+    chosen = replace(config, train=config.train.changed(**train))
     torch.manual_seed(0)
     agent = make_agent(28, 5, chosen.train)
     return OnlineTraining(chosen, agent, data, CPU, trial=0)
@@ -66,7 +66,7 @@ def test_rlpd_explores_uniformly_until_it_learns(config: Config, dataset: Path) 
 
 def test_uniform_exploration_ends_when_learning_begins(config: Config, dataset: Path) -> None:
     """A policy that saturates every action is told from uniform chunks by the buffer."""
-    options = {"online_start": 10, "online_steps": 16, "learning_rate": 1e-12}
+    options = {"learning_starts": 10, "online_steps": 16, "learning_rate": 1e-12}
     with training(config, dataset, method="rlpd", **options) as run:
         assert isinstance(run.agent, SACAgent)
         with torch.no_grad():
@@ -81,7 +81,7 @@ def test_uniform_exploration_ends_when_learning_begins(config: Config, dataset: 
 def test_data_that_take_turns_do_so_online_where_batches_are_mixed(
     config: Config, dataset: Path
 ) -> None:
-    turning = replace(config, data=replace(config.data, resident_transitions=60, slice_updates=1))
+    turning = replace(config, data=replace(config.data, shard_size=60, shard_updates=1))
     with training(turning, dataset, method="rlpd", batch_size=400) as run:
         seen: set[tuple[float, ...]] = set()
         held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
@@ -98,7 +98,7 @@ def test_a_restored_training_has_learned_and_seen_the_same(
     config: Config, dataset: Path, method: str
 ) -> None:
     def made() -> OnlineTraining:
-        return training(config, dataset, method=method, online_start=2, online_steps=12)
+        return training(config, dataset, method=method, learning_starts=2, online_steps=12)
 
     with made() as first, made() as second:
         first.run(6, lambda: None)
@@ -114,7 +114,7 @@ def test_a_restored_training_has_learned_and_seen_the_same(
 
 
 def test_nothing_is_learned_before_there_is_a_whole_window(config: Config, dataset: Path) -> None:
-    with training(config, dataset, method="qc-rlpd", online_start=0) as run:
+    with training(config, dataset, method="qc-rlpd", learning_starts=0) as run:
         before = weights(run)
         run.run(4, lambda: None)
         assert all(torch.equal(before[name], value) for name, value in weights(run).items())
@@ -123,5 +123,5 @@ def test_nothing_is_learned_before_there_is_a_whole_window(config: Config, datas
 
 
 def test_a_buffer_too_small_for_the_data_is_refused(config: Config, dataset: Path) -> None:
-    with pytest.raises(WrongUse, match=r"--train\.replay-capacity must be at least 151"):
+    with pytest.raises(UsageError, match=r"--train\.replay-capacity must be at least 151"):
         training(config, dataset, replay_capacity=100)

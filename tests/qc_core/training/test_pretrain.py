@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from qc_core.errors import WorkFailed, WrongUse
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.errors import RunError, UsageError
 from qc_core.files import sha256_of
-from qc_core.recipes.config import Config, TrainConfig
 from qc_core.training.checkpoint import load_agent, read_curve, read_info
 from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
@@ -72,7 +72,7 @@ def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     train = replace(config.train, learning_rate=1e30, offline_steps=20)
-    with pytest.raises(WorkFailed, match=r"diverged.*lower --train.learning-rate"):
+    with pytest.raises(RunError, match=r"diverged.*lower --train.learning-rate"):
         pretrain(replace(config, train=train), dataset, tmp_path / "c")
     assert list(tmp_path.iterdir()) == []
 
@@ -80,14 +80,16 @@ def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
 def test_what_does_not_fit_is_refused_before_training(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
-    with pytest.raises(WrongUse, match="holds rewards for cube-single"):
+    with pytest.raises(UsageError, match="holds rewards for cube-single"):
         pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
-    with pytest.raises(WrongUse, match="backups over 1000 steps need at least as many transitions"):
-        long = replace(config.train, horizon=1000)
+    with pytest.raises(
+        UsageError, match="backups over 1000 steps need at least as many transitions"
+    ):
+        long = replace(config.train, backup_horizon=1000)
         pretrain(replace(config, train=long), dataset, tmp_path / "c")
-    with pytest.raises(WrongUse, match="is not a data set folder"):
+    with pytest.raises(UsageError, match="is not a data set folder"):
         pretrain(config, tmp_path / "none", tmp_path / "c")
-    with pytest.raises(WrongUse, match="in use"):
+    with pytest.raises(UsageError, match="in use"):
         pretrain(config, dataset, dataset)
 
 
@@ -98,9 +100,9 @@ def test_what_does_not_fit_is_refused_before_training(
         lambda c: {**c, "config": 3},
         lambda c: {k: v for k, v in c.items() if k != "config"},
         lambda c: {**c, "config": {**c["config"], "train": 3}},
-        lambda c: {**c, "config": {**c["config"], "train": {"horizon": "five"}}},
+        lambda c: {**c, "config": {**c["config"], "train": {"backup-horizon": "five"}}},
         lambda c: {**c, "config": {**c["config"], "train": {"nonsense": 1}}},
-        lambda c: {**c, "config": {**c["config"], "train": {"widths": [8, 8]}}},
+        lambda c: {**c, "config": {**c["config"], "train": {"hidden-dims": [8, 8]}}},
     ],
 )
 def test_a_checkpoint_json_of_another_shape_is_refused(
@@ -109,7 +111,7 @@ def test_a_checkpoint_json_of_another_shape_is_refused(
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     content = json.loads((copy / "checkpoint.json").read_text())
     (copy / "checkpoint.json").write_text(json.dumps(change(content)))
-    with pytest.raises(WrongUse) as refusal:
+    with pytest.raises(UsageError) as refusal:
         load_agent(copy, torch.device("cpu"))
     assert "\n" not in str(refusal.value)
 
@@ -118,9 +120,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     weights = copy / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(WrongUse, match=r"weights\.safetensors is missing or damaged"):
+    with pytest.raises(UsageError, match=r"weights\.safetensors is missing or damaged"):
         load_agent(copy, torch.device("cpu"))
-    with pytest.raises(WrongUse, match="is not a checkpoint folder"):
+    with pytest.raises(UsageError, match="is not a checkpoint folder"):
         load_agent(tmp_path / "none", torch.device("cpu"))
 
 

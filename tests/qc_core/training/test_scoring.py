@@ -12,9 +12,9 @@ import torch
 
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
-from qc_core.envs.play import Outcome
-from qc_core.errors import WorkFailed
-from qc_core.recipes.config import Config
+from qc_core.config.settings import Config
+from qc_core.envs.episode_result import EpisodeResult
+from qc_core.errors import RunError
 from qc_core.training.fine_tune import Score, fine_tune
 from qc_core.training.pretrain import pretrain
 from qc_core.training.scoring import Scoring
@@ -33,9 +33,9 @@ def agent(pendulum_config: Config) -> Agent:
 def test_in_the_background_the_weights_count_that_were_there_when_it_began(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scored(cores: str) -> list[list[Outcome]]:
+    def scored(cores: str) -> list[list[EpisodeResult]]:
         monkeypatch.setenv("QC_THREADS", cores)
-        got: list[list[Outcome]] = []
+        got: list[list[EpisodeResult]] = []
         torch.manual_seed(0)
         with Scoring(pendulum_config, SEEDS) as scoring:
             for _ in range(2):
@@ -59,7 +59,7 @@ def test_a_score_is_handed_over_while_training_goes_on(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
-    got: list[list[Outcome]] = []
+    got: list[list[EpisodeResult]] = []
     with Scoring(pendulum_config, SEEDS) as scoring:
         scoring.play(agent, got.append)
         assert not got
@@ -85,7 +85,7 @@ def test_a_process_that_is_killed_is_one_line(
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
     with (
-        pytest.raises(WorkFailed, match="a worker process was killed") as failure,
+        pytest.raises(RunError, match="a worker process was killed") as failure,
         Scoring(pendulum_config, range(10_000)) as scoring,
     ):
         scoring.play(agent, lambda _: None)

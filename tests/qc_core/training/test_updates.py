@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from qc_core.agents.agent import Info
-from qc_core.data.dataset import open_dataset
-from qc_core.recipes.config import Config
-from qc_core.recipes.methods import METHODS
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import open_dataset
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.updates import CalledUpdates, RecordedUpdates, Updates, repeat
+from tests.train_settings import train_with
 
 # Only where there is a GPU is there more than one way to repeat them.
 CASES = [("cpu", "qc-fql"), *(("cuda", method) for method in METHODS if torch.cuda.is_available())]
@@ -74,8 +75,8 @@ def test_a_training_takes_the_updates_that_it_would_take_one_by_one(
     config: Config, dataset: Path, device: str, method: str
 ) -> None:
     """A GPU's recordings draw, learn and count as calls do."""
-    settings = {"candidates": 4, **METHODS[method].settings}
-    train = replace(config.train, method=method, precision="float32", **settings)
+    values = {"num_samples": 4, "precision": "float32", **METHODS[method].defaults}
+    train = train_with(method, config.train, **values)
 
     def ends(make: type[CalledUpdates] | None) -> tuple[dict[str, Tensor], Tensor, float]:
         data = open_dataset(dataset)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from qc_core.data.dataset import DatasetWriter
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
-from qc_core.errors import WorkFailed, WrongUse
-from qc_core.recipes.config import Config
+from qc_core.errors import RunError, UsageError
+from qc_core.registry.parent import pin_parent
+from qc_core.registry.registry import Registry
+from qc_core.registry.removal import delete_version
 from qc_core.store.open import open_store
-from qc_core.store.parent import pin_parent
-from qc_core.store.registry import Registry
-from qc_core.store.removal import delete_version
 from qc_core.training.checkpoint import (
     load_agent,
     read_info,
@@ -24,7 +24,7 @@ from qc_core.training.checkpoint import (
 )
 from qc_core.training.pretrain import pretrain
 from tests.conftest import PENDULUM, random_episodes
-from tests.qc_core.store.folders import write_policy
+from tests.qc_core.registry.policy_folders import write_policy
 
 CPU = torch.device("cpu")
 
@@ -52,13 +52,13 @@ def champion(tmp_path: Path, pendulum_config: Config, parent: Path) -> str:
 
 def warm(config: Config, wanted: str = "champion", **train: object) -> Config:
     train = {"normalize_observations": True, **train}
-    return replace(config, train=replace(config.train, warm_start=wanted, **train))
+    return replace(config, train=config.train.changed(warm_start=wanted, **train))
 
 
 def test_it_goes_on_with_weights_scaling_and_moments(
     tmp_path: Path, pendulum_config: Config, pendulum: Path, parent: Path, champion: str
 ) -> None:
-    still = warm(pendulum_config, offline_steps=1, learning_rate=1e-12, target_rate=1e-12)
+    still = warm(pendulum_config, offline_steps=1, learning_rate=1e-12, tau=1e-12)
     pretrain(still, pendulum, tmp_path / "child")
     before, after = (load_agent(folder, CPU) for folder in (parent, tmp_path / "child"))
     for name, value in before.state_dict().items():
@@ -101,7 +101,7 @@ def test_the_parent_stays_the_same_when_the_champion_changes(
     [
         ({"wanted": "stable"}, "no such alias or version"),
         ({"wanted": "20200101T000000-00000000"}, "no such alias or version"),
-        ({"widths": (16,)}, r"was trained with --train.widths \[8\], got \[16\]"),
+        ({"hidden_dims": (16,)}, r"was trained with --train.hidden-dims \[8\], got \[16\]"),
         ({"normalize_observations": False}, "--train.normalize-observations True, got False"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     change: dict[str, object],
     message: str,
 ) -> None:
-    with pytest.raises(WrongUse, match=message) as refusal:
+    with pytest.raises(UsageError, match=message) as refusal:
         pretrain(warm(pendulum_config, **change), pendulum, tmp_path / "child")  # pyright: ignore
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "child").exists()
@@ -137,7 +137,7 @@ def test_data_with_other_bounds_or_times_are_refused(
     writer = DatasetWriter(tmp_path / "data", spec)
     writer.append(random_episodes(spec, [30]))
     writer.finish({"kind": "test"})
-    with pytest.raises(WrongUse, match=message):
+    with pytest.raises(UsageError, match=message):
         pretrain(warm(pendulum_config), tmp_path / "data", tmp_path / "child")
 
 
@@ -147,7 +147,7 @@ def test_a_policy_without_its_checkpoint_is_no_parent(
     registry, name = Registry(open_store()), pendulum_config.policy_name
     version = registry.publish(write_policy(tmp_path / "small", seed=0), name)
     registry.set_alias(name, "champion", version)
-    with pytest.raises(WrongUse, match="published without its checkpoint"):
+    with pytest.raises(UsageError, match="published without its checkpoint"):
         pin_parent(warm(pendulum_config))
 
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_is_not_pulled_and_goes_with_its_version(
     delete_version(store, name, champion)
     assert not any(champion in key for key in store.keys("policies/"))
     shutil.rmtree(tmp_path / "pulled")
-    with pytest.raises(WrongUse, match="no such alias or version"):
+    with pytest.raises(UsageError, match="no such alias or version"):
         pretrain(pinned, pendulum, tmp_path / "child")
 
 
@@ -174,7 +174,7 @@ def test_an_altered_checkpoint_is_refused(
     key = prefix + "weights.safetensors"
     content = open_store().get(key)
     open_store().put(key, content[:-1] + b"\x01")
-    with pytest.raises(WorkFailed, match=r"weights.safetensors is altered"):
+    with pytest.raises(RunError, match=r"weights.safetensors is altered"):
         pretrain(warm(pendulum_config), pendulum, tmp_path / "child")
 
 
@@ -184,5 +184,5 @@ def test_a_checkpoint_of_other_weights_than_the_policys_is_refused(
     registry, name = Registry(open_store()), pendulum_config.policy_name
     other = write_policy(tmp_path / "other", seed=1, weights="0" * 64)
     registry.set_alias(name, "champion", registry.publish(other, name, checkpoint=parent))
-    with pytest.raises(WorkFailed, match="is not that of its policy: it is altered"):
+    with pytest.raises(RunError, match="is not that of its policy: it is altered"):
         pretrain(warm(pendulum_config), pendulum, tmp_path / "child")

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from qc_core.config.settings import Config
 from qc_core.files import read_json
-from qc_core.recipes.config import Config
 from qc_core.store.open import open_store
 from qc_core.training.checkpoint import CheckpointInfo, read_info, weights_digest
+from qc_core.training.checkpoint_store import CheckpointSchedule
 from qc_core.training.pretrain import pretrain
-from qc_core.training.resume import Pace
-from qc_core.tuning.kept import KeptTrial, get_result
+from qc_core.tuning.checkpointing import TrialCheckpointStore, get_result
 from qc_core.tuning.select import select_best
 from qc_core.tuning.slots import attempts_by_slot
 from qc_core.tuning.study import Heartbeat, create_study, load_study
@@ -44,9 +44,9 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
     # A process that is killed leaves its scratch.
     tempfile.tempdir = str(folder)
     sys.stderr = (folder / f"worker-{worker}.log").open("w", buffering=1)
-    keep = KeptTrial.keep
+    keep = TrialCheckpointStore.keep
 
-    def keep_and_stop(self: KeptTrial, agent, info: CheckpointInfo, *rest) -> None:
+    def keep_and_stop(self: TrialCheckpointStore, agent, info: CheckpointInfo, *rest) -> None:
         keep(self, agent, info, *rest)
         if self._name == "trial 1" and info.online_steps == STOP_AT:
             (folder / "stopped").touch()
@@ -57,9 +57,9 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
 
     if stop:
         patch = pytest.MonkeyPatch()
-        patch.setattr(KeptTrial, "keep", keep_and_stop)
+        patch.setattr(TrialCheckpointStore, "keep", keep_and_stop)
         # Not about once a minute, but after each step.
-        patch.setattr(Pace, "due", True)
+        patch.setattr(CheckpointSchedule, "due", True)
     run(folder, config, dataset, worker)
 
 

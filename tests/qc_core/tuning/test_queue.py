@@ -10,8 +10,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 
-from qc_core.errors import WorkFailed
-from qc_core.recipes.config import Config
+from qc_core.config.settings import Config
+from qc_core.errors import RunError
 from qc_core.tuning import queue
 from qc_core.tuning.queue import finish, heartbeats, requeue_lost, take_trial
 from qc_core.tuning.slots import ATTEMPT, KEPT, REASON, SLOT
@@ -254,7 +254,7 @@ def test_heartbeats_outlast_a_restart_of_the_database(name: str, database: Postg
     end = time.monotonic() + 30
     with heartbeats(trial):
         database.stop()
-        with pytest.raises(WorkFailed, match="does not answer"), answering():
+        with pytest.raises(RunError, match="does not answer"), answering():
             study.get_trials()
         time.sleep(2 * QUICK.interval)
         database.start()
@@ -269,7 +269,7 @@ def test_no_error_shows_the_password(
 ) -> None:
     wrong = f"{PASSWORD}-but-wrong"
     monkeypatch.setenv("QC_STUDY_STORAGE", database.url(wrong))
-    with pytest.raises(WorkFailed, match="does not answer") as refusal:
+    with pytest.raises(RunError, match="does not answer") as refusal:
         create_study("s", "", config)
     error: BaseException | None = refusal.value
     while error is not None:

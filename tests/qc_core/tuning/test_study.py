@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from qc_core.errors import Diverged, Lost, WorkFailed, WrongUse
+from qc_core.config.catalog import RECIPES
+from qc_core.config.settings import Config
+from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
 from qc_core.files import read_json
-from qc_core.recipes.catalog import RECIPES
-from qc_core.recipes.config import Config
 from qc_core.training.checkpoint import read_info
 from qc_core.tuning.queue import finish, take_trial
 from qc_core.tuning.study import create_study, load_study, suggest
 from qc_core.tuning.trials import best_trial, figures, read_trials
 from qc_core.tuning.tune import tune
 from qc_core.tuning.worker import run_worker
+from tests.train_settings import alpha_of
 
 
 def take_all(storage: str, worker: int, taken) -> None:
@@ -61,17 +62,17 @@ def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
     assert suggest(first, config) == config.train
     other = suggest(second, config)
     assert other != config.train
-    factor = config.tune.distillation_weight_factor
-    ratio = other.distillation_weight / config.train.distillation_weight
+    factor = config.tune.alpha_factor
+    ratio = alpha_of(other) / alpha_of(config.train)
     assert 1 / factor <= ratio <= factor
     # On one machine nobody waits for those that are still running.
     assert take_trial(study, 0, 0) is None
 
 
 def test_without_storage_the_variable_is_named() -> None:
-    with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
+    with pytest.raises(UsageError, match="QC_STUDY_STORAGE"):
         load_study("s", "")
-    with pytest.raises(WrongUse, match="QC_STUDY_STORAGE"):
+    with pytest.raises(UsageError, match="QC_STUDY_STORAGE"):
         create_study("s", "", RECIPES["smoke"].config)
 
 
@@ -82,7 +83,7 @@ def test_a_file_of_other_content_keeps_no_study(
     file = tmp_path / "mine.json"
     file.write_text(content + "\n")
     monkeypatch.setenv("QC_STUDY_STORAGE", str(file))
-    with pytest.raises(WrongUse, match=r"it holds something else.*: QC_STUDY_STORAGE must be"):
+    with pytest.raises(UsageError, match=r"it holds something else.*: QC_STUDY_STORAGE must be"):
         load_study("s", "")
     assert file.read_text() == content + "\n"
 
@@ -93,7 +94,7 @@ def test_a_place_that_can_be_no_file_keeps_no_study(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / place))
-    with pytest.raises(WrongUse, match=r"cannot keep .*: QC_STUDY_STORAGE must be"):
+    with pytest.raises(UsageError, match=r"cannot keep .*: QC_STUDY_STORAGE must be"):
         load_study("s", "")
 
 
@@ -102,7 +103,7 @@ def test_a_database_that_does_not_answer_shows_no_password(
 ) -> None:
     monkeypatch.setenv("QC_STUDY_STORAGE", "sqlite:////nowhere/very-secret/study.db")
     for call in (lambda: create_study("s", "", config), lambda: load_study("s", "")):
-        with pytest.raises(WorkFailed, match="does not answer") as refusal:
+        with pytest.raises(RunError, match="does not answer") as refusal:
             call()
         assert "very-secret" not in str(refusal.value)
 
@@ -117,7 +118,7 @@ def test_a_study_that_was_cut_off_while_being_made_is_completed(
 
 
 def test_nothing_is_searched_that_the_method_does_not_have(storage: str, config: Config) -> None:
-    best_of_n = replace(config, train=replace(config.train, method="qc"))
+    best_of_n = replace(config, train=config.train.changed(method="qc"))
     create_study("s", storage, best_of_n)
     trial = take_trial(load_study("s", storage), 0, 0)
     assert trial is not None
@@ -140,9 +141,9 @@ def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
 @pytest.mark.parametrize(
     ("failure", "states"),
     [
-        (Diverged, ["diverged", "diverged"]),
-        (WorkFailed, ["failed", "waiting"]),
-        (Lost, ["lost", "waiting"]),
+        (TrainingDiverged, ["diverged", "diverged"]),
+        (RunError, ["failed", "waiting"]),
+        (TransientError, ["lost", "waiting"]),
     ],
 )
 def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker(
@@ -150,11 +151,11 @@ def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker
     config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    failure: type[WorkFailed],
+    failure: type[RunError],
     states: list[str],
 ) -> None:
     tried: list[int] = []
-    goes_on = failure is Diverged
+    goes_on = failure is TrainingDiverged
 
     def fail(*_: object, trial: int, **__: object) -> None:
         tried.append(trial)
@@ -163,7 +164,7 @@ def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker
     monkeypatch.setattr("qc_core.tuning.worker.fine_tune", fail)
     create_study("s", storage, config)
     places = tmp_path / "checkpoint", tmp_path / "dataset", tmp_path / "output"
-    with contextlib.nullcontext() if goes_on else pytest.raises(WorkFailed, match="for the test"):
+    with contextlib.nullcontext() if goes_on else pytest.raises(RunError, match="for the test"):
         run_worker(config, *places, study_name="s", storage=storage, worker=0)
     assert tried == ([0, 1] if goes_on else [0])
     assert (tmp_path / "output").exists() == goes_on

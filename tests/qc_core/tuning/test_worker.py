@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from qc_core.errors import Lost, QCError
+from qc_core.config.resolve import resolve
+from qc_core.config.settings import Config
+from qc_core.errors import QCError, TransientError
 from qc_core.files import read_json
 from qc_core.progress import Progress
-from qc_core.recipes.config import Config
-from qc_core.recipes.resolve import resolve
-from qc_core.training import resume
+from qc_core.training import checkpoint_store as resume
 from qc_core.training.checkpoint import read_info
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
@@ -92,7 +92,7 @@ def test_a_trial_whose_environment_is_killed_is_tried_again_from_what_was_kept(
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
 
-    with monkeypatch.context() as patch, pytest.raises(Lost, match="code -9"):
+    with monkeypatch.context() as patch, pytest.raises(TransientError, match="code -9"):
         patch.setattr(Progress, "update", kill)
         work(config, tmp_path / "offline", pendulum, tmp_path)
     # What the environment has sent of its chunk by then is still learned from.

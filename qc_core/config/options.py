@@ -1,0 +1,255 @@
+"""The options of a configuration: their names, and how text becomes typed values.
+
+An option is a setting's path with dashes: `train.offline-steps`. The settings of the method's
+algorithm are options of `train`, beside the settings that all methods have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config, TrainConfig
+from qc_core.errors import UsageError, closest
+from qc_core.progress import say
+
+# Text of one value, the texts of a list, or a flag.
+OptionText = str | list[str] | bool
+_SHORT = {"data": "data.source"}
+# Names of earlier releases, read and accepted for one more release.
+RENAMED = {
+    "data.resident-transitions": "data.shard-size",
+    "data.slice-updates": "data.shard-updates",
+    "train.horizon": "train.backup-horizon",
+    "train.distillation-weight": "train.alpha",
+    "train.candidates": "train.num-samples",
+    "train.cloning-weight": "train.bc-weight",
+    "train.critics": "train.num-critics",
+    "train.widths": "train.hidden-dims",
+    "train.target-rate": "train.tau",
+    "train.online-start": "train.learning-starts",
+    "train.environments": "train.num-envs",
+    "train.updates-per-step": "train.utd-ratio",
+    "tune.distillation-weight-factor": "tune.alpha-factor",
+}
+_NUMBER = re.compile(r"-\.?\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    Attributes:
+        kind: type of its value.
+        default: the default without a recipe.
+        methods: names of the methods that have it; None for all.
+    """
+
+    name: str
+    kind: Any
+    help: str
+    default: Any
+    methods: tuple[str, ...] | None = None
+
+    @property
+    def is_list(self) -> bool:
+        return get_origin(self.kind) is tuple
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+
+@functools.cache
+def options() -> dict[str, Option]:
+    """Every option by name, in the order of the settings."""
+    found: dict[str, Option] = {}
+    for name, (kind, text, default) in _fields_of(Config()).items():
+        if dataclasses.is_dataclass(default):
+            for part, (kind, text, value) in _fields_of(default).items():
+                if part != "algorithm":
+                    found[f"{name}.{part}"] = Option(f"{name}.{part}", kind, text, value)
+                    continue
+                found |= _algorithm_options()
+        elif name != "recipe":
+            found[name] = Option(name, kind, text, default)
+    return found
+
+
+def _algorithm_options() -> dict[str, Option]:
+    found: dict[str, Option] = {}
+    for settings in METHODS.values():
+        for part, (kind, text, value) in _fields_of(settings.settings).items():
+            name = f"train.{part}"
+            methods = tuple(m for m, other in METHODS.items() if _has(other.settings, part))
+            found.setdefault(name, Option(name, kind, text, value, methods))
+    return found
+
+
+def _has(settings: Any, part: str) -> bool:
+    return hasattr(settings, part.replace("-", "_"))
+
+
+def _fields_of(part: Any) -> dict[str, tuple[Any, str, Any]]:
+    """Type, help and value of each field of a dataclass, by its name with dashes."""
+    found = {}
+    for name, hint in typing.get_type_hints(type(part), include_extras=True).items():
+        text = ""
+        if get_origin(hint) is Annotated:
+            hint, meta = get_args(hint)
+            text = meta.description or ""
+        found[name.replace("_", "-")] = (hint, text, getattr(part, name))
+    return found
+
+
+def split_options(words: Sequence[str]) -> tuple[list[str], dict[str, OptionText]]:
+    """Separate options from all other words of a command line, wherever they are.
+
+    Returns:
+        (the other words, the texts of the options by name)
+
+    Raises:
+        UsageError: a list that is given twice, an unknown option, or one without its value.
+    """
+    others: list[str] = []
+    texts: dict[str, OptionText] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        written, equals, text = word.partition("=")
+        if not _is_option(written):
+            others.append(word)
+            continue
+        option, flag = _find(written)
+        if option.is_list:
+            if option.name in texts:
+                raise UsageError(f"{written} is given twice: name all its values after one")
+            values = [text] if equals else _take_list(rest)
+            if not values:
+                raise UsageError(f"{written} needs at least one value")
+            texts[option.name] = values
+        elif option.kind is bool and not equals:
+            texts[option.name] = flag
+        elif equals or (rest and _is_value(rest[0])):
+            texts[option.name] = text if equals else rest.pop(0)
+        else:
+            raise UsageError(f"{written} needs a value")
+    return others, texts
+
+
+def _is_option(word: str) -> bool:
+    name = word[2:].replace("_", "-")
+    return word.startswith("--") and (name in options() or name in _SHORT or "." in name)
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or word == "-" or _NUMBER.match(word) is not None
+
+
+def _take_list(rest: list[str]) -> list[str]:
+    """Take the values of a list; a recipe's name ends it, for commands take one after options."""
+    from qc_core.config.catalog import is_recipe
+
+    values: list[str] = []
+    while rest and _is_value(rest[0]) and not is_recipe(rest[0]):
+        values.append(rest.pop(0))
+    return values
+
+
+def _find(written: str) -> tuple[Option, bool]:
+    """The option of `--name` or `--no-name`, and the value that it gives a flag."""
+    name = written[2:].replace("_", "-")
+    name = _SHORT.get(name, name)
+    if name in RENAMED:
+        say(f"--{name} is now called --{RENAMED[name]}; the old name will be removed")
+        name = RENAMED[name]
+    head, _, leaf = name.rpartition(".")
+    positive = f"{head}.{leaf.removeprefix('no-')}"
+    known = options()
+    if leaf.startswith("no-") and positive in known and known[positive].kind is bool:
+        return known[positive], False
+    if name not in known:
+        names = [f"--{option}" for option in (*known, *_SHORT)]
+        raise UsageError(f"unknown option {written}.{closest(written, names)}")
+    return known[name], True
+
+
+def texts_of(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionText]:
+    """The texts of nested options, as a YAML file has them.
+
+    Raises:
+        UsageError: an unknown option.
+    """
+    texts: dict[str, OptionText] = {}
+    for key, value in mapping.items():
+        written = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            texts |= texts_of(value, f"{written}.")
+            continue
+        option, _ = _find(f"--{written}")
+        if isinstance(value, list):
+            texts[option.name] = [str(entry) for entry in value]
+        else:
+            texts[option.name] = value if isinstance(value, bool) else str(value)
+    return texts
+
+
+def words_of(texts: Mapping[str, OptionText]) -> list[str]:
+    """The same options as words of a command line."""
+    words: list[str] = []
+    for name, text in texts.items():
+        if isinstance(text, bool):
+            head, _, leaf = name.rpartition(".")
+            words.append(f"--{name}" if text else f"--{head}.no-{leaf}")
+        else:
+            words += [f"--{name}", *([text] if isinstance(text, str) else text)]
+    return words
+
+
+def apply(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return the configuration with other values, by option name.
+
+    Args:
+        values: typed values, or texts to convert.
+
+    Raises:
+        UsageError: an unknown option or value, or an option that the method does not have.
+    """
+    grouped: dict[str, dict[str, Any]] = {}
+    method = values.get("train.method", config.train.method)
+    for name, value in values.items():
+        option = options()[name]
+        if option.methods is not None and method in METHODS and method not in option.methods:
+            raise UsageError(
+                f"--{name} is not an option of {method}: only {', '.join(option.methods)} have it"
+            )
+        group, _, field = name.rpartition(".")
+        grouped.setdefault(group, {})[field.replace("-", "_")] = _typed(option, value)
+    changes = grouped.pop("", {})
+    for group, fields in grouped.items():
+        part = getattr(config, group)
+        changes[group] = (
+            part.changed(**fields)
+            if isinstance(part, TrainConfig)
+            else dataclasses.replace(part, **fields)
+        )
+    return dataclasses.replace(config, **changes)
+
+
+def _typed(option: Option, value: Any) -> Any:
+    try:
+        return msgspec.convert(value, option.kind, strict=False)
+    except msgspec.ValidationError as error:
+        if option.choices:
+            raise UsageError(
+                f"--{option.name} must be one of {', '.join(option.choices)}, got {value!r}"
+            ) from error
+        raise UsageError(f"--{option.name}: {error}, got {value!r}") from error

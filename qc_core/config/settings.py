@@ -1,0 +1,382 @@
+"""The resolved configuration of a run, as one frozen tree of typed settings.
+
+The same names serve the command line (`--train.offline-steps 5000`), YAML files, the KFP form and
+Python. `Help` contains each setting's help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from qc_core.config.methods import METHODS, AlgorithmSettings
+from qc_core.errors import UsageError, closest
+from qc_core.names import require_name
+from qc_core.seeds import RUN_SEEDS
+
+TerminalHandling = Literal["drop", "keep"]
+SuccessHandling = Literal["continue", "end"]
+RewardTransform = Literal["none", "sparse", "minus-one"]
+ReplayOverwrites = Literal["oldest", "online"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Collection = Literal["mixed", "play", "noisy", "task"]
+Gate = Literal["better", "not-worse"]
+
+
+def Help(text: str) -> Meta:  # noqa: N802
+    """The help text of a setting."""
+    return Meta(description=text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where the episodes come from."""
+
+    source: Annotated[
+        tuple[str, ...],
+        Help(
+            "One source or several, joined in order: `collect` (scripted demonstrators), `ogbench` "
+            "(the official file), `ogbench:NAME`, `minari:ID`, `store:episodes` (uploads from "
+            "robots), or a path: an npz file, a folder of npz shards, a robomimic HDF5 file, a "
+            "LeRobot folder, or a dataset folder. `--data` is short for this option."
+        ),
+    ] = ("collect",)
+    collection: Annotated[
+        Collection,
+        Help(
+            "What to collect. `mixed` and `task` episodes aim at the environment's task, with "
+            "demonstrators of mixed or of good quality. `play` and `noisy` episodes aim at random "
+            "goals, as in OGBench's datasets."
+        ),
+    ] = "mixed"
+    episodes: Annotated[
+        int,
+        Help(
+            "Episodes to collect. `play` and `noisy` episodes have 1000 steps, others end at "
+            "success."
+        ),
+    ] = 300
+    workers: Annotated[int, Help("Processes that collect.")] = 2
+    filter: Annotated[
+        str, Help("robomimic only: read the episodes that this mask lists; empty reads all.")
+    ] = ""
+    reward_transform: Annotated[
+        RewardTransform,
+        Help(
+            "`sparse`: -1 wherever the reward is not 0. `minus-one`: the reward minus 1. Applied "
+            "offline and online."
+        ),
+    ] = "none"
+    success_handling: Annotated[
+        SuccessHandling,
+        Help(
+            "`continue`: the episode continues after success (paper). `end`: success ends it, so "
+            "that no later reward adds up."
+        ),
+    ] = "continue"
+    terminal_handling: Annotated[
+        TerminalHandling,
+        Help(
+            "Chunks in which the episode ends early. `drop`: the critic ignores them (paper). "
+            "`keep`: it learns from them, with reward and state frozen at the episode's end."
+        ),
+    ] = "drop"
+    shard_size: Annotated[
+        int,
+        Help(
+            "For data larger than memory: transitions in memory at a time. The host holds two such "
+            "shards, a GPU three. 0 loads the whole dataset. Fine-tuning of the flow family starts "
+            "with the last shard in its buffer."
+        ),
+    ] = 0
+    shard_updates: Annotated[int, Help("Offline updates on one shard before the next one.")] = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How the policy learns, offline and online.
+
+    `algorithm` contains the settings that only the method's family has. Options and documents
+    list them together with the common ones, as `train.alpha`.
+    """
+
+    method: Annotated[
+        str,
+        Help(f"Algorithm: {', '.join(METHODS)}. Each recipe has tuned values for each method."),
+    ] = "qc-fql"
+    algorithm: AlgorithmSettings = dataclasses.field(default_factory=AlgorithmSettings)
+    warm_start: Annotated[
+        str,
+        Help(
+            "Alias or version of the policy in the store whose weights training starts from, such "
+            "as `champion`. Empty starts from fresh weights, and so does `champion` while there is "
+            "none."
+        ),
+    ] = ""
+    backup_horizon: Annotated[
+        int,
+        Help(
+            "H in control steps: the actions per chunk of a chunked method, and the steps of the "
+            "return of a multi-step method."
+        ),
+    ] = 5
+    discount: Annotated[
+        float, Help("Per control step; the backup over a chunk bootstraps with discount^H.")
+    ] = 0.99
+    offline_fraction: Annotated[
+        float, Help("RLPD family only: the part of each batch that comes from the dataset.")
+    ] = 0.5
+    num_critics: Annotated[int, Help("Ensemble size K.")] = 2
+    hidden_dims: Annotated[tuple[int, ...], Help("Hidden layer sizes of every network.")] = (
+        512,
+        512,
+        512,
+        512,
+    )
+    learning_rate: Annotated[float, Help("Adam's learning rate offline.")] = 3e-4
+    learning_rate_decay: Annotated[
+        float,
+        Help("Offline, the rate falls linearly to this fraction; 1 keeps it constant (paper)."),
+    ] = 1.0
+    online_learning_rate: Annotated[float, Help("Adam's learning rate online.")] = 3e-4
+    batch_size: Annotated[int, Help("Windows per update.")] = 256
+    tau: Annotated[float, Help("Polyak coefficient of the target critics.")] = 0.005
+    normalize_observations: Annotated[
+        bool, Help("Scale observations by the dataset's mean and standard deviation.")
+    ] = False
+    offline_steps: Annotated[int, Help("Offline updates.")] = 1_000_000
+    online_steps: Annotated[int, Help("Environment steps of fine-tuning.")] = 1_000_000
+    learning_starts: Annotated[int, Help("Environment steps before the first online update.")] = (
+        5_000
+    )
+    num_envs: Annotated[
+        int, Help("Environments explored side by side, a step of each in turn.")
+    ] = 1
+    utd_ratio: Annotated[int, Help("Online updates per environment step.")] = 1
+    replay_capacity: Annotated[
+        int, Help("Transitions in the online replay buffer; 0 makes room for all.")
+    ] = 0
+    replay_overwrites: Annotated[
+        ReplayOverwrites,
+        Help(
+            "What a full buffer overwrites. `oldest`: its oldest rows, the dataset's first "
+            "(paper). `online`: the oldest online rows, with the write position marked as an "
+            "episode's end."
+        ),
+    ] = "oldest"
+    precision: Annotated[
+        Precision,
+        Help(
+            "Precision of the products between hidden layers during training. `auto` takes "
+            "bfloat16 where the device multiplies it. Weights, rollouts and exports are float32."
+        ),
+    ] = "auto"
+    log_every: Annotated[int, Help("Updates between two points of the learning curves.")] = 500
+
+    def __post_init__(self) -> None:
+        method = METHODS.get(self.method)
+        if method is None:
+            raise UsageError(
+                f"unknown method {self.method!r}: one of {', '.join(METHODS)}."
+                + closest(self.method, list(METHODS))
+            )
+        if type(self.algorithm) is AlgorithmSettings:
+            object.__setattr__(self, "algorithm", method.settings)
+        elif type(self.algorithm) is not type(method.settings):
+            raise TypeError(
+                f"{self.method} takes {type(method.settings).__name__}, "
+                f"got {type(self.algorithm).__name__}"
+            )
+
+    @property
+    def chunk_length(self) -> int:
+        """Actions per chunk."""
+        return self.backup_horizon if METHODS[self.method].chunked else 1
+
+    @property
+    def backup_steps(self) -> int:
+        """Steps whose rewards one backup sums."""
+        return self.backup_horizon if METHODS[self.method].multi_step else 1
+
+    def changed(self, **values: Any) -> TrainConfig:
+        """Return a copy with other values, by field name; algorithm settings may be among them.
+
+        A new method starts from its own algorithm settings.
+        """
+        method = values.get("method", self.method)
+        algorithm = self.algorithm
+        if method != self.method and method in METHODS:
+            algorithm = METHODS[method].settings
+        names = {entry.name for entry in dataclasses.fields(algorithm)}
+        own = {name: value for name, value in values.items() if name in names}
+        common = {name: value for name, value in values.items() if name not in names}
+        return dataclasses.replace(self, algorithm=dataclasses.replace(algorithm, **own), **common)
+
+
+def train_config(method: str, **values: Any) -> TrainConfig:
+    """The train settings of a method; `values` may name common and algorithm settings."""
+    return TrainConfig(method=method).changed(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TuneConfig:
+    """The Optuna study over fine-tuning runs."""
+
+    trials: Annotated[int, Help("Number of trials; the first uses the recipe's own settings.")] = 8
+    workers: Annotated[int, Help("Workers that share the study.")] = 2
+    trials_per_gpu: Annotated[
+        int, Help("Trials that each worker runs side by side on its device.")
+    ] = 1
+    evaluations: Annotated[
+        int, Help("Evaluations per trial, evenly spaced; a trial may be pruned at each.")
+    ] = 5
+    episodes: Annotated[int, Help("Episodes per evaluation.")] = 50
+    alpha_factor: Annotated[
+        float, Help("Trials search alpha from the recipe's value divided to multiplied by this.")
+    ] = 10.0
+    learning_rate_factor: Annotated[
+        float, Help("Trials search the online learning rate in the same way.")
+    ] = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """How policies are compared."""
+
+    episodes: Annotated[int, Help("Episodes per policy, the same seeds for each.")] = 50
+    workers: Annotated[int, Help("Processes that run the episodes.")] = 2
+    execution_horizon: Annotated[
+        int, Help("Actions of a chunk to execute before the next one; 0 executes all.")
+    ] = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishConfig:
+    """Where the policy is published, and when it becomes champion."""
+
+    name: Annotated[str, Help("Policy name in the store; empty uses the recipe's name.")] = ""
+    gate: Annotated[
+        Gate,
+        Help(
+            "How a challenger becomes champion. `better`: it needs fewer steps per episode, where "
+            "a failure counts the episode's limit. `not-worse`: it is not worse by more than the "
+            "margin."
+        ),
+    ] = "better"
+    margin: Annotated[
+        float,
+        Help(
+            "What `not-worse` tolerates: this share of the episode's limit in steps, and this share "
+            "of the episodes in success."
+        ),
+    ] = 0.05
+    minimum_success: Annotated[
+        float,
+        Help(
+            "Success rate that a first champion must exceed. 0 requires nothing, which is "
+            "necessary where the environment reports no success."
+        ),
+    ] = 0.5
+    gate_episodes: Annotated[
+        int,
+        Help(
+            "Maximum episodes of champion and challenger; they stop as soon as the result is clear."
+        ),
+    ] = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One run of the pipeline."""
+
+    recipe: str = ""
+    environment: Annotated[str, Help("Gymnasium id.")] = "cube-single-singletask-task1-v0"
+    seed: Annotated[int, Help("Seed of collection, training and every episode.")] = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+
+    @property
+    def policy_name(self) -> str:
+        """Name of the policy in the store."""
+        return self.publish.name or self.recipe
+
+    @property
+    def execution_horizon(self) -> int:
+        """Actions of a chunk that the policy executes before the next chunk."""
+        return self.evaluate.execution_horizon or self.train.chunk_length
+
+
+def check(config: Config) -> Config:
+    """Return the configuration if every value is within its limits (UsageError: one is not)."""
+    train, tune, publish = config.train, config.tune, config.publish
+    if not 0 < train.discount <= 1:
+        raise UsageError(f"--train.discount must be in (0, 1], got {train.discount}")
+    if not 0 < train.tau <= 1:
+        raise UsageError(f"--train.tau must be in (0, 1], got {train.tau}")
+    if not 0 < train.learning_rate_decay <= 1:
+        raise UsageError(
+            f"--train.learning-rate-decay must be in (0, 1], got {train.learning_rate_decay}"
+        )
+    if not 0 < publish.margin < 1:
+        raise UsageError(f"--publish.margin must be between 0 and 1, got {publish.margin}")
+    if not 0 <= publish.minimum_success < 1:
+        raise UsageError(
+            f"--publish.minimum-success must be in [0, 1), got {publish.minimum_success}"
+        )
+    if not 0 < train.offline_fraction < 1:
+        raise UsageError(
+            f"--train.offline-fraction must be between 0 and 1, got {train.offline_fraction}"
+        )
+    if not config.data.source or not all(config.data.source):
+        raise UsageError("--data needs at least one source, such as collect")
+    if not train.hidden_dims or min(train.hidden_dims) < 1:
+        raise UsageError(f"--train.hidden-dims needs positive layer sizes, got {train.hidden_dims}")
+    groups = {
+        "data": (config.data,),
+        "train": (train, train.algorithm),
+        "tune": (tune,),
+        "evaluate": (config.evaluate,),
+        "publish": (publish,),
+    }
+    for group, parts in groups.items():
+        for part in parts:
+            for entry in dataclasses.fields(part):
+                _require_in_range(f"--{group}.{entry.name}", entry.name, getattr(part, entry.name))
+    if config.execution_horizon > train.chunk_length:
+        raise UsageError(
+            f"--evaluate.execution-horizon must be at most {train.chunk_length}, the actions of a "
+            f"chunk, got {config.execution_horizon}"
+        )
+    if not 0 <= config.seed < RUN_SEEDS:
+        raise UsageError(f"--seed must be in [0, {RUN_SEEDS}), got {config.seed}")
+    require_name(config.policy_name, "policy name (--publish.name)")
+    if min(tune.alpha_factor, tune.learning_rate_factor) < 1:
+        raise UsageError("--tune.*-factor must be at least 1: it widens the search both ways")
+    return config
+
+
+_MAY_BE_ZERO = {
+    "alpha",
+    "bc_weight",
+    "execution_horizon",
+    "learning_starts",
+    "minimum_success",
+    "replay_capacity",
+    "shard_size",
+    "utd_ratio",
+}
+
+
+def _require_in_range(option: str, name: str, value: Any) -> None:
+    """Refuse a number that is below its limit, infinite or not a number (UsageError)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low = 0 if name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 1e-12
+    if not low <= value < float("inf"):
+        raise UsageError(f"{option.replace('_', '-')} must be at least {low}, got {value}")

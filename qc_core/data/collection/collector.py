@@ -1,0 +1,91 @@
+"""One process's share of a collection: an environment, and an episode of it for any seed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from qc_core.config.settings import Collection
+from qc_core.data.collection.demonstrators import draw_demonstrator
+from qc_core.data.collection.episode import record
+from qc_core.data.collection.families import family_of, stacking_rates
+from qc_core.data.collection.goals import RandomGoals, TaskGoals
+from qc_core.data.collection.scene import in_sight
+from qc_core.data.dataset.dataset import Episodes
+from qc_core.envs.make import make_environment
+from qc_core.envs.relabelling import Relabelling
+
+# Transitions of an episode without a task, as in OGBench's own data sets.
+PLAY_LENGTH = 1000
+
+
+class Collector(Protocol):
+    """Plays and keeps what it needs for that."""
+
+    def collect(self, seed: int) -> Episodes:
+        """The episode of that seed, whatever was collected before."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def make_collector(
+    environment: str, collection: Collection, play_length: int = PLAY_LENGTH
+) -> Collector:
+    """The collector of a collection, for an environment that has oracles."""
+    if collection in ("play", "noisy"):
+        return _PlayCollector(environment, collection, play_length)
+    return _TaskCollector(environment, collection)
+
+
+class _TaskCollector:
+    """Episodes that go for the environment's task: `task` and `mixed`."""
+
+    def __init__(self, environment: str, collection: Collection) -> None:
+        self._id = environment
+        self._collection: Collection = collection
+        self._env = make_environment(environment)
+
+    def collect(self, seed: int) -> Episodes:
+        rng = np.random.default_rng(seed)
+        demonstrator = draw_demonstrator(self._collection, self._id, rng)
+        goals = TaskGoals(self._env, rng)
+        return record(self._env, goals, demonstrator, rng, seed).as_episodes()
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class _PlayCollector:
+    """Episodes that go for random goals, rewarded for the task afterwards: `play`, `noisy`."""
+
+    def __init__(self, environment: str, collection: Collection, length: int) -> None:
+        self._id = environment
+        self._collection: Collection = collection
+        self._env = make_environment(
+            environment, mode="data_collection", terminate_at_goal=False, max_episode_steps=length
+        )
+        self._relabel = Relabelling(environment)
+
+    def collect(self, seed: int) -> Episodes:
+        rng = np.random.default_rng(seed)
+        start = seed
+        while True:
+            demonstrator = draw_demonstrator(self._collection, self._id, rng)
+            goals = RandomGoals(self._env, rng.uniform(*stacking_rates(self._id)))
+            recording = record(self._env, goals, demonstrator, rng, start)
+            states = recording.state_arrays()
+            if family_of(self._id) != "scene" or in_sight(states["qpos"]):
+                rewards, masks = self._relabel(states)
+                return dataclasses.replace(
+                    recording.as_episodes(), rewards=rewards[:-1], masks=masks[:-1]
+                )
+            # Rare; whatever is tried next follows from the seed too.
+            start = int(rng.integers(1 << 31))
+
+    def close(self) -> None:
+        with contextlib.closing(self._env), contextlib.closing(self._relabel):
+            pass

@@ -1,0 +1,204 @@
+"""Fetch OGBench's official files, resuming what broke off and checking what arrived."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+
+from qc_core.errors import RunError, UsageError
+from qc_core.files import writing_to
+from qc_core.progress import Progress
+
+# Each retry would be a line of its own before the one that says what is wrong.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+_BLOCK = 1 << 20
+_TIMEOUT = urllib3.Timeout(connect=10, read=60)
+_RETRIES = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504))
+
+
+_OFFICIAL = re.compile(
+    r"(?P<family>[a-z\d-]+)-(play|noisy|navigate|stitch|explore)(?P<size>-\d+[mb])?-v\d+"
+)
+_GIVE_ONE = "give a data set with --data PATH"
+
+
+class NotOnServer(RunError):
+    """The server answers and has no such file."""
+
+
+def official_name(environment: str, name: str = "") -> str:
+    """Name of an official data set of a single-task environment.
+
+    Args:
+        name: one of them, `cube-double-noisy-v0`, `cube-double-play-100m-v0`; empty for the usual
+            one: `cube-single-singletask-task1-v0` → `cube-single-play-v0`, mazes have `navigate`.
+
+    Raises:
+        UsageError: an environment without official data, or a set of another one.
+    """
+    match = re.fullmatch(r"(.+?)-singletask(?:-task\d)?-(v\d+)", environment)
+    if not match:
+        raise UsageError(f"{environment} has no official data set: give one with --data PATH")
+    family, version = match.groups()
+    if not name:
+        kind = "navigate" if re.search("maze|soccer", family) else "play"
+        return f"{family}-{kind}-{version}"
+    named = _OFFICIAL.fullmatch(name)
+    if not named:
+        raise UsageError(
+            f"{name[:100]!r} is no official data set: "
+            f"it looks like {official_name(environment)} or {family}-play-100m-{version}"
+        )
+    if named["family"] != family:
+        raise UsageError(
+            f"{name} is not of {environment}: "
+            f"give --environment {named['family']}-singletask-task1-{version} or other data"
+        )
+    return name
+
+
+def fetch_official(name: str) -> Path:
+    """The npz file of an official data set, its `-val` file beside it, downloaded once.
+
+    A set of 100 million rows is a folder of shards on the server, and becomes one here.
+    """
+    from ogbench.utils import DATASET_URL, DEFAULT_DATASET_DIR
+
+    folder = Path(DEFAULT_DATASET_DIR).expanduser()
+    match = _OFFICIAL.fullmatch(name)
+    if match is not None and match["size"]:
+        stem = name.replace(match["size"], "")
+        return fetch_shards(f"{DATASET_URL}/{name}", stem, folder / name)
+    _fetch_if_there(f"{DATASET_URL}/{name}-val.npz", folder)
+    return fetch(f"{DATASET_URL}/{name}.npz", folder / f"{name}.npz")
+
+
+def fetch_shards(url: str, stem: str, folder: Path) -> Path:
+    """STEM-000.npz, STEM-001.npz, … with their `-val` files, until the server has no next one.
+
+    Args:
+        url: the folder's.
+        folder: where they go; complete ones are not asked for again.
+    """
+    complete = folder / ".complete"
+    count = 0
+    while not complete.exists():
+        if _fetch_if_there(f"{url}/{stem}-{count:03d}.npz", folder):
+            _fetch_if_there(f"{url}/{stem}-{count:03d}-val.npz", folder)
+            count += 1
+        elif count:
+            complete.touch()
+        else:
+            raise NotOnServer(f"{url}/{stem}-000.npz does not exist (404): {_GIVE_ONE}")
+    return folder
+
+
+def _fetch_if_there(url: str, folder: Path) -> bool:
+    """Whether the server has the file: not every data set comes with held-out episodes."""
+    try:
+        fetch(url, folder / url.rpartition("/")[2])
+    except NotOnServer:
+        return False
+    return True
+
+
+def fetch(url: str, target: Path) -> Path:
+    """Download an npz file to `target` unless it is there already.
+
+    What arrived before a break stays in `target`.part and is continued. The file takes its
+    name only when it has its announced length and every array's checksum is right.
+
+    Raises:
+        RunError: the server cannot be reached, refuses, or sends something else; or the disk
+            is full.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    most = -1
+    while True:
+        most = max(most, _size(part))
+        try:
+            with writing_to(target.parent):
+                _download(url, part)
+            break
+        except urllib3.exceptions.HTTPError as error:
+            # As long as each try brings more, the next one goes on behind it.
+            if _size(part) <= most:
+                raise RunError(
+                    f"{url} cannot be fetched ({_reason(error)}): download it on a machine that "
+                    "can, and give it with --data PATH"
+                ) from error
+    try:
+        with zipfile.ZipFile(part) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError):
+        damaged = "the file itself"
+    if damaged:
+        part.unlink()
+        raise RunError(f"{url} arrived damaged ({damaged}) and was thrown away: try again")
+    os.replace(part, target)
+    return target
+
+
+def _download(url: str, part: Path) -> None:
+    have = _size(part)
+    # No compression on the way: lengths and ranges must be those of the file.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with _connections(url) as pool:
+        response = pool.request("GET", url, headers=headers, preload_content=False)
+        try:
+            if response.status == 416:
+                # Nothing is left to send: the part is the whole.
+                return
+            if response.status == 404:
+                raise NotOnServer(f"{url} does not exist (404): {_GIVE_ONE}")
+            if response.status not in (200, 206):
+                raise urllib3.exceptions.HTTPError(f"the server answered {response.status}")
+            resumed = response.status == 206
+            length = int(response.headers.get("Content-Length", 0))
+            done = have if resumed else 0
+            with (
+                part.open("ab" if resumed else "wb") as file,
+                Progress(done + length, f"fetching {part.stem}", "byte") as progress,
+            ):
+                progress.update(done)
+                # read1 hands over what came before a break; read would drop it.
+                while block := response.read1(_BLOCK):
+                    file.write(block)
+                    progress.update(len(block))
+                    done += len(block)
+            if length and done != (have if resumed else 0) + length:
+                raise urllib3.exceptions.HTTPError("the connection broke off")
+        finally:
+            response.release_conn()
+
+
+def _connections(url: str) -> urllib3.PoolManager:
+    """Through the proxy of the environment where there is one, as other tools do."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, timeout=_TIMEOUT, retries=_RETRIES)
+    return urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    cause = getattr(error, "reason", None) or error
+    return re.sub(r"^.*?>?: (?=\S)", "", str(cause)).strip() or type(cause).__name__

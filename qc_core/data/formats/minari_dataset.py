@@ -1,0 +1,185 @@
+"""Minari's data sets, read by its own library: local ones, or downloaded by it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.source import Source, require_finite, rows_of
+from qc_core.envs.make import describe
+from qc_core.errors import RunError, UsageError
+from qc_core.files import read_json, require_fields
+from qc_core.policy_format.environment_spec import EnvironmentSpec
+
+# What the library raises when what it reads is damaged.
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError)
+
+
+class _Vector(NamedTuple):
+    """One of the vectors that an observation is made of, and the keys that lead to it."""
+
+    keys: tuple[str, ...]
+    size: int
+
+
+def open_minari(dataset_id: str) -> Source:
+    """A data set by its id, `NAMESPACE/NAME-vVERSION`.
+
+    Raises:
+        UsageError: no such id, damaged, or spaces that are not vectors with bounded actions.
+        RunError: it is not here and cannot be downloaded.
+    """
+    import minari
+
+    _require_spaces(_folder(dataset_id), dataset_id)
+    try:
+        dataset = minari.load_dataset(dataset_id)
+        lengths = [
+            int(episode["total_steps"])
+            for episode in dataset.storage.get_episode_metadata(dataset.episode_indices)
+        ]
+    except _DAMAGE as error:
+        raise _damaged(dataset_id, error) from error
+    if not lengths:
+        raise UsageError(f"minari:{dataset_id} holds no episodes")
+    vectors = _vectors(dataset.observation_space, dataset_id)
+    return Source(
+        kind="minari",
+        name=f"minari:{dataset_id}",
+        spec=_spec(dataset, dataset_id, vectors, max(lengths)),
+        rows=sum(lengths) + len(lengths),
+        read=partial(_read, dataset, dataset_id, vectors),
+        origin={"dataset": dataset_id, "minari-version": dataset.minari_version},
+    )
+
+
+def _folder(dataset_id: str) -> Path:
+    """Where a data set lies, downloaded if it is not there yet."""
+    import minari
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{dataset_id!r} is no Minari id: it looks like mujoco/hopper/expert-v0"
+        ) from error
+    folder = get_dataset_path(dataset_id)
+    if not (folder / "data").exists():
+        try:
+            # Standard output belongs to the results.
+            with contextlib.redirect_stdout(sys.stderr):
+                minari.download_dataset(dataset_id)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"minari:{dataset_id} is not at {folder} and cannot be downloaded ({reason}): "
+                "download it on a machine that can, and copy it there"
+            ) from error
+    return folder
+
+
+def _require_spaces(folder: Path, dataset_id: str) -> None:
+    """Refuse metadata without spaces: Minari would run the code that they name to learn them."""
+    path = folder / "data" / "metadata.json"
+    metadata = read_json(path)
+    require_fields(metadata, {"observation_space": str, "action_space": str}, str(path))
+
+
+def _spec(
+    dataset: Any, dataset_id: str, vectors: Sequence[_Vector], longest: int
+) -> EnvironmentSpec:
+    """The environment's own where it is installed, else what the metadata say."""
+    from gymnasium.spaces import Box
+
+    action = dataset.action_space
+    bounded = isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded()
+    if not bounded:
+        raise UsageError(f"minari:{dataset_id}: actions must be bounded vectors, got {action}")
+    recorded = dataset.env_spec
+    spec = EnvironmentSpec(
+        id=recorded.id if recorded else f"minari/{dataset_id}",
+        observation_names=tuple(
+            f"{'_'.join(vector.keys) or 'observation'}_{i}"
+            for vector in vectors
+            for i in range(vector.size)
+        ),
+        action_names=tuple(f"action_{i}" for i in range(action.shape[0])),
+        action_low=tuple(map(float, action.low)),
+        action_high=tuple(map(float, action.high)),
+        episode_limit=(recorded and recorded.max_episode_steps) or longest,
+        # Not among the metadata.
+        control_interval=1.0,
+    )
+    with contextlib.suppress(UsageError):
+        installed = describe(spec.id)
+        sizes = (installed.observation_size, installed.action_size)
+        if sizes == (spec.observation_size, spec.action_size):
+            return installed
+    return spec
+
+
+def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:
+    """In the order in which gymnasium flattens the space."""
+    from gymnasium.spaces import Box, Dict
+
+    if isinstance(space, Box) and len(space.shape) <= 1:
+        return [_Vector(keys, int(np.prod(space.shape)))]
+    if isinstance(space, Dict):
+        return [v for key in space for v in _vectors(space[key], dataset_id, (*keys, str(key)))]
+    where = "/".join(keys) or "observations"
+    raise UsageError(f"minari:{dataset_id}: {where} must be vectors or dicts of them, got {space}")
+
+
+def _read(dataset: Any, dataset_id: str, vectors: Sequence[_Vector]) -> Iterator[Episodes]:
+    try:
+        for episode in dataset.iterate_episodes():
+            yield _episodes(episode, dataset, vectors, f"minari:{dataset_id}, episode {episode.id}")
+    except _DAMAGE as error:
+        raise _damaged(dataset_id, error) from error
+
+
+def _episodes(episode: Any, dataset: Any, vectors: Sequence[_Vector], what: str) -> Episodes:
+    steps = len(episode.rewards)
+    if not steps:
+        raise UsageError(f"{what} has no steps: delete it")
+    parts = []
+    for vector in vectors:
+        values = episode.observations
+        for key in vector.keys:
+            values = values[key]
+        parts.append(np.asarray(values, np.float32).reshape(steps + 1, vector.size))
+    observations = np.concatenate(parts, axis=1)
+    actions = np.asarray(episode.actions, np.float32).reshape(steps, *dataset.action_space.shape)
+    rewards = np.asarray(episode.rewards, np.float32).reshape(steps)
+    for name, values in (
+        ("observations", observations),
+        ("actions", actions),
+        ("rewards", rewards),
+    ):
+        require_finite(what, name, values)
+    terminated = np.asarray(episode.terminations, bool).reshape(steps)
+    ends = terminated | np.asarray(episode.truncations, bool).reshape(steps)
+    ends[-1] = True
+    return Episodes(
+        observations=rows_of(observations[:-1], observations[1:], ends),
+        actions=actions,
+        rewards=rewards,
+        masks=1 - terminated.astype(np.float32),
+        terminals=ends.astype(np.float32),
+    )
+
+
+def _damaged(dataset_id: str, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
+    return UsageError(
+        f"minari:{dataset_id} is damaged or of an unknown version: {reason or type(error).__name__}"
+    )

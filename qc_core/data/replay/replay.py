@@ -1,0 +1,306 @@
+"""Transitions as tensors: the data set itself, and a buffer that grows online.
+
+Shapes: N transitions, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qc_core.config.settings import Config, DataConfig, RewardTransform
+from qc_core.data.dataset.dataset import Dataset
+from qc_core.data.replay.rewards import transform_rewards
+
+# The paper keeps data actions this far inside their bounds.
+ACTION_MARGIN = 1e-5
+_LIMIT = 1 - ACTION_MARGIN
+_BLOCK_ROWS = 1 << 20
+
+
+class OfflineData:
+    """A data set on a device, or memory-mapped when it stays on the CPU.
+
+    `actions` are scaled from the data set's bounds to [-1, 1] and kept a little inside;
+    `rewards` and `terminals` are what `config` makes of them.
+    """
+
+    def __init__(self, dataset: Dataset, device: torch.device, config: DataConfig) -> None:
+        def load(array: np.ndarray) -> Tensor:
+            return _from_readonly(array).to(device)
+
+        self._observations = load(dataset.observations)
+        self._observation_index = load(dataset.observation_index)
+        spec = dataset.spec
+        self.action_bounds = ActionBounds(spec.action_low, spec.action_high, device)
+        self.actions = self.action_bounds.normalize(load(dataset.actions))
+        self.rewards = transform_rewards(load(dataset.rewards), config.reward_transform)
+        self.masks = load(dataset.masks)
+        self.terminals = load(dataset.terminals)
+        if config.success_handling == "end":
+            self.terminals = torch.maximum(self.terminals, 1 - self.masks)
+
+        self.size = len(self.rewards)
+        # On the device, for what is recorded there once and repeated.
+        self._size = torch.tensor(self.size, dtype=torch.float64, device=device)
+
+    def holding(self, other: OfflineData) -> OfflineData:
+        """`other`'s transitions in this one's place, if there is room for them; else `other`."""
+        columns = [*zip(self._columns(), other._columns(), strict=True)]
+        if any(len(theirs) > len(ours) for ours, theirs in columns):
+            return other
+        for ours, theirs in columns:
+            ours[: len(theirs)] = theirs
+        self.size = other.size
+        self._size.fill_(other.size)
+        return self
+
+    def _columns(self) -> list[Tensor]:
+        columns = [self.actions, self.rewards, self.masks, self.terminals]
+        return [self._observations, self._observation_index, *columns]
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (self._size - horizon + 1)).long()
+
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        return start_B[:, None] + torch.arange(horizon, device=start_B.device)
+
+    def observations_at(self, index: Tensor) -> Tensor:
+        return self._observations[self._observation_index[index].long()]
+
+    def next_observations_at(self, index: Tensor) -> Tensor:
+        return self._observations[self._observation_index[index].long() + 1]
+
+
+class ActionBounds:
+    """Between the environment's action units and [-1, 1]."""
+
+    def __init__(self, low: Sequence[float], high: Sequence[float], device: torch.device) -> None:
+        low_A, high_A = np.asarray(low, np.float32), np.asarray(high, np.float32)
+        self._host_center_A = (high_A + low_A) / 2
+        # An action that never varies has no scale.
+        self._host_scale_A = np.where(high_A > low_A, (high_A - low_A) / 2, np.float32(1))
+        self._center_A = torch.from_numpy(self._host_center_A).to(device)
+        self._scale_A = torch.from_numpy(self._host_scale_A).to(device)
+
+    @property
+    def size(self) -> int:
+        """Numbers per action."""
+        return len(self._host_center_A)
+
+    def normalize(self, actions: Tensor) -> Tensor:
+        """[..., A] in the environment's units → strictly inside (-1, 1)."""
+        return ((actions - self._center_A) / self._scale_A).clamp(-_LIMIT, _LIMIT)
+
+    def normalize_one(self, action_A: np.ndarray) -> np.ndarray:
+        """The same for one action on the host, to the bit."""
+        scaled_A = (action_A.astype(np.float32) - self._host_center_A) / self._host_scale_A
+        return np.clip(scaled_A, -_LIMIT, _LIMIT, dtype=np.float32)
+
+
+class Replay:
+    """A buffer that online transitions are added to, behind offline ones or without.
+
+    Transitions of several environments stand in the order in which they were added, a step of
+    each in turn: the next of the same episode stands as many rows further as there are
+    environments.
+
+    Args:
+        capacity: transitions it can hold.
+        bounds: of the actions that are added.
+        offline: transitions that it starts with.
+        config: how many environments there are, what it does when it is full, and with rewards.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        observation_size: int,
+        bounds: ActionBounds,
+        device: torch.device,
+        config: Config,
+        offline: OfflineData | None = None,
+    ) -> None:
+        self._bounds = bounds
+        self._transform: RewardTransform = config.data.reward_transform
+        self._marks_seam = config.train.replay_overwrites == "online"
+        self._environments = config.train.num_envs
+        # By environment, the longest ago first: the row that is marked until its next one comes.
+        self._seams: deque[int | None] = deque([None] * self._environments)
+        self._wraps = 0
+        # One row of numbers per transition, so that it is written at once.
+        widths = (observation_size, observation_size, bounds.size, 1, 1, 1)
+        self._rows = torch.zeros(capacity, sum(widths), device=device)
+        self._observations, self._next_observations, self.actions, *columns = self._rows.split(
+            widths, dim=1
+        )
+        self.rewards, self.masks, self.terminals = (column[:, 0] for column in columns)
+        self._capacity, self._row = capacity, 0
+        # On the device, for what is recorded there once and repeated while transitions come.
+        self._size = torch.zeros((), dtype=torch.float64, device=device)
+        self.size = 0
+        if offline is not None:
+            size = offline.size
+            for start in range(0, size, _BLOCK_ROWS):
+                index = torch.arange(start, min(start + _BLOCK_ROWS, size), device=device)
+                self._observations[index] = offline.observations_at(index)
+                self._next_observations[index] = offline.next_observations_at(index)
+            self.actions[:size] = offline.actions
+            self.rewards[:size] = offline.rewards
+            self.masks[:size] = offline.masks
+            self.terminals[:size] = offline.terminals
+            self.size = self._row = size
+        self._initial = self.size
+        # The first row that is written when the buffer is full.
+        self._kept = self.size if self._marks_seam else 0
+        # Offline rows begin here; on the device, where windows are drawn.
+        self._offline_from = torch.zeros((), dtype=torch.int64, device=device)
+
+    def window_count(self, horizon: int) -> int:
+        """How many windows of so many steps there are; none if below 1."""
+        return self.size - (horizon - 1) * self._environments
+
+    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
+        return (uniform_B * (self._size - (horizon - 1) * self._environments)).long()
+
+    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+        steps_H = torch.arange(horizon, device=start_B.device)
+        if self._environments == 1:
+            return start_B[:, None] + steps_H
+        is_offline_B = (start_B >= self._offline_from) & (start_B < self._initial)
+        return (
+            start_B[:, None] + torch.where(is_offline_B, 1, self._environments)[:, None] * steps_H
+        )
+
+    @property
+    def size(self) -> int:
+        """Transitions that it holds."""
+        return self._host_size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._host_size = size
+        self._size.fill_(size)
+
+    def add(
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: float,
+        next_observation: np.ndarray,
+        terminated: bool,
+        ended: bool,
+    ) -> None:
+        """Append one transition, or overwrite one when the buffer is full.
+
+        Args:
+            action: in the environment's units.
+            terminated: the task is over here; its value needs no bootstrap.
+            ended: the episode's last transition, by success or by time.
+        """
+        followed = self._seams.popleft()
+        if followed is not None:
+            self.terminals[followed] = 0.0
+        if self._row == self._capacity:
+            self._row = self._kept
+            self._wraps += 1
+        row = self._row
+        # Behind it lies a row of another episode until the next one is written.
+        is_seam = self._marks_seam and self._wraps > 0 and not ended
+        self._seams.append(row if is_seam else None)
+        self._rows[row].copy_(
+            self._packed(
+                observation,
+                next_observation,
+                action,
+                reward,
+                0.0 if terminated else 1.0,
+                1.0 if ended or is_seam else 0.0,
+            ),
+            non_blocking=True,
+        )
+        self._row = row + 1
+        self.size = max(self.size, self._row)
+        if self._wraps == 1 and self._row <= self._initial:
+            self._place_offline()
+
+    def _packed(
+        self,
+        observation: np.ndarray,
+        next_observation: np.ndarray,
+        action: np.ndarray,
+        reward: float,
+        mask: float,
+        terminal: float,
+    ) -> Tensor:
+        """A row, in the order of the columns; on the host, where so little is done faster."""
+        size = len(observation)
+        row = np.empty(self._rows.shape[1], np.float32)
+        row[:size], row[size : 2 * size] = observation, next_observation
+        row[2 * size : -3] = self._bounds.normalize_one(action)
+        row[-3:] = reward, mask, terminal
+        packed = torch.from_numpy(row)
+        if self._transform != "none":
+            packed[-3] = transform_rewards(packed[-3], self._transform)
+        return packed
+
+    def _place_offline(self) -> None:
+        """Where the oldest rows give way first, offline ones begin behind what came since."""
+        if self._wraps and self._kept < self._initial:
+            self._offline_from.fill_(
+                min(self._row, self._initial) if self._wraps == 1 else self._initial
+            )
+
+    def end_episodes(self) -> None:
+        """Nothing follows the last transition of each environment: its episode was broken off."""
+        row, first = self._row, self._kept if self._wraps else self._initial
+        for _ in self._seams:
+            if row == first and self._wraps:
+                row = self._capacity
+            if row > first:
+                row -= 1
+                self.terminals[row] = 1.0
+        self._seams = deque([None] * self._environments)
+
+    def state(self) -> dict[str, Tensor]:
+        """What was added so far, for `restore`."""
+        start = 0 if self._wraps else self._initial
+        place = torch.tensor([start, self._row, self.size, self._wraps])
+        rows = {name: values[start : self.size] for name, values in self._columns().items()}
+        return {"place": place, **rows}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state` of a buffer that was made with the same arguments."""
+        start, self._row, self.size, self._wraps = state["place"].tolist()
+        for name, values in self._columns().items():
+            values[start : self.size] = state[name].to(values.device)
+        self._place_offline()
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {
+            "observations": self._observations,
+            "next_observations": self._next_observations,
+            "actions": self.actions,
+            "rewards": self.rewards,
+            "masks": self.masks,
+            "terminals": self.terminals,
+        }
+
+    def observations_at(self, index: Tensor) -> Tensor:
+        return self._observations[index]
+
+    def next_observations_at(self, index: Tensor) -> Tensor:
+        return self._next_observations[index]
+
+
+def _from_readonly(array: np.ndarray) -> Tensor:
+    import warnings
+
+    with warnings.catch_warnings():
+        # The tensor is only ever read; torch warns that it could be written.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

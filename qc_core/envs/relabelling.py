@@ -1,0 +1,53 @@
+"""Rewards and masks of an environment's task, from states that were reached for any other aim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qc_core.envs.make import make_environment, spec_of
+from qc_core.errors import UsageError
+
+# What a family's rewards are computed from; other families use the positions alone.
+_REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
+
+
+class Relabelling:
+    """OGBench's own relabelling for a single-task environment.
+
+    Attributes:
+        spec: of the environment.
+        widths: the arrays of simulator state that the rewards depend on, under the names of
+            OGBench's files, and how many numbers each has per state.
+
+    Raises:
+        UsageError: an environment that has no single task.
+    """
+
+    def __init__(self, environment: str) -> None:
+        self._id = environment
+        self._env = make_environment(environment)
+        inner: Any = self._env.unwrapped
+        if getattr(inner, "_reward_task_id", None) is None:
+            self.close()
+            raise UsageError(
+                f"{environment} has no single task to reward: use a '-singletask-' environment"
+            )
+        self.spec = spec_of(environment, self._env)
+        self._env.reset(seed=0)
+        widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
+        family = environment.split("-")[0]
+        self.widths = {name: widths[name] for name in _REWARDED_BY.get(family, ("qpos",))}
+
+    def __call__(self, states: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards and masks, float32 [R], of R states, each array [R, width]."""
+        from ogbench.relabel_utils import relabel_dataset
+
+        columns = {name: states[name] for name in self.widths}
+        relabel_dataset(self._id, self._env, columns)
+        return columns["rewards"], columns["masks"]
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,198 @@
+"""Recipes and overrides give one checked configuration, or one line that says why not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qc_core.config.catalog import RECIPES
+from qc_core.config.document import as_config, to_mapping
+from qc_core.config.methods import METHODS
+from qc_core.config.resolve import expand, resolve
+from qc_core.config.settings import TrainConfig
+from qc_core.errors import UsageError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_resolves_and_survives_being_saved(name: str) -> None:
+    config = resolve(name)
+    assert config.recipe == name
+    assert as_config(to_mapping(config), "saved") == config
+
+
+@pytest.mark.parametrize(
+    ("recipe", "environment", "qc_fql", "fql", "fql_n", "qc", "bfn"),
+    [
+        ("cube-double", "cube-double-singletask-task2-v0", 300, 300, 100, 32, 4),
+        ("cube-triple-task3", "cube-triple-singletask-task3-v0", 100, 300, 100, 32, 4),
+        ("cube-quadruple-100m", "cube-quadruple-singletask-task2-v0", 100, 300, 100, 32, 4),
+        ("scene-sparse-task5", "scene-singletask-task5-v0", 300, 300, 100, 32, 4),
+        ("puzzle-3x3-sparse", "puzzle-3x3-singletask-task4-v0", 300, 100, 100, 64, 4),
+        ("square-mh", "robomimic/square-v0", 10_000, 10_000, 10_000, 16, 4),
+    ],
+)
+def test_the_papers_recipes_have_its_values_for_each_method(
+    recipe: str, environment: str, qc_fql: int, fql: int, fql_n: int, qc: int, bfn: int
+) -> None:
+    def train(method: str) -> TrainConfig:
+        config = resolve(recipe, ["--train.method", method])
+        assert (config.recipe, config.environment) == (recipe, environment)
+        return config.train
+
+    def algorithm(method: str) -> Any:
+        return train(method).algorithm
+
+    assert resolve(recipe).train == train("qc")
+    assert [algorithm(m).alpha for m in ("qc-fql", "fql", "fql-n")] == [
+        qc_fql,
+        fql,
+        fql_n,
+    ]
+    assert [algorithm(m).num_samples for m in ("qc", "bfn", "bfn-n")] == [qc, bfn, bfn]
+    assert [train(m).num_critics for m in ("qc", "fql", "rlpd", "qc-rlpd")] == [2, 2, 10, 10]
+    for method in METHODS:
+        values = train(method)
+        assert (values.hidden_dims, values.learning_rate) == ((512,) * 4, 3e-4)
+        assert (values.backup_horizon, values.discount, values.tau) == (5, 0.99, 0.005)
+        assert (values.offline_steps, values.online_steps) == (1_000_000, 1_000_000)
+        assert (values.batch_size, values.learning_starts) == (256, 5_000)
+
+
+def test_rewards_are_the_papers() -> None:
+    transforms = {name: resolve(name).data.reward_transform for name in RECIPES}
+    assert {name for name in transforms if transforms[name] == "sparse"} == {
+        "scene-sparse",
+        "puzzle-3x3-sparse",
+    }
+    assert {name for name in transforms if transforms[name] == "minus-one"} == {
+        "lift-mh",
+        "can-mh",
+        "square-mh",
+    }
+
+
+def test_what_is_asked_for_wins_over_what_was_tuned() -> None:
+    words = ["--train.method", "fql", "--train.alpha", "7", "--train.num-critics", "4"]
+    train = resolve("puzzle-3x3-sparse", words).train
+    settings: Any = train.algorithm
+    assert (settings.alpha, train.num_critics) == (7, 4)
+
+
+def test_only_recipes_with_tasks_have_names_for_them() -> None:
+    for name in ("smoke-task1", "lift-mh-task1", "cube-double-task6"):
+        with pytest.raises(UsageError, match="unknown recipe"):
+            resolve(name)
+
+
+def test_overrides_change_what_they_name() -> None:
+    config = resolve(
+        "smoke",
+        [
+            "--train.offline-steps",
+            "7",
+            "--train.hidden-dims",
+            "3",
+            "4",
+            "--data",
+            "x.npz",
+            "--seed=5",
+        ],
+    )
+    assert (config.train.offline_steps, config.train.hidden_dims) == (7, (3, 4))
+    assert (config.data.source, config.seed) == (("x.npz",), 5)
+    assert config.train.batch_size == RECIPES["smoke"].config.train.batch_size
+
+
+def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "recipe: smoke\nseed: 3\ntrain:\n  offline-steps: 9\n  widths: [8, 8]\n"
+        "  normalize-observations: false\n"
+    )
+    config = resolve(str(path), ["--seed", "4"])
+    assert (config.recipe, config.seed) == ("smoke", 4)
+    assert (config.train.offline_steps, config.train.hidden_dims) == (9, (8, 8))
+    assert not config.train.normalize_observations
+    name, words = expand(str(path), ["--seed", "4"])
+    assert resolve(name, words) == config
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "message"),
+    [
+        ("smok", [], "unknown recipe 'smok'.* Did you mean smoke?"),
+        ("smoke", ["--train.ofline-steps", "3"], r"Did you mean --train\.offline-steps\?"),
+        ("smoke", ["--train.offline-steps", "x"], "--train.offline-steps.*'x'"),
+        ("smoke", ["--train.offline-steps"], "--train.offline-steps"),
+        ("smoke", ["--train.method", "qcfql"], "unknown method 'qcfql'.*qc-fql"),
+        (
+            "smoke",
+            ["--train.backup-horizon", "0"],
+            "--train.backup-horizon must be at least 1, got 0",
+        ),
+        ("smoke", ["--train.discount", "1.5"], r"--train.discount must be in \(0, 1\], got 1.5"),
+        ("smoke", ["--train.learning-rate", "nan"], "--train.learning-rate"),
+        ("smoke", ["--train.hidden-dims", "8", "0"], "--train.hidden-dims"),
+        ("smoke", ["--publish.margin", "1"], "--publish.margin must be between 0 and 1, got 1"),
+        ("smoke", ["--publish.minimum-success", "1"], r"must be in \[0, 1\), got 1"),
+        ("smoke", ["--publish.minimum-success", "-0.1"], r"must be in \[0, 1\), got -0.1"),
+        ("smoke", ["--publish.gate", "worse"], "--publish.gate"),
+        ("smoke", ["--seed", "-1"], "--seed must be in .0, 1024., got -1"),
+        ("smoke", ["--evaluate.execution-horizon", "6"], "must be at most 5, .* got 6"),
+        ("smoke", ["--evaluate.execution-horizon", "-1"], "must be at least 0, got -1"),
+        (
+            "smoke",
+            ["--evaluate.execution-horizon", "2", "--train.method", "fql"],
+            "--evaluate.execution-horizon must be at most 1, .* got 2",
+        ),
+        ("none.yaml", [], "cannot read none.yaml"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refusal:
+        resolve(recipe, words)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "- a list",
+        "train: {horizon: 3}",
+        "recipe: [1]",
+        "{",
+        "a: {b\nc: d",
+        "\xff",
+        "recipe: &a {b: *a}",
+        "recipe: smoke\ntrain: &a {b: *a}",
+        "recipe: smoke\ntrain: {widths: &a [[*a]]}",
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"x\.yaml") as refusal:
+        resolve(str(tmp_path / "x.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["help: true", "h: true", "help: 3"])
+def test_a_file_that_asks_for_help_is_refused_as_any_unknown_key(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "x.yaml").write_text(f"recipe: smoke\n{key}\n")
+    with pytest.raises(UsageError, match="unknown option --h"):
+        resolve(str(tmp_path / "x.yaml"))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_named_twice_is_no_cycle(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "recipe: smoke\ntrain: {widths: &a [8, 8]}\ndata: {source: *a}\n"
+    )
+    config = resolve(str(tmp_path / "x.yaml"))
+    assert (config.train.hidden_dims, config.data.source) == ((8, 8), ("8", "8"))
+
+
+def test_a_name_that_no_store_could_keep_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="got 'My Policy'"):
+        resolve("smoke", ["--publish.name", "My Policy"])

@@ -1,0 +1,25 @@
+"""Episodes in which the cube leaves the scene are told from the others."""
+
+import numpy as np
+import pytest
+
+from qc_core.data.collection.scene import in_sight
+
+
+@pytest.mark.parametrize(
+    ("cube", "seen"),
+    [
+        ((0.4, 0.1, 0.02), True),
+        ((0.33, -0.35, 0.066), True),  # in the closed drawer
+        ((0.33, -0.35, 0.02), False),  # beside it
+        ((0.4, 0.3, 0.02), False),
+        ((0.4, np.nan, np.nan), False),
+    ],
+)
+def test_a_cube_on_the_table_or_in_the_drawer_is_in_sight(
+    cube: tuple[float, ...], seen: bool
+) -> None:
+    qpos = np.zeros((3, 25))
+    qpos[:, 14:17] = (0.4, 0.0, 0.02)
+    qpos[1, 14:17] = cube
+    assert in_sight(qpos) is seen

@@ -1,0 +1,287 @@
+"""robomimic's files become episodes as in the paper's code, and hostile ones are refused."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from qc_core.config.settings import Config, DataConfig
+from qc_core.data.dataset.dataset import open_dataset
+from qc_core.data.ingest import ingest
+from qc_core.data.replay.replay import OfflineData
+from qc_core.errors import UsageError
+
+Lift = Callable[..., Config]
+Change = Callable[[h5py.File], None]
+
+SIZES = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2, "object": 10}
+ENV_ARGS = {"env_name": "Lift", "env_type": 1, "env_kwargs": {"control_freq": 20}}
+# Demonstrations by number; the dones of each.
+DONES = {0: [0, 0, 1], 2: [0, 1, 0, 1, 1], 10: [0, 0, 0, 1]}
+
+
+def write_file(
+    path: Path, *, next_obs: bool = True, object_key: str = "object", dones: Any = None
+) -> Path:
+    """A small low_dim file for Lift."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps(ENV_ARGS)
+        for number, ends in (dones or DONES).items():
+            demo = data.create_group(f"demo_{number}")
+            rows = len(ends)
+            states = {k: rng.normal(size=(rows + 1, size)) for k, size in SIZES.items()}
+            for key, values in states.items():
+                key = object_key if key == "object" else key
+                demo[f"obs/{key}"] = values[:-1]
+                if next_obs:
+                    demo[f"next_obs/{key}"] = values[1:]
+            demo["actions"] = rng.uniform(-1, 1, (rows, 7))
+            demo["rewards"] = rng.uniform(size=rows)
+            demo["dones"] = np.array(ends)
+        file["mask/few"] = np.array([b"demo_10", b"demo_2"])
+        file["mask/lost"] = np.array([b"demo_10", b"demo_99"])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("version", "pose_first"), [(None, True), ("1.4.1", True), ("1.5.1", False), ("2.0", False)]
+)
+def test_an_objects_numbers_come_into_the_order_of_the_environment(
+    tmp_path: Path, config: Config, version: str | None, pose_first: bool
+) -> None:
+    path = write_file(tmp_path / "can.hdf5")
+    pose, relative = np.full((4, 7), 1.0), np.full((4, 7), 2.0)
+    with h5py.File(path, "r+") as file:
+        data: Any = file["data"]
+        arguments = {**ENV_ARGS, "env_name": "PickPlaceCan"}
+        if version is not None:
+            arguments["env_version"] = version
+        data.attrs["env_args"] = json.dumps(arguments)
+        for name in ("demo_0", "demo_2"):
+            del data[name]
+        for part in ("obs", "next_obs"):
+            del data[f"demo_10/{part}/object"]
+            both = (pose, relative) if pose_first else (relative, pose)
+            data[f"demo_10/{part}/object"] = np.concatenate(both, axis=1)
+    can = replace(
+        config,
+        environment="robomimic/can-v0",
+        data=replace(config.data, source=(str(path),)),
+    )
+    ingest(can, tmp_path / "d")
+    dataset = open_dataset(tmp_path / "d")
+    names = dataset.spec.observation_names
+    for row in dataset.observations:
+        values = dict(zip(names, row, strict=True))
+        assert values["Can_pos_x"] == values["Can_quat_w"] == 1
+        assert values["Can_to_robot0_eef_pos_x"] == values["Can_to_robot0_eef_quat_w"] == 2
+
+
+def joined(path: Path, demos: list[int], part: str) -> np.ndarray:
+    """One array of the file over demonstrations, observations in the paper's order."""
+    with h5py.File(path) as file:
+        groups: list[Any] = [file[f"data/demo_{number}"] for number in demos]
+        if not part.endswith("obs"):
+            return np.concatenate([group[part][()] for group in groups])
+        return np.concatenate(
+            [np.concatenate([group[part][key][()] for key in SIZES], axis=1) for group in groups]
+        )
+
+
+@pytest.fixture
+def lift(config: Config) -> Lift:
+    def configured(path: Path, **data: Any) -> Config:
+        chosen = replace(config.data, source=(str(path),), **data)
+        return replace(config, environment="robomimic/lift-v0", data=chosen)
+
+    return configured
+
+
+def loaded(config: Config, output: Path) -> OfflineData:
+    ingest(config, output)
+    return OfflineData(open_dataset(output, verify=True), torch.device("cpu"), DataConfig())
+
+
+def test_transitions_are_the_files_in_the_order_of_the_demonstrations(
+    tmp_path: Path, lift: Lift
+) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    data = loaded(lift(path), tmp_path / "dataset")
+    demos, every = [0, 2, 10], torch.arange(12)
+    np.testing.assert_allclose(data.observations_at(every), joined(path, demos, "obs"), rtol=1e-6)
+    np.testing.assert_allclose(
+        data.next_observations_at(every), joined(path, demos, "next_obs"), rtol=1e-6
+    )
+    np.testing.assert_allclose(data.actions, joined(path, demos, "actions"), atol=1e-4)
+    np.testing.assert_allclose(data.rewards, joined(path, demos, "rewards"), rtol=1e-6)
+    dones = joined(path, demos, "dones")
+    np.testing.assert_array_equal(data.terminals, dones)
+    np.testing.assert_array_equal(data.masks, 1 - dones)
+    manifest = open_dataset(tmp_path / "dataset").manifest
+    assert manifest["environment"] == "robomimic/lift-v0"
+    assert manifest["episodes"] == dones.sum()
+    assert manifest["source"]["demonstrations"] == 3
+
+
+def test_without_next_observations_they_are_the_following_rows(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "raw.hdf5", next_obs=False, object_key="object-state")
+    data = loaded(lift(path), tmp_path / "dataset")
+    plain = write_file(tmp_path / "plain.hdf5")
+    observations = joined(plain, [0, 2, 10], "obs")
+    after = np.concatenate([observations[1:], observations[-1:]])
+    lasts = [2, 7, 11]
+    after[lasts] = observations[lasts]
+    every = torch.arange(12)
+    np.testing.assert_allclose(data.observations_at(every), observations, rtol=1e-6)
+    np.testing.assert_allclose(data.next_observations_at(every), after, rtol=1e-6)
+    assert data.masks[lasts].max() == 0
+
+
+@pytest.mark.parametrize(("next_obs", "kept"), [(True, 3), (False, 2)])
+def test_a_demonstration_that_ends_unsolved_ends_by_time(
+    tmp_path: Path, lift: Lift, next_obs: bool, kept: int
+) -> None:
+    path = write_file(tmp_path / "failed.hdf5", next_obs=next_obs, dones={0: [0, 0, 0]})
+    data = loaded(lift(path), tmp_path / "dataset")
+    assert data.terminals.tolist() == [0.0] * (kept - 1) + [1.0]
+    assert data.masks.tolist() == [1.0] * kept
+    following = "next_obs" if next_obs else "obs"
+    np.testing.assert_allclose(
+        data.next_observations_at(torch.tensor([kept - 1]))[0],
+        joined(path, [0], following)[-1],
+        rtol=1e-6,
+    )
+
+
+def test_a_filter_takes_only_its_demonstrations(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    data = loaded(lift(path, filter="few"), tmp_path / "dataset")
+    np.testing.assert_allclose(data.rewards, joined(path, [2, 10], "rewards"), rtol=1e-6)
+
+
+def test_another_environment_or_filter_is_refused(
+    tmp_path: Path, lift: Lift, config: Config
+) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    for wrong, message in (
+        (
+            replace(lift(path), environment="robomimic/can-v0"),
+            r"low_dim\.hdf5 holds rewards for robomimic/lift-v0, not robomimic/can-v0: "
+            "give --environment robomimic/lift-v0",
+        ),
+        (lift(path, filter="fwe"), r"no filter 'fwe': it has few, lost\. Did you mean few\?"),
+        (lift(path, filter="lost"), "mask/lost lists demo_99"),
+        (replace(config, data=replace(config.data, filter="few")), r"--data\.filter chooses"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            ingest(wrong, tmp_path / "dataset")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def put(name: str, values: Any) -> Change:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file[name] = values
+
+    return change
+
+
+def with_env_args(value: Any) -> Change:
+    return lambda file: file["data"].attrs.update(env_args=value)
+
+
+def nothing_left(file: h5py.File) -> None:
+    data: Any = file["data"]
+    for name in list(data):
+        del data[name]
+
+
+SECRET = h5py.ExternalLink("/etc/hostname.hdf5", "/data")
+HUGE = np.full((3, 7), 1e300)
+NAN = np.array([[np.nan] * 7] * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("data", SECRET), "/data is a link, which is not followed"),
+        (put("data/demo_0", SECRET), "demo_0 is a link"),
+        (put("data/demo_2/actions", SECRET), "demo_2/actions is a link"),
+        (put("data/demo_2/obs/object", h5py.SoftLink("/data")), "obs/object is a link"),
+        (put("data/demo_2/obs", np.zeros(3)), "robot0_eef_pos is missing"),
+        (put("data/demo_0/actions", np.zeros((3, 6))), r"shape \[rows, 7\], got \[3, 6\]"),
+        (put("data/demo_0/actions", np.zeros((2, 7))), r"equally many rows .* got \[2, 3\]"),
+        (put("data/demo_0/obs/object", np.zeros((3, 14))), r"shape \[rows, 10\], got \[3, 14\]"),
+        (put("data/demo_0/obs/object", np.zeros((2, 10))), "keys must have equally many rows"),
+        (put("data/demo_0/dones", np.zeros((3, 1))), r"dones must have shape \[rows\]"),
+        (put("data/demo_0/rewards", [b"a", b"b", b"c"]), "rewards must be a numeric array"),
+        (put("data/demo_0/actions", NAN), "demo_0: actions holds NaN or infinity in row 0"),
+        (put("data/demo_0/actions", HUGE), "demo_0: actions holds NaN or infinity in row 0"),
+        (put("mask/few", [1, 2]), "mask/few must be a list of names"),
+        (with_env_args("{"), "env_args of /data must be JSON"),
+        (with_env_args(json.dumps({"env_name": "Door"})), "is of robosuite's 'Door'"),
+        (with_env_args(3), "env_args of /data must be JSON"),
+        (
+            with_env_args(json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 10}})),
+            "control at 20 Hz is needed, got 10",
+        ),
+        (nothing_left, "holds no demonstrations"),
+    ],
+)
+def test_hostile_files_are_one_line_and_leave_nothing(
+    tmp_path: Path, lift: Lift, change: Change, message: str
+) -> None:
+    path = write_file(tmp_path / "bad.hdf5")
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(UsageError, match=message) as refusal:
+        ingest(lift(path), tmp_path / "dataset")
+    assert "\n" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_data_kept_in_another_file_are_not_read(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "bad.hdf5")
+    (tmp_path / "secret").write_bytes(np.zeros(21).tobytes())
+    layout = h5py.VirtualLayout((3, 7), float)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.hdf5"), "x", shape=(3, 7))
+    with h5py.File(path, "a") as file:
+        demo: Any = file["data/demo_0"]
+        del demo["actions"]
+        demo.create_dataset("actions", (3, 7), "f8", external=[(str(tmp_path / "secret"), 0, 168)])
+    with pytest.raises(UsageError, match="lies in another file"):
+        ingest(lift(path), tmp_path / "dataset")
+    with h5py.File(path, "a") as file:
+        demo = file["data/demo_0"]
+        del demo["actions"]
+        demo.create_virtual_dataset("actions", layout)
+    with pytest.raises(UsageError, match="lies in another file"):
+        ingest(lift(path), tmp_path / "dataset")
+
+
+def test_an_episode_that_claims_too_many_rows_is_refused(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "bomb.hdf5")
+    with h5py.File(path, "a") as file:
+        demo: Any = file["data/demo_0"]
+        del demo["dones"]
+        demo.create_dataset("dones", (10**12,), dtype="i8", chunks=(1000,))
+    with pytest.raises(UsageError, match="at most 1,000,000 rows, got 1,000,000,000,000"):
+        ingest(lift(path), tmp_path / "dataset")
+
+
+def test_truncated_and_foreign_files_are_refused(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "bad.hdf5")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:100], b"", b"not HDF5"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="is not an HDF5 file, or it is damaged") as refusal:
+            ingest(lift(path), tmp_path / "dataset")
+        assert "\n" not in str(refusal.value)

@@ -1,0 +1,69 @@
+"""Parts of a data set take turns, in one place where that is asked for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from qc_core.config.settings import Config, DataConfig
+from qc_core.data.dataset.dataset import Dataset, DatasetWriter, open_dataset
+from qc_core.data.replay.replay import OfflineData
+from qc_core.data.replay.shard_buffer import ShardBuffer
+from qc_core.data.replay.shards import Shards
+from qc_core.policy_format.environment_spec import EnvironmentSpec
+from tests.conftest import random_episodes
+
+CPU = torch.device("cpu")
+UPDATES = 3
+
+
+def slices_of(folder: Path, spec: EnvironmentSpec, lengths: list[int], resident: int):
+    writer = DatasetWriter(folder, spec)
+    writer.append(random_episodes(spec, lengths))
+    writer.finish({"kind": "test"})
+    config = Config(data=DataConfig(shard_size=resident, shard_updates=UPDATES))
+
+    def load(part: Dataset) -> OfflineData:
+        return OfflineData(part, CPU, config.data)
+
+    return Shards(open_dataset(folder), config, load)
+
+
+def contents(transitions: OfflineData) -> tuple[torch.Tensor, ...]:
+    every = torch.arange(transitions.size)
+    return (
+        transitions.observations_at(every),
+        transitions.next_observations_at(every),
+        transitions.actions[every],
+        transitions.rewards[every],
+        transitions.terminals[every],
+        transitions.starts(torch.linspace(0, 0.999, 50, dtype=torch.float64), 5),
+    )
+
+
+@pytest.mark.parametrize("lengths", [[40, 40, 40], [45, 35, 40], [40, 45, 35]], ids=str)
+def test_a_part_in_place_is_the_part(
+    tmp_path: Path, spec: EnvironmentSpec, lengths: list[int]
+) -> None:
+    with (
+        slices_of(tmp_path / "a", spec, lengths, 40) as fresh,
+        slices_of(tmp_path / "b", spec, lengths, 40) as standing,
+    ):
+        resident = ShardBuffer(standing)
+        place, moves = resident.transitions.rewards.data_ptr(), 0
+        for update in range(1, 5 * UPDATES):
+            moved = resident.advance(update, in_place=True)
+            got, expected = contents(resident.transitions), contents(fresh.at(update))
+            assert all(map(torch.equal, got, expected))
+            assert moved == (resident.transitions.rewards.data_ptr() != place)
+            place, moves = resident.transitions.rewards.data_ptr(), moves + moved
+        # It moves only for a part that is longer than all before it.
+        assert moves == sum(later > max(lengths[:i]) for i, later in enumerate(lengths) if i)
+
+
+def test_a_set_in_one_part_stays(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    with slices_of(tmp_path / "a", spec, [30, 30], 0) as slices:
+        resident = ShardBuffer(slices)
+        before = resident.transitions
+        assert not any(resident.advance(update, in_place=False) for update in range(1, 20))
+        assert resident.transitions is before

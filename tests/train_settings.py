@@ -1,0 +1,40 @@
+"""Train settings for tests that go through several methods."""
+
+from typing import Any
+
+from qc_core.config.methods import METHODS, BestOfNSettings, GaussianSettings, OneStepSettings
+from qc_core.config.options import options
+from qc_core.config.settings import TrainConfig
+
+
+def settings_of(method: str, **values: Any) -> dict[str, Any]:
+    """Those of the values that the method has."""
+    known = options()
+    return {
+        name: value
+        for name, value in values.items()
+        if (methods := known[f"train.{name.replace('_', '-')}"].methods) is None
+        or method in methods
+    }
+
+
+def train_with(method: str, base: TrainConfig | None = None, **values: Any) -> TrainConfig:
+    """A method's train settings with those of the values that it has."""
+    return (base or TrainConfig()).changed(method=method, **settings_of(method, **values))
+
+
+def is_gaussian(method: str) -> bool:
+    return isinstance(METHODS[method].settings, GaussianSettings)
+
+
+def is_best_of_n(method: str) -> bool:
+    return isinstance(METHODS[method].settings, BestOfNSettings)
+
+
+def is_one_step(method: str) -> bool:
+    return isinstance(METHODS[method].settings, OneStepSettings)
+
+
+def alpha_of(train: TrainConfig) -> float:
+    assert isinstance(train.algorithm, OneStepSettings)
+    return train.algorithm.alpha
