@@ -36,8 +36,8 @@ from qc_core.cli.output import print_table
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.export.export import export
+from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.progress import say
 from qc_core.runtime import ChunkPolicy
 from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
 
@@ -206,7 +206,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.torch_threads)
     ceiling = product_rate(_CEILING_ROWS, 512, torch.float32, torch.device("cpu"))
-    say(f"ceiling: {ceiling / 1e9:.0f} GFLOP/s")
+    log.info(f"ceiling: {ceiling / 1e9:.0f} GFLOP/s")
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
         policies = [measure(method, options.calls, ceiling, Path(scratch)) for method in _METHODS]
     cuda = any("cuda" in row["what"] for policy in policies for row in policy["latencies"])

@@ -8,6 +8,7 @@ nothing else. On a terminal that is a bar; in a pod's log it is a line now and t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from qc_core.errors import DEBUG_VARIABLE, QCError
+from qc_core.log import configure, log, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -37,21 +39,16 @@ def emit(kind: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
-    """One line for the person watching."""
-    text = printable(text)
-    if _as_events():
-        emit("say", text=text)
-    elif "tqdm" in sys.modules:
-        # A bar may stand there.
-        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
-    else:
-        print(text, file=sys.stderr)
+class _EventHandler(logging.Handler):
+    """Passes messages to the process that draws."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        emit("say", text=printable(record.getMessage()))
 
 
-def printable(text: str) -> str:
-    """Text of others without what would command a terminal or begin another line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def show_messages() -> None:
+    """Show this process's messages on stderr, or pass them to the process that draws."""
+    configure(_EventHandler() if _as_events() else None)
 
 
 @contextmanager
@@ -61,10 +58,11 @@ def step(name: str, description: str) -> Iterator[None]:
     An expected error ends the process with its exit code, and with its traceback only where
     `QC_DEBUG` is set.
     """
+    show_messages()
     if _as_events():
         emit("step", name=name, description=description)
     else:
-        say(f"{name}: {description}")
+        log.info(f"{name}: {description}")
     start = time.monotonic()
     try:
         yield
@@ -72,14 +70,14 @@ def step(name: str, description: str) -> Iterator[None]:
         if _as_events():
             emit("error", name=name, message=printable(str(error)), code=error.exit_code)
         else:
-            say(f"{name}: {error}")
+            log.info(f"{name}: {error}")
         if os.environ.get(DEBUG_VARIABLE):
             raise
         raise SystemExit(error.exit_code) from None
     if _as_events():
         emit("step-done", name=name)
     else:
-        say(f"{name}: done in {time.monotonic() - start:.1f} s")
+        log.info(f"{name}: done in {time.monotonic() - start:.1f} s")
 
 
 class Progress:

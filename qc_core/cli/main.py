@@ -11,7 +11,8 @@ from qc_core import __version__
 from qc_core.cli.commands import COMMANDS, Command
 from qc_core.cli.words import Parser, split_overrides
 from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
-from qc_core.progress import printable
+from qc_core.log import printable
+from qc_core.progress import show_messages
 
 _INTERRUPTED = 130
 # What a shell reports of a program that wrote to a reader who had left.
@@ -39,6 +40,7 @@ def _run(words: Sequence[str] | None) -> int:
     words = [word for word in words if word != "--debug"]
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
+    show_messages()
     try:
         return _dispatch(words)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qc_core.progress import printable
+from qc_core.log import printable
 
 
 def print_json(content: Any) -> None:

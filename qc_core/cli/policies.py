@@ -9,8 +9,8 @@ from typing import Any
 from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
 from qc_core.errors import UsageError
+from qc_core.log import printable
 from qc_core.policy_format.data_source import sources_in
-from qc_core.progress import printable
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.registry.removal import delete_version, prune
 from qc_core.store.open import open_store

@@ -19,7 +19,7 @@ import msgspec
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import UsageError, closest
-from qc_core.progress import say
+from qc_core.log import log
 
 # Text of one value, the texts of a list, or a flag.
 OptionText = str | list[str] | bool
@@ -169,7 +169,7 @@ def _find(written: str) -> tuple[Option, bool]:
     name = written[2:].replace("_", "-")
     name = _SHORT.get(name, name)
     if name in RENAMED:
-        say(f"--{name} is now called --{RENAMED[name]}; the old name will be removed")
+        log.info(f"--{name} is now called --{RENAMED[name]}; the old name will be removed")
         name = RENAMED[name]
     head, _, leaf = name.rpartition(".")
     positive = f"{head}.{leaf.removeprefix('no-')}"

@@ -38,8 +38,9 @@ from qc_core.data.uploads.episodes import NoEpisodes, fetch_episodes
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
+from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.progress import Progress, say
+from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
 
@@ -70,7 +71,7 @@ def ingest(config: Config, output: Path) -> dict[str, Any]:
     else:
         _ingest_several(config, kinds, output)
     manifest = open_dataset(output).manifest
-    say(
+    log.info(
         f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
         f"digest {manifest['digest'][:12]}"
     )
@@ -85,7 +86,7 @@ def _ingest_several(config: Config, kinds: Sequence[Kind], output: Path) -> None
             try:
                 _ingest_one(config, kind, source, part)
             except NoEpisodes as none:
-                say(str(none))
+                log.info(str(none))
                 continue
             parts.append((source, open_dataset(part)))
         with staged_folder(output) as staging:
@@ -172,7 +173,7 @@ def _open(kind: Kind, source: str, config: Config) -> Source:
 def _write(source: Source, environment: str, output: Path) -> None:
     require_environment(source.name, source.spec.id, environment)
     for note in source.notes:
-        say(f"{source.name}: {note}")
+        log.info(f"{source.name}: {note}")
     with staged_folder(output) as staging:
         parts = {staging: source}
         if source.validation is not None:

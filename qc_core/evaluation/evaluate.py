@@ -18,7 +18,7 @@ from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.files import write_json
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
 from qc_core.training.checkpoint import read_info, require_environment, weights_digest
@@ -64,7 +64,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
     )
     told = any(map(any_reports_success, played.values()))
     if not told:
-        say(f"{config.environment} {NO_SUCCESS_SIGNAL}: policies are compared by their return")
+        log.info(f"{config.environment} {NO_SUCCESS_SIGNAL}: policies are compared by their return")
     policies = [
         {
             "name": name,

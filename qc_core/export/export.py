@@ -20,6 +20,7 @@ from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.export.parity import draw_cases
 from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
+from qc_core.log import log
 from qc_core.policy_format.contract import METADATA_KEY
 from qc_core.policy_format.policy_folder import (
     CARD,
@@ -29,7 +30,6 @@ from qc_core.policy_format.policy_folder import (
     SCHEMA_VERSION,
     write_checksums,
 )
-from qc_core.progress import say
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
@@ -74,7 +74,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
                 f"inputs, at most {TOLERANCE:.0e} is allowed"
             )
         size = (staging / MODEL).stat().st_size
-    say(f"{MODEL}: {size / 1e6:.1f} MB, differs from torch by at most {worst:.1e}")
+    log.info(f"{MODEL}: {size / 1e6:.1f} MB, differs from torch by at most {worst:.1e}")
     return contract
 
 

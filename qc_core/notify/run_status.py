@@ -14,8 +14,8 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import write_json
+from qc_core.log import log
 from qc_core.names import require_name
-from qc_core.progress import say
 from qc_core.retraining.lineage import find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -39,7 +39,7 @@ def tell_news(config: Config, dataset: Path, store: ObjectStore, run: str, outpu
     """
     news = find_new_data(config, open_dataset(dataset).source, store)
     if not news.new:
-        say(news.text)
+        log.info(news.text)
         note_end(store, run, news.text)
     write_json(output, news.as_dict())
     return news.new
@@ -87,12 +87,12 @@ def tell_outcome(
         "text": f"{name} ({recipe}) {ending}: {reason}",
     }
     store.put(f"runs/{run}/outcome.json", (json.dumps(content, indent=2) + "\n").encode())
-    say(f"{content['text']}; runs/{run}/outcome.json in {store.describe()}")
+    log.info(f"{content['text']}; runs/{run}/outcome.json in {store.describe()}")
     if url := os.environ.get(WEBHOOK_VARIABLE):
         try:
             _post(url, content)
         except QCError as failed:
-            say(str(failed))
+            log.info(str(failed))
     return content
 
 

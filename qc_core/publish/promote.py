@@ -9,8 +9,8 @@ from typing import Any
 
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
+from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
-from qc_core.progress import say
 from qc_core.provenance import run_name
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.gate.match import fresh_seeds, hold_match
@@ -77,7 +77,7 @@ def promote(
         "became": became,
         "gate": gate,
     }
-    say(in_words(promotion))
+    log.info(in_words(promotion))
     return promotion
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from qc_core.errors import RunError, UsageError
 from qc_core.files import parse_json, require_fields, sha256_of
+from qc_core.log import log
 from qc_core.policy_format.data_source import sources_in
 from qc_core.policy_format.policy_folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
-from qc_core.progress import say
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.timestamps import older_than
 
@@ -143,7 +143,7 @@ def read_manifests(store: ObjectStore, name: str) -> Iterator[tuple[str, dict[st
             # Not finished yet, or never: not a version.
             continue
         except DamagedManifest as error:
-            say(f"passed over: {error}")
+            log.info(f"passed over: {error}")
 
 
 def require_version(store: ObjectStore, name: str, version: str) -> None:

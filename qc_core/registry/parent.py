@@ -7,8 +7,8 @@ from pathlib import Path
 
 from qc_core.config.settings import Config
 from qc_core.errors import RunError, UsageError
+from qc_core.log import log
 from qc_core.names import is_name
-from qc_core.progress import say
 from qc_core.registry.manifest import checkpoint_prefix, read_manifest
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.store.bundle import get_folder
@@ -31,7 +31,7 @@ def pin_parent(config: Config) -> Config:
     store = open_store()
     alias = Registry(store).alias(name, wanted) if is_name(wanted) else None
     if alias is None and wanted == CHAMPION:
-        say(f"{name} has no champion yet: training begins anew")
+        log.info(f"{name} has no champion yet: training begins anew")
         return _with(config, "")
     version = alias or wanted
     try:

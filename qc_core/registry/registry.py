@@ -17,6 +17,7 @@ from typing import Any
 
 from qc_core.errors import RunError, UsageError, closest
 from qc_core.files import parse_json, sha256_of, staged_folder
+from qc_core.log import log
 from qc_core.names import is_name, require_name
 from qc_core.policy_format.policy_folder import (
     CHECKSUMS,
@@ -25,7 +26,6 @@ from qc_core.policy_format.policy_folder import (
     check_contract,
     verify,
 )
-from qc_core.progress import say
 from qc_core.registry.aliases import Aliases
 from qc_core.registry.gate_record import read_gate_record
 from qc_core.registry.manifest import (
@@ -207,7 +207,7 @@ class Registry:
             target = self.alias(name, candidate)
             if target is not None:
                 if alias is None and candidate == LATEST:
-                    say(
+                    log.info(
                         f"{name} has no champion: its latest version is taken, which may not have "
                         "passed the gate"
                     )

@@ -18,8 +18,8 @@ from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import RunError
 from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.files import read_json, write_atomically
+from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
-from qc_core.progress import say
 from qc_core.report import figures
 from qc_core.report.video import film_policy
 from qc_core.seeds import seeds_for
@@ -47,7 +47,7 @@ def write_report(
             policy, seeds_for("video", config.seed, _FILM_SEEDS), Path(scratch) / "policy.mp4"
         )
         video = film.path and _data_uri(film.path, "video/mp4")
-    say(film.note)
+    log.info(film.note)
     explored = _explore(policy, config.seed)
     curve = read_curve(offline)
     template = templates().get_template("report.html.j2")

@@ -12,8 +12,8 @@ from typing import Any
 from qc_core.data.ingest import ingest
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import read_json, require_vacant, require_writable, staged_file, write_json
+from qc_core.log import log
 from qc_core.processes import worker_pool
-from qc_core.progress import say
 from qc_core.sweeps.definition import Job, Study
 from qc_core.sweeps.figure import draw
 from qc_core.sweeps.job import is_finished, read_points, run_job
@@ -65,7 +65,7 @@ def run_sweep(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
                 ) from None
             except Exception as error:
                 failures.append((f"{futures[future]}: {_reason(error)}", error))
-                say(failures[-1][0])
+                log.info(failures[-1][0])
             _collect(study, folder)
     if failures:
         told, first = failures[0]
@@ -97,7 +97,7 @@ def _work(study: Study, folder: Path, job: Job) -> None:
         shown = f"success {point['success']:.0%}"
         if not any_reports_success([point]):
             shown = f"return {point['return']:.1f}"
-        say(f"{job}: step {point['step']:,.0f}, {shown}")
+        log.info(f"{job}: step {point['step']:,.0f}, {shown}")
 
     # The data are the recipe's, whatever the run's seed.
     run_job(

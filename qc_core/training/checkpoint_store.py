@@ -14,7 +14,7 @@ from qc_core.agents.agent import Agent
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.errors import QCError, UsageError
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.training.checkpoint import CheckpointInfo, Curve
 from qc_core.training.device import DEVICE_FAULTS
 
@@ -90,7 +90,7 @@ class CheckpointSchedule:
         try:
             yield
         except (QCError, OSError) as error:
-            say(f"{name} goes on, though it cannot be kept now: {error}")
+            log.info(f"{name} goes on, though it cannot be kept now: {error}")
         finally:
             self._kept = time.monotonic()
             self._between = max(_SECONDS_BETWEEN, (self._kept - start) / _SHARE_OF_TIME)

@@ -19,7 +19,8 @@ from qc_core.data.dataset.dataset import Dataset, open_dataset, require_match
 from qc_core.envs.episode_result import EpisodeResult, mean_figures
 from qc_core.envs.make import describe
 from qc_core.errors import TrainingDiverged, UsageError
-from qc_core.progress import Progress, say
+from qc_core.log import log
+from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
     CheckpointInfo,
@@ -206,8 +207,8 @@ def _begun(
         except DEVICE_FAULTS:
             raise
         except DAMAGE as error:
-            say(f"trial {trial} starts anew, not from what was kept of it: {reason(error)}")
+            log.info(f"trial {trial} starts anew, not from what was kept of it: {reason(error)}")
         else:
-            say(f"trial {trial} goes on from step {going_on.step:,}")
+            log.info(f"trial {trial} goes on from step {going_on.step:,}")
             return going_on, curve, scores
     return training(checkpoint, None), [], []

@@ -14,7 +14,8 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
 from qc_core.errors import TrainingDiverged
 from qc_core.files import require_vacant
-from qc_core.progress import Progress, say
+from qc_core.log import log
+from qc_core.progress import Progress
 from qc_core.provenance import git_commit
 from qc_core.registry.parent import parent_of, pin_parent
 from qc_core.store.objects import ObjectStore
@@ -89,7 +90,7 @@ def pretrain(
                     if training.step < training.steps and kept.pace.due:
                         kept.keep(training.agent, info(), training.curve, training.state())
         else:
-            say(f"{config.train.method} has no offline phase: it learns online from both")
+            log.info(f"{config.train.method} has no offline phase: it learns online from both")
         save_checkpoint(output, training.agent, info(), training.curve)
         kept.remove()
 
@@ -133,5 +134,5 @@ def _begun(config: Config, dataset: Dataset, kept: Kept) -> OfflineTraining:
         training = OfflineTraining(config, dataset, device, agent)
         training.restore(load_training_state(checkpoint), read_curve(checkpoint))
         require_step(training.step, info.offline_steps)
-    say(f"going on from update {training.step:,}, kept in {kept.place}")
+    log.info(f"going on from update {training.step:,}, kept in {kept.place}")
     return training

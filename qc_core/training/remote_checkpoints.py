@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.errors import QCError, RunError
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.store.bundle import delete_folder, get_folder, put_folder
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.training.checkpoint import CheckpointInfo, Curve, save_checkpoint
@@ -96,7 +96,7 @@ class RemoteCheckpointStore:
                 # Its attempt ended while it wrote.
                 continue
             except RunError as error:
-                say(f"{self._name} does not go on from step {step:,}: {error}")
+                log.info(f"{self._name} does not go on from step {step:,}: {error}")
                 continue
             return target
         return None

@@ -10,8 +10,8 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.config.settings import Config
 from qc_core.errors import RunError, UsageError
+from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.progress import say
 from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
 from qc_core.training.checkpoint import (
     load_agent,
@@ -60,5 +60,5 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
                 what = "environment" if field == "id" else field.replace("_", " ")
                 raise UsageError(f"{parent} has the {what} {before}, the data {now}: {anew}")
         agent = load_agent(folder, device, config.train)
-    say(f"beginning with the weights of {parent}")
+    log.info(f"beginning with the weights of {parent}")
     return agent

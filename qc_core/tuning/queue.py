@@ -19,7 +19,7 @@ from optuna.storages._heartbeat import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.seeds import seeds_for
 from qc_core.tuning.slots import (
     ATTEMPT,
@@ -58,7 +58,7 @@ def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial 
         if not waits:
             waits = True
             left = sum(not has_ended(attempts) for attempts in slots.values())
-            say(f"worker {worker} has no trial left and waits for other workers ({left})")
+            log.info(f"worker {worker} has no trial left and waits for other workers ({left})")
         assert isinstance(storage, BaseHeartbeat)
         time.sleep(storage.get_heartbeat_interval() or 0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, write_json
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.training.fine_tune import Score
 from qc_core.tuning.checkpointing import forget_all_but, get_result, study_store
 from qc_core.tuning.study import answering, load_study
@@ -34,5 +34,5 @@ def select_best(study_name: str, storage: str, output: Path, history: Path) -> N
     write_json(history, {"best-trial": best["trial"], "trials": trials})
     forget_all_but(store, study_name, *attempt)
     if not best["success-told"]:
-        say(f"the environment {NO_SUCCESS_SIGNAL}: trials are compared by their return")
-    say(f"trial {best['trial']} goes on: {Score(**best['scores'][-1]).words}")
+        log.info(f"the environment {NO_SUCCESS_SIGNAL}: trials are compared by their return")
+    log.info(f"trial {best['trial']} goes on: {Score(**best['scores'][-1]).words}")

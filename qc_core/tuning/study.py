@@ -20,7 +20,7 @@ from qc_core.config.methods import OneStepSettings
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
@@ -170,12 +170,12 @@ def _tell_lost(study: optuna.Study, lost: FrozenTrial) -> None:
     """Said by the one worker that found it."""
     slot = lost.user_attrs[SLOT]
     if is_given_up(attempts := attempts_by_slot(study.get_trials(deepcopy=False))[slot]):
-        say(
+        log.info(
             f"trial {slot} was lost with its worker {len(attempts)} times and is given up: "
             "something is wrong with that setting, not with the nodes"
         )
     elif is_lost(lost):
-        say(f"trial {slot} gives no sign of life: its worker is taken for dead")
+        log.info(f"trial {slot} gives no sign of life: its worker is taken for dead")
 
 
 @contextmanager

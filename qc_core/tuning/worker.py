@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from qc_core.config.settings import Config
 from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file, write_json
+from qc_core.log import log
 from qc_core.processes import worker_pool
-from qc_core.progress import say
 from qc_core.store.objects import ObjectStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
@@ -103,7 +103,7 @@ class _Work:
                 )
                 self._fine_tune(study, trial, kept)
         except UpdateFinishedTrialError:
-            say(
+            log.info(
                 f"trial {slot} was taken for lost while this worker slept, and is another's now: "
                 "what it came to here is discarded"
             )
@@ -140,7 +140,7 @@ class _Work:
             state = TrialState.PRUNED
         except TrainingDiverged as error:
             # A setting that diverges is a result: the trial fails, the study goes on.
-            say(f"trial {slot} failed: {error}")
+            log.info(f"trial {slot} failed: {error}")
             trial.set_user_attr(REASON, DIVERGED)
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
@@ -157,7 +157,7 @@ class _Work:
         finish(study, trial, state, value)
         kept.remove()
         if scores:
-            say(f"trial {slot} {state.name.lower()}: {scores[-1].words}")
+            log.info(f"trial {slot} {state.name.lower()}: {scores[-1].words}")
 
 
 def _show_progress(trial: optuna.Trial, step: int) -> None:

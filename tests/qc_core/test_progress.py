@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from qc_core.errors import UsageError
-from qc_core.progress import EVENT_PREFIX, EVENTS_VARIABLE, Progress, say, step
+from qc_core.log import log
+from qc_core.progress import EVENT_PREFIX, EVENTS_VARIABLE, Progress, step
 
 
 def events(text: str) -> list[dict]:
@@ -16,7 +17,7 @@ def events(text: str) -> list[dict]:
 def test_a_log_gets_lines_without_carriage_returns(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(3, "playing", "episode") as progress:
         progress.update(3, note="success 50%")
-    say("done")
+    log.info("done")
     shown = capsys.readouterr()
     assert "\r" not in shown.err and shown.out == ""
     assert "3/3" in shown.err and "success 50%" in shown.err and "episode/s" in shown.err
@@ -29,7 +30,7 @@ def test_what_is_said_is_one_line_and_commands_no_terminal(
     """With tqdm, which a training has, and without it, where a policy is only run."""
     if not bars:
         monkeypatch.delitem(sys.modules, "tqdm", raising=False)
-    say("quarantined: \x1b[2J\nall is well")
+    log.info("quarantined: \x1b[2J\nall is well")
     assert capsys.readouterr().err == "quarantined: ?[2J?all is well\n"
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from qc_core.data.uploads.check import UploadCheck
 from qc_core.errors import UsageError
 from qc_core.files import parse_json, reading, require_file, sha256_of
-from qc_core.progress import say
+from qc_core.log import log
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 _ROOT = "episodes/"
@@ -90,7 +90,7 @@ def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
                 check(arriving)
             except UsageError as refusal:
                 reason = str(refusal).replace(str(arriving), key)
-                say(f"quarantined: {reason}")
+                log.info(f"quarantined: {reason}")
                 _quarantine(store, environment, arriving, reason)
                 _delete_if_same(store, key, arriving)
             else:
