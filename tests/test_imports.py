@@ -47,7 +47,7 @@ def test_importing_the_runtime_brings_numpy_and_nothing_slower() -> None:
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert result.stdout.split() == ["numpy", "qc_core"]
+    assert result.stdout.split() == ["msgspec", "numpy", "qc_core"]
 
 
 def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from qc_core.config.methods import METHODS
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import to_onnx
 from qc_core.export.parity import Cases, draw_cases
+from qc_core.policy_format.contract import Actions
 from tests.train_settings import train_with
 
 CASES = 1000
 # In float64 the same sums differ by far less than in float32, in which onnxruntime compares.
 TIE = 1e-5
-CONTRACT = {"action": {"low": [-1.0, -1.0], "high": [1.0, 1.0]}}
+ACTIONS = Actions(names=("u", "v"), low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 def make(method: str) -> Agent:
@@ -78,21 +79,21 @@ def test_every_method_chooses_and_computes_what_torch_does(method: str) -> None:
 
 def test_another_candidate_than_the_best_is_a_difference() -> None:
     cases = draw_cases(make("qc"), 50, seed=0)
-    assert cases.right_BN.sum() == 50
-    assert cases.difference(cases.chunk_BNHA[:, 0], CONTRACT) == 0
-    assert cases.difference(cases.chunk_BNHA[:, 1], CONTRACT) > 0.1
+    assert cases.correct_BN.sum() == 50
+    assert cases.difference(cases.chunk_BNHA[:, 0], ACTIONS) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 1], ACTIONS) > 0.1
     chunk = cases.chunk_BNHA[:, 0].copy()
     chunk[7, 2, 1] += 0.25
-    assert cases.difference(chunk, CONTRACT) == pytest.approx(0.25, abs=1e-6)
+    assert cases.difference(chunk, ACTIONS) == pytest.approx(0.25, abs=1e-6)
 
 
 def test_of_candidates_that_tie_either_is_right() -> None:
     agent = make("qc")
     torch.nn.init.zeros_(agent.critic.weights[-1])
     cases = draw_cases(agent, 50, seed=0)
-    assert cases.right_BN.all()
-    assert cases.difference(cases.chunk_BNHA[:, 3], CONTRACT) == 0
-    assert cases.difference(cases.chunk_BNHA[:, 3] + 0.25, CONTRACT) > 0.1
+    assert cases.correct_BN.all()
+    assert cases.difference(cases.chunk_BNHA[:, 3], ACTIONS) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 3] + 0.25, ACTIONS) > 0.1
 
 
 def test_torchs_own_choice_is_the_first() -> None:

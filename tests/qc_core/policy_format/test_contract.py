@@ -48,28 +48,36 @@ def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema-version"], 99, "policy schema 1 is needed, got 99"),
-        (["horizon"], 0, "positive integers, got 0"),
-        (["horizon"], True, "positive integers, got True"),
-        (["horizon"], 10**12, "asks for 5,000,000,000,000 numbers for one observation, at most"),
+        (["schema-version"], 99, "policy schema 1 or 2 is needed, got 99"),
+        (["chunk-length"], 0, "'chunk-length' must be a positive integer, got 0"),
+        (["chunk-length"], True, r"`int`, got `bool` - at `\$.chunk-length`"),
+        (
+            ["chunk-length"],
+            10**12,
+            "asks for 5,000,000,000,000 numbers for one observation, at most",
+        ),
         (["noise", "shape"], [10**9, 10**9], "at most 16,777,216 are allowed"),
-        (["noise", "shape"], [], r"got 5 and \[\]"),
-        (["noise", "shape"], [-25], r"got 5 and \[-25\]"),
-        (["noise", "shape"], ["25"], "positive integers"),
+        (["noise", "shape"], [], r"positive integers, got \[\]"),
+        (["noise", "shape"], [-25], r"positive integers, got \[-25\]"),
+        (["noise", "shape"], ["25"], "`int`, got `str`"),
         (["observation", "names"], [], "observation needs a list of names"),
-        (["observation", "names"], [1, 2], "observation needs a list of names"),
-        (["action", "names"], [None], "action needs a list of names"),
+        (["observation", "names"], [1, 2], r"`str`, got `int` - at `\$.observation.names\[0\]`"),
+        (["action", "names"], [None], r"`str`, got `null` - at `\$.action.names\[0\]`"),
         (["action", "low"], [0.0], "'low' needs one finite number for each action"),
         (["action", "high"], [float("nan")] * 5, "'high' needs one finite number"),
-        (["action", "low"], [-1, -1, -1, 2, -1], "the bounds of '.*' must rise, got 2 to 1"),
-        (["control-interval-seconds"], 0, "must be above 0, got 0"),
-        (["control-interval-seconds"], float("nan"), "must be above 0, got nan"),
-        (["control-interval-seconds"], True, "must be above 0, got True"),
+        (
+            ["action", "low"],
+            [-1, -1, -1, 2, -1],
+            "the low bound of '.*' must not be above its high bound, got 2 and 1",
+        ),
+        (["control-interval-seconds"], 0, "must be a finite number above 0, got 0"),
+        (["control-interval-seconds"], float("nan"), "must be a finite number above 0, got nan"),
+        (["control-interval-seconds"], True, "`float`, got `bool`"),
         (["episode-limit"], 0, "'episode-limit' must be a positive integer, got 0"),
-        (["execution-length"], True, "'execution-length' must be a positive integer, got True"),
-        (["execution-length"], 0, "'execution-length' must be a positive integer, got 0"),
-        (["action"], {}, "'names' is missing"),
-        (["noise"], [25], "cannot be of type list"),
+        (["execution-horizon"], True, r"`int`, got `bool` - at `\$.execution-horizon`"),
+        (["execution-horizon"], 0, "'execution-horizon' must be a positive integer, got 0"),
+        (["action"], {}, "missing required field `names`"),
+        (["noise"], [25], "`object`, got `array`"),
     ],
 )
 def test_a_contract_that_cannot_be_meant_is_refused(
@@ -113,7 +121,7 @@ def fewer_observations(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
 
 
 def shorter_chunk(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
-    contract.update({"horizon": 4, "execution-length": 4})
+    contract.update({"chunk-length": 4, "execution-horizon": 4})
 
 
 def other_noise(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
@@ -226,6 +234,6 @@ def test_an_answer_that_is_no_number_within_the_bounds_is_no_action(
             model.graph.node.append(onnx.helper.make_node(kind, inputs, [output]))
 
     runner = ChunkPolicy.load(altered(policy, tmp_path / "copy", alter))
-    with pytest.raises(RunError, match="NaN or outside its own action bounds") as refusal:
+    with pytest.raises(RunError, match="NaN or actions outside its own action bounds") as refusal:
         runner.act(np.zeros(28))
     assert "\n" not in str(refusal.value)

@@ -36,7 +36,7 @@ def test_every_file_is_covered(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["weights.bin", "__pycache__"])
 def test_what_has_no_checksum_is_refused(folder: Path, name: str) -> None:
     (folder / name).mkdir()
-    with pytest.raises(RunError, match=f"{re.escape(name)} is no part of the policy"):
+    with pytest.raises(RunError, match=f"{re.escape(name)} is not part of the policy"):
         verify(folder)
 
 

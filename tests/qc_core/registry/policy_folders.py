@@ -14,11 +14,11 @@ def write_policy(folder: Path, seed: int, weights: str | None = None) -> Path:
     """
     folder.mkdir(parents=True)
     contract = {
-        "schema-version": 1,
+        "schema-version": 2,
         "method": "qc",
         "environment": "robot/small",
-        "horizon": 5,
-        "execution-length": 5,
+        "chunk-length": 5,
+        "execution-horizon": 5,
         "control-interval-seconds": 0.05,
         "episode-limit": 200,
         "observation": {"names": ["x"]},

@@ -20,7 +20,7 @@ def promote(folder: Path, seed: int) -> dict[str, Any]:
     """What was published, whether it took the place of the champion, and what was pulled then."""
     registry = Registry(open_store())
     incumbent = registry.alias("cube", "champion")
-    version = registry.publish(write_policy(folder / f"{seed}", seed), "cube", run=str(seed))
+    version = registry.publish(write_policy(folder / f"{seed}", seed), "cube", run_id=str(seed))
     registry.set_alias("cube", "latest", version)
     won = registry.replace_alias("cube", "champion", version, incumbent)
     pulled = folder / f"pulled-{seed}"

@@ -61,7 +61,7 @@ def test_fifty_promotions_and_pulls_at_once_lose_nothing(
     # Every folder is one policy's, and the one that its version was published from.
     for entry in done:
         assert entry["pulled-seed"] == published[entry["pulled-version"]]
-    listed = {version.version: version.run for version in registry.versions("cube")}
+    listed = {version.version: version.run_id for version in registry.versions("cube")}
     assert listed == {version: str(seed) for version, seed in published.items()}
     # Each that was named was named once, and none was lost to another's writing.
     assert sorted(history(store, "latest")) == sorted(published)

@@ -167,7 +167,7 @@ def test_a_damaged_version_is_told_of_and_the_others_go_on(
     capsys: pytest.CaptureFixture[str],
     content: bytes,
 ) -> None:
-    damaged, whole = (registry.publish(small_policy, "cube", run=run) for run in ("1", "2"))
+    damaged, whole = (registry.publish(small_policy, "cube", run_id=run) for run in ("1", "2"))
     store.put(f"policies/cube/versions/{damaged}/manifest.json", content)
     assert [entry.version for entry in registry.versions("cube")] == [whole]
     told = capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_a_damaged_version_is_told_of_and_the_others_go_on(
     assert registry.published_by("2", small_policy, "cube", **plain) == whole
     assert registry.published_by("1", small_policy, "cube", **plain) is None
     with pytest.raises(RunError, match="is damaged"):
-        registry.account(f"cube:{damaged}")
+        registry.details(f"cube:{damaged}")
 
 
 def test_a_contract_that_was_published_unreadable_is_named(
@@ -189,7 +189,7 @@ def test_a_contract_that_was_published_unreadable_is_named(
     store.put(prefix + "policy.json", content)
     store.put(prefix + "manifest.json", json.dumps(manifest).encode())
     with pytest.raises(RunError, match=r"policy\.json in .* is not readable JSON"):
-        registry.account(f"cube:{version}")
+        registry.details(f"cube:{version}")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_signed_version_is_pulled_with_the_owners_key(
     for name, key in (("with", public), ("without", None)):
         registry.pull(f"cube:{version}", tmp_path / name, verify_key=key)
         assert len((tmp_path / name / "SHA256SUMS.sig").read_bytes()) == 64
-    assert registry.account(f"cube:{version}")["signed"]
+    assert registry.details(f"cube:{version}").signed
 
 
 def test_an_unsigned_version_is_refused_when_a_key_is_given(
@@ -56,7 +56,7 @@ def test_an_unsigned_version_is_refused_when_a_key_is_given(
     with pytest.raises(RunError, match=f"cube:{version} is not signed"):
         registry.pull(f"cube:{version}", tmp_path / "pulled", verify_key=keys[1])
     assert not (tmp_path / "pulled").exists()
-    assert not registry.account(f"cube:{version}")["signed"]
+    assert not registry.details(f"cube:{version}").signed
 
 
 def test_another_owners_key_is_refused(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from qc_core.errors import RunError
+from qc_core.policy_format.contract import Actions
 from qc_core.policy_format.policy_folder import write_checksums
-from qc_core.runtime.golden import check_golden, greatest_difference
+from qc_core.runtime.golden import check_golden, max_difference
 
 
 def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
@@ -22,7 +23,7 @@ def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
 
 def test_a_policy_that_computes_what_it_must_is_told_so(policy: Path) -> None:
     told = check_golden(policy)
-    assert told.startswith("16 golden cases on cpu: greatest difference ")
+    assert told.startswith("16 golden cases on cpu: maximum difference ")
     assert told.endswith("at most 1e-05 is allowed")
 
 
@@ -31,7 +32,7 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
         chunk = file["action_chunk"]
     chunk[7, 3, 2] += 3e-4
     copy = with_golden(policy, tmp_path / "copy", action_chunk=chunk)
-    with pytest.raises(RunError, match=r"greatest difference 3\.0e-04, at most 1e-05"):
+    with pytest.raises(RunError, match=r"maximum difference 3\.0e-04, at most 1e-05"):
         check_golden(copy)
 
 
@@ -57,7 +58,7 @@ def test_cases_that_are_none_are_refused(
 
 
 def test_a_difference_is_measured_in_the_networks_units() -> None:
-    contract = {"action": {"low": [-1.0, -180.0], "high": [1.0, 180.0]}}
+    action = Actions(names=("u", "v"), low=(-1.0, -180.0), high=(1.0, 180.0))
     expected = np.zeros((1, 1, 2))
-    assert greatest_difference(np.array([[[0.5, 90.0]]]), expected, contract) == 0.5
-    assert greatest_difference(np.array([[[0.1, 36.0]]]), expected, contract) == 0.2
+    assert max_difference(np.array([[[0.5, 90.0]]]), expected, action) == 0.5
+    assert max_difference(np.array([[[0.1, 36.0]]]), expected, action) == 0.2

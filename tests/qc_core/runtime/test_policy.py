@@ -62,7 +62,7 @@ def test_an_execution_horizon_beyond_the_chunk_is_refused(policy: Path, horizon:
 def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     contract = json.loads((copy / "policy.json").read_text())
-    (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 6}))
+    (copy / "policy.json").write_text(json.dumps({**contract, "execution-horizon": 6}))
     write_checksums(copy)
     with pytest.raises(UsageError, match=r"must be in \[1, 5\].* got 6"):
         ChunkPolicy.load(copy)
@@ -232,9 +232,9 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, policy: Path, name: 
 def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     contract = json.loads((copy / "policy.json").read_text())
-    (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 2}))
+    (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 3}))
     write_checksums(copy)
-    with pytest.raises(UsageError, match="policy schema 1 is needed, got 2"):
+    with pytest.raises(UsageError, match="policy schema 1 or 2 is needed, got 3"):
         ChunkPolicy.load(copy)
 
 

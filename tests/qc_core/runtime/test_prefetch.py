@@ -49,7 +49,7 @@ def make() -> Iterator[Make]:
 
     def make(policy: Gated, lead: int = 2, timeout: float | None = None) -> PrefetchingExecutor:
         executor = PrefetchingExecutor(
-            policy, np.random.default_rng(0), lead=lead, horizon=HORIZON, timeout=timeout
+            policy, np.random.default_rng(0), lead=lead, chunk_length=HORIZON, timeout=timeout
         )
         made.append((policy, executor))
         return executor
@@ -285,7 +285,7 @@ class Mover:
 def test_where_the_world_is_as_foreseen_prefetch_changes_no_action(lead: int) -> None:
     """A robot that is moved by increments would overshoot with chunks played from their start."""
     rng = np.random.default_rng(0)
-    prefetching = PrefetchingExecutor(Mover(), rng, lead=lead, horizon=HORIZON)
+    prefetching = PrefetchingExecutor(Mover(), rng, lead=lead, chunk_length=HORIZON)
     paths = []
     for executor in (ChunkExecutor(Mover(), rng), prefetching):
         position, path = 0.0, []

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from qc_core import documents
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.protocol import MOST_ROWS
-from qc_core.runtime.serve import MOST_CONNECTIONS, PolicyServer
+from qc_core.runtime.protocol import MAX_BATCH
+from qc_core.runtime.serve import MAX_CONNECTIONS, PolicyServer
 
 INFER = "/v2/models/my%20lifter/infer"
 
@@ -72,7 +73,7 @@ def test_noise_is_drawn_where_none_is_given(server: PolicyServer) -> None:
     status, told = _ask(server, "POST", INFER, {"inputs": [_tensor("observation", observation)]})
     contract = server.policy.contract
     assert status == 200
-    assert told["outputs"][0]["shape"] == [2, contract["horizon"], server.policy.action_size]
+    assert told["outputs"][0]["shape"] == [2, contract.chunk_length, server.policy.action_size]
 
 
 def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> None:
@@ -87,7 +88,7 @@ def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> Non
     assert _ask(server, "GET", f"{model}/versions/{version}/ready")[0] == 200
     assert _ask(server, "POST", f"{model}/versions/{version}/infer", _observation())[0] == 200
     assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
-    assert told["parameters"]["contract"] == server.policy.contract
+    assert told["parameters"]["contract"] == documents.to_json(server.policy.contract)
 
 
 def _observation(**changes: Any) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _observation(**changes: Any) -> dict[str, Any]:
         (b"[" * 100_000, "not JSON"),
         ([], '"inputs"'),
         ({"inputs": [7]}, "an input needs"),
-        (_observation(name="image"), "the inputs are observation"),
+        (_observation(name="image"), "the inputs must be observation"),
         (_observation(datatype="INT8"), "FP32"),
         (_observation(shape=[1, 27]), "shape"),
         (_observation(shape=[-1, 28]), "list of sizes"),
@@ -132,7 +133,7 @@ def test_what_it_cannot_use_is_refused_in_one_line(
 def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
     assert _ask(server, "POST", "/v2/models/other/infer", {})[0] == 404
     assert _ask(server, "GET", "/etc/passwd")[0] == 404
-    for length in (str(server.most_bytes + 1), "9" * 5000):
+    for length in (str(server.max_bytes + 1), "9" * 5000):
         headers = {"Content-Length": length}
         assert _ask(server, "POST", INFER, b"", **headers)[0] == 413
     status, told = _ask(server, "POST", INFER, b" " * (8 << 20))
@@ -144,7 +145,7 @@ def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
 def test_the_largest_batch_is_taken_however_its_numbers_are_written(server: PolicyServer) -> None:
     shapes = {"observation": (server.policy.observation_size,), "noise": server.policy.noise_shape}
     inputs = [
-        _tensor(name, np.full((MOST_ROWS, *shape), -1.1754943508222875e-38))
+        _tensor(name, np.full((MAX_BATCH, *shape), -1.1754943508222875e-38))
         for name, shape in shapes.items()
     ]
     body = json.dumps({"inputs": inputs}, indent=2).encode()
@@ -223,7 +224,7 @@ def test_a_place_is_free_again_where_no_thread_can_be_started(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more)
-        for _ in range(MOST_CONNECTIONS + 1):
+        for _ in range(MAX_CONNECTIONS + 1):
             with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as failed:
                 assert failed.recv(1) == b""
     assert _ask(server, "GET", "/v2/health/live")[0] == 200
@@ -243,7 +244,7 @@ def test_the_body_of_a_get_is_no_second_request(server: PolicyServer) -> None:
 def test_who_comes_when_all_places_are_taken_is_turned_away(server: PolicyServer) -> None:
     address = ("127.0.0.1", server.server_port)
     with contextlib.ExitStack() as taken:
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS):
             idle = taken.enter_context(socket.create_connection(address, timeout=10))
             idle.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
             assert idle.recv(12) == b"HTTP/1.1 200"

@@ -14,9 +14,9 @@ def test_missing_buckets_are_made_and_those_that_are_there_are_left(
     open_store().put("kept", b"1")
     new = f"{there}-new"
     assert main([there, new]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{there}: is there", f"{new}: made"]
+    assert capsys.readouterr().out.splitlines() == [f"{there}: already exists", f"{new}: created"]
     assert main([new]) == 0
-    assert capsys.readouterr().out == f"{new}: is there\n"
+    assert capsys.readouterr().out == f"{new}: already exists\n"
     assert open_store().get("kept") == b"1"
     monkeypatch.setenv("QC_STORE", f"s3://{new}/prefix")
     open_store().require_writable()
