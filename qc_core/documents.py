@@ -22,7 +22,10 @@ class InvalidDocument(UsageError, ValueError):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Base class of all documents. `converted_from_older` upgrades what older versions wrote."""
+    """Base class of all documents. `converted_from_older` upgrades what older versions wrote.
+
+    Subclasses repeat `frozen=True, kw_only=True`, which type checkers need to see.
+    """
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:

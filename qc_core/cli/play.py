@@ -70,7 +70,7 @@ def play(
     print(
         contract.environment + (solved if result["success-told"] else untold),
         *(f"{what} {text}" for what, text in measures(result).items()),
-        f"playing {length} of {contract['horizon']} actions of a chunk",
+        f"playing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",
     )
     if record is not None:

@@ -70,8 +70,8 @@ def explore(
         contract_against = read_contract(against)
         if contract_against.environment != contract.environment:
             raise UsageError(
-                f"{folder} plays {contract['environment']}, {against} "
-                f"{contract_against['environment']}: only policies of one environment compare"
+                f"{folder} plays {contract.environment}, {against} "
+                f"{contract_against.environment}: only policies of one environment compare"
             )
         names = (str(folder), str(against))
         other = PulledPolicy(against, contract_against.chunk_length)

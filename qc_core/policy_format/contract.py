@@ -34,14 +34,14 @@ _NAMES_BEFORE_2 = {
 }
 
 
-class ObservationRange(Document):
+class ObservationRange(Document, frozen=True, kw_only=True):
     """Lowest and highest value of each observation in the data."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
 
 
-class Observations(Document):
+class Observations(Document, frozen=True, kw_only=True):
     """The observations of a policy, in order.
 
     Attributes:
@@ -57,7 +57,7 @@ class Observations(Document):
             raise InvalidDocument("the observation needs a list of names")
 
 
-class Actions(Document):
+class Actions(Document, frozen=True, kw_only=True):
     """The actions of a policy, in order, with their bounds in the environment's units."""
 
     names: tuple[str, ...]
@@ -78,7 +78,7 @@ class Actions(Document):
                 )
 
 
-class Noise(Document):
+class Noise(Document, frozen=True, kw_only=True):
     """The noise of one observation that the policy needs as an input."""
 
     shape: tuple[int, ...]
@@ -91,7 +91,7 @@ class Noise(Document):
             )
 
 
-class EvaluationSummary(Document):
+class EvaluationSummary(Document, frozen=True, kw_only=True):
     """What was measured when the policy was evaluated in its environment.
 
     Attributes:
@@ -110,14 +110,14 @@ class EvaluationSummary(Document):
     reports_success: bool = True
 
 
-class TuningSummary(Document):
+class TuningSummary(Document, frozen=True, kw_only=True):
     """The Optuna study of which this policy is the best trial."""
 
     trials: int
     best_trial: int
 
 
-class Provenance(Document):
+class Provenance(Document, frozen=True, kw_only=True):
     """What it takes to train the policy again. Older policies lack some fields.
 
     Attributes:
@@ -135,7 +135,7 @@ class Provenance(Document):
     weights: str | None = None
 
 
-class Contract(Document, kw_only=True):
+class Contract(Document, frozen=True, kw_only=True):
     """The content of `policy.json`, which the model file also carries in its metadata.
 
     A robot needs the fields without a default. The others say how the policy was made.

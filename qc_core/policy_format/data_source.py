@@ -7,7 +7,7 @@ from msgspec import field
 from qc_core.documents import Document
 
 
-class DataSummary(Document):
+class DataSummary(Document, frozen=True, kw_only=True):
     """Kind, size and digest of one source of episodes; None where it is unknown.
 
     Attributes:
@@ -20,7 +20,7 @@ class DataSummary(Document):
     digest: str | None
 
 
-class DataSource(DataSummary, omit_defaults=True):
+class DataSource(DataSummary, frozen=True, kw_only=True, omit_defaults=True):
     """One source of episodes, or several that were joined. Only known fields are written.
 
     Attributes:

@@ -10,7 +10,7 @@ from qc_core.documents import Document, InvalidDocument
 _LARGEST = 1e38
 
 
-class EnvironmentSpec(Document):
+class EnvironmentSpec(Document, frozen=True, kw_only=True):
     """Sizes and units of an environment or a robot.
 
     Attributes:

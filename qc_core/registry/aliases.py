@@ -26,7 +26,7 @@ _ATTEMPTS = 200
 _PAUSE_SECONDS = 0.05
 
 
-class AliasEntry(Document):
+class AliasEntry(Document, frozen=True, kw_only=True):
     """A version that an alias names or named.
 
     Attributes:
@@ -42,7 +42,7 @@ class AliasEntry(Document):
             raise InvalidDocument(f"{self.version[:100]!r} is not a version")
 
 
-class Alias(Document):
+class Alias(Document, frozen=True, kw_only=True):
     """The state of one alias.
 
     Attributes:

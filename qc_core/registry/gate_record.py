@@ -22,7 +22,7 @@ _NAMES_BEFORE_2 = {
 }
 
 
-class EpisodeRecord(Document, rename=None):
+class EpisodeRecord(Document, frozen=True, kw_only=True, rename=None):
     """One episode that a policy played at the gate.
 
     Attributes:
@@ -38,7 +38,7 @@ class EpisodeRecord(Document, rename=None):
     reports_success: bool = True
 
 
-class PlayerResult(Document):
+class PlayerResult(Document, frozen=True, kw_only=True):
     """The result of one policy at the gate.
 
     Attributes:
@@ -52,7 +52,7 @@ class PlayerResult(Document):
     outcomes: tuple[EpisodeRecord, ...] = ()
 
 
-class GateRecord(Document, kw_only=True):
+class GateRecord(Document, frozen=True, kw_only=True):
     """The decision of the gate about a version, with its reasons.
 
     Attributes:

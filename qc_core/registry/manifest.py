@@ -37,7 +37,7 @@ class DamagedManifest(RunError):
     """The manifest of an existing version cannot be read."""
 
 
-class Manifest(Document, kw_only=True):
+class Manifest(Document, frozen=True, kw_only=True):
     """What a version contains and where it comes from. Older manifests lack some fields.
 
     Attributes:

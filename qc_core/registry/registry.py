@@ -43,7 +43,7 @@ from qc_core.timestamps import new_stamp
 LATEST, CHAMPION = "latest", "champion"
 
 
-class Version(Document):
+class Version(Document, frozen=True, kw_only=True):
     """One published policy.
 
     Attributes:
@@ -61,7 +61,7 @@ class Version(Document):
     run_id: str | None
 
 
-class PolicyDetails(Document):
+class PolicyDetails(Document, frozen=True, kw_only=True):
     """Everything that the store knows about one version.
 
     Attributes:

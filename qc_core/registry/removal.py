@@ -25,7 +25,7 @@ from qc_core.timestamps import new_stamp, older_than
 _PUBLISHING = timedelta(days=1)
 
 
-class Pruned(Document):
+class Pruned(Document, frozen=True, kw_only=True):
     """The versions that `prune` deleted.
 
     Attributes:

@@ -18,7 +18,7 @@ from qc_core.store.objects import NoSuchObject, ObjectStore
 _MANIFEST = "manifest.json"
 
 
-class BundleManifest(Document):
+class BundleManifest(Document, frozen=True, kw_only=True):
     """The files of a folder in a store, by name."""
 
     files: dict[str, FileRecord]

@@ -10,7 +10,7 @@ from qc_core.files import sha256_of
 from qc_core.store.objects import ObjectStore
 
 
-class FileRecord(Document):
+class FileRecord(Document, frozen=True, kw_only=True):
     """Size in bytes and hexadecimal SHA-256 of a file."""
 
     bytes: int

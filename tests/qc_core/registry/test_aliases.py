@@ -153,7 +153,7 @@ def test_a_deletion_that_sees_the_alias_leaves_the_version(
 
 
 def test_a_history_is_bounded() -> None:
-    alias = Alias()
+    alias = Alias(version=None)
     for number in range(HISTORY + 9):
         alias = alias.moved_to(f"v{number}")
     assert len(alias.previous) == HISTORY

@@ -72,7 +72,7 @@ def test_the_latest_in_the_place_of_a_champion_is_told_of(
     registry = Registry(open_store())
     registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
     ChunkPolicy.load("cube")
-    assert capsys.readouterr().err.count("cube has no champion: its latest version is taken") == 1
+    assert capsys.readouterr().err.count("cube has no champion: using its latest version") == 1
 
 
 def test_a_policy_is_loaded_by_name_from_a_bucket(s3_store: str, policy: Path) -> None:
@@ -116,7 +116,7 @@ def test_no_old_policy_is_played_when_the_store_does_not_answer(
     ) as refusal:
         ChunkPolicy.load("cube@champion")
     kept = cache / "cube" / version
-    assert f"load {kept} to play one all the same" in str(refusal.value)
+    assert f"load {kept} to run it anyway" in str(refusal.value)
     ChunkPolicy.load(kept)
     with pytest.raises(RunError, match="does not answer") as refusal:
         ChunkPolicy.load("never-loaded")

@@ -78,7 +78,7 @@ def test_the_latest_in_the_place_of_a_champion_is_told_of(
     version = registry.publish(small_policy, "cube")
     registry.set_alias("cube", "latest", version)
     assert registry.resolve("cube") == ("cube", version)
-    assert "cube has no champion: its latest version is taken" in capsys.readouterr().err
+    assert "cube has no champion: using its latest version" in capsys.readouterr().err
     registry.resolve("cube@latest")
     registry.set_alias("cube", "champion", version)
     registry.resolve("cube")

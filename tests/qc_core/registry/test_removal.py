@@ -78,7 +78,7 @@ def test_who_pulls_what_is_deleted_gets_one_line_and_no_folder(
     between = Meddling(
         store, "get_file", "golden.npz", lambda: delete_version(store, "cube", version)
     )
-    with pytest.raises(RunError, match=f"cube:{version} was deleted meanwhile"):
+    with pytest.raises(RunError, match=f"cube:{version} has just been deleted"):
         Registry(cast(ObjectStore, between)).pull(f"cube:{version}", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
 

@@ -64,7 +64,7 @@ def test_another_owners_key_is_refused(
 ) -> None:
     version = registry.publish(small_policy, "cube", signing_key=keys[0])
     _, stranger = write_keys(tmp_path / "others", ed25519.Ed25519PrivateKey.generate())
-    with pytest.raises(RunError, match=r"signature of cube:.* is not that of .*public\.pem"):
+    with pytest.raises(RunError, match=r"signature of cube:.* was not made with .*public\.pem"):
         registry.pull(f"cube:{version}", tmp_path / "pulled", verify_key=stranger)
     assert not (tmp_path / "pulled").exists()
 
@@ -89,11 +89,11 @@ def test_a_signed_version_cannot_be_passed_off_as_another(
     prefix = "policies/cube/versions/"
     replace_version(store, f"{prefix}{new}/", f"{prefix}{old}/")
     registry.pull(f"cube:{new}", tmp_path / "checksums-alone-are-right")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"cube:{new}", tmp_path / "pulled", verify_key=public)
     # Nor under another name.
     replace_version(store, f"policies/other/versions/{old}/", f"{prefix}{old}/")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"other:{old}", tmp_path / "pulled", verify_key=public)
 
 
@@ -115,7 +115,7 @@ def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
     manifest = manifest.replace(forged_sum, hashlib.sha256(signature).hexdigest())
     store.put(f"{prefix}{signed}/manifest.json", manifest.encode())
     registry.pull(f"cube:{signed}", tmp_path / "checksums-alone-are-right")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"cube:{signed}", tmp_path / "pulled", verify_key=public)
 
 
