@@ -1,4 +1,4 @@
-"""The exported policy is one file that says everything a robot needs, and the same as torch."""
+"""The exported policy is one file with a complete contract and gives the same as torch."""
 
 import getpass
 import hashlib
@@ -41,7 +41,7 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w./:])/\w[\w.-]*/[\w./-]+|\b[A-Z]:\\")
 
 
 def run(policy: Path, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The model as anyone runs it, with nothing of ours in between."""
+    """Run the model with onnxruntime only, without the runtime package."""
     session = onnxruntime.InferenceSession(
         policy / "policy.onnx", providers=["CPUExecutionProvider"]
     )
@@ -56,7 +56,7 @@ def test_the_folder_holds_what_the_contract_says(policy: Path) -> None:
         assert hashlib.sha256((policy / name).read_bytes()).hexdigest() == digest
 
 
-def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path) -> None:
+def test_plain_onnxruntime_gives_the_same_as_torch(policy: Path, checkpoint: Path) -> None:
     rng = np.random.default_rng(7)
     observation = rng.normal(size=(1000, 28)).astype(np.float32) * 3
     noise = rng.normal(size=(1000, 25)).astype(np.float32)
@@ -67,10 +67,10 @@ def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path
     assert np.abs(got).max() <= 1
 
 
-def test_a_robots_policy_speaks_in_its_own_units(
+def test_a_policy_of_a_robot_uses_the_units_of_the_robot(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
-    """Data of a robot without a simulator: degrees in, degrees out, never beyond its bounds."""
+    """For a robot without a simulator, actions are in degrees and within their bounds."""
     low, high = (-29.9543, 0.0, 1.0, -180.0, 0.1), (89.8638, 3.0, 1.0, 180.0, 0.3)
     robot = msgspec.structs.replace(spec, id="robot/mine", action_low=low, action_high=high)
     writer = DatasetWriter(tmp_path / "data", robot)
@@ -116,20 +116,20 @@ def test_golden_cases_hold(policy: Path) -> None:
     np.testing.assert_allclose(got, golden["action_chunk"], atol=1e-5)
 
 
-def test_onnxruntime_of_two_years_ago_can_read_it(policy: Path) -> None:
-    """1.20, of November 2024, reads IR version 10 and opset 21, and nothing newer."""
+def test_onnxruntime_1_20_can_read_the_model(policy: Path) -> None:
+    """onnxruntime 1.20 (November 2024) supports IR version 10 and opset 21 at most."""
     model = onnx.load(policy / "policy.onnx")
     assert model.ir_version <= 10
     assert [(entry.domain, entry.version <= 21) for entry in model.opset_import] == [("", True)]
     assert not model.functions
 
 
-def test_it_is_one_file(policy: Path) -> None:
+def test_the_model_is_one_file(policy: Path) -> None:
     model = onnx.load(policy / "policy.onnx", load_external_data=False)
     assert all(entry.data_location == onnx.TensorProto.DEFAULT for entry in model.graph.initializer)
 
 
-def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
+def test_no_file_names_the_exporting_machine(policy: Path) -> None:
     places = [Path.cwd(), Path.home(), tempfile.gettempdir(), sys.prefix]
     traces = [*map(str, places), socket.gethostname(), f"/{getpass.getuser()}", "site-packages"]
     sources = ["qc_core/", ".py", "stack_trace", "Traceback", "torch.fx"]
@@ -140,14 +140,14 @@ def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
     texts = {path.name: path.read_text() for path in policy.iterdir() if path.suffix in TEXT}
     model = onnx.load(policy / "policy.onnx")
     for initializer in model.graph.initializer:
-        # Random bytes may look like anything.
+        # Random bytes may look like a path.
         initializer.ClearField("raw_data")
     texts["policy.onnx"] = model.SerializeToString().decode(errors="replace")
     for name, text in texts.items():
         assert not ABSOLUTE_PATH.search(text), (name, ABSOLUTE_PATH.search(text))
 
 
-def test_the_contract_says_where_the_policy_comes_from(
+def test_the_contract_records_the_provenance(
     policy: Path,
     checkpoint: Path,
     dataset: Path,
@@ -189,7 +189,9 @@ def test_the_same_checkpoint_gives_the_same_bytes(
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpoint: Path) -> None:
+def test_the_contract_contains_the_evaluation(
+    tmp_path: Path, config: Config, checkpoint: Path
+) -> None:
     evaluate(config, checkpoint, checkpoint, tmp_path / "evaluation.json")
     contract = export(checkpoint, tmp_path / "policy", tmp_path / "evaluation.json")
     assert contract.evaluation is not None
@@ -203,7 +205,7 @@ def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpo
     assert metric["value"] == contract.evaluation.success.value
 
 
-def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
+def test_the_execution_horizon_is_that_of_the_evaluation_or_the_configuration(
     tmp_path: Path, config: Config, checkpoint: Path
 ) -> None:
     two = replace(config, evaluate=replace(config.evaluate, execution_horizon=2, episodes=1))
@@ -218,9 +220,7 @@ def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
     assert "Execute 2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
 
 
-def test_the_contract_says_how_much_data_there_was_and_how_far_it_went(
-    policy: Path, dataset: Path
-) -> None:
+def test_the_contract_records_size_and_range_of_the_data(policy: Path, dataset: Path) -> None:
     contract = json.loads((policy / "policy.json").read_text())
     assert (contract["transitions"], contract["episodes"]) == (150, 3)
     observations = np.load(dataset / "observations.npy")
@@ -232,7 +232,7 @@ def test_the_contract_says_how_much_data_there_was_and_how_far_it_went(
     assert "lowest and the highest value of each observation" in card
 
 
-def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
+def test_the_card_describes_training_and_limits(
     policy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     card = (policy / "model-card.md").read_text()
@@ -253,9 +253,7 @@ def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
     assert "Simulator only." in card
 
 
-def test_checkpoints_from_before_the_extent_was_noted_are_exported(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_without_data_extent_are_exported(checkpoint: Path, tmp_path: Path) -> None:
     agent = load_agent(checkpoint, torch.device("cpu"))
     info = replace(read_info(checkpoint), dataset_extent=None, dataset_source=None)
     save_checkpoint(tmp_path / "old", agent, info, [])
@@ -266,7 +264,7 @@ def test_checkpoints_from_before_the_extent_was_noted_are_exported(
     assert "The range of its observations is unknown." in card
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
+def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
     with pytest.raises(UsageError):
         export(dataset, tmp_path / "policy")
     assert list(tmp_path.iterdir()) == []
@@ -319,7 +317,7 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 @pytest.mark.parametrize("name", [".", "checkpoint.json"])
-def test_a_checkpoint_that_may_not_be_read_is_named(
+def test_an_unreadable_checkpoint_is_named(
     checkpoint: Path, tmp_path: Path, forbid: Callable[[Path], None], name: str
 ) -> None:
     forbid(checkpoint / name)

@@ -1,4 +1,4 @@
-"""A policy that is not what it says, or says what cannot be, is refused before it plays."""
+"""Policies with an invalid contract, or a model that does not match it, are refused."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ Alter = Callable[[onnx.ModelProto, dict[str, Any]], None]
 
 
 def altered(policy: Path, folder: Path, alter: Alter, *, consistent: bool = True) -> Path:
-    """A copy with right checksums; its contract is also in the model, where `consistent`."""
+    """Copy a policy with changes; `consistent` also changes the contract inside the model."""
     shutil.copytree(policy, folder)
     model = onnx.load(folder / "policy.onnx")
     contract = json.loads((folder / "policy.json").read_text())
@@ -40,7 +40,7 @@ def refused(folder: Path, kind: type[QCError], message: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None:
+def test_an_unaltered_copy_runs(policy: Path, tmp_path: Path) -> None:
     copy = altered(policy, tmp_path / "copy", lambda *_: None)
     assert ChunkPolicy.load(copy).act(np.zeros(28)).shape == (5,)
 
@@ -80,7 +80,7 @@ def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None
         (["noise"], [25], "`object`, got `array`"),
     ],
 )
-def test_a_contract_that_cannot_be_meant_is_refused(
+def test_an_invalid_contract_is_refused(
     policy: Path, tmp_path: Path, path: list[str], value: Any, message: str
 ) -> None:
     def alter(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def test_a_model_without_metadata_is_refused(policy: Path, tmp_path: Path) -> No
         ("{}", "of different policies: pull it again"),
     ],
 )
-def test_metadata_of_another_policy_are_refused(
+def test_metadata_of_another_policy_is_refused(
     policy: Path, tmp_path: Path, metadata: str, message: str
 ) -> None:
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ def one_more_output(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         (one_more_output, "nothing of that name is needed for extra"),
     ],
 )
-def test_a_model_of_other_sizes_than_its_contract_is_refused(
+def test_a_model_whose_shapes_differ_from_its_contract_is_refused(
     policy: Path, tmp_path: Path, alter: Alter, message: str
 ) -> None:
     refused(altered(policy, tmp_path / "copy", alter), RunError, message)
@@ -159,7 +159,7 @@ def test_a_model_of_other_sizes_than_its_contract_is_refused(
 def test_weights_outside_the_model_file_are_refused(
     policy: Path, tmp_path: Path, location: str
 ) -> None:
-    """No checksum tells of them, and they could be any file of this machine."""
+    """They have no checksum and could be any file of this machine."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         weights = model.graph.initializer[0]
@@ -184,10 +184,10 @@ def test_weights_outside_the_model_file_are_refused(
         b"\x8a\x80\x10\x88\x80\x00",
     ],
 )
-def test_they_are_found_however_their_field_is_encoded(
+def test_external_weights_are_found_in_any_field_encoding(
     policy: Path, tmp_path: Path, tag_and_length: bytes
 ) -> None:
-    """Protobuf's readers take numbers of more bytes than they need, and cut them to 32 bits."""
+    """Protobuf readers accept overlong numbers and cut tags to 32 bits."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         entry = model.graph.initializer[0].external_data.add()
@@ -203,7 +203,7 @@ def test_they_are_found_however_their_field_is_encoded(
 
 
 @pytest.mark.parametrize("length", [0, 1000, -1000])
-def test_a_truncated_model_is_refused_also_with_right_checksums(
+def test_a_truncated_model_with_correct_checksums_is_refused(
     policy: Path, tmp_path: Path, length: int
 ) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
@@ -214,10 +214,10 @@ def test_a_truncated_model_is_refused_also_with_right_checksums(
 
 
 @pytest.mark.parametrize("added", [np.nan, np.inf, -np.inf, 10.0, -10.0, 3e-5])
-def test_an_answer_that_is_no_number_within_the_bounds_is_no_action(
+def test_nan_and_actions_outside_the_bounds_are_refused(
     policy: Path, tmp_path: Path, added: float
 ) -> None:
-    """The last is added to what is at the bounds, for the chunk is clipped before."""
+    """The value is added after the chunk was clipped to its bounds."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         constants = {"added": added, "steep": 1e6, "low": -1.0, "high": 1.0}

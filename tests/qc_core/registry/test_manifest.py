@@ -24,7 +24,7 @@ def test_a_manifest_of_the_first_schema_is_read(
 
 
 def test_a_manifest_without_origin_is_read(store: ObjectStore) -> None:
-    """The first manifests did not say where a version comes from."""
+    """The first manifests did not record the origin of a version."""
     content = {
         "name": "cube",
         "version": "1",

@@ -1,4 +1,4 @@
-"""A signature tells who published a version, and of which; made and checked by openssl too."""
+"""Signatures prove who published a version; openssl creates and verifies them too."""
 
 import hashlib
 import shutil
@@ -70,7 +70,7 @@ def test_another_owners_key_is_refused(
 
 
 def replace_version(store: ObjectStore, target: str, source: str) -> None:
-    """What someone can do who writes to the store and has no key."""
+    """An attacker can write to the store but has no key."""
     for key in list(store.keys(source)):
         content = store.get(key)
         if key.endswith("manifest.json"):
@@ -80,7 +80,7 @@ def replace_version(store: ObjectStore, target: str, source: str) -> None:
         store.put(target + key.removeprefix(source), content)
 
 
-def test_a_signed_version_cannot_be_passed_off_as_another(
+def test_a_signature_is_not_valid_for_another_version(
     registry: Registry, store: ObjectStore, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:
     private, public = keys
@@ -91,13 +91,13 @@ def test_a_signed_version_cannot_be_passed_off_as_another(
     registry.pull(f"cube:{new}", tmp_path / "checksums-alone-are-right")
     with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"cube:{new}", tmp_path / "pulled", verify_key=public)
-    # Nor under another name.
+    # The signature is also invalid under another name.
     replace_version(store, f"policies/other/versions/{old}/", f"{prefix}{old}/")
     with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"other:{old}", tmp_path / "pulled", verify_key=public)
 
 
-def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
+def test_an_altered_policy_with_recomputed_checksums_is_refused(
     registry: Registry, store: ObjectStore, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:
     private, public = keys
@@ -120,7 +120,7 @@ def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nsecret\n"])
-def test_a_key_that_is_none_is_refused_and_not_shown(
+def test_an_invalid_key_is_refused_and_not_printed(
     registry: Registry, small_policy: Path, tmp_path: Path, content: bytes
 ) -> None:
     key = tmp_path / "key.pem"

@@ -1,4 +1,4 @@
-"""Golden cases tell whether a policy computes here what it must."""
+"""Golden cases detect a policy that computes wrong chunks on this machine."""
 
 import shutil
 from pathlib import Path
@@ -21,13 +21,13 @@ def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
     return folder
 
 
-def test_a_policy_that_computes_what_it_must_is_told_so(policy: Path) -> None:
+def test_a_correct_policy_passes(policy: Path) -> None:
     told = check_golden(policy)
     assert told.startswith("16 golden cases on cpu: maximum difference ")
     assert told.endswith("at most 1e-05 is allowed")
 
 
-def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
+def test_a_difference_is_an_error(policy: Path, tmp_path: Path) -> None:
     with np.load(policy / "golden.npz") as file:
         chunk = file["action_chunk"]
     chunk[7, 3, 2] += 3e-4
@@ -50,14 +50,14 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
         ({"noise": np.full((16, 25), np.nan)}, r"golden\.npz is not of this policy: the noise"),
     ],
 )
-def test_cases_that_are_none_are_refused(
+def test_invalid_cases_are_refused(
     policy: Path, tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
         check_golden(with_golden(policy, tmp_path / "copy", **arrays))
 
 
-def test_a_difference_is_measured_in_the_networks_units() -> None:
+def test_a_difference_is_relative_to_the_action_range() -> None:
     action = Actions(names=("u", "v"), low=(-1.0, -180.0), high=(1.0, 180.0))
     expected = np.zeros((1, 1, 2))
     assert max_difference(np.array([[[0.5, 90.0]]]), expected, action) == 0.5
