@@ -1,12 +1,13 @@
 """Typed documents: the JSON that steps, stores and robots exchange, checked once when it is read.
 
 Each document is a frozen struct with kebab-case keys. Unknown fields are ignored, so that a newer
-writer may add some; a field that is missing or has the wrong type is refused.
+release may add fields. A missing field or a field of the wrong type is an error.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +17,21 @@ from qc_core.errors import UsageError
 from qc_core.files import parse_json, read_json, write_atomically
 
 
+class InvalidDocument(UsageError, ValueError):
+    """A value that a document's own check refuses; `__post_init__` raises it."""
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Base class of all documents. `converted_from_older` upgrades what older versions wrote."""
+    """Base class of all documents. `converted_from_older` upgrades what older versions wrote.
+
+    Subclasses repeat `frozen=True, kw_only=True`, which type checkers need to see.
+    """
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
-        """Return the content under the names of the current schema.
+        """Return the content with the keys of the current schema.
+
+        It is called for the outermost document, which also converts the documents inside it.
 
         Args:
             content: a JSON object of any schema version.
@@ -43,12 +53,12 @@ def parse(content: str | bytes, kind: type[D], what: str) -> D:
         what: the file or object, for error messages.
 
     Raises:
-        UsageError: not JSON, a missing field, or a field of the wrong type.
+        UsageError: not JSON, a missing field, a field of the wrong type, or an invalid value.
     """
     try:
         value = parse_json(content)
     except ValueError as error:
-        raise UsageError(f"{what} is not readable JSON: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{what} is not readable JSON: {_one_line(error)}") from error
     return convert(value, kind, what)
 
 
@@ -63,13 +73,48 @@ def convert(value: Any, kind: type[D], what: str) -> D:
         raise UsageError(f"{what} must contain a JSON object, got {type(value).__name__}")
     try:
         return msgspec.convert(kind.converted_from_older(value, what), kind)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{what} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        # A lone surrogate in a key is a UnicodeEncodeError, which is a ValueError.
+        raise UsageError(f"{what} is damaged: {_one_line(error)}") from error
+
+
+def schema_version(
+    content: Mapping[str, Any], readable: Sequence[int], what: str, kind: str
+) -> int:
+    """Return the schema version of a JSON object.
+
+    Args:
+        readable: the versions that this release can read.
+        what: the file or object, for error messages.
+        kind: the kind of document, for error messages.
+
+    Raises:
+        UsageError: the version is missing, not an integer, or not readable.
+    """
+    version = content.get("schema-version")
+    if type(version) is not int:
+        raise UsageError(f"{what} is damaged: 'schema-version' must be an integer, got {version!r}")
+    if version not in readable:
+        wanted = " or ".join(map(str, readable))
+        raise UsageError(f"{what}: {kind} schema {wanted} is needed, got {version}")
+    return version
+
+
+def with_keys_renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a JSON object with some of its keys renamed; any other value is returned unchanged.
+
+    Args:
+        names: new keys by old keys.
+    """
+    if not isinstance(value, dict):
+        return value
+    return {names.get(key, key): entry for key, entry in value.items()}
 
 
 def to_json(document: Document) -> dict[str, Any]:
-    """Return the document as plain JSON values."""
-    return msgspec.to_builtins(document)
+    """Return the document as plain JSON values: objects, lists, strings, numbers and null."""
+    # `to_builtins` leaves tuples, which JSON does not have.
+    return json.loads(json.dumps(msgspec.to_builtins(document)))
 
 
 def encode(document: Document) -> bytes:
@@ -80,3 +125,7 @@ def encode(document: Document) -> bytes:
 def write(path: Path, document: Document) -> None:
     """Write a document to a file, atomically."""
     write_atomically(path, encode(document))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -28,7 +28,10 @@ def export(
     with step("export", "write the policy as one ONNX file"):
         contract = export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
     metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
-    metrics.log_metric("actions per chunk", contract["horizon"])
-    evaluated = contract["evaluation"]
-    figure = "success" if evaluated["success-told"] else "return"
-    metrics.log_metric(figure, evaluated[figure]["value"])
+    metrics.log_metric("actions per chunk", contract.chunk_length)
+    evaluated = contract.evaluation
+    assert evaluated is not None
+    if evaluated.reports_success:
+        metrics.log_metric("success", evaluated.success.value)
+    else:
+        metrics.log_metric("return", evaluated.episode_return.value)

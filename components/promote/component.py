@@ -45,11 +45,11 @@ def promote(
     metrics.log_metric("champion", int(content["champion"]))
     metrics.log_metric("episodes played", gate["episodes"])
     for name, result in gate["results"].items():
-        if gate.get("success-told", True):
+        if gate["reports-success"]:
             metrics.log_metric(f"{name}: success", result["success"]["value"])
             metrics.log_metric(f"{name}: steps", result["steps"]["value"])
         else:
             metrics.log_metric(f"{name}: mean return", result["mean-return"])
-    for gained in ("steps-saved", "wins-less-losses"):
-        for name, value in gate.get(gained, {}).items():
+    for gained in ("steps-saved", "net-wins"):
+        for name, value in (gate[gained] or {}).items():
             metrics.log_metric(f"{gained.replace('-', ' ')}: {name}", value)

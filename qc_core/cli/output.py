@@ -35,7 +35,7 @@ def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
 
 def measures(result: Mapping[str, Any]) -> dict[str, str]:
     """What an evaluation says of a policy: success and steps, or return if success is not told."""
-    if result.get("success-told", True):
+    if result.get("reports-success", result.get("success-told", True)):
         return {
             "success": estimate(result["success"], "{:.0%}"),
             "steps": estimate(result["steps"], "{:.0f}"),

@@ -40,10 +40,10 @@ def play(
         require_new_file(record)
     verify(folder)
     contract = read_contract(folder)
-    length: int = contract["execution-length"]
+    length = contract.execution_horizon
     if execution_horizon is not None:
-        length = require_execution_horizon(execution_horizon, contract["horizon"])
-    environment, policy = contract["environment"], PulledPolicy(folder, length)
+        length = require_execution_horizon(execution_horizon, contract.chunk_length)
+    environment, policy = contract.environment, PulledPolicy(folder, length)
     if record is None:
         played = play_episodes(
             environment, {"success": policy}, seeds, workers=min(workers, episodes)
@@ -54,11 +54,11 @@ def play(
         write_episodes(record, kept)
         outcomes = [episode.outcome for episode in kept]
     result: dict[str, Any] = {
-        "environment": contract["environment"],
+        "environment": contract.environment,
         "episodes": episodes,
         "first-seed": seeds[0],
         "execution-length": length,
-        **summarize(outcomes, contract["episode-limit"]),
+        **summarize(outcomes, contract.episode_limit),
     }
     if video is not None:
         _film(folder, seeds, length, video, result)
@@ -68,9 +68,9 @@ def play(
     solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
     untold = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
     print(
-        contract["environment"] + (solved if result["success-told"] else untold),
+        contract.environment + (solved if result["success-told"] else untold),
         *(f"{what} {text}" for what, text in measures(result).items()),
-        f"playing {length} of {contract['horizon']} actions of a chunk",
+        f"playing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",
     )
     if record is not None:

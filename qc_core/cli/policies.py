@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from qc_core import documents
 from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
 from qc_core.errors import UsageError
 from qc_core.log import printable
-from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.contract import Contract, TuningSummary
+from qc_core.policy_format.data_source import DataSource
+from qc_core.registry.aliases import Alias
+from qc_core.registry.gate_record import GateRecord
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.registry.removal import delete_version, prune
 from qc_core.store.open import open_store
@@ -54,7 +58,7 @@ def list_versions(name: str | None, *, as_json: bool) -> None:
     store.check()
     versions = Registry(store).versions(name)
     if as_json:
-        print_json([version.as_dict() for version in versions])
+        print_json([documents.to_json(version) for version in versions])
         return
     if not versions:
         print(f"no policies in {store.describe()}: qc run cube-single-quickstart makes one")
@@ -66,9 +70,9 @@ def list_versions(name: str | None, *, as_json: bool) -> None:
                 v.name,
                 v.version,
                 " ".join(v.aliases),
-                estimate(v.success, "{:.0%}"),
+                estimate(v.success and documents.to_json(v.success), "{:.0%}"),
                 _moment(v.created),
-                v.run or "-",
+                v.run_id or "-",
             )
             for v in versions
         ],
@@ -77,48 +81,48 @@ def list_versions(name: str | None, *, as_json: bool) -> None:
 
 def show(reference: str, *, as_json: bool) -> None:
     """Print where a policy comes from and what it is."""
-    account = Registry(open_store()).account(reference)
+    details = Registry(open_store()).details(reference)
     if as_json:
-        print_json(account)
+        print_json(documents.to_json(details))
         return
-    manifest, contract = account["manifest"], account["contract"]
-    provenance = contract.get("provenance", {})
+    manifest, contract = details.manifest, details.contract
+    provenance = contract.provenance
     print_table(
         ("what", "is"),
         [
-            ("policy", f"{manifest['name']}:{manifest['version']}"),
-            ("created (UTC)", _moment(manifest["created"])),
-            ("run", manifest.get("run") or _UNKNOWN),
-            ("signature", "signed: see qc pull --verify-key" if account["signed"] else "none"),
+            ("policy", f"{manifest.name}:{manifest.version}"),
+            ("created (UTC)", _moment(manifest.created)),
+            ("run", manifest.run_id or _UNKNOWN),
+            ("signature", "signed: see qc pull --verify-key" if details.signed else "none"),
             *_contract_rows(contract),
             *_evaluation_rows(contract),
-            *_gate_rows(account["gate"]),
-            ("recipe", contract.get("recipe", _UNKNOWN)),
-            ("seed", str(contract.get("seed", _UNKNOWN))),
-            ("offline updates", str(contract.get("offline-steps", _UNKNOWN))),
-            ("online steps", str(contract.get("online-steps", _UNKNOWN))),
-            ("tuning", _tuning(contract.get("tuning"))),
+            *_gate_rows(details.gate),
+            ("recipe", contract.recipe or _UNKNOWN),
+            ("seed", _known(contract.seed)),
+            ("offline updates", _known(contract.offline_steps)),
+            ("online steps", _known(contract.online_steps)),
+            ("tuning", _tuning(contract.tuning)),
             ("data set", _extent(contract)),
-            ("data set digest", contract.get("dataset-digest", _UNKNOWN)),
-            *(("data set source", text) for text in _sources(provenance.get("dataset-source"))),
-            ("code commit", contract.get("git-commit", _UNKNOWN)),
-            ("image", provenance.get("image", _UNKNOWN)),
-            ("parent policy", provenance.get("parent") or "none"),
-            ("checkpoint", "kept" if manifest["checkpoint"] else "none"),
-            ("versions", ", ".join(f"{k} {v}" for k, v in contract.get("versions", {}).items())),
+            ("data set digest", contract.dataset_digest or _UNKNOWN),
+            *(("data set source", text) for text in _sources(provenance.dataset_source)),
+            ("code commit", contract.git_commit or _UNKNOWN),
+            ("image", provenance.image or _UNKNOWN),
+            ("parent policy", provenance.parent or "none"),
+            ("checkpoint", "kept" if manifest.checkpoint else "none"),
+            ("versions", ", ".join(f"{k} {v}" for k, v in contract.versions.items())),
         ],
     )
     print()
     print_table(
         ("alias", "version", "since (UTC)"),
-        [row for alias, said in account["aliases"].items() for row in _alias_rows(alias, said)],
+        [row for alias, said in details.aliases.items() for row in _alias_rows(alias, said)],
     )
     print()
     print_table(
         ("file", "bytes", "SHA-256"),
-        [(file, str(f["bytes"]), f["sha256"]) for file, f in manifest["files"].items()],
+        [(file, str(f.bytes), f.sha256) for file, f in manifest.files.items()],
     )
-    config = provenance.get("config")
+    config = provenance.config
     print("\nconfiguration" + (f": {_UNKNOWN}" if config is None else ""))
     if config is not None:
         print_table(("option", "value"), _options(config))
@@ -141,7 +145,7 @@ def prune_versions(name: str, keep: int, *, as_json: bool) -> None:
     """Delete all but the newest versions of a name, and what was never whole."""
     gone = prune(open_store(), name, keep)
     if as_json:
-        print_json(gone.as_dict())
+        print_json(documents.to_json(gone))
         return
     for version in gone.versions:
         print(f"deleted {name}:{printable(version)}")
@@ -161,55 +165,54 @@ def roll_back(name: str, alias: str | None, *, as_json: bool) -> None:
         print(f"{name}@{alias}: from {before} back to {after}")
 
 
-def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
-    observation, action = contract["observation"]["names"], contract["action"].get("names", [])
-    interval = contract["control-interval-seconds"]
+def _contract_rows(contract: Contract) -> list[tuple[str, str]]:
+    interval = contract.control_interval_seconds
     return [
-        ("environment", contract["environment"]),
-        ("method", contract["method"]),
+        ("environment", contract.environment),
+        ("method", contract.method),
         (
             "takes",
-            f"{len(observation)} observations, noise {contract['noise']['shape']}",
+            f"{contract.observation_size} observations, noise {list(contract.noise.shape)}",
         ),
         (
             "gives",
-            f"{contract['horizon']} actions of {len(action)} numbers, one per "
-            f"{interval:g} s, of which {contract['execution-length']} are played",
+            f"{contract.chunk_length} actions of {contract.action_size} numbers, one per "
+            f"{interval:g} s, of which {contract.execution_horizon} are played",
         ),
     ]
 
 
-def _evaluation_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
-    evaluation = contract["evaluation"]
+def _evaluation_rows(contract: Contract) -> list[tuple[str, str]]:
+    evaluation = contract.evaluation
     if evaluation is None:
         return [("evaluation", "none")]
     return [
         *(
             (what if what == "success" else f"{what} per episode", text)
-            for what, text in measures(evaluation).items()
+            for what, text in measures(documents.to_json(evaluation)).items()
         ),
         (
             "evaluated on",
-            f"{evaluation['episodes']} episodes, seeds from {evaluation['first-seed']}",
+            f"{evaluation.episodes} episodes, seeds from {evaluation.first_seed}",
         ),
     ]
 
 
-def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _gate_rows(gate: GateRecord | None) -> list[tuple[str, str]]:
     if gate is None:
         return [("gate", _UNKNOWN)]
-    outcome = "became champion" if gate["champion"] else "did not become champion"
+    outcome = "became champion" if gate.champion else "did not become champion"
     return [
-        ("gate", f"{outcome}: {gate['reason']}"),
-        ("played against", gate["champion-before"] or "nobody: there was no champion"),
-        ("gate's episodes", f"{gate['episodes']} of at most {gate['episodes-at-most']}"),
-        ("gate's rule", gate["rule"]),
+        ("gate", f"{outcome}: {gate.reason}"),
+        ("played against", gate.champion_before or "nobody: there was no champion"),
+        ("gate's episodes", f"{gate.episodes} of at most {gate.max_episodes}"),
+        ("gate's rule", gate.rule),
     ]
 
 
-def _alias_rows(alias: str, said: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    now = (alias, said["version"], _moment(said["updated"]))
-    return [now, *(("before", e["version"], _moment(e["updated"])) for e in said["previous"])]
+def _alias_rows(alias: str, said: Alias) -> list[tuple[str, str, str]]:
+    now = (alias, said.version or "-", _moment(said.updated or ""))
+    return [now, *(("before", e.version, _moment(e.updated)) for e in said.previous)]
 
 
 def _options(config: Mapping[str, Any], prefix: str = "--") -> list[tuple[str, str]]:
@@ -224,20 +227,26 @@ def _options(config: Mapping[str, Any], prefix: str = "--") -> list[tuple[str, s
     return rows
 
 
-def _tuning(tuning: Mapping[str, Any] | None) -> str:
+def _tuning(tuning: TuningSummary | None) -> str:
     if tuning is None:
         return "none"
-    return f"trial {tuning['best-trial']} of at most {tuning['trials']}"
+    return f"trial {tuning.best_trial} of at most {tuning.trials}"
 
 
-def _extent(contract: Mapping[str, Any]) -> str:
-    if contract.get("transitions") is None:
+def _extent(contract: Contract) -> str:
+    if contract.transitions is None:
         return _UNKNOWN
-    return f"{contract['transitions']} transitions in {contract['episodes']} episodes"
+    return f"{contract.transitions} transitions in {contract.episodes} episodes"
 
 
-def _sources(source: Mapping[str, Any] | None) -> list[str]:
-    return [_UNKNOWN] if source is None else [json.dumps(entry) for entry in sources_in(source)]
+def _known(number: int | None) -> str:
+    return _UNKNOWN if number is None else str(number)
+
+
+def _sources(source: DataSource | None) -> list[str]:
+    if source is None:
+        return [_UNKNOWN]
+    return [json.dumps(documents.to_json(part)) for part in source.parts]
 
 
 def _moment(iso: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qc_core import documents
 from qc_core.data.dataset.dataset import Dataset, open_dataset
 from qc_core.data.formats.lerobot import open_lerobot
 from qc_core.data.formats.locate import kind_of, name_after
@@ -175,7 +176,7 @@ def _head(kind: str, name: str, spec: EnvironmentSpec) -> dict[str, Any]:
     return {
         "kind": kind,
         "name": name,
-        **spec.as_mapping(),
+        **documents.to_json(spec),
         "observation-size": spec.observation_size,
         "action-size": spec.action_size,
     }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from qc_core import documents
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes
 from qc_core.data.replay.shards import parts_of
 from qc_core.errors import UsageError
-from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _BLOCK_ROWS = 1 << 18
@@ -39,11 +41,11 @@ def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> dict[str, Any]:
                     terminals=part.terminals,
                 )
             )
-    sources = [dict(source) for _, dataset in parts for source in sources_in(dataset.source)]
+    sources = tuple(source for _, dataset in parts for source in dataset.source.parts)
     manifests = [dataset.manifest for _, dataset in parts]
     simulators = {manifest["mujoco-version"] for manifest in manifests}
     return writer.finish(
-        {"kind": "joined", "sources": sources},
+        documents.to_json(DataSource(kind="joined", sources=sources)),
         mujoco_version=simulators.pop() if len(simulators) == 1 else None,
         reward_convention=manifests[0]["reward-convention"],
     )
@@ -63,7 +65,7 @@ def _spec_of(parts: Sequence[tuple[str, Dataset]]) -> EnvironmentSpec:
                 f"{name} does not fit {first}, whose rewards are {convention!r}: "
                 f"its own are {dataset.manifest['reward-convention']!r}"
             )
-        spec = replace(
+        spec = msgspec.structs.replace(
             spec,
             action_low=tuple(map(min, spec.action_low, other.action_low)),
             action_high=tuple(map(max, spec.action_high, other.action_high)),

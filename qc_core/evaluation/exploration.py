@@ -52,7 +52,7 @@ def explore(
     """
     verify(folder)
     contract = read_contract(folder)
-    length = contract["horizon"]
+    length = contract.chunk_length
     if execution_horizon is not None:
         length = require_execution_horizon(execution_horizon, length)
     if against is None:
@@ -68,15 +68,15 @@ def explore(
             raise UsageError(f"--against {against}: give another policy than the first")
         verify(against)
         contract_against = read_contract(against)
-        if contract_against["environment"] != contract["environment"]:
+        if contract_against.environment != contract.environment:
             raise UsageError(
-                f"{folder} plays {contract['environment']}, {against} "
-                f"{contract_against['environment']}: only policies of one environment compare"
+                f"{folder} plays {contract.environment}, {against} "
+                f"{contract_against.environment}: only policies of one environment compare"
             )
         names = (str(folder), str(against))
-        other = PulledPolicy(against, contract_against["horizon"])
+        other = PulledPolicy(against, contract_against.chunk_length)
     played = record_episodes(
-        contract["environment"],
+        contract.environment,
         dict(zip(names, (PulledPolicy(folder, length), other), strict=True)),
         seeds,
         steps=STEPS,

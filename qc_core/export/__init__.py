@@ -1,1 +1,1 @@
-"""From a checkpoint to the policy folder that a robot runs."""
+"""Exports a checkpoint to the policy folder that a robot runs."""

@@ -1,73 +1,79 @@
-"""Write the policy folder of a checkpoint and check it against torch."""
+"""Writes the policy folder of a checkpoint and compares the exported policy with torch."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 
-from qc_core import __version__
+from qc_core import __version__, documents
 from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
+from qc_core.documents import with_keys_renamed
 from qc_core.errors import RunError, UsageError
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.export.parity import draw_cases
-from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
+from qc_core.files import read_json, require_fields, require_vacant, staged_folder
 from qc_core.log import log
-from qc_core.policy_format.contract import METADATA_KEY
-from qc_core.policy_format.policy_folder import (
-    CARD,
-    CONTRACT,
-    GOLDEN,
-    MODEL,
-    SCHEMA_VERSION,
-    write_checksums,
+from qc_core.policy_format.contract import (
+    METADATA_KEY,
+    Actions,
+    Contract,
+    EvaluationSummary,
+    Noise,
+    ObservationRange,
+    Observations,
+    Provenance,
+    TuningSummary,
 )
+from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, write_checksums
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
 from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
 
 PARITY_CASES = 1000
-_MEASURES = ("success", "steps", "return")
+# Keys of evaluations in their first schema.
+_OLD_NAMES = {"execution-length": "execution-horizon", "success-told": "reports-success"}
 _EXTENT = ("episodes", "transitions", "observation-range")
 
 
-def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> dict[str, Any]:
-    """Export a checkpoint's learned policy and return its contract.
+def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Contract:
+    """Export a checkpoint's learned policy to a new folder and return its contract.
 
     Args:
-        evaluation: the comparison written by `evaluate`; its figures go into the contract, and
-            the execution length with which they were measured.
+        evaluation: the comparison written by `evaluate`; the contract gets its figures and the
+            execution horizon of the measurement.
 
     Raises:
-        UsageError: not a checkpoint, an evaluation of others, or an output folder in use.
-        RunError: onnxruntime and torch disagree by more than 1e-5.
+        UsageError: not a checkpoint, an evaluation of other checkpoints, or the output folder is
+            in use.
+        RunError: onnxruntime and torch differ by more than 1e-5.
     """
     require_vacant(output, staged=True)
     info = read_info(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
-    contract = _contract(agent, info, _figures(evaluation, checkpoint), weights_digest(checkpoint))
+    contract = _contract(agent, info, _summary(evaluation, checkpoint), weights_digest(checkpoint))
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, json.dumps(contract, sort_keys=True)
+    entry.key = METADATA_KEY
+    entry.value = json.dumps(documents.to_json(contract), sort_keys=True)
     onnx.checker.check_model(model, full_check=True)
     with staged_folder(output) as staging:
         (staging / MODEL).write_bytes(model.SerializeToString(deterministic=True))
-        write_json(staging / CONTRACT, contract)
+        documents.write(staging / CONTRACT, contract)
         (staging / CARD).write_text(model_card(contract), encoding="utf-8")
         cases = draw_cases(agent, PARITY_CASES, info.config.seed)
         cases.write_golden(staging / GOLDEN)
         write_checksums(staging)
         chunk_BHA = ChunkPolicy.load(staging).chunk(cases.observation_BO, cases.noise)
-        worst = cases.difference(chunk_BHA, contract)
+        worst = cases.difference(chunk_BHA, contract.action)
         if not worst <= TOLERANCE:
             raise RunError(
                 f"the exported policy differs from torch by {worst:.1e} over {PARITY_CASES} "
@@ -79,89 +85,76 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
 
 
 def _contract(
-    agent: Agent,
-    info: CheckpointInfo,
-    evaluation: dict[str, Any] | None,
-    weights: str,
-) -> dict[str, Any]:
+    agent: Agent, info: CheckpointInfo, evaluation: EvaluationSummary | None, weights: str
+) -> Contract:
     config, spec = info.config, info.spec
     extent = info.dataset_extent or dict.fromkeys(_EXTENT)
-    tuning = None
-    if info.trial is not None:
-        tuning = {"trials": config.tune.trials, "best-trial": info.trial}
-    execution_horizon = config.execution_horizon
-    if evaluation is not None:
-        execution_horizon = evaluation["execution-length"]
-    return {
-        "schema-version": SCHEMA_VERSION,
-        "method": config.train.method,
-        "environment": spec.id,
-        "horizon": config.train.chunk_length,
-        "execution-length": execution_horizon,
-        "control-interval-seconds": spec.control_interval,
-        "episode-limit": spec.episode_limit,
-        "observation": {
-            "names": list(spec.observation_names),
-            "units": "environment, raw",
-            "range-in-data": extent["observation-range"],
-        },
-        "action": {
-            "names": list(spec.action_names),
-            "low": list(spec.action_low),
-            "high": list(spec.action_high),
-        },
-        "noise": {"shape": list(agent.noise_shape), "law": "standard normal, independent"},
-        "flow-steps": agent.settings.flow_steps if isinstance(agent, BestOfNAgent) else 0,
-        "opset": OPSET,
-        "versions": {"q-chunking": __version__, **versions()},
-        "dataset-digest": info.dataset_digest,
-        "episodes": extent["episodes"],
-        "transitions": extent["transitions"],
-        "git-commit": git_commit(),
-        "recipe": config.recipe,
-        "seed": config.seed,
-        "offline-steps": info.offline_steps,
-        "online-steps": info.online_steps,
-        "tuning": tuning,
-        "evaluation": evaluation,
-        "provenance": _provenance(info, weights),
-    }
+    extremes = extent["observation-range"]
+    return Contract(
+        method=config.train.method,
+        environment=spec.id,
+        chunk_length=config.train.chunk_length,
+        execution_horizon=(
+            evaluation.execution_horizon if evaluation else config.execution_horizon
+        ),
+        control_interval_seconds=spec.control_interval,
+        episode_limit=spec.episode_limit,
+        observation=Observations(
+            names=spec.observation_names,
+            units="environment, raw",
+            range_in_data=(
+                documents.convert(extremes, ObservationRange, "the checkpoint's observation range")
+                if extremes
+                else None
+            ),
+        ),
+        action=Actions(names=spec.action_names, low=spec.action_low, high=spec.action_high),
+        noise=Noise(shape=tuple(agent.noise_shape), distribution="standard normal, independent"),
+        evaluation=evaluation,
+        flow_steps=agent.settings.flow_steps if isinstance(agent, BestOfNAgent) else 0,
+        opset=OPSET,
+        versions={"q-chunking": __version__, **versions()},
+        dataset_digest=info.dataset_digest,
+        episodes=extent["episodes"],
+        transitions=extent["transitions"],
+        git_commit=git_commit(),
+        recipe=config.recipe,
+        seed=config.seed,
+        offline_steps=info.offline_steps,
+        online_steps=info.online_steps,
+        tuning=(
+            None
+            if info.trial is None
+            else TuningSummary(trials=config.tune.trials, best_trial=info.trial)
+        ),
+        provenance=_provenance(info, weights),
+    )
 
 
-def _provenance(info: CheckpointInfo, weights: str) -> dict[str, Any]:
-    """What else it takes to make the policy again, without any path of this machine."""
+def _provenance(info: CheckpointInfo, weights: str) -> Provenance:
+    """Return what is needed to train the policy again, without any path of this machine."""
     config = to_mapping(info.config)
     config["data"]["source"] = [without_path(source) for source in config["data"]["source"]]
-    return {
-        "config": config,
-        "dataset-source": info.dataset_source,
-        "image": image(),
-        # The policy whose weights the training began with, if it did not begin afresh.
-        "parent": info.parent,
-        "weights": weights,
-    }
+    return Provenance(
+        config=config,
+        dataset_source=info.dataset_source,
+        image=image(),
+        parent=info.parent,
+        weights=weights,
+    )
 
 
-def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None:
-    """What the comparison says of this checkpoint's learned policy, not of another."""
+def _summary(evaluation: Path | None, checkpoint: Path) -> EvaluationSummary | None:
+    """Return what the evaluation measured for the learned policy of this checkpoint."""
     if evaluation is None:
         return None
-    content, what = read_json(evaluation), str(evaluation)
-    numbers = ("episodes", "first-seed", "execution-length")
-    require_fields(content, {"policies": list, **dict.fromkeys(numbers, int)}, what)
-    fields = {"kind": str, "weights": str, **dict.fromkeys(_MEASURES, dict)}
-    number = (int, float)
-    interval = {"value": number, "low": number, "high": number}
-    for policy in content["policies"]:
-        require_fields(policy, fields, what)
+    content, what = with_keys_renamed(read_json(evaluation), _OLD_NAMES), str(evaluation)
+    require_fields(content, {"policies": list}, what)
+    for entry in content["policies"]:
+        policy = with_keys_renamed(entry, _OLD_NAMES)
+        require_fields(policy, {"kind": str, "weights": str}, what)
         if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
-            for name in _MEASURES:
-                require_fields(policy[name], interval, f"{what}, {name!r}")
-            return {
-                **{name: content[name] for name in numbers},
-                **{name: policy[name] for name in _MEASURES},
-                "success-told": policy.get("success-told", True),
-            }
+            return documents.convert({**content, **policy}, EvaluationSummary, what)
     raise UsageError(
         f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"
     )

@@ -1,4 +1,4 @@
-"""The network that is exported: raw observation and noise in, clipped chunk out.
+"""The exported network: maps raw observations and noise to clipped chunks.
 
 Shapes: B batch, O observation, H actions per chunk, A action.
 """
@@ -11,7 +11,7 @@ from qc_core.agents.agent import Agent
 
 
 class ExportableChunk(nn.Module):
-    """An agent's learned policy with its normalisation and clipping inside."""
+    """An agent's learned policy, including normalisation and clipping."""
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One ONNX file that names nothing of the machine that made it."""
+"""Converts a network to one ONNX file without any information about this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-# onnxruntime 1.20 (November 2024) runs opsets up to 21, in files up to IR version 10, which torch
-# writes.
+# onnxruntime 1.20 (November 2024) supports opsets up to 21 and IR versions up to 10. torch writes
+# IR version 10.
 OPSET = 20
 _PRODUCER = "q-chunking"
 
@@ -23,9 +23,9 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Trace a module `(observation [B, O], noise [B, …]) → action_chunk [B, H, A]`.
 
-    The batch is dynamic. Traces of source files, which torch leaves in the graph, are removed.
+    The batch size is dynamic. Stack traces that torch stores in the graph are removed.
     """
-    # The example has a batch of 2, since torch treats a size of 1 as a constant.
+    # The example has a batch of 2, because torch treats a size of 1 as a constant.
     example = (torch.zeros(2, observation_size), torch.zeros(2, *noise_shape))
     batch = {0: torch.export.Dim("batch", min=1)}
     shapes = {"observation": batch, "noise": batch}
@@ -35,7 +35,8 @@ def to_onnx(
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            # Traced here, since torch.onnx would quietly fix a batch that the trace cannot vary.
+            # torch.onnx would silently fix the batch size if the trace cannot vary it; this call
+            # raises instead.
             traced = torch.export.export(
                 module.eval(),
                 example,
@@ -58,12 +59,13 @@ def to_onnx(
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Everything that depends on weights alone is computed now, whatever its size."""
+    """Compute everything that depends only on weights, at any size."""
     size = model.ByteSize()
     return optimizer.optimize(model, input_size_limit=size, output_size_limit=size)
 
 
 def _without_origin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove names, comments and metadata that tell where the model was made."""
     model.producer_name, model.producer_version = _PRODUCER, ""
     model.doc_string = ""
     del model.metadata_props[:]

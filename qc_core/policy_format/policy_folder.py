@@ -1,46 +1,33 @@
-"""The policy folder: what must be in it, and that it is what its maker wrote."""
+"""The files of a policy folder, and the check that they are complete and unaltered."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from qc_core import documents
 from qc_core.errors import RunError, UsageError
-from qc_core.files import read_json, reading, require_fields, sha256_of
-from qc_core.policy_format.contract import require_sizes
+from qc_core.files import reading, sha256_of
+from qc_core.policy_format.contract import Contract
 
 MODEL, CONTRACT, GOLDEN, CARD = "policy.onnx", "policy.json", "golden.npz", "model-card.md"
 CHECKSUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 CONTENTS = (MODEL, CONTRACT, GOLDEN, CARD)
-SCHEMA_VERSION = 1
-_CONTRACT_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "method": str,
-    "environment": str,
-    "horizon": int,
-    "execution-length": int,
-    "control-interval-seconds": (int, float),
-    "episode-limit": int,
-    "observation": dict,
-    "action": dict,
-    "noise": dict,
-    "evaluation": (dict, type(None)),
-}
 
 
 def write_checksums(folder: Path) -> None:
-    """Write `SHA256SUMS`, in the form that `sha256sum --check` reads."""
+    """Write `SHA256SUMS` in the format of `sha256sum --check`."""
     lines = [f"{sha256_of(folder / name)}  {name}\n" for name in CONTENTS]
     (folder / CHECKSUMS).write_text("".join(lines))
 
 
 def verify(folder: Path) -> None:
-    """Compare every file of a policy folder with its checksum, and refuse what has none.
+    """Compare every file of a policy folder with its checksum and refuse any other file.
 
-    Files whose name begins with a dot are not looked at: file managers leave them.
+    Files whose name starts with a dot are ignored, because file managers create them.
 
     Raises:
         UsageError: not a policy folder.
-        RunError: a file is missing, truncated, altered, not readable or no part of a policy;
+        RunError: a file is missing, truncated, altered, not readable or not part of a policy;
             the message names it.
     """
     with reading(folder):
@@ -62,7 +49,7 @@ def _verify(folder: Path) -> None:
         expected[name] = digest
     for path in folder.iterdir():
         if path.name not in (*CONTENTS, CHECKSUMS, SIGNATURE) and not path.name.startswith("."):
-            raise RunError(f"{path} is no part of the policy: move it out of the folder")
+            raise RunError(f"{path} is not part of the policy: move it out of the folder")
     for name in CONTENTS:
         if name not in expected:
             raise RunError(f"{checksums} does not list {name}")
@@ -72,21 +59,6 @@ def _verify(folder: Path) -> None:
             raise RunError(f"{folder / name} is truncated or altered: pull it again")
 
 
-def read_contract(folder: Path) -> dict[str, Any]:
-    """The policy's contract (UsageError: damaged, or a schema this version does not know)."""
-    return check_contract(read_json(folder / CONTRACT), str(folder / CONTRACT))
-
-
-def check_contract(contract: Any, what: str) -> dict[str, Any]:
-    """A contract as it was read, if it is one of this schema (UsageError).
-
-    Args:
-        what: the file or object, as the message names it.
-    """
-    require_fields(contract, {"schema-version": int}, what)
-    version = contract["schema-version"]
-    if version != SCHEMA_VERSION:
-        raise UsageError(f"{what}: policy schema {SCHEMA_VERSION} is needed, got {version}")
-    require_fields(contract, _CONTRACT_FIELDS, what)
-    require_sizes(contract, what)
-    return contract
+def read_contract(folder: Path) -> Contract:
+    """Read `policy.json` (UsageError: missing, damaged, or an unknown schema version)."""
+    return documents.read(folder / CONTRACT, Contract)

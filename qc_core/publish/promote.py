@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.log import log
@@ -62,7 +63,7 @@ def promote(
     if gate is None:
         gate = _settle(config, registry, folder, version)
         gate_record.write_gate_record(store, name, version, gate)
-    passed, incumbent = gate["champion"], gate["champion-before"]
+    passed, incumbent = gate.champion, gate.champion_before
     if passed:
         became = "the first champion" if incumbent is None else "the new champion"
     else:
@@ -75,7 +76,7 @@ def promote(
         "store": store.describe(),
         "champion": passed,
         "became": became,
-        "gate": gate,
+        "gate": documents.to_json(gate),
     }
     log.info(in_words(promotion))
     return promotion
@@ -88,7 +89,7 @@ def in_words(promotion: Mapping[str, Any]) -> str:
 
 
 def _require_exported_from(checkpoint: Path, folder: Path) -> None:
-    weights = read_contract(folder).get("provenance", {}).get("weights")
+    weights = read_contract(folder).provenance.weights
     read_info(checkpoint)
     if weights_digest(checkpoint) != weights:
         raise UsageError(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
@@ -105,20 +106,22 @@ def _publish(
             run, folder, name, signed=key is not None, checkpoint=checkpoint is not None
         )
     if version is None:
-        version = registry.publish(folder, name, run=run, signing_key=key, checkpoint=checkpoint)
+        version = registry.publish(folder, name, run_id=run, signing_key=key, checkpoint=checkpoint)
     # Begun again, it is not the latest any more if another was published meanwhile.
-    if version not in registry.named(name, LATEST):
+    if version not in registry.alias_history(name, LATEST):
         registry.set_alias(name, LATEST, version)
     return version
 
 
-def _settle(config: Config, registry: Registry, folder: Path, version: str) -> dict[str, Any]:
+def _settle(
+    config: Config, registry: Registry, folder: Path, version: str
+) -> gate_record.GateRecord:
     """Let a version play for the champion's place, and take it if it passes; the gate's record."""
     name = config.policy_name
     # Where another run makes a champion meanwhile, that is the one to beat.
     while True:
         # Begun again after it became champion, it plays once more against the one before.
-        incumbent = next((v for v in registry.named(name, CHAMPION) if v != version), None)
+        incumbent = next((v for v in registry.alias_history(name, CHAMPION) if v != version), None)
         try:
             match = _match(config, registry, folder, version, incumbent)
         except UsageError as error:
@@ -127,12 +130,11 @@ def _settle(config: Config, registry: Registry, folder: Path, version: str) -> d
         moved = passed and registry.replace_alias(name, CHAMPION, version, incumbent)
         settled = (version,) if passed else (version, incumbent)
         if moved or registry.alias(name, CHAMPION) in settled:
-            return {
-                "schema-version": gate_record.SCHEMA_VERSION,
-                "champion": passed,
-                "champion-before": incumbent,
-                **match,
-            }
+            return documents.convert(
+                {"champion": passed, "champion-before": incumbent, **match},
+                gate_record.GateRecord,
+                "the gate record",
+            )
 
 
 def _match(
@@ -140,7 +142,7 @@ def _match(
 ) -> dict[str, Any]:
     """What the gate says of a version against the champion, or without one."""
     contract, publish = read_contract(folder), config.publish
-    environment, limit = contract["environment"], contract["episode-limit"]
+    environment, limit = contract.environment, contract.episode_limit
     if incumbent is None and publish.minimum_success == 0:
         return _unasked(environment, limit)
     seeds = fresh_seeds(f"{config.policy_name}:{version} {incumbent}", publish.gate_episodes)
@@ -152,7 +154,7 @@ def _match(
     with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
         champion = Path(scratch) / "champion"
         registry.pull(f"{config.policy_name}:{incumbent}", champion)
-        if read_contract(champion)["environment"] != environment:
+        if read_contract(champion).environment != environment:
             raise UsageError(
                 f"the champion of {config.policy_name!r} plays another environment than "
                 f"{environment}: give --publish.name another name"

@@ -1,25 +1,23 @@
-"""Aliases: small objects that name a version, remember those before it, and move at once.
+"""Aliases: small objects that name a version and the versions before it.
 
 policies/NAME/aliases/ALIAS.json  {"version", "updated", "previous": [{"version", "updated"}, …]}
 
-Every change is a compare-and-set against what was read: of changes at the same time each is made
-to what the other left, and none is lost. After each change it is looked whether a deletion of the
-version had begun meanwhile, so that no alias comes to name a version that goes.
+Every change is a compare-and-set against what was read, so concurrent changes are applied one
+after the other and none is lost. After each change the code checks whether a deletion of the
+version has started, so an alias never ends up at a deleted version.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
+from qc_core import documents
+from qc_core.documents import Document, InvalidDocument
 from qc_core.errors import RunError, UsageError
-from qc_core.files import parse_json, require_fields
-from qc_core.names import is_name, require_name
+from qc_core.names import is_name
 from qc_core.registry.manifest import is_lasting, read_manifest
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -28,58 +26,62 @@ _ATTEMPTS = 200
 _PAUSE_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Pointed:
-    """A version that an alias names or named, and since when."""
-
-    version: str
-    updated: str
-
-    def as_dict(self) -> dict[str, str]:
-        return {"version": self.version, "updated": self.updated}
-
-
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """What one alias says.
+class AliasEntry(Document, frozen=True, kw_only=True):
+    """A version that an alias names or named.
 
     Attributes:
-        now: None while it names nothing.
-        previous: what it named before, newest first, at most `HISTORY`.
+        updated: since when, ISO 8601 in UTC; empty if it is unknown.
     """
 
-    now: Pointed | None = None
-    previous: tuple[Pointed, ...] = ()
+    version: str
+    # The first aliases had no time.
+    updated: str = ""
 
-    @property
-    def version(self) -> str | None:
-        return self.now and self.now.version
+    def __post_init__(self) -> None:
+        if not is_name(self.version.lower()):
+            raise InvalidDocument(f"{self.version[:100]!r} is not a version")
+
+
+class Alias(Document, frozen=True, kw_only=True):
+    """The state of one alias.
+
+    Attributes:
+        version: None while the alias names nothing.
+        updated: since when it names this version, ISO 8601 in UTC.
+        previous: the versions that it named before, newest first, at most `HISTORY`.
+    """
+
+    version: str | None
+    updated: str | None = None
+    previous: tuple[AliasEntry, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.version is not None and not is_name(self.version.lower()):
+            raise InvalidDocument(f"{self.version[:100]!r} is not a version")
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """What it names and named, newest first."""
-        return tuple(entry.version for entry in (self.now, *self.previous) if entry)
+        """The versions that it names and named, newest first."""
+        return tuple(entry.version for entry in self._entries)
 
     def moved_to(self, version: str) -> Alias:
-        """Itself if it names that version already."""
+        """Return the alias after it moves to a version."""
         if version == self.version:
             return self
-        before = (self.now, *self.previous) if self.now else self.previous
-        return Alias(_pointed_now(version), before[:HISTORY])
+        return _moved_now(version, self._entries[:HISTORY])
 
     def back(self, usable: Callable[[str], bool]) -> Alias:
-        """At the newest version before this one that is usable, or naming nothing."""
+        """Return the alias at its newest previous version that is usable, or at none."""
         for index, entry in enumerate(self.previous):
             if usable(entry.version):
-                return Alias(_pointed_now(entry.version), self.previous[index + 1 :])
-        return Alias()
+                return _moved_now(entry.version, self.previous[index + 1 :])
+        return Alias(version=None)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "updated": self.now and self.now.updated,
-            "previous": [entry.as_dict() for entry in self.previous],
-        }
+    @property
+    def _entries(self) -> tuple[AliasEntry, ...]:
+        if self.version is None:
+            return self.previous
+        return (AliasEntry(version=self.version, updated=self.updated or ""), *self.previous)
 
 
 class Aliases:
@@ -90,31 +92,34 @@ class Aliases:
         self._prefix = f"policies/{policy}/aliases/"
 
     def read(self, alias: str) -> Alias:
-        """What an alias says; one that is not there names nothing."""
+        """Return the state of an alias; an alias that does not exist names nothing."""
         return self._read(alias)[0]
 
     def all(self) -> dict[str, Alias]:
-        """Those that name a version, by name."""
+        """Return the aliases that name a version, by name."""
         names = sorted(
             key.removeprefix(self._prefix).removesuffix(".json")
             for key in self._store.keys(self._prefix)
         )
         found = {name: self.read(name) for name in names if is_name(name)}
-        return {name: alias for name, alias in found.items() if alias.now}
+        return {name: alias for name, alias in found.items() if alias.version is not None}
 
     def move(self, alias: str, version: str, allowed: Callable[[str | None], bool]) -> bool:
-        """Let an alias name a version, if that is allowed where it names what it names now.
+        """Point an alias at a version.
+
+        Args:
+            allowed: whether the alias may move away from the version that it names now.
 
         Returns:
-            Whether it was.
+            Whether the move was allowed.
 
         Raises:
             UsageError: there is no such version, or it is being deleted.
-            RunError: others changed the alias too often.
+            RunError: other writers changed the alias too often.
         """
         self._require_lasting(version)
         before, _ = self._change(
-            alias, lambda said: said.moved_to(version) if allowed(said.version) else said
+            alias, lambda now: now.moved_to(version) if allowed(now.version) else now
         )
         if not allowed(before.version):
             return False
@@ -123,21 +128,19 @@ class Aliases:
         return True
 
     def roll_back(self, alias: str) -> tuple[str, str]:
-        """Let an alias name the version before, of those that exist.
+        """Point an alias at its previous version that still exists.
 
         Returns:
-            (the version that it named, the version that it names)
+            (the version before, the version now)
 
         Raises:
-            UsageError: it names nothing, or nothing before.
-            RunError: others changed the alias too often.
+            UsageError: it names nothing, or has no previous version.
+            RunError: other writers changed the alias too often.
         """
-        before, after = self._change(
-            alias, lambda said: earlier if (earlier := said.back(self._lasting)).now else said
-        )
+        before, after = self._change(alias, self._previous)
         if before.version is None or after.version is None or after == before:
             raise UsageError(
-                f"{self._policy}@{alias} is {before.version}, and no version before it is left: "
+                f"{self._policy}@{alias} is {before.version}, and no earlier version exists: "
                 "there is nothing to roll back to"
             )
         version = self._leave_deleted(alias, after.version)
@@ -148,21 +151,24 @@ class Aliases:
             )
         return before.version, version
 
+    def _previous(self, alias: Alias) -> Alias:
+        """Return the alias at its previous version, or unchanged if it has none."""
+        previous = alias.back(self._lasting)
+        return alias if previous.version is None else previous
+
     def _leave_deleted(self, alias: str, version: str | None) -> str | None:
-        """Step back from versions whose deletion began while the alias was moved to them.
+        """Move an alias back from versions whose deletion started while it was moved.
 
         Args:
-            version: that the alias was moved to.
+            version: the version that the alias was moved to.
 
         Returns:
-            The version that it has come to name, the same as a rule.
+            The version that the alias names now, usually the same.
         """
         while version is not None and not self._lasting(version):
             _, after = self._change(
                 alias,
-                lambda said, gone=version: (
-                    said.back(self._lasting) if said.version == gone else said
-                ),
+                lambda now, gone=version: now.back(self._lasting) if now.version == gone else now,
             )
             version = after.version
         return version
@@ -176,21 +182,20 @@ class Aliases:
             raise self._being_deleted(version)
 
     def _being_deleted(self, version: str) -> UsageError:
-        return UsageError(f"{self._policy}:{version} is being deleted: take another version")
+        return UsageError(f"{self._policy}:{version} is being deleted: choose another version")
 
     def _change(self, alias: str, change: Callable[[Alias], Alias]) -> tuple[Alias, Alias]:
-        """Change an alias; where another writer comes between, change what that one left.
+        """Change an alias; if another writer changes it first, apply the change to that state.
 
         Returns:
-            (what it said, what it says)
+            (the state before, the state after)
         """
         for _ in range(_ATTEMPTS):
             before, tag = self._read(alias)
             after = change(before)
             if after == before:
                 return before, after
-            content = (json.dumps(after.as_dict(), indent=2, sort_keys=True) + "\n").encode()
-            if self._store.put_if(self._key(alias), content, tag):
+            if self._store.put_if(self._key(alias), documents.encode(after), tag):
                 return before, after
             time.sleep(random.uniform(0, _PAUSE_SECONDS))
         raise RunError(
@@ -205,30 +210,15 @@ class Aliases:
         try:
             content, tag = self._store.get_tagged(self._key(alias))
         except NoSuchObject:
-            return Alias(), None
+            return Alias(version=None), None
         try:
-            return _parse(parse_json(content)), tag
-        except (ValueError, UsageError) as error:
+            return documents.parse(content, Alias, self._key(alias)), tag
+        except UsageError as error:
             raise RunError(
                 f"{self._key(alias)} in {self._store.describe()} is not an alias"
             ) from error
 
 
-def _parse(content: Any) -> Alias:
-    require_fields(content, {"version": (str, type(None))}, "the alias")
-    previous = content.get("previous", [])
-    if not isinstance(previous, list):
-        raise UsageError("the alias has no list of earlier versions")
-    now = None if content["version"] is None else _pointed(content)
-    return Alias(now, tuple(map(_pointed, previous)))
-
-
-def _pointed(entry: Any) -> Pointed:
-    require_fields(entry, {"version": str}, "the alias")
-    require_name(entry["version"].lower(), "version")
-    # Aliases of the first kind said no time.
-    return Pointed(entry["version"], str(entry.get("updated") or ""))
-
-
-def _pointed_now(version: str) -> Pointed:
-    return Pointed(version, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+def _moved_now(version: str, previous: tuple[AliasEntry, ...]) -> Alias:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Alias(version=version, updated=now, previous=previous)

@@ -1,4 +1,4 @@
-"""Policies of the store kept on this machine, each version whole or absent."""
+"""Local cache of policies from the store; each cached version is complete."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from qc_core.store.open import open_store
 
 
 def cached_policy(reference: str) -> Path:
-    """The folder of a policy of the store, fetched unless it is here already.
+    """Return the local folder of a policy of the store; download it if it is not cached.
 
-    The store is asked each time which version is meant, and what its files must be. A store that
-    does not answer is an error also where a version is here: it may not be the one meant.
+    Each call asks the store for the version and its checksums. If the store does not answer, this
+    is an error even if a version is cached, because it may be another version.
 
     Args:
         reference: `NAME`, `NAME@ALIAS` or `NAME:VERSION`.
 
     Raises:
-        UsageError: no such policy, or a cache that cannot be written.
-        RunError: the store does not answer, or what it holds is damaged.
+        UsageError: no such policy, or the cache cannot be written.
+        RunError: the store does not answer, or the policy in it is damaged.
     """
     cache = cache_folder()
     registry = Registry(open_store())
@@ -38,12 +38,11 @@ def cached_policy(reference: str) -> Path:
     except UsageError as error:
         raise UsageError(f"there is no folder {reference!r} here, and {error}") from error
     except RunError as error:
-        kept = sorted((cache / re.split("[@:]", reference)[0]).glob("[!.]*"))
-        if not kept:
+        cached = sorted((cache / re.split("[@:]", reference)[0]).glob("[!.]*"))
+        if not cached:
             raise
         raise RunError(
-            f"{error}. No kept version is taken in its place: load {kept[-1]} to play one all "
-            "the same"
+            f"{error}. The cached version may be another one: load {cached[-1]} to run it anyway"
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +50,8 @@ def cached_policy(reference: str) -> Path:
             fetched = Path(scratch) / version
             registry.pull(f"{name}:{version}", fetched)
             with _one_at_a_time(cache):
-                # What is in its place has another process just fetched; or it is damaged, or of
-                # another store.
+                # An existing folder was just downloaded by another process, or it is damaged or
+                # of another store.
                 if not registry.is_copy(folder, name, version):
                     if folder.exists():
                         folder.rename(Path(scratch) / "replaced")
@@ -67,15 +66,15 @@ def cached_policy(reference: str) -> Path:
 
 @contextmanager
 def _one_at_a_time(cache: Path) -> Iterator[None]:
-    """Two that replace a damaged copy would each move away what the other has just put there."""
+    """Hold a lock: two processes that replace a damaged copy would remove each other's copy."""
     with (cache / ".lock").open("a") as lock:
-        # The system frees it when the file is closed, and when the process dies.
+        # The system releases the lock when the file is closed or the process dies.
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/q-chunking/policies`, by default in `~/.cache` (UsageError: no home)."""
+    """Return `$XDG_CACHE_HOME/q-chunking/policies`, default `~/.cache` (UsageError: no home)."""
     try:
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The policy whose weights a training begins with."""
+"""The parent policy: a training can start from its weights (warm start)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from qc_core.store.open import open_store
 
 
 def pin_parent(config: Config) -> Config:
-    """The configuration with the version that `--train.warm-start` names now.
+    """Return the configuration with the version that `--train.warm-start` names now.
 
-    Where it names the champion and there is none yet, training begins anew, so that a schedule
-    works from its first run on.
+    If it names the champion and there is none yet, training starts from new weights, so that the
+    first run of a schedule works.
 
     Raises:
-        UsageError: the policy has no such alias or version, or it has no checkpoint.
+        UsageError: the policy has no such alias or version, or the version has no checkpoint.
     """
     name, wanted = config.policy_name, config.train.warm_start
     if not wanted:
@@ -31,7 +31,7 @@ def pin_parent(config: Config) -> Config:
     store = open_store()
     alias = Registry(store).alias(name, wanted) if is_name(wanted) else None
     if alias is None and wanted == CHAMPION:
-        log.info(f"{name} has no champion yet: training begins anew")
+        log.info(f"{name} has no champion yet: training starts from new weights")
         return _with(config, "")
     version = alias or wanted
     try:
@@ -41,32 +41,32 @@ def pin_parent(config: Config) -> Config:
             f"--train.warm-start {wanted}: policy {name!r} has no such alias or version, "
             "`qc policies` lists them"
         ) from error
-    if not manifest["checkpoint"]:
+    if not manifest.checkpoint:
         raise UsageError(
             f"{name}:{version} was published without its checkpoint (`qc promote --checkpoint`): "
-            "training cannot begin with it, leave out --train.warm-start"
+            "training cannot start from it, leave out --train.warm-start"
         )
     return _with(config, version)
 
 
 def parent_of(config: Config) -> str | None:
-    """NAME:VERSION, or None, of a configuration that `pin_parent` has been at."""
+    """Return NAME:VERSION of the parent, or None; `config` must come from `pin_parent`."""
     return f"{config.policy_name}:{config.train.warm_start}" if config.train.warm_start else None
 
 
 def fetch_checkpoint(config: Config, output: Path) -> None:
-    """The parent's checkpoint in a new folder (RunError: it is gone or altered)."""
+    """Download the parent's checkpoint to a new folder (RunError: it is deleted or altered)."""
     store, prefix = open_store(), checkpoint_prefix(config.policy_name, config.train.warm_start)
     try:
         get_folder(store, prefix, output)
     except NoSuchObject as error:
-        raise RunError(f"{parent_of(config)} was deleted meanwhile: start again") from error
+        raise RunError(f"{parent_of(config)} has just been deleted: start again") from error
 
 
 def weights_of_parent(config: Config) -> str | None:
-    """SHA-256 of the weights that the parent's policy was exported from, as its contract says."""
-    account = Registry(open_store()).account(f"{config.policy_name}:{config.train.warm_start}")
-    return account["contract"].get("provenance", {}).get("weights")
+    """Return the SHA-256 of the weights that the parent was exported from, None if unknown."""
+    details = Registry(open_store()).details(f"{config.policy_name}:{config.train.warm_start}")
+    return details.contract.provenance.weights
 
 
 def _with(config: Config, version: str) -> Config:

@@ -1,35 +1,31 @@
-"""Policies by name: immutable versions, and aliases that move.
+"""Policies by name: immutable versions, and aliases that point to them.
 
-policies/NAME/versions/VERSION/…              the policy folder's files
-policies/NAME/versions/VERSION/manifest.json  written last: then the version exists
-policies/NAME/versions/VERSION/gate.json      afterwards, once: how it did against the champion
-policies/NAME/aliases/ALIAS.json              which version, and which before
+policies/NAME/versions/VERSION/…              the files of the policy folder
+policies/NAME/versions/VERSION/manifest.json  written last; the version exists once it is written
+policies/NAME/versions/VERSION/gate.json      the result of the match against the champion
+policies/NAME/aliases/ALIAS.json              the current version and the previous ones
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from qc_core import documents
+from qc_core.documents import Document
 from qc_core.errors import RunError, UsageError, closest
-from qc_core.files import parse_json, sha256_of, staged_folder
+from qc_core.files import sha256_of, staged_folder
 from qc_core.log import log
 from qc_core.names import is_name, require_name
-from qc_core.policy_format.policy_folder import (
-    CHECKSUMS,
-    CONTRACT,
-    SIGNATURE,
-    check_contract,
-    verify,
-)
-from qc_core.registry.aliases import Aliases
-from qc_core.registry.gate_record import read_gate_record
+from qc_core.policy_format.contract import Contract
+from qc_core.policy_format.estimate_record import EstimateRecord
+from qc_core.policy_format.policy_folder import CHECKSUMS, CONTRACT, SIGNATURE, verify
+from qc_core.registry.aliases import Alias, Aliases
+from qc_core.registry.gate_record import GateRecord, read_gate_record
 from qc_core.registry.manifest import (
     FILES,
+    Manifest,
     checkpoint_prefix,
     describe_folder,
     manifest_key,
@@ -40,39 +36,44 @@ from qc_core.registry.manifest import (
 )
 from qc_core.registry.signing import require_signature, sign
 from qc_core.store.bundle import put_folder
+from qc_core.store.file_record import FileRecord, fetch_file
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.timestamps import new_stamp
 
 LATEST, CHAMPION = "latest", "champion"
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Document, frozen=True, kw_only=True):
     """One published policy.
 
     Attributes:
-        aliases: names that point here, sorted.
-        success: `{value, low, high}` from its evaluation, or None.
-        created: when it was published, ISO 8601 in UTC.
-        run: the run of the pipeline that published it, or None.
+        aliases: aliases that point to it, sorted.
+        success: success rate in its evaluation, or None.
+        created: time of publication, ISO 8601 in UTC.
+        run_id: the pipeline run that published it, or None.
     """
 
     name: str
     version: str
     aliases: tuple[str, ...]
-    success: dict[str, float] | None
+    success: EstimateRecord | None
     created: str
-    run: str | None
+    run_id: str | None
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "version": self.version,
-            "aliases": list(self.aliases),
-            "success": self.success,
-            "created": self.created,
-            "run": self.run,
-        }
+
+class PolicyDetails(Document, frozen=True, kw_only=True):
+    """Everything that the store knows about one version.
+
+    Attributes:
+        aliases: all aliases of the policy's name.
+        gate: None if the version was never at the gate.
+    """
+
+    manifest: Manifest
+    contract: Contract
+    aliases: dict[str, Alias]
+    signed: bool
+    gate: GateRecord | None
 
 
 class Registry:
@@ -86,75 +87,83 @@ class Registry:
         folder: Path,
         name: str,
         *,
-        run: str | None = None,
+        run_id: str | None = None,
         signing_key: Path | None = None,
         checkpoint: Path | None = None,
     ) -> str:
-        """Add a policy folder as a new version of a name and return the version.
+        """Publish a policy folder as a new version of a name and return the version.
 
         Versions sort by age, and no two writers share one. Readers see the version once its
-        last file, the manifest, is there; what is broken off before is never seen.
+        last file, the manifest, is written. They never see an interrupted upload.
 
         Args:
-            run: the run of the pipeline that it comes from.
+            run_id: the pipeline run that exported the policy.
             signing_key: PEM file of an Ed25519 private key; None publishes without a signature.
-            checkpoint: the folder that it was exported from, kept for trainings to begin with; it
-                goes when the version goes, and who pulls the policy does not get it.
+            checkpoint: the checkpoint folder that the policy was exported from. It is stored with
+                the version as a starting point for trainings, and deleted with it. `pull` does
+                not download it.
         """
         require_name(name)
         verify(folder)
         version = new_stamp()
         prefix = version_prefix(name, version)
-        manifest = describe_folder(folder, name, version, run, checkpoint=checkpoint is not None)
-        if signing_key is not None:
-            signature = sign(folder, name, version, signing_key)
-            digest = hashlib.sha256(signature).hexdigest()
-            manifest["files"][SIGNATURE] = {"bytes": len(signature), "sha256": digest}
+        signature = None if signing_key is None else sign(folder, name, version, signing_key)
+        manifest = describe_folder(
+            folder,
+            name,
+            version,
+            run_id=run_id,
+            checkpoint=checkpoint is not None,
+            signature=None if signature is None else _record_of_bytes(signature),
+        )
+        if signature is not None:
             self._store.put(prefix + SIGNATURE, signature)
         for file in FILES:
             self._store.put_file(prefix + file, folder / file)
         if checkpoint is not None:
             put_folder(self._store, checkpoint_prefix(name, version), checkpoint)
-        content = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-        if not self._store.put_if(manifest_key(name, version), content, None):
-            raise RunError(f"another has just published {name}:{version}: promote it again")
+        if not self._store.put_if(manifest_key(name, version), documents.encode(manifest), None):
+            raise RunError(f"another process has just published {name}:{version}: promote it again")
         return version
 
     def published_by(
-        self, run: str, folder: Path, name: str, *, signed: bool, checkpoint: bool
+        self, run_id: str, folder: Path, name: str, *, signed: bool, checkpoint: bool
     ) -> str | None:
-        """The version of a name that a run has published from such a folder, or None.
+        """Return the version that a run has published from this folder, or None.
 
         Args:
-            signed: it has a signature.
-            checkpoint: its checkpoint is kept with it.
+            signed: whether the version must have a signature or must have none.
+            checkpoint: whether its checkpoint must be stored or must not.
         """
-        wanted = (run, sha256_of(folder / CHECKSUMS), signed, checkpoint)
+        wanted = (run_id, sha256_of(folder / CHECKSUMS), signed, checkpoint)
         for version, manifest in read_manifests(self._store, name):
-            files = manifest["files"]
-            digest, has_signature = files[CHECKSUMS]["sha256"], SIGNATURE in files
-            if (manifest["run"], digest, has_signature, manifest["checkpoint"]) == wanted:
+            digest = manifest.files[CHECKSUMS].sha256
+            if (manifest.run_id, digest, manifest.is_signed, manifest.checkpoint) == wanted:
                 return version
         return None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Let an alias point to a version that exists, whatever it points to now."""
+        """Point an alias at an existing version, wherever it points now."""
         require_name(alias, "alias")
-        Aliases(self._store, name).move(alias, version, lambda now: True)
+        Aliases(self._store, name).move(alias, version, lambda current: True)
 
     def replace_alias(self, name: str, alias: str, version: str, expected: str | None) -> bool:
-        """Let it do so only if it still points to `expected`; else nothing changes, and False."""
-        require_name(alias, "alias")
-        return Aliases(self._store, name).move(alias, version, lambda now: now == expected)
-
-    def roll_back(self, name: str, alias: str) -> tuple[str, str]:
-        """Let an alias point to the version before, of those that exist.
+        """Compare-and-set: point the alias at `version` if it still points at `expected`.
 
         Returns:
-            (the version that it pointed to, the version that it points to)
+            Whether it did.
+        """
+        require_name(alias, "alias")
+        return Aliases(self._store, name).move(alias, version, lambda current: current == expected)
+
+    def roll_back(self, name: str, alias: str) -> tuple[str, str]:
+        """Point an alias at the previous version that still exists.
+
+        Returns:
+            (the version before, the version now)
 
         Raises:
-            UsageError: there is no such alias, or nothing before.
+            UsageError: there is no such alias, or it has no previous version.
         """
         require_name(name)
         require_name(alias, "alias")
@@ -163,17 +172,17 @@ class Registry:
         return Aliases(self._store, name).roll_back(alias)
 
     def alias(self, name: str, alias: str) -> str | None:
-        """The version that an alias points to, or None."""
+        """Return the version that an alias points at, or None."""
         return Aliases(self._store, name).read(alias).version
 
-    def named(self, name: str, alias: str) -> tuple[str, ...]:
-        """The version that an alias points to and those before it, newest first."""
+    def alias_history(self, name: str, alias: str) -> tuple[str, ...]:
+        """Return the version that an alias points at and the previous ones, newest first."""
         return Aliases(self._store, name).read(alias).versions
 
     def versions(self, name: str | None = None) -> list[Version]:
-        """Every whole version, of one name or of all, oldest first within a name.
+        """Return the complete versions of one name or of all, oldest first within a name.
 
-        Of one whose manifest is damaged is told, and the rest are listed.
+        Versions with a damaged manifest are logged and skipped.
 
         Raises:
             UsageError: no policy has that name.
@@ -188,9 +197,10 @@ class Registry:
         ]
 
     def resolve(self, reference: str) -> tuple[str, str]:
-        """`NAME`, `NAME@ALIAS` or `NAME:VERSION` → (name, version).
+        """Return (name, version) for `NAME`, `NAME@ALIAS` or `NAME:VERSION`.
 
-        A bare name means its champion; while it has none its latest version, and that is said.
+        A name alone means its champion. Without a champion it means the latest version, which is
+        logged.
         """
         match = re.fullmatch(r"([^@:]+)(?:@(.+)|:(.+))?", reference)
         if not match:
@@ -208,7 +218,7 @@ class Registry:
             if target is not None:
                 if alias is None and candidate == LATEST:
                     log.info(
-                        f"{name} has no champion: its latest version is taken, which may not have "
+                        f"{name} has no champion: using its latest version, which may not have "
                         "passed the gate"
                     )
                 return name, target
@@ -217,103 +227,92 @@ class Registry:
     def pull(
         self, reference: str, output: Path, *, verify_key: Path | None = None
     ) -> tuple[str, str]:
-        """Fetch a policy into a new folder and verify it.
+        """Download a policy into a new folder, verify it and return (name, version).
 
         Args:
-            verify_key: PEM file of the Ed25519 public key whose owner must have signed it.
+            verify_key: PEM file of an Ed25519 public key; the version must be signed with it.
 
         Raises:
-            UsageError: no such policy, or an output folder in use.
-            RunError: an object is missing, truncated or altered, the message names it; or a
-                signature that is asked for is not there or not right.
+            UsageError: no such policy, or the output folder is in use.
+            RunError: an object is missing, truncated or altered; or the signature is missing or
+                invalid.
         """
         name, version = self.resolve(reference)
-        files = read_manifest(self._store, name, version)["files"]
-        wanted = (*FILES, SIGNATURE) if SIGNATURE in files else FILES
+        manifest = read_manifest(self._store, name, version)
+        wanted = (*FILES, SIGNATURE) if manifest.is_signed else FILES
         with staged_folder(output) as staging:
             for file in wanted:
-                self._fetch(name, version, file, files[file], staging / file)
+                key = version_prefix(name, version) + file
+                try:
+                    fetch_file(self._store, key, manifest.files[file], staging / file)
+                except NoSuchObject as error:
+                    raise self._missing(name, version, key) from error
             verify(staging)
             if verify_key is not None:
                 require_signature(staging, name, version, verify_key)
         return name, version
 
     def is_copy(self, folder: Path, name: str, version: str) -> bool:
-        """Whether a folder holds the files of a version, whole and as they were published."""
-        files = read_manifest(self._store, name, version)["files"]
+        """Return whether a folder holds the unaltered files of a version."""
+        files = read_manifest(self._store, name, version).files
         try:
-            return all(sha256_of(folder / file) == files[file]["sha256"] for file in FILES)
+            return all(sha256_of(folder / file) == files[file].sha256 for file in FILES)
         except RunError:
-            # It is not there, not readable, or another process replaces it just now.
+            # A file is missing, not readable, or being replaced by another process.
             return False
 
-    def account(self, reference: str) -> dict[str, Any]:
-        """What is known of a version: manifest, contract, gate, and the aliases of its name.
+    def details(self, reference: str) -> PolicyDetails:
+        """Return manifest, contract, gate record and aliases of a policy.
 
         Raises:
             UsageError: no such policy.
-            RunError: its contract is missing or altered, or its gate's record damaged.
+            RunError: its contract is missing or altered, or its gate record is damaged.
         """
         name, version = self.resolve(reference)
         manifest = read_manifest(self._store, name, version)
+        return PolicyDetails(
+            manifest=manifest,
+            contract=self._contract(manifest, name, version),
+            aliases=Aliases(self._store, name).all(),
+            signed=manifest.is_signed,
+            gate=read_gate_record(self._store, name, version),
+        )
+
+    def _contract(self, manifest: Manifest, name: str, version: str) -> Contract:
         key = version_prefix(name, version) + CONTRACT
         try:
             content = self._store.get(key)
         except NoSuchObject as error:
             raise self._missing(name, version, key) from error
-        if hashlib.sha256(content).hexdigest() != manifest["files"][CONTRACT]["sha256"]:
+        if _record_of_bytes(content).sha256 != manifest.files[CONTRACT].sha256:
             raise RunError(f"{key} is altered: its checksum is not the published one")
         try:
-            contract = check_contract(parse_json(content), key)
-        except ValueError as error:
-            raise RunError(f"{key} in {self._store.describe()} is not readable JSON") from error
-        aliases = Aliases(self._store, name).all()
-        return {
-            "manifest": manifest,
-            "contract": contract,
-            "aliases": {alias: said.as_dict() for alias, said in aliases.items()},
-            "signed": SIGNATURE in manifest["files"],
-            "gate": read_gate_record(self._store, name, version),
-        }
+            return documents.parse(content, Contract, f"{key} in {self._store.describe()}")
+        except UsageError as error:
+            raise RunError(str(error)) from error
 
     def _versions_of(self, name: str) -> list[Version]:
         aliases: dict[str, list[str]] = {}
-        for alias, said in Aliases(self._store, name).all().items():
-            aliases.setdefault(said.version or "", []).append(alias)
+        for name_of_alias, alias in Aliases(self._store, name).all().items():
+            aliases.setdefault(alias.version or "", []).append(name_of_alias)
         found = [
             Version(
-                name,
-                version,
-                tuple(sorted(aliases.get(version, []))),
-                manifest["success"],
-                manifest["created"],
-                manifest["run"],
+                name=name,
+                version=version,
+                aliases=tuple(sorted(aliases.get(version, []))),
+                success=manifest.success,
+                created=manifest.created,
+                run_id=manifest.run_id,
             )
             for version, manifest in read_manifests(self._store, name)
         ]
         return sorted(found, key=lambda entry: (entry.created, entry.version))
 
-    def _fetch(
-        self, name: str, version: str, file: str, expected: dict[str, Any], target: Path
-    ) -> None:
-        key = version_prefix(name, version) + file
-        try:
-            self._store.get_file(key, target)
-        except NoSuchObject as error:
-            raise self._missing(name, version, key) from error
-        size = target.stat().st_size
-        if size != expected["bytes"]:
-            raise RunError(
-                f"{key} is truncated: {expected['bytes']} bytes are expected, got {size}"
-            )
-        if sha256_of(target) != expected["sha256"]:
-            raise RunError(f"{key} is altered: its checksum is not the published one")
-
     def _missing(self, name: str, version: str, key: str) -> RunError:
         try:
             self._store.get(manifest_key(name, version))
         except NoSuchObject:
-            return RunError(f"{name}:{version} was deleted meanwhile: take another version")
+            return RunError(f"{name}:{version} has just been deleted: choose another version")
         return RunError(f"{key} is missing in {self._store.describe()}")
 
     def _no_alias(self, name: str, alias: str) -> UsageError:
@@ -327,3 +326,7 @@ class Registry:
             f"there is no policy {name!r} in {self._store.describe()}: "
             f"`qc policies` lists them.{closest(name, known)}"
         )
+
+
+def _record_of_bytes(content: bytes) -> FileRecord:
+    return FileRecord(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

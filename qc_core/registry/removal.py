@@ -1,11 +1,10 @@
-"""Versions go only when nothing names them, and never half."""
+"""Deletes versions that no alias names; readers never see a half-deleted version."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
+from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.registry.aliases import Aliases
 from qc_core.registry.gate_record import has_gate_record
@@ -21,32 +20,28 @@ from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.timestamps import new_stamp, older_than
 
-# No publishing takes so long, and no match after it: without a manifest, or a gate's record, by
-# now, it was broken off.
+# Neither an upload nor the match after it takes so long. An older version without a manifest or a
+# gate record was interrupted.
 _PUBLISHING = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What is gone.
+class Pruned(Document, frozen=True, kw_only=True):
+    """The versions that `prune` deleted.
 
     Attributes:
-        leftovers: versions that never were whole.
+        leftovers: versions whose upload was never finished.
     """
 
     versions: tuple[str, ...]
     leftovers: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"versions": list(self.versions), "leftovers": list(self.leftovers)}
-
 
 def delete_version(store: ObjectStore, name: str, version: str) -> None:
-    """Delete a version that no alias names: its manifest first, so that readers see none of it.
+    """Delete a version that no alias names, its manifest first.
 
-    Before it looks at the aliases it leaves a mark. Who moves an alias looks for marks after
-    moving it, and moves it back where there is one. Whichever comes first, one sees the other,
-    so no alias comes to name a version that goes.
+    A deletion writes a mark and then reads the aliases. A move of an alias writes the alias and
+    then looks for marks; if it finds one, it moves the alias back. So in any order one of them
+    sees the other, and no alias ends up at a deleted version.
 
     Raises:
         UsageError: there is no such version, or an alias names it.
@@ -55,7 +50,7 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
     mark = deleting_prefix(name, version) + new_stamp()
     store.put(mark, b"")
     aliases = Aliases(store, name).all()
-    named = [f"{name}@{alias}" for alias, said in aliases.items() if said.version == version]
+    named = [f"{name}@{alias}" for alias, entry in aliases.items() if entry.version == version]
     if named:
         store.delete(mark)
         raise UsageError(
@@ -67,40 +62,40 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
 
 
 def prune(store: ObjectStore, name: str, keep: int) -> Pruned:
-    """Delete old versions of a name, and what publishings of days ago left half done.
+    """Delete old versions of a name, and uploads that were interrupted over a day ago.
 
-    The newest `keep` stay, and every version that an alias names, the one to which the champion
-    would be rolled back, and those that may be at the gate just now.
+    The newest `keep` versions remain. So do all versions that an alias names, the version to which
+    the champion would be rolled back, and versions that may be at the gate now.
 
     Raises:
-        UsageError: no policy has that name, or none is to be kept.
+        UsageError: no policy has that name, or `keep` is below 1.
     """
     if keep < 1:
         raise UsageError(f"--keep must be at least 1, got {keep}")
     versions = Registry(store).versions(name)
     champion = Aliases(store, name).read(CHAMPION)
-    kept = {entry.version for entry in versions[-keep:]}
-    kept.add(champion.back(lambda version: is_lasting(store, name, version)).version or "")
-    gone = []
+    protected = {entry.version for entry in versions[-keep:]}
+    protected.add(champion.back(lambda version: is_lasting(store, name, version)).version or "")
+    deleted = []
     for entry in versions:
-        if entry.aliases or entry.version in kept or _at_the_gate(store, name, entry.version):
+        if entry.aliases or entry.version in protected or _at_the_gate(store, name, entry.version):
             continue
         try:
             delete_version(store, name, entry.version)
         except UsageError:
-            # Since it was listed an alias has come to name it, or another has deleted it.
+            # An alias names it now, or another process has deleted it.
             continue
-        gone.append(entry.version)
-    return Pruned(tuple(gone), tuple(_remove_leftovers(store, name)))
+        deleted.append(entry.version)
+    return Pruned(versions=tuple(deleted), leftovers=tuple(_remove_leftovers(store, name)))
 
 
 def _at_the_gate(store: ObjectStore, name: str, version: str) -> bool:
-    """Whether a version may still be playing for the champion's place."""
+    """Return whether a version may still be playing against the champion."""
     return not older_than(version, _PUBLISHING) and not has_gate_record(store, name, version)
 
 
 def _remove_leftovers(store: ObjectStore, name: str) -> list[str]:
-    gone = []
+    deleted = []
     for version in store.folders(versions_prefix(name)):
         if not older_than(version, _PUBLISHING):
             continue
@@ -108,5 +103,5 @@ def _remove_leftovers(store: ObjectStore, name: str) -> list[str]:
             store.get(manifest_key(name, version))
         except NoSuchObject:
             store.delete_folder(version_prefix(name, version))
-            gone.append(version)
-    return gone
+            deleted.append(version)
+    return deleted

@@ -1,8 +1,9 @@
-"""Ed25519 signatures: who published a version, and that nobody altered it since.
+"""Ed25519 signatures of policy versions.
 
-What is signed is one line, `q-chunking policy NAME:VERSION`, followed by the bytes of
-`SHA256SUMS`, which holds the checksum of every other file. The line keeps a signed version from
-being passed off as another. `SHA256SUMS.sig` holds the 64 bytes of the signature.
+A signature proves who published a version and that it is unaltered. The signed message is the line
+`q-chunking policy NAME:VERSION` and the bytes of `SHA256SUMS`, which lists the checksums of all
+files. Because of the line, the files of a signed version are not valid under another name.
+`SHA256SUMS.sig` contains the 64 bytes of the signature.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ KEY_VARIABLE = "QC_SIGNING_KEY"
 
 
 def signing_key() -> Path | None:
-    """The private key's file that the environment names, if any."""
+    """Return the private key file from `QC_SIGNING_KEY`, or None."""
     path = os.environ.get(KEY_VARIABLE)
     return Path(path) if path else None
 
 
 def sign(folder: Path, name: str, version: str, key: Path) -> bytes:
-    """The signature of a policy folder that is to be this version.
+    """Return the signature of a policy folder that will be published as this version.
 
     Args:
         key: PEM file of an Ed25519 private key without a password.
@@ -49,14 +50,14 @@ def sign(folder: Path, name: str, version: str, key: Path) -> bytes:
 
 
 def require_signature(folder: Path, name: str, version: str, key: Path) -> None:
-    """Refuse a verified policy folder that the owner of this key has not signed.
+    """Refuse a verified policy folder that is not signed with this key.
 
     Args:
         key: PEM file of an Ed25519 public key.
 
     Raises:
         UsageError: the key cannot be used, or `cryptography` is not installed.
-        RunError: there is no signature, or it is not this key's for this version.
+        RunError: the signature is missing, or not made with this key for this version.
     """
     _require_cryptography()
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -72,12 +73,14 @@ def require_signature(folder: Path, name: str, version: str, key: Path) -> None:
     if not isinstance(public, Ed25519PublicKey):
         raise _unusable(key, what)
     if not (folder / SIGNATURE).is_file():
-        raise RunError(f"{name}:{version} is not signed: pull another, or without a key")
+        raise RunError(
+            f"{name}:{version} is not signed: pull another version, or pull without a key"
+        )
     try:
         public.verify((folder / SIGNATURE).read_bytes(), _signed(folder, name, version))
     except InvalidSignature as error:
         raise RunError(
-            f"the signature of {name}:{version} is not that of {key}: do not use this policy"
+            f"the signature of {name}:{version} was not made with {key}: do not use this policy"
         ) from error
 
 

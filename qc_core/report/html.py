@@ -89,7 +89,7 @@ def templates() -> jinja2.Environment:
 
 def _explore(policy: Path, seed: int) -> dict[str, Any]:
     """What the template says of exploration: names, rows and figure, or only a note."""
-    if read_contract(policy)["horizon"] == 1:
+    if read_contract(policy).chunk_length == 1:
         return {"note": "This policy plays single actions: it has no chunks to compare them with."}
     try:
         measures, rollouts = explore(policy, seeds_for("play", seed, _EXPLORED_EPISODES))

@@ -91,7 +91,7 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     from qc_core.policy_format.policy_folder import read_contract
     from qc_core.runtime import ChunkPolicy
 
-    name = read_contract(folder)["environment"]
+    name = read_contract(folder).environment
     try:
         environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
     except UsageError:
@@ -118,7 +118,7 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
 
     outcome = play_episode(environment, policy, seed, on_frame=record)
     frames += [np.asarray(environment.render())] * _HELD_FRAMES
-    interval = policy.contract["control-interval-seconds"] * _STEPS_PER_FRAME
+    interval = policy.contract.control_interval_seconds * _STEPS_PER_FRAME
     writer = imageio_ffmpeg.write_frames(
         str(output),
         (frames[0].shape[1], frames[0].shape[0]),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qc_core import documents
 from qc_core.errors import UsageError
-from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.data_source import DataSource, DataSummary
 from qc_core.registry.gate_record import read_gate_record
 from qc_core.registry.manifest import read_manifest, read_manifests
 from qc_core.registry.registry import Registry
@@ -34,7 +35,7 @@ class NewData:
         return {"new": self.new, "parent": self.parent, "text": self.text}
 
 
-def find_new_data(config: Config, source: Mapping[str, Any], store: ObjectStore) -> NewData:
+def find_new_data(config: Config, source: DataSource, store: ObjectStore) -> NewData:
     """Whether these data are others than those that the parent, or a child of it, has learned from.
 
     A child that did not beat the champion counts: trained once more, it would come to the same.
@@ -49,14 +50,14 @@ def find_new_data(config: Config, source: Mapping[str, Any], store: ObjectStore)
     parent = parent_of(config)
     if parent is None:
         return NewData(True, None, "training begins anew")
-    digests = _digests(sources_in(source))
+    digests = _digests(source.parts)
     name = config.policy_name
     for version, manifest in read_manifests(store, name):
-        if _digests(manifest["data"]) != digests:
+        if _digests(manifest.data) != digests:
             continue
         # A child whose run broke off before the gate was never compared: it does not count.
         if parent == f"{name}:{version}" or (
-            parent == manifest["parent"] and read_gate_record(store, name, version) is not None
+            parent == manifest.parent and read_gate_record(store, name, version) is not None
         ):
             return NewData(
                 False, parent, f"nothing new: {name}:{version} has learned from these data already"
@@ -84,11 +85,20 @@ def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
         except UsageError:
             chain.append({"policy": policy})
             break
-        kept = {field: manifest[field] for field in ("created", "run", "parent", "data")}
-        chain.append({"policy": policy, **kept, "gate": read_gate_record(store, name, version)})
-        policy = manifest["parent"]
+        gate = read_gate_record(store, name, version)
+        chain.append(
+            {
+                "policy": policy,
+                "created": manifest.created,
+                "run": manifest.run_id,
+                "parent": manifest.parent,
+                "data": [documents.to_json(summary) for summary in manifest.data],
+                "gate": None if gate is None else documents.to_json(gate),
+            }
+        )
+        policy = manifest.parent
     return chain
 
 
-def _digests(sources: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted(entry.get("digest") or "" for entry in sources)
+def _digests(sources: Sequence[DataSummary]) -> list[str]:
+    return sorted(entry.digest or "" for entry in sources)

@@ -1,4 +1,4 @@
-"""Run a pulled policy: NumPy, onnxruntime and the store client, nothing of the training."""
+"""Runs an exported policy. Needs only NumPy, onnxruntime, msgspec and the store client."""
 
 from qc_core.runtime.policy import ChunkPolicy
 from qc_core.runtime.prefetch import ChunkLate

@@ -1,6 +1,6 @@
-"""Play chunks open loop.
+"""Executes chunks open loop.
 
-Shapes: B batch, O observation, H horizon, K actions to play, A action.
+Shapes: B batch, O observation, H actions per chunk, K actions of a chunk to execute, A action.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qc_core.errors import UsageError
 
 
 class ChunkFunction(Protocol):
-    """A policy over chunks: pure, with its noise as an argument."""
+    """A policy that returns chunks of actions and gets its noise as an argument."""
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -24,29 +24,29 @@ class ChunkFunction(Protocol):
 
     @property
     def execution_horizon(self) -> int:
-        """Actions of a chunk to play before asking again."""
+        """Actions of a chunk to execute before the policy is asked again (K)."""
         ...
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray, /) -> np.ndarray:
-        """([B, O], [B, *noise_shape]) → chunk [B, H, A] within the action bounds."""
+        """Map observation [B, O] and noise [B, *noise_shape] to a chunk [B, H, A] within bounds."""
         ...
 
 
-def require_execution_horizon(actions: int, horizon: int) -> int:
-    """Return how many actions of a chunk of `horizon` to play (UsageError: not in [1, horizon])."""
-    if not isinstance(actions, Integral) or not 1 <= actions <= horizon:
+def require_execution_horizon(steps: int, chunk_length: int) -> int:
+    """Return `steps` if a chunk has so many actions (UsageError: not in [1, chunk_length])."""
+    if not isinstance(steps, Integral) or not 1 <= steps <= chunk_length:
         raise UsageError(
-            f"the execution horizon must be in [1, {horizon}], the policy's actions per chunk, "
-            f"got {actions!r}"
+            f"the execution horizon must be in [1, {chunk_length}], the policy's actions per "
+            f"chunk, got {steps!r}"
         )
-    return actions
+    return steps
 
 
 class ChunkExecutor:
-    """One action at a time from a policy that thinks in chunks.
+    """Returns one action at a time from a policy that returns chunks.
 
-    The policy's `execution_horizon` actions of a chunk are played without looking; then, or
-    after `reset`, it is asked again. It is never asked while actions are pending.
+    The executor asks the policy for a chunk when no action is pending, and executes the first
+    `execution_horizon` actions of it. Observations in between are not used.
     """
 
     def __init__(self, policy: ChunkFunction, rng: np.random.Generator) -> None:
@@ -55,18 +55,18 @@ class ChunkExecutor:
         self._pending: deque[np.ndarray] = deque()
 
     def reset(self, rng: np.random.Generator | None = None) -> None:
-        """Drop what is pending: a new episode begins, with noise from `rng` if it is given."""
+        """Start a new episode: drop pending actions and, if given, draw noise from `rng`."""
         self._pending.clear()
         self._rng = rng or self._rng
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
-        """The next action [A] for the observation [O]."""
+        """Return the next action [A] for the observation [O]."""
         if not self._pending:
             self._pending.extend(self.choose(observation_O))
         return self._pending.popleft()
 
     def choose(self, observation_O: np.ndarray) -> np.ndarray:
-        """The next actions [K, A], which the caller is to play without looking."""
+        """Return the next actions [K, A] for the observation [O]."""
         noise = self._rng.standard_normal((1, *self._policy.noise_shape), dtype=np.float32)
         chunk_HA = self._policy(observation_O[None].astype(np.float32), noise)[0]
         return chunk_HA[: self._policy.execution_horizon]

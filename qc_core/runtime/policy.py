@@ -1,6 +1,6 @@
-"""A chunk policy in onnxruntime.
+"""The policy that a robot runs: an exported chunk policy in onnxruntime.
 
-Shapes: B batch, O observation, H horizon, A action.
+Shapes: B batch, O observation, H actions per chunk, A action.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 import os
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,21 +19,21 @@ from qc_core.runtime.executor import ChunkExecutor, require_execution_horizon
 from qc_core.runtime.prefetch import PrefetchingExecutor, require_prefetch, require_timeout
 from qc_core.runtime.session import BoundSession
 
-# By what share of a bound float32 may pass it.
+# Relative error by which a float32 action may exceed its bound.
 _ROUNDING = 1e-5
 
 
 class ChunkPolicy:
-    """Observations in, chunks of actions out, both in the environment's own units.
+    """Maps observations to chunks of actions, both in the environment's units.
 
-    `act` and `reset` are for one thread, that of the control loop; `chunk` is for any.
+    Call `act` and `reset` only from the thread of the control loop. Call `chunk` from any thread.
 
     Attributes:
-        contract: what `policy.json` says of sizes, names, bounds and provenance.
+        contract: the content of `policy.json`: sizes, names, bounds and provenance.
         observation_size, action_size: O and A.
-        noise_shape: of the standard normal noise of one observation.
-        execution_horizon: actions to play of a chunk before asking again.
-        provider: what computes: `cpu`, `cuda` or `tensorrt`.
+        noise_shape: shape of the standard normal noise of one observation.
+        execution_horizon: actions of a chunk to execute before the next chunk is computed.
+        provider: the execution provider in use: `cpu`, `cuda` or `tensorrt`.
     """
 
     def __init__(
@@ -48,38 +47,39 @@ class ChunkPolicy:
         timeout: float | None = None,
         provider: str | None = None,
     ) -> None:
-        """Open a policy folder; `load` explains the arguments and also takes names."""
+        """Open a policy folder; `load` explains the arguments and also accepts names."""
         verify(folder)
-        self.contract: dict[str, Any] = read_contract(folder)
-        self.observation_size = len(self.contract["observation"]["names"])
-        self.action_size = len(self.contract["action"]["names"])
-        self.noise_shape: tuple[int, ...] = tuple(self.contract["noise"]["shape"])
-        horizon: int = self.contract["horizon"]
+        self.contract = read_contract(folder)
+        self.observation_size = self.contract.observation_size
+        self.action_size = self.contract.action_size
+        self.noise_shape = self.contract.noise.shape
+        chunk_length = self.contract.chunk_length
         self.execution_horizon = require_execution_horizon(
-            self.contract["execution-length"] if execution_horizon is None else execution_horizon,
-            horizon,
+            self.contract.execution_horizon if execution_horizon is None else execution_horizon,
+            chunk_length,
         )
-        require_prefetch(prefetch, self.execution_horizon, horizon)
+        require_prefetch(prefetch, self.execution_horizon, chunk_length)
         require_timeout(timeout, prefetch)
         self._rng = _generator(seed)
         if threads is None:
-            several = len(self.noise_shape) > 1
-            threads = min(2, os.cpu_count() or 1) if several else 1
+            has_samples = len(self.noise_shape) > 1
+            threads = min(2, os.cpu_count() or 1) if has_samples else 1
         if not isinstance(threads, Integral) or threads < 1:
             raise UsageError(f"threads must be an integer from 1 on, got {threads!r}")
         self._session = BoundSession(folder / MODEL, threads, provider)
         require_same(self._session, self.contract, str(folder / MODEL))
         self.provider = self._session.provider
-        low_A, high_A = (np.asarray(self.contract["action"][end]) for end in ("low", "high"))
+        action = self.contract.action
+        low_A, high_A = np.asarray(action.low), np.asarray(action.high)
         slack_A = _ROUNDING * np.maximum(np.abs(low_A), np.abs(high_A))
-        # Of a whole chunk's form: NumPy compares such arrays faster.
-        self._low_HA = np.tile((low_A - slack_A).astype(np.float32), (horizon, 1))
-        self._high_HA = np.tile((high_A + slack_A).astype(np.float32), (horizon, 1))
+        # NumPy compares arrays of equal shape faster, so the bounds are repeated for each action.
+        self._low_HA = np.tile((low_A - slack_A).astype(np.float32), (chunk_length, 1))
+        self._high_HA = np.tile((high_A + slack_A).astype(np.float32), (chunk_length, 1))
         self._closed = False
         self._executor: ChunkExecutor | PrefetchingExecutor
         if prefetch:
             self._executor = PrefetchingExecutor(
-                self, self._rng, lead=prefetch, horizon=horizon, timeout=timeout
+                self, self._rng, lead=prefetch, chunk_length=chunk_length, timeout=timeout
             )
         else:
             self._executor = ChunkExecutor(self, self._rng)
@@ -99,27 +99,26 @@ class ChunkPolicy:
         """Open a pulled policy folder, or a policy of the store by its name.
 
         Args:
-            policy: a folder; or, where there is none of that name, `NAME`, `NAME@ALIAS` or
-                `NAME:VERSION` in the store that `QC_STORE` names. It is looked up there each
-                time and kept in `$XDG_CACHE_HOME/q-chunking` (default `~/.cache`).
-            seed: of the noise that `act` and `chunk` draw; None takes a fresh one.
-            threads: CPU threads of one inference; None takes two to choose among candidates, and
-                one for a single pass, which is over before another thread has woken. Two threads
-                wait for each other: give one where other work keeps the cores busy.
-            execution_horizon: actions to play of a chunk before asking again, in [1, H]; None
-                takes the contract's execution length.
-            prefetch: control steps ahead at which `act` asks for the next chunk, in another
-                thread; 0 asks when it is needed, and waits.
-            timeout: seconds that `act` waits for a prefetched chunk that is late; None waits
-                until it is there.
-            provider: `cpu`, `cuda` or `tensorrt`; None takes CUDA where there is one, else the
-                CPU.
+            policy: a folder; if no folder has this name, `NAME`, `NAME@ALIAS` or `NAME:VERSION`
+                in the store `QC_STORE`. Each call looks the name up in the store. Downloads are
+                cached in `$XDG_CACHE_HOME/q-chunking` (default `~/.cache`).
+            seed: seed of the noise that `act` and `chunk` draw; None uses a random one.
+            threads: CPU threads of one inference. None uses two for a best-of-N policy and one
+                for other policies, whose inference is too short for a second thread. Use one if
+                other work keeps the cores busy, because two threads wait for each other.
+            execution_horizon: actions of a chunk to execute before the next chunk is computed,
+                in [1, H]; None uses the contract's execution horizon.
+            prefetch: number of control steps ahead at which `act` requests the next chunk in
+                another thread; 0 computes it when it is needed, and waits.
+            timeout: seconds that `act` waits for a late prefetched chunk; None waits until it
+                is ready.
+            provider: `cpu`, `cuda` or `tensorrt`; None uses CUDA if available, else the CPU.
 
         Raises:
-            UsageError: no such policy, not a policy, an unknown schema version, an argument outside
-                its limits.
-            RunError: a policy that is not whole or not what its contract says, a store that does
-                not answer, a provider that does not start.
+            UsageError: no such policy, not a policy, an unknown schema version, or an argument
+                outside its limits.
+            RunError: the policy is incomplete or does not match its contract, the store does not
+                answer, or the provider does not start.
         """
         return cls(
             _folder_of(policy),
@@ -132,18 +131,18 @@ class ChunkPolicy:
         )
 
     def chunk(self, observation_BO: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
-        """Chunks for a batch of observations, or for one.
+        """Return chunks of actions for a batch of observations or for one observation.
 
         Args:
             observation_BO: [B, O] or [O], raw units, finite.
-            noise: [B, *noise_shape], standard normal; drawn here if not given.
+            noise: [B, *noise_shape], standard normal; None draws it.
 
         Returns:
             [B, H, A], or [H, A] for one observation, within the action bounds.
 
         Raises:
             UsageError: a wrong shape, or an observation or noise that is not finite numbers.
-            RunError: the model cannot be run, or gives what is not within the bounds.
+            RunError: the model fails, or returns actions outside the bounds.
         """
         observation = _numbers(observation_BO, "observation")
         single = observation.ndim == 1
@@ -161,34 +160,34 @@ class ChunkPolicy:
             if noise.shape not in (shape, shape[1:] if single else shape):
                 raise UsageError(f"the policy takes noise {list(shape)}, got {list(noise.shape)}")
         chunk_BHA = self._session({"observation": batch_BO, "noise": noise.reshape(shape)})
-        # NaN is not within them either.
+        # Comparisons with NaN are false.
         within_BHA = (chunk_BHA >= self._low_HA) & (chunk_BHA <= self._high_HA)
         if np.count_nonzero(within_BHA) < within_BHA.size:
             raise RunError(
-                "the policy answers with NaN or outside its own action bounds: there is no action"
+                "the policy returned NaN or actions outside its own action bounds: "
+                "there is no action"
             )
         return chunk_BHA[0] if single else chunk_BHA
 
     __call__ = chunk
 
     def act(self, observation_O: np.ndarray) -> np.ndarray:
-        """The next action [A] for the observation [O] of this control step.
+        """Return the next action [A] for the observation [O] of this control step.
 
-        Without prefetch chunks are played open loop: the policy is asked only when no action is
-        pending, and `act` waits for it.
+        Without prefetch, chunks are executed open loop: `act` computes a chunk when no action is
+        pending, and waits for it.
 
-        With a prefetch of d steps the next chunk is computed from the observation seen d steps
-        before it takes over, and takes over with its action d, the one for that moment. The first
-        chunk after a reset is waited for. After that `act` waits only for a chunk that is late,
-        one that took longer than d control steps: for `timeout` seconds, then ChunkLate is raised
-        and there is no action; the robot's controller must hold, and the next `act` looks again.
-        Lateness changes when an action comes, never which.
+        With a prefetch of d steps, `act` requests the next chunk d steps before the current one
+        ends, and starts it at its action d, which is the action for that moment. `act` waits for
+        the first chunk after a reset. Later it waits only for a late chunk, one that takes longer
+        than d control steps. After `timeout` seconds it raises ChunkLate and returns no action:
+        the robot's controller must hold, and the next `act` checks again. A late chunk delays
+        actions but does not change them.
 
         Raises:
-            UsageError: as `chunk`, also while actions are pending; what is pending stays.
+            UsageError: as `chunk`, also while actions are pending; pending actions remain.
             ChunkLate: with prefetch and a timeout.
-            RunError: the model cannot be run; with prefetch also for a chunk that was asked for
-                earlier.
+            RunError: the model fails; with prefetch also for a chunk that was requested earlier.
         """
         if self._closed:
             raise UsageError("the policy is closed: load it again")
@@ -201,20 +200,20 @@ class ChunkPolicy:
         return self._executor.act(observation)
 
     def reset(self, seed: int | None = None) -> None:
-        """Drop pending actions: a new episode begins.
+        """Start a new episode: drop pending actions.
 
         Args:
-            seed: of the noise from here on; None goes on with the noise that there is.
+            seed: new seed of the noise; None continues the current random sequence.
 
         Raises:
-            UsageError: a seed that is none; what is pending stays.
+            UsageError: an invalid seed; pending actions remain.
         """
         if seed is not None:
             self._rng = _generator(seed)
         self._executor.reset(self._rng)
 
     def close(self) -> None:
-        """End the thread that prefetches, if there is one; `act` is refused from here on."""
+        """End the prefetching thread, if any. After that, `act` raises UsageError."""
         self._closed = True
         if isinstance(self._executor, PrefetchingExecutor):
             self._executor.close()
@@ -227,7 +226,7 @@ class ChunkPolicy:
 
 
 def _folder_of(policy: str | Path) -> Path:
-    """A path that exists is meant before a name of the store."""
+    """Return the folder of a policy; an existing path takes precedence over a name."""
     if isinstance(policy, Path) or os.path.exists(policy):
         return Path(policy)
     from qc_core.registry.cache import cached_policy
@@ -242,7 +241,7 @@ def _generator(seed: int | None) -> np.random.Generator:
 
 
 def _numbers(values: np.ndarray, what: str) -> np.ndarray:
-    """float32 of finite real numbers (UsageError: anything else)."""
+    """Return finite real numbers as a float32 array (UsageError: anything else)."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -252,7 +251,7 @@ def _numbers(values: np.ndarray, what: str) -> np.ndarray:
             raise UsageError(f"the {what} must be real numbers, got {array.dtype}")
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    # One call, and finite only if all numbers are; huge ones need a second look.
+    # The dot product is one fast call. It overflows for huge numbers, which need the slow check.
     if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
         raise UsageError(f"the {what} holds NaN or infinity")
     return array

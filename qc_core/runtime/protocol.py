@@ -1,6 +1,6 @@
-"""The Open Inference Protocol's JSON: what a policy is told in it, and what it answers.
+"""Requests and responses of the Open Inference Protocol in JSON.
 
-Shapes: B batch, O observation, H horizon, A action.
+Shapes: B batch, O observation, H actions per chunk, A action.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from qc_core import __version__
+from qc_core import __version__, documents
 from qc_core.errors import UsageError
 from qc_core.files import parse_json
 from qc_core.runtime.policy import ChunkPolicy
 
 VERSION = "1"
-MOST_ROWS = 64
-# JSON takes thirty times its size in memory.
-_MOST_BYTES = 16 << 20
-# Of a request: a number with sign, digits, exponent and the space around it; and the rest.
+MAX_BATCH = 64
+# Parsed JSON takes thirty times its size in memory.
+_MAX_BYTES = 16 << 20
+# Byte budget per JSON number, and for the rest of a request.
 _NUMBER_BYTES, _OTHER_BYTES = 32, 1 << 16
-# Of what a request holds, in a message.
+# Characters of a request's values in an error message.
 _CUT = 50
 
 
-def most_bytes(policy: ChunkPolicy) -> int:
-    """The longest request that can be meant."""
-    numbers = MOST_ROWS * (policy.observation_size + math.prod(policy.noise_shape))
-    return min(numbers * _NUMBER_BYTES + _OTHER_BYTES, _MOST_BYTES)
+def max_request_bytes(policy: ChunkPolicy) -> int:
+    """Return the size limit of a request, which allows a full batch."""
+    numbers = MAX_BATCH * (policy.observation_size + math.prod(policy.noise_shape))
+    return min(numbers * _NUMBER_BYTES + _OTHER_BYTES, _MAX_BYTES)
 
 
 def server_metadata() -> dict[str, Any]:
@@ -36,8 +36,8 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(name: str, policy: ChunkPolicy) -> dict[str, Any]:
-    """Inputs, output and the policy's contract."""
-    chunk = [policy.contract["horizon"], policy.action_size]
+    """Return the inputs, the output and the contract of a policy."""
+    chunk = [policy.contract.chunk_length, policy.action_size]
     return {
         "name": name,
         "versions": [VERSION],
@@ -47,7 +47,7 @@ def model_metadata(name: str, policy: ChunkPolicy) -> dict[str, Any]:
             {"name": "noise", "datatype": "FP32", "shape": [-1, *policy.noise_shape]},
         ],
         "outputs": [{"name": "action_chunk", "datatype": "FP32", "shape": [-1, *chunk]}],
-        "parameters": {"contract": policy.contract},
+        "parameters": {"contract": documents.to_json(policy.contract)},
     }
 
 
@@ -55,7 +55,7 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
     """Answer a request for chunks.
 
     Raises:
-        UsageError: not a request of the protocol, or what `ChunkPolicy.chunk` refuses.
+        UsageError: not a request of the protocol, or `ChunkPolicy.chunk` refuses the inputs.
         RunError: as `ChunkPolicy.chunk`.
     """
     try:
@@ -67,11 +67,11 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
     tensors = _tensors(request)
     if "observation" not in tensors or not tensors.keys() <= {"observation", "noise"}:
         got = [name[:_CUT] for name in sorted(tensors)[:5]]
-        raise UsageError(f"the inputs are observation and, if wanted, noise, got {got}")
+        raise UsageError(f"the inputs must be observation and, optionally, noise, got {got}")
     observation_BO = tensors["observation"]
-    if observation_BO.ndim != 2 or not 0 < len(observation_BO) <= MOST_ROWS:
+    if observation_BO.ndim != 2 or not 0 < len(observation_BO) <= MAX_BATCH:
         raise UsageError(
-            f"observation must be [B, {policy.observation_size}] with B from 1 to {MOST_ROWS}, "
+            f"observation must be [B, {policy.observation_size}] with B from 1 to {MAX_BATCH}, "
             f"got {list(observation_BO.shape)}"
         )
     chunk_BHA = policy.chunk(observation_BO, tensors.get("noise"))
@@ -93,7 +93,7 @@ def infer(name: str, policy: ChunkPolicy, body: bytes) -> dict[str, Any]:
 
 
 def _tensors(request: Any) -> dict[str, np.ndarray]:
-    """The inputs by name, in their shapes (UsageError: not as the protocol has them)."""
+    """Return the inputs by name as arrays (UsageError: they do not follow the protocol)."""
     inputs = request.get("inputs") if isinstance(request, dict) else None
     if not isinstance(inputs, list):
         raise UsageError('the request needs "inputs", a list of tensors')
@@ -103,24 +103,24 @@ def _tensors(request: Any) -> dict[str, np.ndarray]:
             raise UsageError("an input needs name, datatype, shape and data")
         name: str = entry["name"]
         shape, data = entry.get("shape"), entry.get("data")
-        told, datatype = name[:_CUT], str(entry.get("datatype"))
+        shown, datatype = name[:_CUT], str(entry.get("datatype"))
         if name in tensors:
-            raise UsageError(f"{told} is given twice")
+            raise UsageError(f"{shown} is given twice")
         if datatype != "FP32":
-            raise UsageError(f"{told} must have datatype FP32, got {datatype[:_CUT]!r}")
+            raise UsageError(f"{shown} must have datatype FP32, got {datatype[:_CUT]!r}")
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise UsageError(f"{told} needs its shape, a list of sizes")
+            raise UsageError(f"{shown} needs its shape, a list of sizes")
         try:
             if not _are_numbers(data):
                 raise TypeError
             tensors[name] = np.asarray(data, np.float32).reshape(shape)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             wanted = str(shape[:9])[:_CUT]
-            raise UsageError(f"{told} does not hold numbers of shape {wanted}") from error
+            raise UsageError(f"{shown} does not hold numbers of shape {wanted}") from error
     return tensors
 
 
 def _are_numbers(data: Any) -> bool:
-    """Numbers in a list, or in lists of lists; NumPy would make some of texts and truths too."""
+    """Return whether a list holds only numbers or lists of them; NumPy also converts strings."""
     kinds = set(map(type, data))
     return all(map(_are_numbers, data)) if kinds == {list} else kinds <= {int, float}

@@ -1,4 +1,4 @@
-"""Opens a pulled policy in worker processes."""
+"""A policy folder that worker processes open."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from qc_core.runtime.policy import ChunkPolicy
 
 @dataclass(frozen=True)
 class PulledPolicy:
-    """Opens a policy folder wherever it is called, for worker processes."""
+    """Opens a policy folder in the process that calls it.
+
+    Attributes:
+        execution_horizon: actions of a chunk to execute; None uses the contract's.
+    """
 
     folder: Path
     execution_horizon: int | None = None
 
     def __call__(self) -> ChunkPolicy:
-        # One worker process per core: none may take the others'.
+        # There is one worker process per core, so each gets one thread.
         threads = None if parent_process() is None else 1
         return ChunkPolicy.load(
             self.folder, threads=threads, execution_horizon=self.execution_horizon

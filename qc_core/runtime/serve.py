@@ -1,12 +1,12 @@
-"""A policy behind HTTP, by the Open Inference Protocol that Triton and KServe speak too.
+"""Serves a policy over HTTP with the Open Inference Protocol, as Triton and KServe do.
 
 GET  /v2                      name and version of the server
 GET  /v2/health/live, /v2/health/ready
 GET  /v2/models/NAME          inputs, outputs and the policy's contract
 GET  /v2/models/NAME/ready
-POST /v2/models/NAME/infer    observation [B, O] and, if given, noise; action_chunk [B, H, A]
+POST /v2/models/NAME/infer    observation [B, O] and optional noise; returns action_chunk [B, H, A]
 
-NAME may be NAME/versions/1. Tensors are JSON numbers. Noise that is not given is drawn here.
+NAME can also be NAME/versions/1. Tensors are JSON numbers. The server draws missing noise.
 """
 
 from __future__ import annotations
@@ -27,67 +27,68 @@ from qc_core import __version__
 from qc_core.errors import QCError, UsageError
 from qc_core.runtime.policy import ChunkPolicy
 from qc_core.runtime.protocol import (
-    MOST_ROWS,
+    MAX_BATCH,
     VERSION,
     infer,
+    max_request_bytes,
     model_metadata,
-    most_bytes,
     server_metadata,
 )
 
-MOST_CONNECTIONS = 64
-# Requests that are unpacked and answered side by side: they take memory, and the model has turns.
-_AT_ONCE = 2
-# A client has so long for a whole request, from its last answer on, and to take its answer.
+MAX_CONNECTIONS = 64
+# Requests that are parsed and answered at the same time. Parsing needs memory, and the model runs
+# one request at a time.
+_MAX_CONCURRENT = 2
+# Time that a client has to send a complete request, and to receive the response.
 _SECONDS = 30.0
-# Bytes of a refused request.
-_MOST_SKIPPED = 64 << 20
+# Bytes of a refused request that are read and discarded.
+_MAX_DISCARDED = 64 << 20
 
 
 class PolicyServer(ThreadingHTTPServer):
     """Serves one policy until `shutdown`.
 
     Args:
-        address: host and port; port 0 takes a free one.
-        name: of the model in the URLs.
+        address: host and port; port 0 uses a free one.
+        name: name of the model in the URLs.
 
     Attributes:
-        model: its path, as clients write it.
-        most_bytes: of a request.
+        model: path of the model, percent-encoded.
+        max_bytes: size limit of a request.
     """
 
     daemon_threads = True
-    # What waits beyond is turned away by the system.
+    # The system refuses connections beyond this queue.
     request_queue_size = 32
 
     def __init__(self, address: tuple[str, int], policy: ChunkPolicy, name: str) -> None:
         self.policy, self.name = policy, name
         self.model = "/v2/models/" + quote(name, errors="surrogateescape")
-        self.most_bytes = most_bytes(policy)
-        self.work = threading.BoundedSemaphore(_AT_ONCE)
-        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self.max_bytes = max_request_bytes(policy)
+        self.running = threading.BoundedSemaphore(_MAX_CONCURRENT)
+        self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request(request, client_address)
         except Exception:
-            # No thread could be started that would do it.
-            self._places.release()
+            # No thread was started, so no thread releases the connection.
+            self._connections.release()
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._connections.release()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Turn away whoever comes when all places are taken."""
-        return self._places.acquire(blocking=False)
+        """Refuse a connection if all connections are in use."""
+        return self._connections.acquire(blocking=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """That a client hangs up is no news."""
+        """Print an error in one line; a client that disconnects is not an error."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
             reason = " ".join(str(error).split())
@@ -95,13 +96,15 @@ class PolicyServer(ThreadingHTTPServer):
 
 
 class _Refused(Exception):
+    """A request that gets an error response."""
+
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
 
-class _Arriving(io.RawIOBase):
-    """What a client sends until a deadline; then TimeoutError, however slowly it goes on."""
+class _RequestStream(io.RawIOBase):
+    """The bytes that a client sends. Reading after the deadline raises TimeoutError."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -126,16 +129,16 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
-        self._arriving = _Arriving(self.connection)
-        self.rfile = io.BufferedReader(self._arriving)
+        self._stream = _RequestStream(self.connection)
+        self.rfile = io.BufferedReader(self._stream)
 
     def handle_one_request(self) -> None:
-        self._arriving.deadline = time.monotonic() + _SECONDS
+        self._stream.deadline = time.monotonic() + _SECONDS
         super().handle_one_request()
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            # Nobody reads it, and it is not the next request.
+            # The server does not read the body, and must not parse it as the next request.
             self.close_connection = True
         path, models = self._path(), self._models()
         ready = ("/v2/health/live", "/v2/health/ready", *(f"{model}/ready" for model in models))
@@ -146,38 +149,38 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in models:
             self._answer(HTTPStatus.OK, model_metadata(self.server.name, self.server.policy))
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, self._nothing(f"try {self.server.model}"))
+            self._refuse(HTTPStatus.NOT_FOUND, self._not_found(f"try {self.server.model}"))
 
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
         try:
-            # Read also what is refused, so that the connection can go on.
+            # The body of a refused request is read too, so that the connection can be reused.
             body = self._body()
             if self._path() not in [f"{model}/infer" for model in self._models()]:
-                reason = self._nothing(f"POST to {self.server.model}/infer")
+                reason = self._not_found(f"POST to {self.server.model}/infer")
                 raise _Refused(HTTPStatus.NOT_FOUND, reason)
-            # Only now: who sends slowly is in nobody's way.
-            with self.server.work:
+            # A client that sends slowly must not block other clients, so the body is read before.
+            with self.server.running:
                 answer = infer(self.server.name, self.server.policy, body)
             self._answer(HTTPStatus.OK, answer)
         except _Refused as refused:
             self._refuse(refused.status, str(refused))
             if self.close_connection:
-                self._read_away()
+                self._discard()
         except UsageError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except QCError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no request, or of a method that is none here, in JSON as well."""
+        """Answer an invalid request or an unsupported method with an error in JSON."""
         self.close_connection = True
         status = HTTPStatus(code)
         self._refuse(status, (message or status.phrase)[:200])
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Twenty answers a second are no news; refusals are."""
+        """Log refused requests only, since a robot sends many requests per second."""
         if not isinstance(code, HTTPStatus) or code >= HTTPStatus.BAD_REQUEST:
             super().log_request(code, size)
 
@@ -188,26 +191,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _path(self) -> str:
         return unquote(self.path, errors="surrogateescape")
 
-    def _nothing(self, but: str) -> str:
-        return f"nothing is at {self.path[:200]}: {but}"
+    def _not_found(self, to_do: str) -> str:
+        return f"there is nothing at {self.path[:200]}: {to_do}"
 
     def _body(self) -> bytes:
-        length, most = self.headers.get("Content-Length", ""), self.server.most_bytes
+        length, limit = self.headers.get("Content-Length", ""), self.server.max_bytes
         if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self.close_connection = True
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request needs its Content-Length")
-        if len(length) > len(str(most)) or int(length) > most:
+        if len(length) > len(str(limit)) or int(length) > limit:
             self.close_connection = True
             raise _Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a request has at most {most} bytes, those of {MOST_ROWS} observations, got "
+                f"a request has at most {limit} bytes, those of {MAX_BATCH} observations, got "
                 f"{length[:20]}: send fewer at once",
             )
         return self.rfile.read(int(length))
 
-    def _read_away(self) -> None:
-        """Take what is still being sent, or the refusal would be dropped together with it."""
-        left = _MOST_SKIPPED
+    def _discard(self) -> None:
+        """Read the rest of the request; if it stays unread, the client loses the response."""
+        left = _MAX_DISCARDED
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             while left > 0 and (block := self.rfile.read(min(left, 1 << 16))):

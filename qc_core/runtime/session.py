@@ -1,4 +1,4 @@
-"""A model in onnxruntime, its inputs and output bound to memory where it computes.
+"""A model in onnxruntime whose inputs and output are bound to memory of the device.
 
 Shapes: B batch.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from pathlib import Path
@@ -15,41 +14,38 @@ from pathlib import Path
 import numpy as np
 
 from qc_core.errors import RunError
+from qc_core.runtime.external_files import names_other_files
 from qc_core.runtime.providers import PROVIDERS, choose_providers
 
-# TF32 has three digits, and the policy's outputs are checked to five.
+# TF32 is accurate to three digits, and the policy's outputs are checked to five.
 _OPTIONS = {"cuda": {"use_tf32": "0"}}
-# A protobuf text that is `location`: without one no tensor can lie in another file. The tag before
-# it may be any number that readers cut to its last 32 bits. The length is 8, or longer than it need
-# be: then its last byte follows one with the high bit, and is below 8. Looking back is ten times as
-# fast. `EPContext` is a node that names a provider's own file.
-_OTHER_FILES = re.compile(
-    rb"location(?<=(.\x08|[\x80-\xff][\x00-\x07])location)|EPContext", re.DOTALL
-)
 
 
 class BoundSession:
-    """Inputs [B, …] in, one output [B, …] out, all float32.
+    """Runs a model with inputs [B, …] and one output [B, …], all float32.
 
-    A call is a copy of each input into bound memory, the inference, and a copy of the output;
-    nothing is allocated until a batch of another size comes. Calls from several threads take
-    turns.
+    A call copies each input into bound memory, runs the model and copies the output. Memory is
+    allocated only when the batch size changes. Calls from several threads run one at a time.
 
     Attributes:
-        provider: what computes: `cpu`, `cuda` or `tensorrt`.
-        inputs, outputs: shapes by name; a string is a size that may vary.
-        metadata: what the model file says of itself.
+        provider: the execution provider in use: `cpu`, `cuda` or `tensorrt`.
+        inputs, outputs: shapes by name; a string is a dynamic size.
+        metadata: the custom metadata of the model file.
     """
 
     def __init__(self, model: Path, threads: int, provider: str | None = None) -> None:
-        """Open a model file for so many CPU threads.
+        """Open a model file.
+
+        Args:
+            threads: CPU threads of one inference.
+            provider: `cpu`, `cuda` or `tensorrt`; None uses CUDA if available, else the CPU.
 
         Raises:
-            UsageError: a provider that this installation lacks.
-            RunError: onnxruntime cannot open the file, or not with the provider asked for; or
-                it refers to other files, of which no checksum tells.
+            UsageError: this installation lacks the provider.
+            RunError: onnxruntime cannot open the file, or not with this provider; or the model
+                refers to other files, which have no checksum.
         """
-        # onnxruntime 1.32 would keep a device id and tell its maker of models, from its import on.
+        # onnxruntime 1.32 sends telemetry with a device id from its import on.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
@@ -58,13 +54,17 @@ class BoundSession:
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if hasattr(onnxruntime, "preload_dlls") and provider != "cpu":
-            # CUDA's libraries may be those of pip's packages, which no search path names. What it
-            # does not find, it prints; but stdout is the caller's.
+            # CUDA's libraries may come from pip packages, which are on no search path. This call
+            # prints missing libraries, and stdout belongs to the caller.
             with contextlib.redirect_stdout(sys.stderr):
                 onnxruntime.preload_dlls()
         names = choose_providers(provider, onnxruntime.get_available_providers())
         content = model.read_bytes()
-        if _OTHER_FILES.search(content):
+        try:
+            other_files = names_other_files(content)
+        except ValueError as error:
+            raise RunError(f"{model} cannot be opened: it is damaged: {error}") from error
+        if other_files:
             raise RunError(f"{model} keeps weights in other files: a policy is one file")
         try:
             with contextlib.redirect_stdout(sys.stderr):
@@ -74,14 +74,14 @@ class BoundSession:
                     providers=[(PROVIDERS[name], _OPTIONS.get(name, {})) for name in names],
                 )
         except Exception as error:
-            # onnxruntime's own exceptions have no common class.
+            # onnxruntime's exceptions have no common base class.
             raise RunError(f"{model} cannot be opened: {_one_line(error)}") from error
         started = self._session.get_providers()[0]
         self.provider = next(name for name, theirs in PROVIDERS.items() if theirs == started)
         if provider not in (None, self.provider):
             raise RunError(
                 f"provider {provider!r} does not start here, onnxruntime offers {self.provider}: "
-                "its driver or libraries are missing"
+                "install its driver and libraries"
             )
         self.inputs = {entry.name: list(entry.shape) for entry in self._session.get_inputs()}
         self.outputs = {entry.name: list(entry.shape) for entry in self._session.get_outputs()}
@@ -93,7 +93,7 @@ class BoundSession:
         self._turn = threading.Lock()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The output for inputs by name; it is the caller's own (RunError: it cannot)."""
+        """Return a new array with the output for inputs by name (RunError: the model fails)."""
         with self._turn:
             try:
                 return self._run(inputs)
@@ -114,7 +114,7 @@ class BoundSession:
         self._session.run_with_iobinding(self._binding)
         if self._memory != "cpu":
             return self._bound[self._output].numpy()
-        # The next call overwrites it.
+        # The next call overwrites the bound memory.
         return self._arrays[self._output].copy()
 
     def _bind(self, inputs: dict[str, np.ndarray]) -> None:

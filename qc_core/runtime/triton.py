@@ -6,13 +6,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from qc_core import documents
 from qc_core.files import staged_folder
-from qc_core.policy_format.contract import METADATA_KEY
+from qc_core.policy_format.contract import METADATA_KEY, Contract
 from qc_core.policy_format.policy_folder import GOLDEN, MODEL, read_contract
 
-# Requests of so many robots go through the model at once.
+# Robots whose requests Triton may combine into one batch.
 _MAX_BATCH = 64
 _TEMPLATE = """name: {name}
 backend: "onnxruntime"
@@ -33,11 +33,11 @@ parameters {{
 
 
 def write_model(folder: Path, repository: Path, name: str) -> Path:
-    """Write a policy folder as `REPOSITORY/NAME`, beside the models that are there.
+    """Add a policy folder to a model repository as `REPOSITORY/NAME`.
 
-    NAME/config.pbtxt   its inputs and output, and as a parameter its whole contract
+    NAME/config.pbtxt   inputs, output, and the contract as a parameter
     NAME/1/model.onnx
-    NAME/golden.npz     for clients to check themselves
+    NAME/golden.npz     golden cases with which clients check their results
 
     Raises:
         UsageError: not a policy folder, or `REPOSITORY/NAME` is in use.
@@ -51,16 +51,16 @@ def write_model(folder: Path, repository: Path, name: str) -> Path:
     return repository / name
 
 
-def _config(contract: dict[str, Any], name: str) -> str:
-    # JSON's strings are protobuf text's, as long as they are ASCII.
+def _config(contract: Contract, name: str) -> str:
+    # ASCII strings have the same form in JSON and in protobuf text.
     return _TEMPLATE.format(
         name=json.dumps(name),
         batch=_MAX_BATCH,
-        observation=_dims([len(contract["observation"]["names"])]),
-        noise=_dims(contract["noise"]["shape"]),
-        chunk=_dims([contract["horizon"], len(contract["action"]["names"])]),
+        observation=_dims([contract.observation_size]),
+        noise=_dims(contract.noise.shape),
+        chunk=_dims([contract.chunk_length, contract.action_size]),
         key=json.dumps(METADATA_KEY),
-        contract=json.dumps(json.dumps(contract, sort_keys=True)),
+        contract=json.dumps(json.dumps(documents.to_json(contract), sort_keys=True)),
     )
 
 

@@ -1,1 +1,1 @@
-"""Where policies are kept: a folder or an S3 bucket, behind one interface."""
+"""Stores objects in a folder or an S3 bucket, with one interface."""

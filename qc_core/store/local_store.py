@@ -1,4 +1,4 @@
-"""A store in a folder, the default on one machine."""
+"""A store in a folder, the default on a single machine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from qc_core.files import staged_file, unreadable, write_atomically
 from qc_core.store.objects import PROBE, NoSuchObject
 
 _LOCK = ".lock"
-# The lock is held while one small file is compared and renamed.
-_PATIENCE_SECONDS = 30.0
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _BLOCK = 1 << 20
 _OTHER_STORE = "set QC_STORE to a folder that can, or to s3://bucket/prefix"
 
 
 class FolderStore:
-    """Objects are files; each is written aside and renamed."""
+    """Stores objects as files. Each file is written under another name and then renamed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
+        """
+        Args:
+            lock_timeout: seconds to wait for the lock of conditional writes. Writers hold it only
+                while they compare and rename one small file.
+        """
         self._root = root.expanduser().absolute()
+        self._lock_timeout = lock_timeout
 
     def describe(self) -> str:
         return str(self._root)
@@ -62,7 +66,7 @@ class FolderStore:
     def get_file(self, key: str, path: Path) -> None:
         with self._reading(key):
             source = self._path(key).open("rb")
-        # What goes wrong from here on may be the other disk's fault.
+        # Later errors may concern the target, so they are not reported as errors of the store.
         with source, path.open("wb") as target:
             shutil.copyfileobj(source, target, _BLOCK)
 
@@ -78,7 +82,7 @@ class FolderStore:
         with self._reading(prefix):
             for folder, _, names in os.walk(self._path(prefix), onerror=_unless_missing):
                 for name in names:
-                    # A dot begins the name of what is still being written.
+                    # Files that are being written have names that start with a dot.
                     if not name.startswith("."):
                         yield (Path(folder) / name).relative_to(self._root).as_posix()
 
@@ -109,10 +113,10 @@ class FolderStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time; the system frees the lock of a process that dies."""
+        """Hold the store's lock; the system releases the lock of a process that dies."""
         self._root.mkdir(parents=True, exist_ok=True)
         with (self._root / _LOCK).open("a") as lock:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
+            deadline = time.monotonic() + self._lock_timeout
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,8 +124,8 @@ class FolderStore:
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
                         raise RunError(
-                            f"another process has kept {self._root / _LOCK} for "
-                            f"{_PATIENCE_SECONDS:.0f} s: end it and try again"
+                            f"another process has held {self._root / _LOCK} for "
+                            f"{self._lock_timeout:.0f} s: end it and try again"
                         ) from error
                     time.sleep(0.005)
             yield
@@ -137,7 +141,7 @@ class FolderStore:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
-        """What is missing is NoSuchObject; what the system does not give is one line."""
+        """Convert a missing file to NoSuchObject and other system errors to one line."""
         try:
             yield
         except _MISSING as error:
@@ -147,6 +151,6 @@ class FolderStore:
 
 
 def _unless_missing(error: OSError) -> None:
-    """A folder that is not there, or no longer, holds nothing."""
+    """Treat a missing folder as empty; raise other errors."""
     if not isinstance(error, _MISSING):
         raise error

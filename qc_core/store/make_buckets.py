@@ -1,6 +1,6 @@
-"""Make the buckets that are missing: `python -m qc_core.store.make_buckets BUCKET …`.
+"""Creates missing buckets: `python -m qc_core.store.make_buckets BUCKET …`.
 
-Needs no more than the minio client, so that it runs in the small image.
+It needs only the minio client, so it runs in the runtime image.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from qc_core.store.s3 import S3Store
 
 
 def make_buckets(names: list[str]) -> list[str]:
-    """Return those that were not there before.
+    """Create the buckets that do not exist and return their names.
 
     Raises:
         RunError: the server does not answer.
-        UsageError: a name or the environment's settings cannot be used.
+        UsageError: a name or a setting in the environment is invalid.
     """
     return [name for name in names if S3Store(f"s3://{name}").make_bucket()]
 
 
 def main(names: list[str]) -> int:
     try:
-        made = make_buckets(names)
+        created = make_buckets(names)
     except QCError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     for name in names:
-        print(f"{name}: {'made' if name in made else 'is there'}")
+        print(f"{name}: {'created' if name in created else 'already exists'}")
     return 0
 
 

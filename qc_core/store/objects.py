@@ -1,4 +1,4 @@
-"""Objects under keys, whole or absent: what a folder and a bucket have in common."""
+"""The interface of all stores: objects under keys. Readers see an object complete or not at all."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-# Written and removed to see whether a store can be written.
+# Written and removed to check that a store is writable.
 PROBE = ".write-probe"
 
 
 class NoSuchObject(KeyError):
-    """There is nothing under that key."""
+    """There is no object with this key."""
 
 
 class ObjectStore(Protocol):
-    """Keys are relative paths with forward slashes."""
+    """A store of objects. Keys are relative paths with forward slashes."""
 
     def describe(self) -> str:
-        """The store as a person would name it."""
+        """Return the store's address for messages."""
         ...
 
     def put(self, key: str, content: bytes) -> None:
-        """Write or replace one object; a reader sees the old one or the new one."""
+        """Write or replace one object; readers see the old or the new content."""
         ...
 
     def put_file(self, key: str, path: Path) -> None:
-        """The same from a file, without holding it in memory."""
+        """Write or replace one object from a file, without loading it into memory."""
         ...
 
     def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
-        """Write one object if it still is what it was; False if another has written it.
+        """Compare-and-set: write one object if it is unchanged since `get_tagged`.
 
-        Where content that equals this one is there already, it counts as written: an answer that
-        is lost on its way is no failure.
+        An object that already has this content counts as written, so a retry after a lost
+        response succeeds.
 
         Args:
-            tag: what `get_tagged` gave; None writes only where there is nothing.
+            tag: the tag from `get_tagged`; None writes only if the object does not exist.
+
+        Returns:
+            Whether the object has this content now.
         """
         ...
 
@@ -45,7 +48,7 @@ class ObjectStore(Protocol):
         ...
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
-        """Read one object and the tag by which `put_if` knows it (NoSuchObject)."""
+        """Read one object and its tag for `put_if` (NoSuchObject)."""
         ...
 
     def get_file(self, key: str, path: Path) -> None:
@@ -53,19 +56,19 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove one object; nothing there is fine."""
+        """Remove one object if it exists."""
         ...
 
     def delete_folder(self, prefix: str) -> None:
-        """Remove everything below a prefix that ends in '/', what was left half written too."""
+        """Remove all objects below a prefix that ends in '/', including unfinished writes."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key below a prefix that ends in '/'."""
+        """Yield every key below a prefix that ends in '/'."""
         ...
 
     def folders(self, prefix: str) -> list[str]:
-        """Names of the folders directly below a prefix that ends in '/', sorted."""
+        """Return the sorted names of the folders directly below a prefix that ends in '/'."""
         ...
 
     def check(self) -> None:

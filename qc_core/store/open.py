@@ -1,4 +1,4 @@
-"""The store that the environment names."""
+"""Opens the store that the environment configures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DEFAULT_STORE = "./runs/store"
 
 
 def open_store() -> ObjectStore:
-    """`QC_STORE`: a folder, or s3://bucket/prefix (UsageError if it cannot be one)."""
+    """Open the store `QC_STORE`: a folder or s3://bucket/prefix (UsageError: anything else)."""
     location = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
     if location.startswith("s3://"):
         from qc_core.store.s3 import S3Store
 
         return S3Store(location)
     if "://" in location:
-        # What follows may hold keys.
+        # The rest of the address may contain keys, so it is not printed.
         scheme = location.partition("://")[0]
         raise UsageError(f"QC_STORE must be a folder or s3://bucket/prefix, got {scheme}://…")
     return FolderStore(Path(location))

@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, MinIO's or any other."""
+"""A store in an S3 bucket of MinIO or any other S3 service."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import io
 import logging
 import os
 import shutil
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import urllib3
@@ -20,20 +21,22 @@ from urllib3 import BaseHTTPResponse
 from qc_core.errors import RunError, UsageError
 from qc_core.store.objects import PROBE, NoSuchObject
 
-# Each retry would be a line of its own before the one that says what is wrong.
+# urllib3 would log a line for each retry; the error message at the end is enough.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
-# What S3 says where an object is no longer the one that a condition names.
+# S3's error codes for an object that no longer satisfies a condition.
 _CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+# A signed address is used at once; clocks may differ by some minutes.
+_ADDRESS_LIFETIME = timedelta(minutes=15)
 _NOT_IMPLEMENTED = 501
 _BLOCK = 1 << 20
 _RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
 
 
 class S3Store:
-    """Objects below a prefix of one bucket.
+    """Stores objects below a prefix of one bucket.
 
     The endpoint comes from `QC_S3_ENDPOINT`, the keys from `AWS_ACCESS_KEY_ID` and
     `AWS_SECRET_ACCESS_KEY`, the region from `AWS_REGION`.
@@ -55,6 +58,7 @@ class S3Store:
                 f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}"
             )
         self._endpoint = endpoint
+        self._http = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES)
         try:
             self._client = Minio(
                 endpoint=target.netloc,
@@ -62,11 +66,11 @@ class S3Store:
                 secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
                 region=os.environ.get("AWS_REGION") or "us-east-1",
                 secure=target.scheme == "https",
-                http_client=urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES),
+                http_client=self._http,
             )
         except (ValueError, TypeError) as error:
             raise UsageError(
-                f"the store's settings cannot be used ({error}): check QC_S3_ENDPOINT, "
+                f"the settings of the store are invalid ({error}): check QC_S3_ENDPOINT, "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
 
@@ -74,7 +78,7 @@ class S3Store:
         return f"s3://{self._bucket}/{self._prefix} at {self._endpoint}"
 
     def put(self, key: str, content: bytes) -> None:
-        with self._talking(key):
+        with self._errors_as_lines(key):
             self._client.put_object(
                 bucket_name=self._bucket,
                 object_name=self._name(key),
@@ -83,30 +87,34 @@ class S3Store:
             )
 
     def put_file(self, key: str, path: Path) -> None:
-        with self._talking(key):
+        with self._errors_as_lines(key):
             self._client.fput_object(
                 bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
             )
 
     def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
-        """Compare and set, by the server's own conditional write.
+        """Compare-and-set with a conditional write of the server.
 
-        A server that ignores the condition, or says that it has none, is left with what it had
-        before: whoever writes between this caller's reading and writing is overwritten.
+        On a server without conditional writes this is a plain write: it replaces changes that
+        others make between the caller's reading and writing.
         """
-        condition: dict[str, Any] = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
-        with self._talking(key):
-            try:
-                # The public `put_object` makes metadata of every header that it does not know.
-                self._client._put_object(self._bucket, self._name(key), content, condition)
-            except S3Error as error:
-                if error.response.status == _NOT_IMPLEMENTED:
-                    self.put(key, content)
-                elif error.code in _CHANGED:
-                    return self._holds(key, content)
-                else:
-                    raise
-        return True
+        condition = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
+        with self._errors_as_lines(key):
+            # `put_object` has no conditions. S3 applies the headers of a request to a presigned
+            # address too.
+            address = self._client.get_presigned_url(
+                "PUT", self._bucket, self._name(key), expires=_ADDRESS_LIFETIME
+            )
+            response = self._http.request("PUT", address, body=content, headers=condition)
+            if response.status < 300:
+                return True
+            if response.status == _NOT_IMPLEMENTED:
+                self.put(key, content)
+                return True
+            error = self._error_in(response)
+            if error.code in _CHANGED:
+                return self._holds(key, content)
+            raise error
 
     def get(self, key: str) -> bytes:
         return self.get_tagged(key)[0]
@@ -116,12 +124,12 @@ class S3Store:
             return response.read(), response.headers["ETag"]
 
     def get_file(self, key: str, path: Path) -> None:
-        # `fget_object` asks twice for each file.
+        # `fget_object` sends two requests for each file.
         with self._reading(key) as response, path.open("wb") as file:
             shutil.copyfileobj(response, file, _BLOCK)
 
     def delete(self, key: str) -> None:
-        with self._talking(key):
+        with self._errors_as_lines(key):
             self._client.remove_object(bucket_name=self._bucket, object_name=self._name(key))
 
     def delete_folder(self, prefix: str) -> None:
@@ -129,14 +137,14 @@ class S3Store:
             self.delete(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        with self._talking(prefix):
+        with self._errors_as_lines(prefix):
             for entry in self._client.list_objects(
                 bucket_name=self._bucket, prefix=self._name(prefix), recursive=True
             ):
                 yield self._key(entry.object_name or "")
 
     def folders(self, prefix: str) -> list[str]:
-        with self._talking(prefix):
+        with self._errors_as_lines(prefix):
             entries = self._client.list_objects(
                 bucket_name=self._bucket, prefix=self._name(prefix), recursive=False
             )
@@ -147,13 +155,13 @@ class S3Store:
             )
 
     def check(self) -> None:
-        with self._talking(""):
+        with self._errors_as_lines(""):
             if not self._client.bucket_exists(bucket_name=self._bucket):
                 raise UsageError(f"{self._endpoint} has no bucket {self._bucket}: create it first")
 
     def make_bucket(self) -> bool:
-        """Make the bucket unless it is there; return whether it was made."""
-        with self._talking(""):
+        """Create the bucket if it does not exist; return whether it was created."""
+        with self._errors_as_lines(""):
             if self._client.bucket_exists(bucket_name=self._bucket):
                 return False
             self._client.make_bucket(bucket_name=self._bucket)
@@ -163,6 +171,16 @@ class S3Store:
         self.check()
         self.put(PROBE, b"")
         self.delete(PROBE)
+
+    def _error_in(self, response: BaseHTTPResponse) -> S3Error:
+        """Return S3's error in a response (RunError: the response is not one of S3)."""
+        try:
+            return S3Error.fromxml(response)
+        except (ET.ParseError, ValueError) as error:
+            raise RunError(
+                f"{self.describe()} does not answer as S3 does (status {response.status}): "
+                "check QC_S3_ENDPOINT"
+            ) from error
 
     def _holds(self, key: str, content: bytes) -> bool:
         try:
@@ -178,7 +196,7 @@ class S3Store:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[BaseHTTPResponse]:
-        with self._talking(key):
+        with self._errors_as_lines(key):
             response = self._client.get_object(
                 bucket_name=self._bucket, object_name=self._name(key)
             )
@@ -189,7 +207,8 @@ class S3Store:
                 response.release_conn()
 
     @contextmanager
-    def _talking(self, key: str) -> Iterator[None]:
+    def _errors_as_lines(self, key: str) -> Iterator[None]:
+        """Convert errors of the client and of the connection to one-line errors."""
         try:
             yield
         except S3Error as error:
@@ -212,16 +231,16 @@ class S3Store:
 
 
 def _split(url: str, variable: str, form: str) -> SplitResult:
-    """The parts of an address (UsageError: it has none)."""
+    """Split an address into its parts (UsageError: not an address)."""
     try:
         return urlsplit(url)
     except ValueError:
-        # The cause quotes the address, which may hold keys.
-        raise UsageError(f"{variable} must be {form}: what it holds is no address") from None
+        # The cause quotes the address, which may contain keys.
+        raise UsageError(f"{variable} must be {form}: its value is not an address") from None
 
 
 def _holds_keys(variable: str) -> UsageError:
-    """The refusal of an address with a user or a key before the host, of which it shows nothing."""
+    """Return the error for an address that contains keys; the message does not show them."""
     return UsageError(
         f"{variable} must be an address without keys: they belong in AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY"

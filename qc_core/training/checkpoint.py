@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from qc_core import documents
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.document import as_config, to_mapping, train_mapping
@@ -32,7 +33,8 @@ from qc_core.files import (
     staged_folder,
     write_json,
 )
-from qc_core.policy_format.environment_spec import EnvironmentSpec, spec_from
+from qc_core.policy_format.data_source import DataSource
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.device import DEVICE_FAULTS
 
 SCHEMA_VERSION = 2
@@ -87,7 +89,7 @@ class CheckpointInfo:
     dataset_digest: str
     offline_steps: int
     online_steps: int = 0
-    dataset_source: Mapping[str, Any] | None = None
+    dataset_source: DataSource | None = None
     dataset_extent: Mapping[str, Any] | None = None
     trial: int | None = None
     parent: str | None = None
@@ -121,9 +123,9 @@ def save_checkpoint(
             {
                 "schema-version": SCHEMA_VERSION,
                 "config": to_mapping(info.config),
-                "environment": info.spec.as_mapping(),
+                "environment": documents.to_json(info.spec),
                 "dataset-digest": info.dataset_digest,
-                "dataset-source": info.dataset_source,
+                "dataset-source": info.dataset_source and documents.to_json(info.dataset_source),
                 "dataset-extent": info.dataset_extent,
                 "trial": info.trial,
                 "offline-steps": info.offline_steps,
@@ -164,11 +166,15 @@ def read_info(folder: Path) -> CheckpointInfo:
         require_fields(extent, _EXTENT, f"{path}, 'dataset-extent'")
     return CheckpointInfo(
         config=as_config(content["config"], str(path)),
-        spec=spec_from(content["environment"], str(path)),
+        spec=documents.convert(content["environment"], EnvironmentSpec, str(path)),
         dataset_digest=content["dataset-digest"],
         offline_steps=content["offline-steps"],
         online_steps=content["online-steps"],
-        dataset_source=content["dataset-source"],
+        dataset_source=(
+            None
+            if content["dataset-source"] is None
+            else documents.convert(content["dataset-source"], DataSource, str(path))
+        ),
         dataset_extent=extent,
         trial=content["trial"],
         parent=content["parent"],

@@ -67,6 +67,6 @@ def test_where_no_success_is_told_they_show_returns(
     let_play(monkeypatch, untold([-900.0] * 100), untold([-300.0] * 100))
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
     second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
-    assert second["champion"] == 1 and second["wins less losses: value"] == 1
+    assert second["champion"] == 1 and second["net wins: value"] == 1
     assert second["champion: mean return"] == -900
     assert "challenger: success" not in second

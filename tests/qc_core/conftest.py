@@ -1,4 +1,4 @@
-"""Both stores, and a policy that is small."""
+"""Fixtures: both stores, a registry and a small policy folder."""
 
 from pathlib import Path
 

@@ -26,11 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from qc_core import documents
 from qc_core.data.dataset.columns import DTYPES, Column, open_columns, widths_of
 from qc_core.errors import UsageError
 from qc_core.files import read_json, reading, require_fields, sha256_of, write_json
-from qc_core.policy_format.data_source import sources_in
-from qc_core.policy_format.environment_spec import EnvironmentSpec, spec_from
+from qc_core.policy_format.data_source import DataSource
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
@@ -122,7 +123,7 @@ class DatasetWriter:
             }
         manifest = {
             "schema-version": SCHEMA_VERSION,
-            **self._spec.as_mapping(),
+            **documents.to_json(self._spec),
             "units": "the environment's own, not normalised",
             "transitions": self._columns["rewards"].rows,
             "episodes": self._episodes,
@@ -158,7 +159,7 @@ class Dataset:
     @property
     def spec(self) -> EnvironmentSpec:
         """Of the environment or robot that the episodes come from."""
-        return spec_from(self.manifest, str(self.folder / MANIFEST))
+        return documents.convert(self.manifest, EnvironmentSpec, str(self.folder / MANIFEST))
 
     @property
     def digest(self) -> str:
@@ -166,13 +167,11 @@ class Dataset:
         return self.manifest["digest"]
 
     @property
-    def source(self) -> dict[str, Any]:
-        """Where the episodes come from, with their number, digest and the files' checksums.
-
-        Of several sources that were joined, `sources` lists each.
-        """
+    def source(self) -> DataSource:
+        """Where the episodes come from, with their number, digest and the files' checksums."""
         sizes = {name: self.manifest[name] for name in ("transitions", "episodes", "digest")}
-        return {**self.manifest["source"], **sizes}
+        content = {**self.manifest["source"], **sizes}
+        return documents.convert(content, DataSource, str(self.folder / MANIFEST))
 
     @property
     def transitions(self) -> int:
@@ -220,13 +219,11 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         raise UsageError(
             f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
         )
-    spec = spec_from(manifest, str(path))
+    spec = documents.convert(manifest, EnvironmentSpec, str(path))
     fields = {"digest": str, "transitions": int, "episodes": int, "source": dict, "arrays": dict}
     origin = {"reward-convention": str, "mujoco-version": (str, type(None))}
     require_fields(manifest, {**fields, **origin}, str(path))
-    require_fields({"sources": [], **manifest["source"]}, {"sources": list}, str(path))
-    for source in sources_in(manifest["source"]):
-        require_fields(source, {}, f"{path}, each source")
+    documents.convert(manifest["source"], DataSource, str(path))
     for name in ARRAYS:
         require_fields(manifest["arrays"].get(name), {"sha256": str}, f"{path}, array {name!r}")
     arrays = open_columns(

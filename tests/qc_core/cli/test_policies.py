@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from qc_core import documents
 from qc_core.cli.main import main
 from qc_core.policy_format.policy_folder import write_checksums
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.gate.rule import result_of
-from qc_core.registry.gate_record import write_gate_record
+from qc_core.registry.gate_record import GateRecord, write_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
 from tests.qc_core.cli.test_main import refused
@@ -26,7 +27,7 @@ from tests.qc_core.registry.test_signing import write_keys
 def versions(tmp_path: Path) -> list[str]:
     """Three versions of `cube`, of two runs; the champion was the first, and is the second."""
     registry, folder = Registry(open_store()), write_policy(tmp_path / "small", seed=0)
-    found = [registry.publish(folder, "cube", run=run) for run in ("run-1", "run-2", None)]
+    found = [registry.publish(folder, "cube", run_id=run) for run in ("run-1", "run-2", None)]
     for version in found[:2]:
         registry.set_alias("cube", "champion", version)
     return found
@@ -46,7 +47,7 @@ def test_versions_are_listed_with_their_runs(
     assert [row.split()[-1] for row in rows] == ["run-1", "run-2", "-"]
     assert "champion" in rows[1]
     listed = json.loads(shown(capsys, "policies", "--json"))
-    assert [entry["run"] for entry in listed] == ["run-1", "run-2", None]
+    assert [entry["run-id"] for entry in listed] == ["run-1", "run-2", None]
 
 
 @pytest.mark.parametrize("words", [["policies"], ["policies", "cube"], ["episodes", "list"]])
@@ -103,7 +104,7 @@ def test_what_others_wrote_into_the_store_commands_no_terminal(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = write_policy(tmp_path / "small", seed=0)
-    version = Registry(open_store()).publish(folder, "cube", run="\x1b[2Jrun\ncube  all is well")
+    version = Registry(open_store()).publish(folder, "cube", run_id="\x1b[2Jrun\ncube  all is well")
     leftover = "20200101T000000-\x1b[2J"
     open_store().put(f"policies/cube/versions/{leftover}/policy.onnx", b"half")
     for words in (
@@ -155,7 +156,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
     capsys: pytest.CaptureFixture[str], policy: Path
 ) -> None:
     registry = Registry(open_store())
-    first, second = (registry.publish(policy, "cube", run=run) for run in ("run-1", "run-2"))
+    first, second = (registry.publish(policy, "cube", run_id=run) for run in ("run-1", "run-2"))
     for version in (first, second):
         registry.set_alias("cube", "champion", version)
     contract = json.loads((policy / "policy.json").read_text())
@@ -170,7 +171,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
         "--train.backup-horizon",
         "--train.hidden-dims",
         f"before    {first}",
-        registry.account("cube")["manifest"]["files"]["policy.onnx"]["sha256"],
+        registry.details("cube").manifest.files["policy.onnx"].sha256,
     ):
         assert part in text, part
     rows = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
@@ -179,7 +180,7 @@ def test_an_account_leads_to_all_that_made_the_policy(
     assert rows["signature"] == "none" and rows["--data.source"] == "collect"
     told = json.loads(shown(capsys, "policies", "show", f"cube:{first}", "--json"))
     assert told["contract"] == contract
-    assert told["manifest"]["run"] == "run-1" and told["signed"] is False
+    assert told["manifest"]["run-id"] == "run-1" and told["signed"] is False
     assert told["aliases"]["champion"]["previous"][0]["version"] == first
 
 
@@ -190,6 +191,7 @@ def test_the_gate_is_shown_with_its_numbers(
     rule = Duel(limit=200, margin=0.0, episodes=30)
     games = {"champion": outcomes([100] * 30), "challenger": outcomes([60] * 30)}
     record = {
+        "schema-version": 1,
         "champion": True,
         "champion-before": first,
         "rule": rule.text,
@@ -199,7 +201,8 @@ def test_the_gate_is_shown_with_its_numbers(
         "episodes-at-most": 200,
         "results": {name: result_of(played, 200) for name, played in games.items()},
     }
-    write_gate_record(open_store(), "cube", second, record)
+    document = documents.convert(record, GateRecord, "record")
+    write_gate_record(open_store(), "cube", second, document)
     rows = shown(capsys, "policies", "show", f"cube:{second}").splitlines()
     told = {
         name: " ".join(line.removeprefix(name).split())
@@ -212,7 +215,7 @@ def test_the_gate_is_shown_with_its_numbers(
     assert told["gate's episodes"] == "30 of at most 200"
     assert told["gate's rule"] == rule.text
     account = json.loads(shown(capsys, "policies", "show", f"cube:{second}", "--json"))
-    assert account["gate"] == record
+    assert account["gate"] == documents.to_json(document)
     assert "unknown" in next(
         line
         for line in shown(capsys, "policies", "show", f"cube:{first}").splitlines()

@@ -36,7 +36,7 @@ def test_a_policy_is_pulled_and_checked(
     assert main(["pull", "cube", "-o", str(tmp_path / "pulled"), "--check"]) == 0
     printed = capsys.readouterr()
     checked, pulled = printed.out.splitlines()
-    assert printed.err.startswith("cube has no champion: its latest version is taken")
+    assert printed.err.startswith("cube has no champion: using its latest version")
     assert pulled.startswith("pulled cube:")
     assert checked.startswith("16 golden cases on cpu: greatest difference ")
     assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == sorted(

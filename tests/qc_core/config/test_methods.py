@@ -29,9 +29,9 @@ def test_a_method_goes_all_the_way(
 
     actions = 5 if METHODS[method].chunked else 1
     best_of_n = is_best_of_n(method)
-    assert (contract["method"], contract["horizon"]) == (method, actions)
-    assert contract["noise"]["shape"] == ([4, actions * 5] if best_of_n else [actions * 5])
-    assert contract["flow-steps"] == (10 if best_of_n else 0)
+    assert (contract.method, contract.chunk_length) == (method, actions)
+    assert contract.noise.shape == ((4, actions * 5) if best_of_n else (actions * 5,))
+    assert contract.flow_steps == (10 if best_of_n else 0)
     policy = ChunkPolicy.load(tmp_path / "policy", seed=0)
     assert policy.chunk(np.zeros((3, 28))).shape == (3, actions, 5)
     assert policy.act(np.zeros(28)).shape == (5,)

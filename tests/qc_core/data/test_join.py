@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
 from qc_core.data.ingest import ingest
 from qc_core.errors import UsageError
-from qc_core.policy_format.data_source import sources_in
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
@@ -37,7 +39,8 @@ def test_the_episodes_of_all_sources_follow_one_another(
         np.testing.assert_array_equal(getattr(joined, name), expected)
     # The second part's first transition starts behind the ten rows of the first part.
     assert joined.observation_index.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13]
-    told = [(s["transitions"], s["episodes"], s["digest"]) for s in sources_in(manifest["source"])]
+    source = documents.convert(manifest["source"], DataSource, "source")
+    told = [(part.transitions, part.episodes, part.digest) for part in source.parts]
     assert told == [(8, 2, opened[0].digest), (4, 1, opened[1].digest)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "joined"]
 
@@ -60,7 +63,8 @@ def test_a_joined_data_set_is_told_by_its_own_sources(
         write(tmp_path / name, spec, lengths)
     ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "ab")
     manifest = ingest(with_sources(config, tmp_path / "ab", tmp_path / "c"), tmp_path / "abc")
-    assert [entry["transitions"] for entry in sources_in(manifest["source"])] == [5, 4, 6]
+    source = documents.convert(manifest["source"], DataSource, "source")
+    assert [part.transitions for part in source.parts] == [5, 4, 6]
 
 
 def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
@@ -68,7 +72,7 @@ def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
 ) -> None:
     write(tmp_path / "a", spec, [5])
     write(tmp_path / "b", spec, [5], reward_convention="another")
-    write(tmp_path / "c", replace(spec, control_interval=1.0), [5])
+    write(tmp_path / "c", msgspec.structs.replace(spec, control_interval=1.0), [5])
     for name, message in (("b", "b does not fit .*a, whose rewards"), ("c", "control interval")):
         with pytest.raises(UsageError, match=message):
             ingest(with_sources(config, tmp_path / "a", tmp_path / name), tmp_path / "joined")

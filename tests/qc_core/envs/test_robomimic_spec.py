@@ -2,9 +2,10 @@
 
 import pytest
 
+from qc_core import documents
 from qc_core.envs.robomimic_spec import robomimic_spec
 from qc_core.errors import UsageError
-from qc_core.policy_format.environment_spec import spec_from
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_a_task_has_the_papers_sizes(environment: str, observations: int, limit:
     assert len(set(spec.observation_names)) == observations
     assert (spec.episode_limit, spec.control_interval) == (limit, 0.05)
     assert set(spec.action_low + spec.action_high) == {-1.0, 1.0}
-    assert spec_from(spec.as_mapping(), "spec") == spec
+    assert documents.convert(documents.to_json(spec), EnvironmentSpec, "spec") == spec
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_one() -> None:

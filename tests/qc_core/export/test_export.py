@@ -1,4 +1,4 @@
-"""The exported policy is one file that says everything a robot needs, and the same as torch."""
+"""The exported policy is one file with a complete contract and gives the same as torch."""
 
 import getpass
 import hashlib
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -20,6 +21,7 @@ import pytest
 import torch
 import yaml
 
+from qc_core import documents
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
@@ -28,6 +30,7 @@ from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.files import sha256_of
+from qc_core.policy_format.contract import TuningSummary
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.pretrain import pretrain
@@ -38,7 +41,7 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w./:])/\w[\w.-]*/[\w./-]+|\b[A-Z]:\\")
 
 
 def run(policy: Path, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The model as anyone runs it, with nothing of ours in between."""
+    """Run the model with onnxruntime only, without the runtime package."""
     session = onnxruntime.InferenceSession(
         policy / "policy.onnx", providers=["CPUExecutionProvider"]
     )
@@ -53,7 +56,7 @@ def test_the_folder_holds_what_the_contract_says(policy: Path) -> None:
         assert hashlib.sha256((policy / name).read_bytes()).hexdigest() == digest
 
 
-def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path) -> None:
+def test_plain_onnxruntime_gives_the_same_as_torch(policy: Path, checkpoint: Path) -> None:
     rng = np.random.default_rng(7)
     observation = rng.normal(size=(1000, 28)).astype(np.float32) * 3
     noise = rng.normal(size=(1000, 25)).astype(np.float32)
@@ -64,12 +67,12 @@ def test_plain_onnxruntime_gives_what_torch_gives(policy: Path, checkpoint: Path
     assert np.abs(got).max() <= 1
 
 
-def test_a_robots_policy_speaks_in_its_own_units(
+def test_a_policy_of_a_robot_uses_the_units_of_the_robot(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
-    """Data of a robot without a simulator: degrees in, degrees out, never beyond its bounds."""
+    """For a robot without a simulator, actions are in degrees and within their bounds."""
     low, high = (-29.9543, 0.0, 1.0, -180.0, 0.1), (89.8638, 3.0, 1.0, 180.0, 0.3)
-    robot = replace(spec, id="robot/mine", action_low=low, action_high=high)
+    robot = msgspec.structs.replace(spec, id="robot/mine", action_low=low, action_high=high)
     writer = DatasetWriter(tmp_path / "data", robot)
     episodes = random_episodes(robot, [40])
     episodes.actions[:] = np.asarray(low) + (episodes.actions + 1) / 2 * np.subtract(high, low)
@@ -77,7 +80,7 @@ def test_a_robots_policy_speaks_in_its_own_units(
     writer.finish({})
     pretrain(replace(config, environment="robot/mine"), tmp_path / "data", tmp_path / "c")
     contract = export(tmp_path / "c", tmp_path / "policy")
-    assert (contract["action"]["low"], contract["action"]["high"]) == (list(low), list(high))
+    assert (contract.action.low, contract.action.high) == (low, high)
 
     rng = np.random.default_rng(0)
     observation = rng.normal(size=(500, 28)).astype(np.float32)
@@ -100,8 +103,8 @@ def test_the_model_carries_its_contract_and_passes_the_full_check(policy: Path) 
     inside = {entry.key: entry.value for entry in model.metadata_props}
     contract = json.loads((policy / "policy.json").read_text())
     assert json.loads(inside[METADATA_KEY]) == contract
-    assert contract["horizon"] == contract["execution-length"] == 5
-    assert contract["noise"] == {"shape": [25], "law": "standard normal, independent"}
+    assert contract["chunk-length"] == contract["execution-horizon"] == 5
+    assert contract["noise"] == {"shape": [25], "distribution": "standard normal, independent"}
     assert len(contract["observation"]["names"]) == 28
     assert contract["action"]["low"] == [-1.0] * 5
     assert [entry.version for entry in model.opset_import] == [contract["opset"]]
@@ -113,20 +116,20 @@ def test_golden_cases_hold(policy: Path) -> None:
     np.testing.assert_allclose(got, golden["action_chunk"], atol=1e-5)
 
 
-def test_onnxruntime_of_two_years_ago_can_read_it(policy: Path) -> None:
-    """1.20, of November 2024, reads IR version 10 and opset 21, and nothing newer."""
+def test_onnxruntime_1_20_can_read_the_model(policy: Path) -> None:
+    """onnxruntime 1.20 (November 2024) supports IR version 10 and opset 21 at most."""
     model = onnx.load(policy / "policy.onnx")
     assert model.ir_version <= 10
     assert [(entry.domain, entry.version <= 21) for entry in model.opset_import] == [("", True)]
     assert not model.functions
 
 
-def test_it_is_one_file(policy: Path) -> None:
+def test_the_model_is_one_file(policy: Path) -> None:
     model = onnx.load(policy / "policy.onnx", load_external_data=False)
     assert all(entry.data_location == onnx.TensorProto.DEFAULT for entry in model.graph.initializer)
 
 
-def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
+def test_no_file_names_the_exporting_machine(policy: Path) -> None:
     places = [Path.cwd(), Path.home(), tempfile.gettempdir(), sys.prefix]
     traces = [*map(str, places), socket.gethostname(), f"/{getpass.getuser()}", "site-packages"]
     sources = ["qc_core/", ".py", "stack_trace", "Traceback", "torch.fx"]
@@ -137,14 +140,14 @@ def test_nothing_names_the_machine_that_exported_it(policy: Path) -> None:
     texts = {path.name: path.read_text() for path in policy.iterdir() if path.suffix in TEXT}
     model = onnx.load(policy / "policy.onnx")
     for initializer in model.graph.initializer:
-        # Random bytes may look like anything.
+        # Random bytes may look like a path.
         initializer.ClearField("raw_data")
     texts["policy.onnx"] = model.SerializeToString().decode(errors="replace")
     for name, text in texts.items():
         assert not ABSOLUTE_PATH.search(text), (name, ABSOLUTE_PATH.search(text))
 
 
-def test_the_contract_says_where_the_policy_comes_from(
+def test_the_contract_records_the_provenance(
     policy: Path,
     checkpoint: Path,
     dataset: Path,
@@ -157,7 +160,7 @@ def test_the_contract_says_where_the_policy_comes_from(
     assert contract["dataset-digest"] == manifest["digest"]
     assert contract["provenance"] == {
         "config": to_mapping(config),
-        "dataset-source": open_dataset(dataset).source,
+        "dataset-source": documents.to_json(open_dataset(dataset).source),
         "image": "unknown",
         "parent": None,
         "weights": sha256_of(checkpoint / "weights.safetensors"),
@@ -169,9 +172,10 @@ def test_the_contract_says_where_the_policy_comes_from(
     agent = load_agent(checkpoint, torch.device("cpu"))
     save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
     monkeypatch.setenv("QC_IMAGE", "registry/train:1")
-    provenance = export(tmp_path / "mine", tmp_path / "policy")["provenance"]
-    assert provenance["config"]["data"]["source"] == ["robot.npz", "collect"]
-    assert provenance["image"] == "registry/train:1"
+    provenance = export(tmp_path / "mine", tmp_path / "policy").provenance
+    assert provenance.config is not None
+    assert provenance.config["data"]["source"] == ["robot.npz", "collect"]
+    assert provenance.image == "registry/train:1"
     for path in (tmp_path / "policy").iterdir():
         assert b"somebody" not in path.read_bytes()
     assert "container image `registry/train:1`" in (tmp_path / "policy/model-card.md").read_text()
@@ -185,37 +189,38 @@ def test_the_same_checkpoint_gives_the_same_bytes(
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_evaluation_is_carried_along(tmp_path: Path, config: Config, checkpoint: Path) -> None:
+def test_the_contract_contains_the_evaluation(
+    tmp_path: Path, config: Config, checkpoint: Path
+) -> None:
     evaluate(config, checkpoint, checkpoint, tmp_path / "evaluation.json")
     contract = export(checkpoint, tmp_path / "policy", tmp_path / "evaluation.json")
-    assert contract["evaluation"]["episodes"] == config.evaluate.episodes
+    assert contract.evaluation is not None
+    assert contract.evaluation.episodes == config.evaluate.episodes
     _, header, card = (tmp_path / "policy" / "model-card.md").read_text().split("---\n", 2)
     assert f"over {config.evaluate.episodes} episodes in the simulator" in card
     assert "95% interval" in card
     assert "Simulator only." in card
     (model,) = yaml.safe_load(header)["model-index"]
     (metric,) = model["results"][0]["metrics"]
-    assert metric["value"] == contract["evaluation"]["success"]["value"]
+    assert metric["value"] == contract.evaluation.success.value
 
 
-def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
+def test_the_execution_horizon_is_that_of_the_evaluation_or_the_configuration(
     tmp_path: Path, config: Config, checkpoint: Path
 ) -> None:
     two = replace(config, evaluate=replace(config.evaluate, execution_horizon=2, episodes=1))
     evaluate(two, checkpoint, checkpoint, tmp_path / "evaluation.json")
     measured = export(checkpoint, tmp_path / "measured", tmp_path / "evaluation.json")
-    assert (measured["horizon"], measured["execution-length"]) == (5, 2)
-    assert measured["evaluation"]["execution-length"] == 2
+    assert (measured.chunk_length, measured.execution_horizon) == (5, 2)
+    assert measured.evaluation is not None and measured.evaluation.execution_horizon == 2
     configured = tmp_path / "configured"
     agent = load_agent(checkpoint, torch.device("cpu"))
     save_checkpoint(configured, agent, replace(read_info(checkpoint), config=two), [])
-    assert export(configured, tmp_path / "policy")["execution-length"] == 2
-    assert "Play\n2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
+    assert export(configured, tmp_path / "policy").execution_horizon == 2
+    assert "Execute 2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
 
 
-def test_the_contract_says_how_much_data_there_was_and_how_far_it_went(
-    policy: Path, dataset: Path
-) -> None:
+def test_the_contract_records_size_and_range_of_the_data(policy: Path, dataset: Path) -> None:
     contract = json.loads((policy / "policy.json").read_text())
     assert (contract["transitions"], contract["episodes"]) == (150, 3)
     observations = np.load(dataset / "observations.npy")
@@ -227,7 +232,7 @@ def test_the_contract_says_how_much_data_there_was_and_how_far_it_went(
     assert "lowest and the highest value of each observation" in card
 
 
-def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
+def test_the_card_describes_training_and_limits(
     policy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     card = (policy / "model-card.md").read_text()
@@ -239,28 +244,27 @@ def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
     tuned, agent = tmp_path / "tuned", load_agent(checkpoint, torch.device("cpu"))
     save_checkpoint(tuned, agent, replace(read_info(checkpoint), online_steps=12, trial=1), [])
     contract = export(tuned, tmp_path / "policy")
-    assert contract["tuning"] == {"trials": 2, "best-trial": 1}
+    assert contract.tuning == TuningSummary(trials=2, best_trial=1)
     card = (tmp_path / "policy" / "model-card.md").read_text()
     assert "then 12 environment steps of fine-tuning in the simulator, the best of up to 2" in card
-    contract["provenance"]["parent"] = "cube:1"
-    assert "begun with the weights of `cube:1`, then" in model_card(contract)
+    provenance = msgspec.structs.replace(contract.provenance, parent="cube:1")
+    child = msgspec.structs.replace(contract, provenance=provenance)
+    assert "starting from the weights of `cube:1`, then" in model_card(child)
     assert "Simulator only." in card
 
 
-def test_checkpoints_from_before_the_extent_was_noted_are_exported(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_without_data_extent_are_exported(checkpoint: Path, tmp_path: Path) -> None:
     agent = load_agent(checkpoint, torch.device("cpu"))
     info = replace(read_info(checkpoint), dataset_extent=None, dataset_source=None)
     save_checkpoint(tmp_path / "old", agent, info, [])
     contract = export(tmp_path / "old", tmp_path / "policy")
-    assert (contract["transitions"], contract["observation"]["range-in-data"]) == (None, None)
+    assert (contract.transitions, contract.observation.range_in_data) == (None, None)
     card = (tmp_path / "policy" / "model-card.md").read_text()
     assert "Of unknown size" in card
-    assert "was not noted" in card
+    assert "The range of its observations is unknown." in card
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
+def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path: Path, dataset: Path) -> None:
     with pytest.raises(UsageError):
         export(dataset, tmp_path / "policy")
     assert list(tmp_path.iterdir()) == []
@@ -313,7 +317,7 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 @pytest.mark.parametrize("name", [".", "checkpoint.json"])
-def test_a_checkpoint_that_may_not_be_read_is_named(
+def test_an_unreadable_checkpoint_is_named(
     checkpoint: Path, tmp_path: Path, forbid: Callable[[Path], None], name: str
 ) -> None:
     forbid(checkpoint / name)

@@ -1,4 +1,4 @@
-"""The graph computes nothing twice, nothing that weights alone decide, and any batch."""
+"""The exported graph has no redundant computation and a dynamic batch."""
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ from qc_core.export.onnx_file import to_onnx
 
 @pytest.fixture(scope="module")
 def agent() -> Agent:
-    """QC with 7 observations, 2 actions, 3 candidates and 4 flow steps."""
+    """QC with 7 observations, 2 actions, 3 samples and 4 flow steps."""
     torch.manual_seed(0)
     config = train_config("qc", hidden_dims=(128, 128), num_samples=3, flow_steps=4)
     agent = make_agent(7, 2, config).eval()
@@ -32,7 +32,7 @@ def model(agent: Agent) -> onnx.ModelProto:
 
 
 def depending_on(model: onnx.ModelProto, name: str) -> list[onnx.NodeProto]:
-    """The nodes that an input of the graph reaches."""
+    """Return the nodes that depend on an input of the graph."""
     reached, nodes = {name}, []
     for node in model.graph.node:
         if reached.intersection(node.input):
@@ -46,7 +46,7 @@ def products(nodes: list[onnx.NodeProto]) -> int:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 17])
-def test_a_batch_of_any_size_gives_what_torch_gives(
+def test_any_batch_size_gives_the_same_as_torch(
     agent: Agent, model: onnx.ModelProto, batch: int
 ) -> None:
     session = onnxruntime.InferenceSession(
@@ -65,7 +65,7 @@ def test_the_observations_part_is_computed_once(model: onnx.ModelProto) -> None:
     assert products(with_noise) == 3 * (4 + 2)
 
 
-def test_what_weights_alone_decide_is_in_the_file(model: onnx.ModelProto) -> None:
+def test_computations_on_weights_alone_are_folded(model: onnx.ModelProto) -> None:
     used = depending_on(model, "observation") + depending_on(model, "noise")
     assert [node.op_type for node in model.graph.node if node not in used] == []
     assert {entry.domain for entry in model.opset_import} == {""}

@@ -1,4 +1,4 @@
-"""Every method's policy, as ONNX, chooses and computes what torch does."""
+"""The exported policy of every method gives the same chunks as torch."""
 
 from pathlib import Path
 
@@ -15,16 +15,17 @@ from qc_core.config.methods import METHODS
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import to_onnx
 from qc_core.export.parity import Cases, draw_cases
+from qc_core.policy_format.contract import Actions
 from tests.train_settings import train_with
 
 CASES = 1000
 # In float64 the same sums differ by far less than in float32, in which onnxruntime compares.
 TIE = 1e-5
-CONTRACT = {"action": {"low": [-1.0, -1.0], "high": [1.0, 1.0]}}
+ACTIONS = Actions(names=("u", "v"), low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 def make(method: str) -> Agent:
-    """7 observations, 2 actions; where it chooses, of 4 candidates."""
+    """Return an agent with 7 observations, 2 actions and, for best-of-N, 4 samples."""
     torch.manual_seed(3)
     train = train_with(method, hidden_dims=(16, 16), backup_horizon=3, num_samples=4, flow_steps=2)
     agent = make_agent(7, 2, train).eval()
@@ -33,7 +34,7 @@ def make(method: str) -> Agent:
 
 
 def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
-    """By case, the chunks [K, H, A] that are right, computed in float64."""
+    """Return the correct chunks [K, H, A] of each case, computed in float64."""
     double = agent.double()
     inputs = torch.from_numpy(observation).double(), torch.from_numpy(noise).double()
     with torch.inference_mode():
@@ -41,7 +42,7 @@ def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> li
             return list(double.chunk(*inputs)[:, None].numpy())
         candidates, value = double.candidates(*inputs)
         chunks = double.in_environment_units(candidates).numpy()
-    # The critics by their other way, which does not share what candidates have in common.
+    # The other implementation of the critics does not share computations between samples.
     size = candidates.shape[1]
     normal = (inputs[0] - double.observation_mean) / double.observation_std
     again = double.values(
@@ -54,7 +55,7 @@ def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> li
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_chooses_and_computes_what_torch_does(method: str) -> None:
+def test_every_method_gives_the_same_as_torch(method: str) -> None:
     agent = make(method)
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
     onnx.checker.check_model(model, full_check=True)
@@ -72,37 +73,37 @@ def test_every_method_chooses_and_computes_what_torch_does(method: str) -> None:
     )
     assert worst <= 1e-5
     assert len(right) == CASES
-    # Nearly every case has one right chunk only; candidates that are clipped may be the same.
+    # Nearly every case has one correct chunk; clipped samples may be equal.
     assert sum(np.ptp(chunks, axis=0).max() > 1e-5 for chunks in right) < CASES / 100
 
 
-def test_another_candidate_than_the_best_is_a_difference() -> None:
+def test_another_sample_than_the_best_is_a_difference() -> None:
     cases = draw_cases(make("qc"), 50, seed=0)
-    assert cases.right_BN.sum() == 50
-    assert cases.difference(cases.chunk_BNHA[:, 0], CONTRACT) == 0
-    assert cases.difference(cases.chunk_BNHA[:, 1], CONTRACT) > 0.1
+    assert cases.correct_BN.sum() == 50
+    assert cases.difference(cases.chunk_BNHA[:, 0], ACTIONS) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 1], ACTIONS) > 0.1
     chunk = cases.chunk_BNHA[:, 0].copy()
     chunk[7, 2, 1] += 0.25
-    assert cases.difference(chunk, CONTRACT) == pytest.approx(0.25, abs=1e-6)
+    assert cases.difference(chunk, ACTIONS) == pytest.approx(0.25, abs=1e-6)
 
 
-def test_of_candidates_that_tie_either_is_right() -> None:
+def test_samples_of_equal_value_are_all_correct() -> None:
     agent = make("qc")
     torch.nn.init.zeros_(agent.critic.weights[-1])
     cases = draw_cases(agent, 50, seed=0)
-    assert cases.right_BN.all()
-    assert cases.difference(cases.chunk_BNHA[:, 3], CONTRACT) == 0
-    assert cases.difference(cases.chunk_BNHA[:, 3] + 0.25, CONTRACT) > 0.1
+    assert cases.correct_BN.all()
+    assert cases.difference(cases.chunk_BNHA[:, 3], ACTIONS) == 0
+    assert cases.difference(cases.chunk_BNHA[:, 3] + 0.25, ACTIONS) > 0.1
 
 
-def test_torchs_own_choice_is_the_first() -> None:
+def test_the_choice_of_torch_comes_first() -> None:
     agent = make("bfn")
     cases = draw_cases(agent, 50, seed=0)
     chunk = agent.chunk(torch.from_numpy(cases.observation_BO), torch.from_numpy(cases.noise))
     np.testing.assert_array_equal(cases.chunk_BNHA[:, 0], chunk.detach())
 
 
-def test_golden_cases_are_those_that_no_tie_leaves_open(tmp_path: Path) -> None:
+def test_golden_cases_have_one_correct_chunk(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     right = np.zeros((40, 2), bool)
     right[:, 0] = True

@@ -1,4 +1,4 @@
-"""The same recipe, seed and data give the same policy, byte for byte, in another process."""
+"""The same recipe, seed and data give the same bytes in another process."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ELSEWHERE = {"PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": 
 
 
 def make_policy(config: Config, dataset: Path, folder: Path) -> None:
-    """Every step from the data to the policy."""
+    """Run every step from the data to the policy."""
     torch.set_num_threads(1)
     pretrain(config, dataset, folder / "offline")
     tuned = fine_tune(config, folder / "offline", dataset, trial=0, on_score=lambda _: None)

@@ -1,4 +1,4 @@
-"""A policy that is not what it says, or says what cannot be, is refused before it plays."""
+"""Policies with an invalid contract, or a model that does not match it, are refused."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ Alter = Callable[[onnx.ModelProto, dict[str, Any]], None]
 
 
 def altered(policy: Path, folder: Path, alter: Alter, *, consistent: bool = True) -> Path:
-    """A copy with right checksums; its contract is also in the model, where `consistent`."""
+    """Copy a policy with changes; `consistent` also changes the contract inside the model."""
     shutil.copytree(policy, folder)
     model = onnx.load(folder / "policy.onnx")
     contract = json.loads((folder / "policy.json").read_text())
@@ -40,7 +40,7 @@ def refused(folder: Path, kind: type[QCError], message: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None:
+def test_an_unaltered_copy_runs(policy: Path, tmp_path: Path) -> None:
     copy = altered(policy, tmp_path / "copy", lambda *_: None)
     assert ChunkPolicy.load(copy).act(np.zeros(28)).shape == (5,)
 
@@ -48,31 +48,39 @@ def test_a_copy_with_nothing_altered_plays(policy: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema-version"], 99, "policy schema 1 is needed, got 99"),
-        (["horizon"], 0, "positive integers, got 0"),
-        (["horizon"], True, "positive integers, got True"),
-        (["horizon"], 10**12, "asks for 5,000,000,000,000 numbers for one observation, at most"),
+        (["schema-version"], 99, "policy schema 1 or 2 is needed, got 99"),
+        (["chunk-length"], 0, "'chunk-length' must be a positive integer, got 0"),
+        (["chunk-length"], True, r"`int`, got `bool` - at `\$.chunk-length`"),
+        (
+            ["chunk-length"],
+            10**12,
+            "asks for 5,000,000,000,000 numbers for one observation, at most",
+        ),
         (["noise", "shape"], [10**9, 10**9], "at most 16,777,216 are allowed"),
-        (["noise", "shape"], [], r"got 5 and \[\]"),
-        (["noise", "shape"], [-25], r"got 5 and \[-25\]"),
-        (["noise", "shape"], ["25"], "positive integers"),
+        (["noise", "shape"], [], r"positive integers, got \[\]"),
+        (["noise", "shape"], [-25], r"positive integers, got \[-25\]"),
+        (["noise", "shape"], ["25"], "`int`, got `str`"),
         (["observation", "names"], [], "observation needs a list of names"),
-        (["observation", "names"], [1, 2], "observation needs a list of names"),
-        (["action", "names"], [None], "action needs a list of names"),
+        (["observation", "names"], [1, 2], r"`str`, got `int` - at `\$.observation.names\[0\]`"),
+        (["action", "names"], [None], r"`str`, got `null` - at `\$.action.names\[0\]`"),
         (["action", "low"], [0.0], "'low' needs one finite number for each action"),
         (["action", "high"], [float("nan")] * 5, "'high' needs one finite number"),
-        (["action", "low"], [-1, -1, -1, 2, -1], "the bounds of '.*' must rise, got 2 to 1"),
-        (["control-interval-seconds"], 0, "must be above 0, got 0"),
-        (["control-interval-seconds"], float("nan"), "must be above 0, got nan"),
-        (["control-interval-seconds"], True, "must be above 0, got True"),
+        (
+            ["action", "low"],
+            [-1, -1, -1, 2, -1],
+            "the low bound of '.*' must not be above its high bound, got 2 and 1",
+        ),
+        (["control-interval-seconds"], 0, "must be a finite number above 0, got 0"),
+        (["control-interval-seconds"], float("nan"), "must be a finite number above 0, got nan"),
+        (["control-interval-seconds"], True, "`float`, got `bool`"),
         (["episode-limit"], 0, "'episode-limit' must be a positive integer, got 0"),
-        (["execution-length"], True, "'execution-length' must be a positive integer, got True"),
-        (["execution-length"], 0, "'execution-length' must be a positive integer, got 0"),
-        (["action"], {}, "'names' is missing"),
-        (["noise"], [25], "cannot be of type list"),
+        (["execution-horizon"], True, r"`int`, got `bool` - at `\$.execution-horizon`"),
+        (["execution-horizon"], 0, "'execution-horizon' must be a positive integer, got 0"),
+        (["action"], {}, "missing required field `names`"),
+        (["noise"], [25], "`object`, got `array`"),
     ],
 )
-def test_a_contract_that_cannot_be_meant_is_refused(
+def test_an_invalid_contract_is_refused(
     policy: Path, tmp_path: Path, path: list[str], value: Any, message: str
 ) -> None:
     def alter(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
@@ -99,7 +107,7 @@ def test_a_model_without_metadata_is_refused(policy: Path, tmp_path: Path) -> No
         ("{}", "of different policies: pull it again"),
     ],
 )
-def test_metadata_of_another_policy_are_refused(
+def test_metadata_of_another_policy_is_refused(
     policy: Path, tmp_path: Path, metadata: str, message: str
 ) -> None:
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
@@ -113,7 +121,7 @@ def fewer_observations(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
 
 
 def shorter_chunk(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
-    contract.update({"horizon": 4, "execution-length": 4})
+    contract.update({"chunk-length": 4, "execution-horizon": 4})
 
 
 def other_noise(_: onnx.ModelProto, contract: dict[str, Any]) -> None:
@@ -141,7 +149,7 @@ def one_more_output(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         (one_more_output, "nothing of that name is needed for extra"),
     ],
 )
-def test_a_model_of_other_sizes_than_its_contract_is_refused(
+def test_a_model_whose_shapes_differ_from_its_contract_is_refused(
     policy: Path, tmp_path: Path, alter: Alter, message: str
 ) -> None:
     refused(altered(policy, tmp_path / "copy", alter), RunError, message)
@@ -151,7 +159,7 @@ def test_a_model_of_other_sizes_than_its_contract_is_refused(
 def test_weights_outside_the_model_file_are_refused(
     policy: Path, tmp_path: Path, location: str
 ) -> None:
-    """No checksum tells of them, and they could be any file of this machine."""
+    """They have no checksum and could be any file of this machine."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         weights = model.graph.initializer[0]
@@ -176,10 +184,10 @@ def test_weights_outside_the_model_file_are_refused(
         b"\x8a\x80\x10\x88\x80\x00",
     ],
 )
-def test_they_are_found_however_their_field_is_encoded(
+def test_external_weights_are_found_in_any_field_encoding(
     policy: Path, tmp_path: Path, tag_and_length: bytes
 ) -> None:
-    """Protobuf's readers take numbers of more bytes than they need, and cut them to 32 bits."""
+    """Protobuf readers accept overlong numbers and cut tags to 32 bits."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         entry = model.graph.initializer[0].external_data.add()
@@ -195,7 +203,7 @@ def test_they_are_found_however_their_field_is_encoded(
 
 
 @pytest.mark.parametrize("length", [0, 1000, -1000])
-def test_a_truncated_model_is_refused_also_with_right_checksums(
+def test_a_truncated_model_with_correct_checksums_is_refused(
     policy: Path, tmp_path: Path, length: int
 ) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
@@ -206,10 +214,10 @@ def test_a_truncated_model_is_refused_also_with_right_checksums(
 
 
 @pytest.mark.parametrize("added", [np.nan, np.inf, -np.inf, 10.0, -10.0, 3e-5])
-def test_an_answer_that_is_no_number_within_the_bounds_is_no_action(
+def test_nan_and_actions_outside_the_bounds_are_refused(
     policy: Path, tmp_path: Path, added: float
 ) -> None:
-    """The last is added to what is at the bounds, for the chunk is clipped before."""
+    """The value is added after the chunk was clipped to its bounds."""
 
     def alter(model: onnx.ModelProto, _: dict[str, Any]) -> None:
         constants = {"added": added, "steep": 1e6, "low": -1.0, "high": 1.0}
@@ -226,6 +234,6 @@ def test_an_answer_that_is_no_number_within_the_bounds_is_no_action(
             model.graph.node.append(onnx.helper.make_node(kind, inputs, [output]))
 
     runner = ChunkPolicy.load(altered(policy, tmp_path / "copy", alter))
-    with pytest.raises(RunError, match="NaN or outside its own action bounds") as refusal:
+    with pytest.raises(RunError, match="NaN or actions outside its own action bounds") as refusal:
         runner.act(np.zeros(28))
     assert "\n" not in str(refusal.value)

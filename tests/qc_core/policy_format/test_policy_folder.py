@@ -1,4 +1,4 @@
-"""A policy folder holds what its checksums list, all of it and nothing else."""
+"""A policy folder contains exactly the files that its checksums list."""
 
 import re
 from collections.abc import Callable
@@ -16,14 +16,14 @@ def folder(tmp_path: Path) -> Path:
     return write_policy(tmp_path / "policy", seed=1)
 
 
-def test_a_whole_folder_is_right(folder: Path) -> None:
+def test_a_complete_folder_is_accepted(folder: Path) -> None:
     (folder / "SHA256SUMS.sig").write_bytes(b"signature")
     (folder / ".DS_Store").touch()
     verify(folder)
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_every_file_is_covered(folder: Path, name: str) -> None:
+def test_every_file_is_verified(folder: Path, name: str) -> None:
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:-1] + b"?")
     with pytest.raises(RunError, match=re.escape(name)):
@@ -34,14 +34,14 @@ def test_every_file_is_covered(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "__pycache__"])
-def test_what_has_no_checksum_is_refused(folder: Path, name: str) -> None:
+def test_a_file_without_a_checksum_is_refused(folder: Path, name: str) -> None:
     (folder / name).mkdir()
-    with pytest.raises(RunError, match=f"{re.escape(name)} is no part of the policy"):
+    with pytest.raises(RunError, match=f"{re.escape(name)} is not part of the policy"):
         verify(folder)
 
 
 @pytest.mark.parametrize("line", ["{first}", "0  ../policy.onnx", "0  other", "0 policy.onnx", ""])
-def test_a_list_of_other_files_is_refused(folder: Path, line: str) -> None:
+def test_checksums_of_other_files_are_refused(folder: Path, line: str) -> None:
     sums = folder / "SHA256SUMS"
     first = sums.read_text().splitlines()[0]
     sums.write_text(sums.read_text() + line.format(first=first) + "\n")
@@ -49,7 +49,7 @@ def test_a_list_of_other_files_is_refused(folder: Path, line: str) -> None:
         verify(folder)
 
 
-def test_a_list_without_a_file_is_refused(folder: Path) -> None:
+def test_a_missing_checksum_is_refused(folder: Path) -> None:
     sums = folder / "SHA256SUMS"
     sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(RunError, match=r"does not list model-card\.md"):
@@ -59,7 +59,7 @@ def test_a_list_without_a_file_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("forbidden", "named"), [*((n, n) for n in (*CONTENTS, CHECKSUMS)), (".", CHECKSUMS)]
 )
-def test_what_may_not_be_read_is_named(
+def test_an_unreadable_file_is_named(
     folder: Path, forbid: Callable[[Path], None], forbidden: str, named: str
 ) -> None:
     forbid(folder / forbidden)
@@ -68,7 +68,7 @@ def test_what_may_not_be_read_is_named(
 
 
 @pytest.mark.parametrize("name", [CONTRACT, "."])
-def test_a_contract_that_may_not_be_read_is_named(
+def test_an_unreadable_contract_is_named(
     folder: Path, forbid: Callable[[Path], None], name: str
 ) -> None:
     forbid(folder / name)

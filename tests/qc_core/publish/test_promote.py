@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.export.export import export
@@ -70,7 +71,9 @@ def aliases() -> dict[str, str | None]:
 
 
 def record_of(version: str) -> dict[str, Any]:
-    return Registry(open_store()).account(f"smoke:{version}")["gate"]
+    record = Registry(open_store()).details(f"smoke:{version}").gate
+    assert record is not None
+    return documents.to_json(record)
 
 
 def test_without_a_minimum_the_first_policy_becomes_champion_and_plays_nothing(
@@ -278,9 +281,9 @@ def test_a_run_that_comes_to_sign_or_to_keep_the_checkpoint_publishes_anew(
     monkeypatch.setenv("QC_SIGNING_KEY", str(private))
     versions += [promoted(checkpoint), promoted(None), promoted(checkpoint)]
     assert versions[4] == versions[2] and len(set(versions)) == 4
-    told = [Registry(open_store()).account(f"smoke:{version}") for version in versions]
-    assert [said["signed"] for said in told] == [False, False, True, True, True]
-    assert [said["manifest"]["checkpoint"] for said in told] == [False, True, True, False, True]
+    told = [Registry(open_store()).details(f"smoke:{version}") for version in versions]
+    assert [said.signed for said in told] == [False, False, True, True, True]
+    assert [said.manifest.checkpoint for said in told] == [False, True, True, False, True]
 
 
 def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
@@ -293,7 +296,7 @@ def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
     duel(champion=[90], challenger=[90])
     promote(config, policy, open_store(), run="run-8")
     registry = Registry(open_store())
-    assert [version.run for version in registry.versions()] == ["run-7", "20261125-mine"]
+    assert [version.run_id for version in registry.versions()] == ["run-7", "20261125-mine"]
     registry.pull("smoke@latest", tmp_path / "pulled", verify_key=public)
 
 
@@ -334,7 +337,7 @@ def test_where_no_success_is_told_the_gate_compares_returns_and_says_so(
     told = capsys.readouterr().err
     assert "higher in 0 and lower in 0 of 20 episodes" in told
     assert "the environment tells no success (info['success'])" in told
-    assert again["gate"]["wins-less-losses"]["value"] == 0
+    assert again["gate"]["net-wins"]["value"] == 0
     assert again["gate"]["rule"].startswith("better: the environment tells no success")
     results = again["gate"]["results"]
     assert results["champion"]["mean-return"] == results["challenger"]["mean-return"] < 0

@@ -1,4 +1,4 @@
-"""A store in which others act at a chosen moment."""
+"""A store that runs an action before a chosen call, to test concurrent changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ from qc_core.store.objects import ObjectStore
 
 
 class Meddling:
-    """Passes every call on to a store; before one of them, once, something else happens.
+    """Forwards every call to a store and runs an action once before one of them.
 
     Args:
-        skip: such calls to let pass before.
+        skip: number of matching calls before the action.
     """
 
     def __init__(

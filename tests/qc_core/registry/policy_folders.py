@@ -1,4 +1,4 @@
-"""Small policy folders, made without torch: what the store keeps, and nothing that runs."""
+"""Small policy folders for tests of the store; their models cannot run."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,18 @@ from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, w
 
 
 def write_policy(folder: Path, seed: int, weights: str | None = None) -> Path:
-    """A policy folder in which every file tells the seed.
+    """Write a policy folder in which every file contains the seed.
 
     Args:
-        weights: digest of those that it was exported from.
+        weights: digest of the weights that it was exported from.
     """
     folder.mkdir(parents=True)
     contract = {
-        "schema-version": 1,
+        "schema-version": 2,
         "method": "qc",
         "environment": "robot/small",
-        "horizon": 5,
-        "execution-length": 5,
+        "chunk-length": 5,
+        "execution-horizon": 5,
         "control-interval-seconds": 0.05,
         "episode-limit": 200,
         "observation": {"names": ["x"]},
@@ -36,7 +36,7 @@ def write_policy(folder: Path, seed: int, weights: str | None = None) -> Path:
 
 
 def seed_of(folder: Path) -> int:
-    """The seed that every file of a folder tells."""
+    """Return the seed that every file of a folder contains."""
     seed = json.loads((folder / CONTRACT).read_bytes())["seed"]
     for name in (MODEL, GOLDEN, CARD):
         assert (folder / name).read_bytes() == f"{name} of {seed}\n".encode() * 100

@@ -1,7 +1,7 @@
-"""Processes that publish, promote and pull at once, as the runs of a pipeline would.
+"""Processes that publish, promote and pull at the same time, as pipeline runs do.
 
-python -m tests.qc_core.registry.promoter FOLDER PROCESSES COUNT prints one JSON list of what came of
-the policies of seeds 0 to COUNT - 1. The processes are forks: imports cost more than the work.
+python -m tests.qc_core.registry.promoter FOLDER PROCESSES COUNT prints a JSON list with the results
+of the policies of seeds 0 to COUNT - 1. The processes are forks, because imports are slow.
 """
 
 import json
@@ -17,10 +17,10 @@ from tests.qc_core.registry.policy_folders import seed_of, write_policy
 
 
 def promote(folder: Path, seed: int) -> dict[str, Any]:
-    """What was published, whether it took the place of the champion, and what was pulled then."""
+    """Publish a policy, try to make it champion, pull the champion; return what happened."""
     registry = Registry(open_store())
     incumbent = registry.alias("cube", "champion")
-    version = registry.publish(write_policy(folder / f"{seed}", seed), "cube", run=str(seed))
+    version = registry.publish(write_policy(folder / f"{seed}", seed), "cube", run_id=str(seed))
     registry.set_alias("cube", "latest", version)
     won = registry.replace_alias("cube", "champion", version, incumbent)
     pulled = folder / f"pulled-{seed}"

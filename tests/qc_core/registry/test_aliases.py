@@ -1,4 +1,4 @@
-"""Aliases move at once, know what they named before, and never name what is gone."""
+"""Aliases move atomically, have a history and never name a deleted version."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def registry_on(store: Any) -> Registry:
     return Registry(cast(ObjectStore, store))
 
 
-def test_an_alias_remembers_and_goes_back_step_by_step(
+def test_an_alias_is_rolled_back_step_by_step(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
     a, b, c, _ = versions
@@ -44,7 +44,7 @@ def test_an_alias_remembers_and_goes_back_step_by_step(
     assert history(store) == [a]
 
 
-def test_only_who_knows_what_it_names_replaces_it(
+def test_an_alias_is_replaced_only_if_it_names_the_expected_version(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
     a, b, c, _ = versions
@@ -55,7 +55,7 @@ def test_only_who_knows_what_it_names_replaces_it(
     assert history(store) == [b, a]
 
 
-def test_who_comes_between_is_not_overwritten(
+def test_a_concurrent_change_is_not_overwritten(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
     a, b, c, d = versions
@@ -72,7 +72,7 @@ def test_who_comes_between_is_not_overwritten(
     assert between.meddled and history(store) == [d, c, b, a]
 
 
-def test_going_back_passes_over_what_is_deleted(
+def test_rollback_skips_deleted_versions(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
     a, b, c, d = versions
@@ -83,10 +83,10 @@ def test_going_back_passes_over_what_is_deleted(
     assert registry.roll_back("cube", "champion") == (d, a)
 
 
-def test_going_back_tells_the_version_that_it_comes_to(
+def test_rollback_returns_the_version_it_ends_at(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
-    """Versions go just when the alias is moved to them."""
+    """Versions are deleted at the moment when the alias is moved to them."""
     a, b, c, _ = versions
     for version in (a, b, c):
         registry.set_alias("cube", "champion", version)
@@ -101,10 +101,10 @@ def test_going_back_tells_the_version_that_it_comes_to(
 
 
 @pytest.mark.parametrize("moment", ["before it looks", "after it looked"])
-def test_an_alias_and_a_deletion_at_the_same_time_do_not_meet(
+def test_an_alias_never_names_a_version_that_is_being_deleted(
     registry: Registry, store: ObjectStore, versions: list[str], moment: str
 ) -> None:
-    """Whoever comes first: the version is there and named, or gone and not named."""
+    """In any order, a version exists if an alias names it."""
     a, b, *_ = versions
     registry.set_alias("cube", "champion", a)
 
@@ -121,7 +121,7 @@ def test_an_alias_and_a_deletion_at_the_same_time_do_not_meet(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_alias_that_is_moved_while_its_version_is_deleted_goes_back(
+def test_an_alias_moves_back_if_its_version_is_deleted_meanwhile(
     registry: Registry, store: ObjectStore, versions: list[str], first: bool
 ) -> None:
     a, b, *_ = versions
@@ -135,10 +135,10 @@ def test_an_alias_that_is_moved_while_its_version_is_deleted_goes_back(
     assert "champion" not in Aliases(store, "cube").all() or not first
 
 
-def test_a_deletion_that_sees_the_alias_leaves_the_version(
+def test_a_deletion_that_sees_the_alias_keeps_the_version(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
-    """The deletion looks at the aliases when this one has moved, and has not yet looked back."""
+    """The deletion reads the aliases after the move, before the move checks for deletions."""
     b = versions[1]
 
     def delete() -> None:
@@ -153,14 +153,14 @@ def test_a_deletion_that_sees_the_alias_leaves_the_version(
 
 
 def test_a_history_is_bounded() -> None:
-    alias = Alias()
+    alias = Alias(version=None)
     for number in range(HISTORY + 9):
         alias = alias.moved_to(f"v{number}")
     assert len(alias.previous) == HISTORY
     assert alias.previous[0].version == f"v{HISTORY + 7}"
 
 
-def test_an_alias_of_the_first_kind_is_understood(
+def test_an_alias_without_times_and_history_is_read(
     registry: Registry, store: ObjectStore, versions: list[str]
 ) -> None:
     a, b, *_ = versions
@@ -170,7 +170,7 @@ def test_an_alias_of_the_first_kind_is_understood(
     assert registry.roll_back("cube", "champion") == (b, a)
 
 
-def test_an_alias_that_never_holds_still_is_given_up(
+def test_an_alias_that_others_change_constantly_is_an_error(
     registry: Registry,
     store: ObjectStore,
     versions: list[str],

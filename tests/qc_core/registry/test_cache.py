@@ -1,4 +1,4 @@
-"""A policy of the store is named, fetched once, whole or absent, and never an old one silently."""
+"""The cache downloads each version once and never uses an old version silently."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from qc_core.store.open import open_store
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where this test keeps policies."""
+    """The cache folder of this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "q-chunking" / "policies"
 
@@ -46,7 +46,7 @@ def other_than(policy: Path, folder: Path) -> Path:
     return folder
 
 
-def test_a_name_is_fetched_once_and_looked_up_each_time(
+def test_a_version_is_downloaded_once_and_looked_up_each_time(
     policy: Path, version: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pulls: list[str] = []
@@ -66,13 +66,13 @@ def test_a_name_is_fetched_once_and_looked_up_each_time(
     assert sorted(os.listdir(cache / "cube")) == sorted([version, second])
 
 
-def test_the_latest_in_the_place_of_a_champion_is_told_of(
+def test_using_the_latest_version_without_a_champion_is_logged(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry = Registry(open_store())
     registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
     ChunkPolicy.load("cube")
-    assert capsys.readouterr().err.count("cube has no champion: its latest version is taken") == 1
+    assert capsys.readouterr().err.count("cube has no champion: using its latest version") == 1
 
 
 def test_a_policy_is_loaded_by_name_from_a_bucket(s3_store: str, policy: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_policy_is_loaded_by_name_from_a_bucket(s3_store: str, policy: Path) -
     np.testing.assert_array_equal(by_name.act(np.zeros(28)), by_folder.act(np.zeros(28)))
 
 
-def test_a_folder_that_exists_is_meant_before_a_name(
+def test_an_existing_folder_takes_precedence_over_a_name(
     version: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -98,30 +98,32 @@ def test_a_folder_that_exists_is_meant_before_a_name(
 @pytest.mark.parametrize(
     "reference", ["none", "cube@none", "cube:none", "./cube", "a/b", "~", "", "x" * 5000, "a\0b"]
 )
-def test_what_is_nowhere_is_said_in_one_line(version: str, cache: Path, reference: str) -> None:
+def test_an_unknown_policy_is_one_line(version: str, cache: Path, reference: str) -> None:
     with pytest.raises(UsageError, match="there is no folder") as refusal:
         ChunkPolicy.load(reference)
     assert "\n" not in str(refusal.value)
     assert not cache.exists()
 
 
-def test_no_old_policy_is_played_when_the_store_does_not_answer(
+def test_a_cached_version_is_not_used_if_the_store_does_not_answer(
     s3_store: str, policy: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = published(policy)
     cached_policy("cube")
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(RunError, match=r"does not answer.*No kept version") as refusal:
+    with pytest.raises(
+        RunError, match=r"does not answer.*The cached version may be another"
+    ) as refusal:
         ChunkPolicy.load("cube@champion")
     kept = cache / "cube" / version
-    assert f"load {kept} to play one all the same" in str(refusal.value)
+    assert f"load {kept} to run it anyway" in str(refusal.value)
     ChunkPolicy.load(kept)
     with pytest.raises(RunError, match="does not answer") as refusal:
         ChunkPolicy.load("never-loaded")
     assert "kept" not in str(refusal.value)
 
 
-def test_a_damaged_copy_is_fetched_anew(version: str, policy: Path) -> None:
+def test_a_damaged_copy_is_downloaded_again(version: str, policy: Path) -> None:
     folder = cached_policy("cube")
     (folder / "policy.onnx").write_bytes(b"")
     (folder / "model-card.md").unlink()
@@ -130,7 +132,7 @@ def test_a_damaged_copy_is_fetched_anew(version: str, policy: Path) -> None:
     ChunkPolicy.load(folder)
 
 
-def test_another_stores_policy_of_the_same_version_is_not_taken(
+def test_a_cached_version_of_another_store_is_not_used(
     version: str, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = cached_policy("cube")
@@ -144,7 +146,7 @@ def test_another_stores_policy_of_the_same_version_is_not_taken(
     assert (folder / "model-card.md").read_text() == "another"
 
 
-def test_a_broken_fetch_leaves_nothing(version: str, cache: Path) -> None:
+def test_an_interrupted_download_leaves_nothing(version: str, cache: Path) -> None:
     store: ObjectStore = open_store()
     store.put(f"policies/cube/versions/{version}/policy.onnx", b"short")
     with pytest.raises(RunError, match="is truncated"):
@@ -152,7 +154,9 @@ def test_a_broken_fetch_leaves_nothing(version: str, cache: Path) -> None:
     assert list((cache / "cube").iterdir()) == []
 
 
-def test_many_may_fetch_at_once(version: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_processes_can_download_at_once(
+    version: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     all_have_fetched = threading.Barrier(4)
     pull = Registry.pull
 
@@ -169,10 +173,10 @@ def test_many_may_fetch_at_once(version: str, cache: Path, monkeypatch: pytest.M
     ChunkPolicy.load("cube")
 
 
-def test_many_may_replace_a_damaged_copy_at_once(
+def test_many_processes_can_replace_a_damaged_copy_at_once(
     version: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first puts a whole one there, and that stays."""
+    """The first process replaces the copy, and the others accept it."""
     (cached_policy("cube") / "policy.onnx").write_bytes(b"")
     all_have_fetched = threading.Barrier(4)
     pull, is_copy, whole = Registry.pull, Registry.is_copy, list[bool]()
@@ -192,13 +196,13 @@ def test_many_may_replace_a_damaged_copy_at_once(
     monkeypatch.setattr(Registry, "is_copy", slowly)
     with ThreadPoolExecutor(4) as pool:
         folders = set(pool.map(cached_policy, ["cube"] * 4))
-    # All found it damaged, and then the first once more.
+    # Each process found it damaged; the first one checked again under the lock.
     assert sorted(whole) == [False] * 5 + [True] * 3
     assert folders == {cache / "cube" / version}
     assert os.listdir(cache / "cube") == [version]
 
 
-def test_a_cache_that_cannot_be_written_is_named(
+def test_an_unwritable_cache_is_named(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

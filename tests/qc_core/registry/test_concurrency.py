@@ -1,4 +1,4 @@
-"""Many processes at once, and processes that die: readers see whole policies or none."""
+"""Readers see complete policies only, with concurrent and with killed writers."""
 
 import json
 import os
@@ -43,11 +43,11 @@ Registry(store).publish(Path(sys.argv[1]), "cube")
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """For processes that work in the test's own store."""
+    """Environment of processes that use the store of the test."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def test_fifty_promotions_and_pulls_at_once_lose_nothing(
+def test_fifty_concurrent_promotions_and_pulls_lose_nothing(
     registry: Registry, store: ObjectStore, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     words = [sys.executable, "-m", "tests.qc_core.registry.promoter", str(tmp_path / "work")]
@@ -58,12 +58,12 @@ def test_fifty_promotions_and_pulls_at_once_lose_nothing(
     assert len({entry["process"] for entry in done}) > 1
     published = {entry["version"]: entry["seed"] for entry in done}
     assert len(published) == COUNT
-    # Every folder is one policy's, and the one that its version was published from.
+    # Every pulled folder is consistent and belongs to its version.
     for entry in done:
         assert entry["pulled-seed"] == published[entry["pulled-version"]]
-    listed = {version.version: version.run for version in registry.versions("cube")}
+    listed = {version.version: version.run_id for version in registry.versions("cube")}
     assert listed == {version: str(seed) for version, seed in published.items()}
-    # Each that was named was named once, and none was lost to another's writing.
+    # Each champion was recorded once, and no concurrent write was lost.
     assert sorted(history(store, "latest")) == sorted(published)
     champions = [entry["version"] for entry in done if entry["won"]]
     assert sorted(history(store, "champion")) == sorted(champions)
@@ -76,7 +76,7 @@ def history(store: ObjectStore, alias: str) -> list[str]:
 
 
 @pytest.mark.parametrize("call", [1, 3, 6])
-def test_a_publishing_that_is_killed_leaves_no_version(
+def test_an_interrupted_upload_leaves_no_version(
     registry: Registry, tmp_path: Path, environment: dict[str, str], call: int
 ) -> None:
     folder = write_policy(tmp_path / "policy", seed=1)

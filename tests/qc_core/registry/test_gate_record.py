@@ -1,34 +1,37 @@
-"""What the gate said of a version is written once, beside files that nothing changes."""
+"""The gate record is written once and stored with the version."""
 
+import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from qc_core import documents
 from qc_core.errors import RunError
-from qc_core.registry.gate_record import read_gate_record, write_gate_record
+from qc_core.registry.gate_record import GateRecord, read_gate_record, write_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.registry.removal import delete_version
 from qc_core.store.objects import ObjectStore
 
-RECORD = {
-    "champion": False,
-    "champion-before": None,
-    "rule": "better",
-    "decision": "undecided",
-    "reason": "not shown to be better",
-    "episodes": 50,
-    "episodes-at-most": 50,
-    "results": {},
-}
+RECORD = GateRecord(
+    champion=False,
+    champion_before=None,
+    rule="better",
+    decision="undecided",
+    reason="not shown to be better",
+    episodes=50,
+    max_episodes=50,
+    results={},
+)
 
 
-def test_it_is_kept_with_the_version_and_goes_with_it(
+def test_the_record_is_stored_and_deleted_with_its_version(
     registry: Registry, store: ObjectStore, small_policy: Path, tmp_path: Path
 ) -> None:
     version = registry.publish(small_policy, "cube")
-    assert registry.account(f"cube:{version}")["gate"] is None
+    assert registry.details(f"cube:{version}").gate is None
     write_gate_record(store, "cube", version, RECORD)
-    assert registry.account(f"cube:{version}")["gate"] == RECORD
+    assert registry.details(f"cube:{version}").gate == RECORD
     registry.pull(f"cube:{version}", tmp_path / "pulled")
     assert {path.name for path in (tmp_path / "pulled").iterdir()} == {
         path.name for path in small_policy.iterdir()
@@ -37,16 +40,55 @@ def test_it_is_kept_with_the_version_and_goes_with_it(
     assert list(store.keys("policies/cube/versions/")) == []
 
 
-def test_it_is_written_once(registry: Registry, store: ObjectStore, small_policy: Path) -> None:
+def test_the_record_is_written_once(
+    registry: Registry, store: ObjectStore, small_policy: Path
+) -> None:
     version = registry.publish(small_policy, "cube")
     write_gate_record(store, "cube", version, RECORD)
-    with pytest.raises(RunError, match=r"gate\.json in .* is there already"):
-        write_gate_record(store, "cube", version, {**RECORD, "champion": True})
+    with pytest.raises(RunError, match=r"gate\.json in .* already exists"):
+        write_gate_record(store, "cube", version, replace(RECORD, champion=True))
     assert read_gate_record(store, "cube", version) == RECORD
 
 
 @pytest.mark.parametrize("content", [b"half {", b"[]", b'{"champion": true}', b"[" * 100_000])
-def test_a_damaged_one_is_named(store: ObjectStore, content: bytes) -> None:
+def test_a_damaged_record_is_named(store: ObjectStore, content: bytes) -> None:
     store.put("policies/cube/versions/1/gate.json", content)
     with pytest.raises(RunError, match=r"versions/1/gate\.json in .* is damaged"):
         read_gate_record(store, "cube", "1")
+
+
+def test_a_record_of_the_first_schema_is_read(store: ObjectStore) -> None:
+    interval = {"value": 0.5, "low": 0.25, "high": 0.75}
+    outcome = {"seed": 7, "success": False, "steps": 200, "episode_return": -3.0}
+    old = {
+        "schema-version": 1,
+        "champion": True,
+        "champion-before": "20260101T000000-1",
+        "rule": "better",
+        "decision": "passed",
+        "reason": "better",
+        "environment": "Pendulum-v1",
+        "success-told": False,
+        "episode-limit": 200,
+        "first-seed": 7,
+        "episodes": 1,
+        "episodes-at-most": 40,
+        "wins-less-losses": interval,
+        "results": {
+            "challenger": {
+                "success": interval,
+                "steps": interval,
+                "mean-return": -3.0,
+                "outcomes": [{**outcome, "reports_success": False}],
+            }
+        },
+    }
+    store.put("policies/cube/versions/1/gate.json", json.dumps(old).encode())
+    record = read_gate_record(store, "cube", "1")
+    assert record is not None
+    assert (record.max_episodes, record.reports_success, record.first_seed) == (40, False, 7)
+    assert record.net_wins is not None and record.net_wins.low == 0.25
+    assert record.results["challenger"].outcomes[0].episode_return == -3.0
+    new = documents.to_json(record)
+    assert not {"episodes-at-most", "wins-less-losses", "success-told"} & set(new)
+    assert documents.convert(new, GateRecord, "record") == record

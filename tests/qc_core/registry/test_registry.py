@@ -1,4 +1,4 @@
-"""Both stores keep policies alike: whole or absent, and refused by name when damaged."""
+"""Both stores hold policies complete or not at all; damage is refused by name."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
 
 
-def test_a_published_policy_comes_back_whole_and_runs(
+def test_a_published_policy_is_pulled_and_runs(
     registry: Registry, policy: Path, tmp_path: Path
 ) -> None:
     version = registry.publish(policy, "cube")
@@ -72,20 +72,20 @@ def test_damaged_objects_are_refused_by_name(
     assert not (tmp_path / "pulled").exists()
 
 
-def test_the_latest_in_the_place_of_a_champion_is_told_of(
+def test_using_the_latest_version_without_a_champion_is_logged(
     registry: Registry, small_policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = registry.publish(small_policy, "cube")
     registry.set_alias("cube", "latest", version)
     assert registry.resolve("cube") == ("cube", version)
-    assert "cube has no champion: its latest version is taken" in capsys.readouterr().err
+    assert "cube has no champion: using its latest version" in capsys.readouterr().err
     registry.resolve("cube@latest")
     registry.set_alias("cube", "champion", version)
     registry.resolve("cube")
     assert capsys.readouterr().err == ""
 
 
-def test_a_name_that_cannot_be_one_is_refused_with_what_may_be_in_it(
+def test_an_invalid_name_is_refused_with_the_allowed_characters(
     registry: Registry, small_policy: Path
 ) -> None:
     registry.publish(small_policy, "small_cube")
@@ -97,7 +97,7 @@ def test_a_name_that_cannot_be_one_is_refused_with_what_may_be_in_it(
     "reference",
     ["none", "none@champion", "cube@none", "cube:none", "", "a@b@c", "../x", "cube@../x", "A"],
 )
-def test_what_does_not_exist_is_said_in_one_line(
+def test_an_unknown_reference_is_one_line(
     registry: Registry, policy: Path, tmp_path: Path, reference: str
 ) -> None:
     registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
@@ -107,15 +107,13 @@ def test_what_does_not_exist_is_said_in_one_line(
     assert not (tmp_path / "pulled").exists()
 
 
-def test_a_policy_folder_that_is_not_whole_is_not_published(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_an_incomplete_policy_folder_is_not_published(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a policy folder"):
         registry.publish(tmp_path, "cube")
     assert registry.versions() == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(
+def test_an_unwritable_store_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -128,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_named(
         open_store().check()
 
 
-def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
+def test_the_write_probe_leaves_no_object(store: ObjectStore) -> None:
     store.require_writable()
     assert list(store.keys("")) == []
 
@@ -145,7 +143,7 @@ def test_a_store_can_be_probed_and_keeps_no_trace(store: ObjectStore) -> None:
         {"data": [{"digest": "a", "transitions": 80, "episodes": 2}]},
     ],
 )
-def test_a_manifest_of_another_shape_is_damage(
+def test_an_invalid_manifest_is_damage(
     registry: Registry,
     store: ObjectStore,
     small_policy: Path,
@@ -160,14 +158,14 @@ def test_a_manifest_of_another_shape_is_damage(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 100_000])
-def test_a_damaged_version_is_told_of_and_the_others_go_on(
+def test_a_damaged_version_is_logged_and_the_others_are_listed(
     registry: Registry,
     store: ObjectStore,
     small_policy: Path,
     capsys: pytest.CaptureFixture[str],
     content: bytes,
 ) -> None:
-    damaged, whole = (registry.publish(small_policy, "cube", run=run) for run in ("1", "2"))
+    damaged, whole = (registry.publish(small_policy, "cube", run_id=run) for run in ("1", "2"))
     store.put(f"policies/cube/versions/{damaged}/manifest.json", content)
     assert [entry.version for entry in registry.versions("cube")] == [whole]
     told = capsys.readouterr().err
@@ -176,10 +174,10 @@ def test_a_damaged_version_is_told_of_and_the_others_go_on(
     assert registry.published_by("2", small_policy, "cube", **plain) == whole
     assert registry.published_by("1", small_policy, "cube", **plain) is None
     with pytest.raises(RunError, match="is damaged"):
-        registry.account(f"cube:{damaged}")
+        registry.details(f"cube:{damaged}")
 
 
-def test_a_contract_that_was_published_unreadable_is_named(
+def test_a_published_contract_that_is_not_json_is_named(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     version = registry.publish(small_policy, "cube")
@@ -189,13 +187,13 @@ def test_a_contract_that_was_published_unreadable_is_named(
     store.put(prefix + "policy.json", content)
     store.put(prefix + "manifest.json", json.dumps(manifest).encode())
     with pytest.raises(RunError, match=r"policy\.json in .* is not readable JSON"):
-        registry.account(f"cube:{version}")
+        registry.details(f"cube:{version}")
 
 
 @pytest.mark.parametrize(
     "content", [b"[]", b"{}", b'{"version": "../../x"}', b"\xff", b"[" * 100_000]
 )
-def test_an_alias_of_another_shape_is_refused(
+def test_an_invalid_alias_is_refused(
     registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path, content: bytes
 ) -> None:
     registry.set_alias("cube", "latest", registry.publish(policy, "cube"))
@@ -204,7 +202,7 @@ def test_an_alias_of_another_shape_is_refused(
         registry.pull("cube@latest", tmp_path / "pulled")
 
 
-def test_an_unfinished_contract_publishes_nothing(
+def test_an_incomplete_contract_is_not_published(
     registry: Registry, store: ObjectStore, policy: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
@@ -226,7 +224,7 @@ def test_an_unfinished_contract_publishes_nothing(
         {"QC_STORE": "s3://b/x", "QC_S3_ENDPOINT": "http://["},
     ],
 )
-def test_settings_that_cannot_be_meant_are_wrong_use(
+def test_invalid_settings_are_usage_errors(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
@@ -236,7 +234,7 @@ def test_settings_that_cannot_be_meant_are_wrong_use(
         open_store().check()
 
 
-def test_s3_says_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_errors_name_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     open_store().check()
     monkeypatch.setenv("QC_STORE", "s3://no-such-bucket/x")
     with pytest.raises(UsageError, match="has no bucket no-such-bucket"):
@@ -271,7 +269,7 @@ def test_s3_says_what_is_missing(s3_store: str, monkeypatch: pytest.MonkeyPatch)
         ("QC_S3_ENDPOINT", "ftp://key:{}@host"),
     ],
 )
-def test_keys_in_an_address_are_refused_and_not_shown(
+def test_keys_in_an_address_are_refused_and_not_printed(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv("QC_STORE", "s3://bucket/x")

@@ -1,4 +1,4 @@
-"""Versions go whole, never under an alias, and leave nothing behind."""
+"""Versions are deleted completely, and never while an alias names them."""
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -27,14 +27,14 @@ def ago(**age: float) -> str:
 
 
 def settled(registry: Registry, store: ObjectStore, folder: Path, count: int) -> list[str]:
-    """Versions that have been at the gate."""
+    """Versions with a gate record."""
     versions = [registry.publish(folder, "cube") for _ in range(count)]
     for version in versions:
         write_gate_record(store, "cube", version, RECORD)
     return versions
 
 
-def test_a_deleted_version_is_gone_with_its_files(
+def test_deleting_a_version_removes_its_files(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     gone, kept = (registry.publish(small_policy, "cube") for _ in range(2))
@@ -45,7 +45,7 @@ def test_a_deleted_version_is_gone_with_its_files(
         delete_version(store, "cube", gone)
 
 
-def test_a_version_that_an_alias_names_stays(
+def test_a_version_that_an_alias_names_is_not_deleted(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     version = registry.publish(small_policy, "cube")
@@ -71,19 +71,19 @@ def test_a_version_whose_manifest_is_damaged_can_be_deleted(
     assert set(store.folders("policies/cube/versions/")) == {named, new}
 
 
-def test_who_pulls_what_is_deleted_gets_one_line_and_no_folder(
+def test_pulling_a_version_that_is_deleted_meanwhile_is_one_line(
     registry: Registry, store: ObjectStore, small_policy: Path, tmp_path: Path
 ) -> None:
     version = registry.publish(small_policy, "cube")
     between = Meddling(
         store, "get_file", "golden.npz", lambda: delete_version(store, "cube", version)
     )
-    with pytest.raises(RunError, match=f"cube:{version} was deleted meanwhile"):
+    with pytest.raises(RunError, match=f"cube:{version} has just been deleted"):
         Registry(cast(ObjectStore, between)).pull(f"cube:{version}", tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
 
 
-def test_a_deletion_that_was_killed_can_be_done_again(
+def test_an_interrupted_deletion_can_be_repeated(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     def killed() -> None:
@@ -94,12 +94,12 @@ def test_a_deletion_that_was_killed_can_be_done_again(
         broken = cast(ObjectStore, Meddling(store, method, part, killed))
         with pytest.raises(KeyboardInterrupt):
             delete_version(broken, "cube", version)
-    # Its manifest went first: the files that are left are no version.
+    # The manifest is deleted first; the remaining files are not a version.
     assert names(registry) == []
     assert [key for key in store.keys("policies/") if version in key]
 
 
-def test_the_mark_of_a_killed_deletion_does_not_bind_for_ever(
+def test_the_mark_of_an_interrupted_deletion_expires(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     version = registry.publish(small_policy, "cube")
@@ -113,7 +113,7 @@ def test_the_mark_of_a_killed_deletion_does_not_bind_for_ever(
     assert registry.alias("cube", "champion") == version
 
 
-def test_pruning_keeps_the_newest_the_named_and_the_way_back(
+def test_pruning_keeps_the_newest_the_named_and_the_rollback_version(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     a, b, c, d, e, f = settled(registry, store, small_policy, 6)
@@ -132,7 +132,7 @@ def test_pruning_keeps_the_newest_the_named_and_the_way_back(
     assert names(registry) == [b, f]
 
 
-def test_pruning_leaves_what_an_alias_has_come_to_name(
+def test_pruning_keeps_a_version_that_an_alias_names_meanwhile(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     a, b = settled(registry, store, small_policy, 2)
@@ -143,7 +143,7 @@ def test_pruning_leaves_what_an_alias_has_come_to_name(
     assert between.meddled and names(registry) == [a, b]
 
 
-def test_pruning_keeps_what_may_be_at_the_gate_just_now(
+def test_pruning_keeps_versions_that_may_be_at_the_gate(
     registry: Registry, store: ObjectStore, small_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
@@ -159,7 +159,7 @@ def test_pruning_keeps_what_may_be_at_the_gate_just_now(
     assert registry.replace_alias("cube", "champion", playing, first)
 
 
-def test_pruning_removes_what_was_broken_off_days_ago(
+def test_pruning_removes_old_interrupted_uploads(
     registry: Registry, store: ObjectStore, small_policy: Path
 ) -> None:
     registry.publish(small_policy, "cube")

@@ -1,4 +1,4 @@
-"""A signature tells who published a version, and of which; made and checked by openssl too."""
+"""Signatures prove who published a version; openssl creates and verifies them too."""
 
 import hashlib
 import shutil
@@ -46,7 +46,7 @@ def test_a_signed_version_is_pulled_with_the_owners_key(
     for name, key in (("with", public), ("without", None)):
         registry.pull(f"cube:{version}", tmp_path / name, verify_key=key)
         assert len((tmp_path / name / "SHA256SUMS.sig").read_bytes()) == 64
-    assert registry.account(f"cube:{version}")["signed"]
+    assert registry.details(f"cube:{version}").signed
 
 
 def test_an_unsigned_version_is_refused_when_a_key_is_given(
@@ -56,7 +56,7 @@ def test_an_unsigned_version_is_refused_when_a_key_is_given(
     with pytest.raises(RunError, match=f"cube:{version} is not signed"):
         registry.pull(f"cube:{version}", tmp_path / "pulled", verify_key=keys[1])
     assert not (tmp_path / "pulled").exists()
-    assert not registry.account(f"cube:{version}")["signed"]
+    assert not registry.details(f"cube:{version}").signed
 
 
 def test_another_owners_key_is_refused(
@@ -64,13 +64,13 @@ def test_another_owners_key_is_refused(
 ) -> None:
     version = registry.publish(small_policy, "cube", signing_key=keys[0])
     _, stranger = write_keys(tmp_path / "others", ed25519.Ed25519PrivateKey.generate())
-    with pytest.raises(RunError, match=r"signature of cube:.* is not that of .*public\.pem"):
+    with pytest.raises(RunError, match=r"signature of cube:.* was not made with .*public\.pem"):
         registry.pull(f"cube:{version}", tmp_path / "pulled", verify_key=stranger)
     assert not (tmp_path / "pulled").exists()
 
 
 def replace_version(store: ObjectStore, target: str, source: str) -> None:
-    """What someone can do who writes to the store and has no key."""
+    """An attacker can write to the store but has no key."""
     for key in list(store.keys(source)):
         content = store.get(key)
         if key.endswith("manifest.json"):
@@ -80,7 +80,7 @@ def replace_version(store: ObjectStore, target: str, source: str) -> None:
         store.put(target + key.removeprefix(source), content)
 
 
-def test_a_signed_version_cannot_be_passed_off_as_another(
+def test_a_signature_is_not_valid_for_another_version(
     registry: Registry, store: ObjectStore, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:
     private, public = keys
@@ -89,15 +89,15 @@ def test_a_signed_version_cannot_be_passed_off_as_another(
     prefix = "policies/cube/versions/"
     replace_version(store, f"{prefix}{new}/", f"{prefix}{old}/")
     registry.pull(f"cube:{new}", tmp_path / "checksums-alone-are-right")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"cube:{new}", tmp_path / "pulled", verify_key=public)
-    # Nor under another name.
+    # The signature is also invalid under another name.
     replace_version(store, f"policies/other/versions/{old}/", f"{prefix}{old}/")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"other:{old}", tmp_path / "pulled", verify_key=public)
 
 
-def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
+def test_an_altered_policy_with_recomputed_checksums_is_refused(
     registry: Registry, store: ObjectStore, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:
     private, public = keys
@@ -115,12 +115,12 @@ def test_an_altered_policy_whose_checksums_were_altered_along_is_refused(
     manifest = manifest.replace(forged_sum, hashlib.sha256(signature).hexdigest())
     store.put(f"{prefix}{signed}/manifest.json", manifest.encode())
     registry.pull(f"cube:{signed}", tmp_path / "checksums-alone-are-right")
-    with pytest.raises(RunError, match="is not that of"):
+    with pytest.raises(RunError, match="was not made with"):
         registry.pull(f"cube:{signed}", tmp_path / "pulled", verify_key=public)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nsecret\n"])
-def test_a_key_that_is_none_is_refused_and_not_shown(
+def test_an_invalid_key_is_refused_and_not_printed(
     registry: Registry, small_policy: Path, tmp_path: Path, content: bytes
 ) -> None:
     key = tmp_path / "key.pem"

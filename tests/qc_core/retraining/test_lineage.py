@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
+from qc_core import documents
 from qc_core.cli.main import main
 from qc_core.config.settings import Config
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.policy_folder import CONTRACT, write_checksums
 from qc_core.registry.gate_record import write_gate_record
 from qc_core.registry.registry import Registry
@@ -22,13 +25,17 @@ NEW: dict[str, Any] = {"kind": "store", "transitions": 40, "episodes": 1, "diges
 BOTH = {"kind": "joined", "digest": "c" * 64, "sources": [OLD, NEW]}
 
 
-def publish(folder: Path, source: dict[str, Any], parent: str | None) -> str:
+def source(content: dict[str, Any]) -> DataSource:
+    return documents.convert(content, DataSource, "source")
+
+
+def publish(folder: Path, origin: dict[str, Any], parent: str | None) -> str:
     write_policy(folder, seed=0)
     contract = json.loads((folder / CONTRACT).read_text())
-    contract["provenance"] = {"dataset-source": source, "parent": parent}
+    contract["provenance"] = {"dataset-source": origin, "parent": parent}
     (folder / CONTRACT).write_text(json.dumps(contract))
     write_checksums(folder)
-    return Registry(open_store()).publish(folder, "smoke", run=folder.name)
+    return Registry(open_store()).publish(folder, "smoke", run_id=folder.name)
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def first(tmp_path: Path) -> str:
 @pytest.fixture
 def second(tmp_path: Path, first: str) -> str:
     version = publish(tmp_path / "run-2", BOTH, f"smoke:{first}")
-    write_gate_record(open_store(), "smoke", version, RECORD | {"champion-before": first})
+    write_gate_record(open_store(), "smoke", version, replace_fields(RECORD, champion_before=first))
     return version
 
 
@@ -68,25 +75,29 @@ def test_a_parent_that_was_deleted_is_still_named(
 
 
 def test_the_same_data_are_nothing_new(config: Config, first: str) -> None:
-    news = find_new_data(began_with(config, first), OLD, open_store())
+    news = find_new_data(began_with(config, first), source(OLD), open_store())
     assert not news.new and news.text.startswith(f"nothing new: smoke:{first} has learned")
-    assert find_new_data(began_with(config, first), BOTH, open_store()).new
-    assert find_new_data(began_with(config, first), {**OLD, "digest": "d" * 64}, open_store()).new
+    assert find_new_data(began_with(config, first), source(BOTH), open_store()).new
+    assert find_new_data(
+        began_with(config, first), source({**OLD, "digest": "d" * 64}), open_store()
+    ).new
 
 
 def test_a_retraining_that_lost_is_not_repeated(config: Config, first: str, second: str) -> None:
-    news = find_new_data(began_with(config, first), BOTH, open_store())
+    news = find_new_data(began_with(config, first), source(BOTH), open_store())
     assert not news.new and f"smoke:{second}" in news.text
     # The order of the sources makes no difference.
     other = {**BOTH, "sources": [NEW, OLD]}
-    assert not find_new_data(began_with(config, first), other, open_store()).new
+    assert not find_new_data(began_with(config, first), source(other), open_store()).new
 
 
 def test_a_damaged_version_of_long_ago_hinders_no_retraining(
     config: Config, first: str, second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     open_store().put(f"policies/smoke/versions/{first}/manifest.json", b"")
-    assert find_new_data(began_with(config, second), {**OLD, "digest": "d" * 64}, open_store()).new
+    assert find_new_data(
+        began_with(config, second), source({**OLD, "digest": "d" * 64}), open_store()
+    ).new
     assert f"policies/smoke/versions/{first}/manifest.json" in capsys.readouterr().err
 
 
@@ -94,8 +105,8 @@ def test_a_child_that_never_came_to_the_gate_does_not_count(
     config: Config, first: str, tmp_path: Path
 ) -> None:
     publish(tmp_path / "run-broken-off", BOTH, f"smoke:{first}")
-    assert find_new_data(began_with(config, first), BOTH, open_store()).new
+    assert find_new_data(began_with(config, first), source(BOTH), open_store()).new
 
 
 def test_what_begins_anew_always_has_something_to_learn(config: Config, first: str) -> None:
-    assert find_new_data(config, OLD, open_store()).new
+    assert find_new_data(config, source(OLD), open_store()).new

@@ -1,4 +1,4 @@
-"""The chunk executor plays open loop and asks only when nothing is pending."""
+"""The chunk executor runs open loop and asks the policy only if no action is pending."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from qc_core.runtime.executor import ChunkExecutor
 
 
 class Counting:
-    """A policy whose actions say which question they answer and which step they are."""
+    """A policy whose actions are (number of the request, index in the chunk)."""
 
     noise_shape = (4,)
 
@@ -27,20 +27,20 @@ def play(executor: ChunkExecutor, steps: int) -> list[tuple[float, float]]:
     return [tuple(executor.act(np.full(2, float(step)))) for step in range(steps)]
 
 
-def test_a_whole_chunk_is_played_before_the_policy_is_asked_again() -> None:
+def test_a_chunk_is_executed_before_the_policy_is_asked_again() -> None:
     policy = Counting()
     played = play(ChunkExecutor(policy, np.random.default_rng(0)), 5)
     assert played == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
     assert [question[0] for question in policy.questions] == [0, 3]
 
 
-def test_a_shorter_execution_length_replans_earlier() -> None:
+def test_a_shorter_execution_horizon_replans_earlier() -> None:
     policy = Counting(execution_horizon=2)
     played = play(ChunkExecutor(policy, np.random.default_rng(0)), 4)
     assert played == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
 
-def test_a_reset_drops_what_is_pending() -> None:
+def test_a_reset_drops_pending_actions() -> None:
     policy = Counting()
     executor = ChunkExecutor(policy, np.random.default_rng(0))
     play(executor, 1)

@@ -1,4 +1,4 @@
-"""Golden cases tell whether a policy computes here what it must."""
+"""Golden cases detect a policy that computes wrong chunks on this machine."""
 
 import shutil
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from qc_core.errors import RunError
+from qc_core.policy_format.contract import Actions
 from qc_core.policy_format.policy_folder import write_checksums
-from qc_core.runtime.golden import check_golden, greatest_difference
+from qc_core.runtime.golden import check_golden, max_difference
 
 
 def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
@@ -20,18 +21,18 @@ def with_golden(policy: Path, folder: Path, **arrays: np.ndarray) -> Path:
     return folder
 
 
-def test_a_policy_that_computes_what_it_must_is_told_so(policy: Path) -> None:
+def test_a_correct_policy_passes(policy: Path) -> None:
     told = check_golden(policy)
-    assert told.startswith("16 golden cases on cpu: greatest difference ")
+    assert told.startswith("16 golden cases on cpu: maximum difference ")
     assert told.endswith("at most 1e-05 is allowed")
 
 
-def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
+def test_a_difference_is_an_error(policy: Path, tmp_path: Path) -> None:
     with np.load(policy / "golden.npz") as file:
         chunk = file["action_chunk"]
     chunk[7, 3, 2] += 3e-4
     copy = with_golden(policy, tmp_path / "copy", action_chunk=chunk)
-    with pytest.raises(RunError, match=r"greatest difference 3\.0e-04, at most 1e-05"):
+    with pytest.raises(RunError, match=r"maximum difference 3\.0e-04, at most 1e-05"):
         check_golden(copy)
 
 
@@ -49,15 +50,15 @@ def test_a_difference_is_found(policy: Path, tmp_path: Path) -> None:
         ({"noise": np.full((16, 25), np.nan)}, r"golden\.npz is not of this policy: the noise"),
     ],
 )
-def test_cases_that_are_none_are_refused(
+def test_invalid_cases_are_refused(
     policy: Path, tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(RunError, match=message):
         check_golden(with_golden(policy, tmp_path / "copy", **arrays))
 
 
-def test_a_difference_is_measured_in_the_networks_units() -> None:
-    contract = {"action": {"low": [-1.0, -180.0], "high": [1.0, 180.0]}}
+def test_a_difference_is_relative_to_the_action_range() -> None:
+    action = Actions(names=("u", "v"), low=(-1.0, -180.0), high=(1.0, 180.0))
     expected = np.zeros((1, 1, 2))
-    assert greatest_difference(np.array([[[0.5, 90.0]]]), expected, contract) == 0.5
-    assert greatest_difference(np.array([[[0.1, 36.0]]]), expected, contract) == 0.2
+    assert max_difference(np.array([[[0.5, 90.0]]]), expected, action) == 0.5
+    assert max_difference(np.array([[[0.1, 36.0]]]), expected, action) == 0.2

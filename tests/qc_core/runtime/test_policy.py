@@ -1,4 +1,4 @@
-"""The runtime plays chunks and gives no action for what it does not understand."""
+"""The runtime executes chunks and returns no action for invalid input."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from qc_core.policy_format.policy_folder import write_checksums
 from qc_core.runtime import ChunkPolicy
 
 
-def test_one_observation_or_a_batch(policy: Path) -> None:
+def test_a_single_observation_gives_the_same_as_a_batch(policy: Path) -> None:
     runner = ChunkPolicy.load(policy)
     batch = np.random.default_rng(0).normal(size=(4, 28))
     noise = np.random.default_rng(1).normal(size=(4, 25))
@@ -32,7 +32,7 @@ def test_noise_is_drawn_from_the_seed(policy: Path) -> None:
     assert not np.array_equal(first.chunk(observation), second.chunk(observation[None] + 1)[0])
 
 
-def test_act_plays_a_chunk_open_loop_until_reset(policy: Path) -> None:
+def test_act_executes_a_chunk_open_loop_until_reset(policy: Path) -> None:
     runner, same = ChunkPolicy.load(policy, seed=0), ChunkPolicy.load(policy, seed=0)
     chunk = same.chunk(np.zeros(28))
     for step in range(5):
@@ -59,10 +59,12 @@ def test_an_execution_horizon_beyond_the_chunk_is_refused(policy: Path, horizon:
         ChunkPolicy.load(policy, execution_horizon=horizon)
 
 
-def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_path: Path) -> None:
+def test_an_execution_horizon_above_the_chunk_length_is_refused(
+    policy: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     contract = json.loads((copy / "policy.json").read_text())
-    (copy / "policy.json").write_text(json.dumps({**contract, "execution-length": 6}))
+    (copy / "policy.json").write_text(json.dumps({**contract, "execution-horizon": 6}))
     write_checksums(copy)
     with pytest.raises(UsageError, match=r"must be in \[1, 5\].* got 6"):
         ChunkPolicy.load(copy)
@@ -83,7 +85,7 @@ def test_a_contract_that_plays_more_than_its_chunk_is_refused(policy: Path, tmp_
     ],
 )
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_bad_observation_gives_no_action_and_takes_none(
+def test_an_invalid_observation_raises_and_consumes_no_action(
     policy: Path, observation: Any, message: str, prefetch: int
 ) -> None:
     with (
@@ -101,7 +103,7 @@ def test_a_bad_observation_gives_no_action_and_takes_none(
 
 @pytest.mark.filterwarnings("error")
 def test_a_huge_observation_is_finite(policy: Path) -> None:
-    """Its square is not a float32."""
+    """The square of the observation overflows float32."""
     runner = ChunkPolicy.load(policy, seed=0)
     for kind in (np.float32, np.float64):
         assert np.abs(runner.chunk(np.full(28, 1e20, kind))).max() <= 1
@@ -111,7 +113,7 @@ def test_a_huge_observation_is_finite(policy: Path) -> None:
             runner.chunk(huge)
 
 
-def test_prefetch_plays_each_chunk_at_its_time(policy: Path) -> None:
+def test_prefetch_executes_each_chunk_at_its_time(policy: Path) -> None:
     observations = np.random.default_rng(0).normal(size=(11, 28))
     same = ChunkPolicy.load(policy, seed=5)
     chunks = {asked: same.chunk(observations[asked]) for asked in (0, 3, 6)}
@@ -136,7 +138,7 @@ def test_a_seeded_reset_repeats_the_episode(policy: Path, prefetch: int) -> None
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
+def test_a_closed_policy_refuses_to_act(policy: Path, prefetch: int) -> None:
     with ChunkPolicy.load(policy, prefetch=prefetch) as runner:
         runner.act(np.zeros(28))
     with pytest.raises(UsageError, match="the policy is closed: load it again"):
@@ -163,14 +165,12 @@ def test_a_closed_policy_acts_no_more(policy: Path, prefetch: int) -> None:
         ({"threads": "a"}, "threads must be an integer from 1 on, got 'a'"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(
-    policy: Path, options: dict[str, Any], message: str
-) -> None:
+def test_invalid_arguments_are_refused(policy: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ChunkPolicy.load(policy, **options)
 
 
-def test_a_seed_that_cannot_be_meant_changes_nothing(policy: Path) -> None:
+def test_an_invalid_seed_changes_nothing(policy: Path) -> None:
     runner, undisturbed = ChunkPolicy.load(policy, seed=0), ChunkPolicy.load(policy, seed=0)
     runner.act(np.zeros(28))
     undisturbed.act(np.zeros(28))
@@ -179,7 +179,7 @@ def test_a_seed_that_cannot_be_meant_changes_nothing(policy: Path) -> None:
     np.testing.assert_array_equal(runner.act(np.zeros(28)), undisturbed.act(np.zeros(28)))
 
 
-def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
+def test_act_refuses_a_batch(policy: Path) -> None:
     with pytest.raises(UsageError, match=r"act takes one observation \[28\], got \[1, 28\]"):
         ChunkPolicy.load(policy).act(np.zeros((1, 28)))
 
@@ -192,7 +192,7 @@ def test_act_takes_one_observation_and_no_batch(policy: Path) -> None:
         (np.full((2, 25), np.nan), "noise holds NaN"),
     ],
 )
-def test_bad_noise_gives_no_chunk(policy: Path, noise: np.ndarray, message: str) -> None:
+def test_invalid_noise_is_refused(policy: Path, noise: np.ndarray, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ChunkPolicy.load(policy).chunk(np.zeros((2, 28)), noise)
 
@@ -200,7 +200,7 @@ def test_bad_noise_gives_no_chunk(policy: Path, noise: np.ndarray, message: str)
 @pytest.mark.parametrize(
     "contract", [[], {}, {"schema-version": 1}, {"schema-version": "1"}, {"schema-version": None}]
 )
-def test_a_contract_that_is_none_is_refused(tmp_path: Path, policy: Path, contract) -> None:
+def test_an_invalid_policy_json_is_refused(tmp_path: Path, policy: Path, contract) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     (copy / "policy.json").write_text(json.dumps(contract))
     write_checksums(copy)
@@ -208,7 +208,7 @@ def test_a_contract_that_is_none_is_refused(tmp_path: Path, policy: Path, contra
         ChunkPolicy.load(copy)
 
 
-def test_a_model_that_is_none_is_refused(tmp_path: Path, policy: Path) -> None:
+def test_an_invalid_model_file_is_refused(tmp_path: Path, policy: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     (copy / "policy.onnx").write_bytes(b"junk")
     write_checksums(copy)
@@ -232,19 +232,19 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, policy: Path, name: 
 def test_an_unknown_schema_is_refused(tmp_path: Path, policy: Path) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
     contract = json.loads((copy / "policy.json").read_text())
-    (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 2}))
+    (copy / "policy.json").write_text(json.dumps({**contract, "schema-version": 3}))
     write_checksums(copy)
-    with pytest.raises(UsageError, match="policy schema 1 is needed, got 2"):
+    with pytest.raises(UsageError, match="policy schema 1 or 2 is needed, got 3"):
         ChunkPolicy.load(copy)
 
 
-def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
+def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QCError, match="is not a policy folder"):
         ChunkPolicy.load(tmp_path)
 
 
-def test_playing_a_folder_writes_nothing_at_home(policy: Path, tmp_path: Path) -> None:
-    """Nor does onnxruntime, which from 1.32 on would keep a device id there."""
+def test_running_a_policy_writes_nothing_to_the_home_folder(policy: Path, tmp_path: Path) -> None:
+    """onnxruntime 1.32 and later would store a device id there."""
     program = (
         f"import numpy; from qc_core.runtime import ChunkPolicy; "
         f"ChunkPolicy.load({str(policy)!r}).act(numpy.zeros(28))"

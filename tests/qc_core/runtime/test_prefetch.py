@@ -1,4 +1,4 @@
-"""Chunks that are computed while others play: in time, of their time, and the same when late."""
+"""Prefetched chunks are ready in time, match their control step and do not depend on delays."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ HORIZON = 5
 
 
 class Gated:
-    """A policy that answers when it is let; an action is (observation, place in its chunk)."""
+    """A policy that answers when allowed; its actions are (observation, index in the chunk)."""
 
     noise_shape = (1,)
 
@@ -27,7 +27,7 @@ class Gated:
         self._permits = threading.Semaphore(0)
 
     def answer(self, questions: int) -> None:
-        """Let it answer so many questions, past or to come."""
+        """Allow this many answers to past or future requests."""
         self._permits.release(questions)
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def make() -> Iterator[Make]:
 
     def make(policy: Gated, lead: int = 2, timeout: float | None = None) -> PrefetchingExecutor:
         executor = PrefetchingExecutor(
-            policy, np.random.default_rng(0), lead=lead, horizon=HORIZON, timeout=timeout
+            policy, np.random.default_rng(0), lead=lead, chunk_length=HORIZON, timeout=timeout
         )
         made.append((policy, executor))
         return executor
@@ -65,12 +65,12 @@ def act(executor: PrefetchingExecutor | ChunkExecutor, step: float) -> tuple[flo
 
 
 def settle(executor: PrefetchingExecutor) -> None:
-    """Wait until what is being computed has ended."""
+    """Wait until the running computation has ended."""
     assert executor._next is not None
     wait([executor._next.chunk_HA], timeout=30)
 
 
-def test_an_action_is_the_one_that_its_chunk_has_for_that_moment(make: Make) -> None:
+def test_each_action_is_the_one_for_its_control_step(make: Make) -> None:
     policy = Gated()
     policy.answer(1000)
     executor = make(policy)
@@ -84,7 +84,7 @@ def test_an_action_is_the_one_that_its_chunk_has_for_that_moment(make: Make) -> 
     ("length", "lead", "asked"),
     [(5, 1, [0, 4, 8]), (5, 2, [0, 3, 6]), (3, 2, [0, 3, 6]), (2, 2, [0, 2, 4]), (1, 1, [0, 1, 2])],
 )
-def test_it_is_asked_every_so_many_steps(
+def test_the_policy_is_asked_at_regular_intervals(
     make: Make, length: int, lead: int, asked: list[int]
 ) -> None:
     policy = Gated(length)
@@ -116,7 +116,7 @@ def test_act_does_not_wait_while_the_next_chunk_is_computed(make: Make) -> None:
     assert late == [(3, 2)]
 
 
-def test_being_late_changes_no_action(make: Make) -> None:
+def test_a_late_chunk_does_not_change_actions(make: Make) -> None:
     quick, slow = Gated(), Gated()
     quick.answer(1000)
     in_time, late = make(quick), make(slow)
@@ -131,7 +131,7 @@ def test_being_late_changes_no_action(make: Make) -> None:
     assert played == expected
 
 
-def test_after_the_timeout_there_is_no_action_until_the_chunk_is_there(make: Make) -> None:
+def test_after_the_timeout_there_is_no_action_until_the_chunk_is_ready(make: Make) -> None:
     policy = Gated()
     executor = make(policy, timeout=0)
     policy.answer(1)
@@ -146,7 +146,7 @@ def test_after_the_timeout_there_is_no_action_until_the_chunk_is_there(make: Mak
     assert act(executor, 6) == (3, 2)
 
 
-def test_the_first_chunk_is_waited_for_whatever_the_timeout(make: Make) -> None:
+def test_the_first_chunk_is_awaited_regardless_of_the_timeout(make: Make) -> None:
     policy = Gated()
     executor = make(policy, timeout=0)
     timer = threading.Timer(0.02, policy.answer, [1])
@@ -154,7 +154,7 @@ def test_the_first_chunk_is_waited_for_whatever_the_timeout(make: Make) -> None:
     assert act(executor, 0) == (0, 0)
 
 
-def test_a_failure_comes_out_of_the_next_act_and_it_is_asked_again(make: Make) -> None:
+def test_the_next_act_raises_a_failure_and_the_policy_is_asked_again(make: Make) -> None:
     policy = Gated()
     executor = make(policy)
     policy.answer(1)
@@ -170,8 +170,8 @@ def test_a_failure_comes_out_of_the_next_act_and_it_is_asked_again(make: Make) -
     assert played == [(0, 4), (4, 1), (4, 2), (4, 3)]
 
 
-def test_the_chunk_that_is_asked_for_after_a_failure_is_no_first_one(make: Make) -> None:
-    """The robot moves: nobody may wait without limit in the middle of an episode."""
+def test_the_timeout_applies_to_the_request_after_a_failure(make: Make) -> None:
+    """The robot is moving, so `act` must not wait without a limit."""
     policy = Gated()
     executor = make(policy, timeout=0)
     policy.answer(1)
@@ -191,7 +191,7 @@ def test_the_chunk_that_is_asked_for_after_a_failure_is_no_first_one(make: Make)
     assert [act(executor, step) for step in (6, 7)] == [(5, 0), (5, 1)]
 
 
-def test_after_a_reset_the_first_chunk_is_waited_for_again(make: Make) -> None:
+def test_after_a_reset_the_first_chunk_is_awaited_again(make: Make) -> None:
     policy = Gated()
     executor = make(policy, timeout=0)
     policy.answer(1)
@@ -214,7 +214,7 @@ def test_a_failure_of_the_first_chunk_leaves_nothing_pending(make: Make) -> None
     assert act(executor, 1) == (1, 0)
 
 
-def test_a_reset_drops_what_is_being_computed(make: Make) -> None:
+def test_a_reset_drops_the_chunk_that_is_being_computed(make: Make) -> None:
     policy = Gated()
     executor = make(policy)
     policy.answer(1)
@@ -226,7 +226,7 @@ def test_a_reset_drops_what_is_being_computed(make: Make) -> None:
     assert act(executor, 101) == (100, 1)
 
 
-def test_the_observation_may_be_overwritten_by_the_next(make: Make) -> None:
+def test_the_caller_may_reuse_the_memory_of_an_observation(make: Make) -> None:
     policy = Gated()
     executor = make(policy)
     policy.answer(1)
@@ -267,7 +267,7 @@ def test_close_ends_the_thread(make: Make) -> None:
 
 
 class Mover:
-    """Goes straight to the target, at most one unit per step, and knows where it will be."""
+    """Moves straight to the target, at most one unit per step, and predicts its position."""
 
     noise_shape = (1,)
     execution_horizon = HORIZON
@@ -282,10 +282,10 @@ class Mover:
 
 
 @pytest.mark.parametrize("lead", [1, 2])
-def test_where_the_world_is_as_foreseen_prefetch_changes_no_action(lead: int) -> None:
-    """A robot that is moved by increments would overshoot with chunks played from their start."""
+def test_prefetch_changes_no_action_in_a_predictable_environment(lead: int) -> None:
+    """A robot with incremental actions would overshoot if chunks started at their first action."""
     rng = np.random.default_rng(0)
-    prefetching = PrefetchingExecutor(Mover(), rng, lead=lead, horizon=HORIZON)
+    prefetching = PrefetchingExecutor(Mover(), rng, lead=lead, chunk_length=HORIZON)
     paths = []
     for executor in (ChunkExecutor(Mover(), rng), prefetching):
         position, path = 0.0, []
@@ -302,9 +302,7 @@ def test_where_the_world_is_as_foreseen_prefetch_changes_no_action(lead: int) ->
     ("steps", "actions", "horizon", "most"),
     [(3, 5, 5, 2), (-1, 5, 5, 2), (2, 1, 5, 1), (1, 1, 1, 0), (6, 10, 10, 5)],
 )
-def test_a_prefetch_that_cannot_be_is_refused(
-    steps: int, actions: int, horizon: int, most: int
-) -> None:
+def test_an_invalid_prefetch_is_refused(steps: int, actions: int, horizon: int, most: int) -> None:
     with pytest.raises(UsageError, match=rf"in \[0, {most}\] control steps .*got {steps}"):
         require_prefetch(steps, actions, horizon)
     assert require_prefetch(most, actions, horizon) == most

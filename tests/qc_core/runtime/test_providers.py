@@ -1,4 +1,4 @@
-"""What computes is chosen by name, or by what there is."""
+"""The execution provider is chosen by name or by availability."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ GPU = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvid
         ("tensorrt", GPU, ["tensorrt", "cuda", "cpu"]),
     ],
 )
-def test_the_one_wanted_comes_first(
+def test_the_requested_provider_comes_first(
     wanted: str | None, available: list[str], chosen: list[str]
 ) -> None:
     assert choose_providers(wanted, available) == chosen
@@ -36,12 +36,12 @@ def test_the_one_wanted_comes_first(
         ("gpu", "must be one of tensorrt, cuda, cpu, got 'gpu'"),
     ],
 )
-def test_one_that_is_not_there_is_refused(wanted: str, message: str) -> None:
+def test_an_unavailable_provider_is_refused(wanted: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         choose_providers(wanted, CPU)
 
 
-def test_a_policy_tells_what_computes(policy: Path) -> None:
+def test_a_policy_reports_its_provider(policy: Path) -> None:
     assert ChunkPolicy.load(policy, provider="cpu").provider == "cpu"
     with pytest.raises(UsageError, match="must be one of"):
         ChunkPolicy.load(policy, provider="tpu")

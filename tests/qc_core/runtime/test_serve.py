@@ -1,4 +1,4 @@
-"""A policy behind HTTP answers what the policy answers, and refuses in one line."""
+"""The HTTP server returns the chunks of the policy and refuses invalid requests in one line."""
 
 import contextlib
 import http.client
@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from qc_core import documents
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.protocol import MOST_ROWS
-from qc_core.runtime.serve import MOST_CONNECTIONS, PolicyServer
+from qc_core.runtime.protocol import MAX_BATCH
+from qc_core.runtime.serve import MAX_CONNECTIONS, PolicyServer
 
 INFER = "/v2/models/my%20lifter/infer"
 
@@ -57,7 +58,7 @@ def _tensor(name: str, values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def test_it_answers_what_the_policy_answers(server: PolicyServer, policy: Path) -> None:
+def test_the_server_returns_the_chunks_of_the_policy(server: PolicyServer, policy: Path) -> None:
     golden = np.load(policy / "golden.npz")
     inputs = [_tensor("observation", golden["observation"]), _tensor("noise", golden["noise"])]
     status, told = _ask(server, "POST", INFER, {"id": "7", "inputs": inputs})
@@ -67,15 +68,15 @@ def test_it_answers_what_the_policy_answers(server: PolicyServer, policy: Path) 
     np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
 
 
-def test_noise_is_drawn_where_none_is_given(server: PolicyServer) -> None:
+def test_missing_noise_is_drawn_by_the_server(server: PolicyServer) -> None:
     observation = np.zeros((2, server.policy.observation_size), np.float32)
     status, told = _ask(server, "POST", INFER, {"inputs": [_tensor("observation", observation)]})
     contract = server.policy.contract
     assert status == 200
-    assert told["outputs"][0]["shape"] == [2, contract["horizon"], server.policy.action_size]
+    assert told["outputs"][0]["shape"] == [2, contract.chunk_length, server.policy.action_size]
 
 
-def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> None:
+def test_health_and_metadata_are_served(server: PolicyServer) -> None:
     model = "/v2/models/my%20lifter"
     for path in ("/v2/health/live", "/v2/health/ready", f"{model}/ready"):
         assert _ask(server, "GET", path)[0] == 200
@@ -87,7 +88,7 @@ def test_it_says_that_it_is_ready_and_what_it_takes(server: PolicyServer) -> Non
     assert _ask(server, "GET", f"{model}/versions/{version}/ready")[0] == 200
     assert _ask(server, "POST", f"{model}/versions/{version}/infer", _observation())[0] == 200
     assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
-    assert told["parameters"]["contract"] == server.policy.contract
+    assert told["parameters"]["contract"] == documents.to_json(server.policy.contract)
 
 
 def _observation(**changes: Any) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _observation(**changes: Any) -> dict[str, Any]:
         (b"[" * 100_000, "not JSON"),
         ([], '"inputs"'),
         ({"inputs": [7]}, "an input needs"),
-        (_observation(name="image"), "the inputs are observation"),
+        (_observation(name="image"), "the inputs must be observation"),
         (_observation(datatype="INT8"), "FP32"),
         (_observation(shape=[1, 27]), "shape"),
         (_observation(shape=[-1, 28]), "list of sizes"),
@@ -120,7 +121,7 @@ def _observation(**changes: Any) -> dict[str, Any]:
         (_observation(shape=[1, 1], data=[0.0]), "observations"),
     ],
 )
-def test_what_it_cannot_use_is_refused_in_one_line(
+def test_an_invalid_request_is_refused_in_one_line(
     server: PolicyServer, body: Any, says: str
 ) -> None:
     status, told = _ask(server, "POST", INFER, body)
@@ -129,10 +130,10 @@ def test_what_it_cannot_use_is_refused_in_one_line(
     assert _ask(server, "GET", "/v2/health/ready")[0] == 200
 
 
-def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
+def test_unknown_paths_and_too_large_requests_are_refused(server: PolicyServer) -> None:
     assert _ask(server, "POST", "/v2/models/other/infer", {})[0] == 404
     assert _ask(server, "GET", "/etc/passwd")[0] == 404
-    for length in (str(server.most_bytes + 1), "9" * 5000):
+    for length in (str(server.max_bytes + 1), "9" * 5000):
         headers = {"Content-Length": length}
         assert _ask(server, "POST", INFER, b"", **headers)[0] == 413
     status, told = _ask(server, "POST", INFER, b" " * (8 << 20))
@@ -141,17 +142,17 @@ def test_other_places_and_sizes_are_refused(server: PolicyServer) -> None:
     assert _ask(server, "POST", INFER, b"0\r\n\r\n", **chunked)[0] == 411
 
 
-def test_the_largest_batch_is_taken_however_its_numbers_are_written(server: PolicyServer) -> None:
+def test_the_largest_batch_fits_the_size_limit(server: PolicyServer) -> None:
     shapes = {"observation": (server.policy.observation_size,), "noise": server.policy.noise_shape}
     inputs = [
-        _tensor(name, np.full((MOST_ROWS, *shape), -1.1754943508222875e-38))
+        _tensor(name, np.full((MAX_BATCH, *shape), -1.1754943508222875e-38))
         for name, shape in shapes.items()
     ]
     body = json.dumps({"inputs": inputs}, indent=2).encode()
     assert _ask(server, "POST", INFER, body)[0] == 200
 
 
-def test_other_methods_and_what_is_no_http_are_refused_in_json(server: PolicyServer) -> None:
+def test_other_methods_and_invalid_http_are_refused_in_json(server: PolicyServer) -> None:
     status, told = _ask(server, "PUT", INFER, {})
     assert (status, told) == (501, {"error": "Unsupported method ('PUT')"})
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
@@ -166,7 +167,7 @@ def test_other_methods_and_what_is_no_http_are_refused_in_json(server: PolicySer
         assert b'{"error": "Bad request' in nonsense.recv(4096)
 
 
-def test_who_sends_slowly_is_in_nobodys_way_and_hung_up_on(
+def test_slow_clients_do_not_block_others_and_are_disconnected(
     server: PolicyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qc_core.runtime.serve._SECONDS", 2.0)
@@ -186,7 +187,7 @@ def test_who_sends_slowly_is_in_nobodys_way_and_hung_up_on(
         assert [connection.recv(1) for connection in slow[1:]] == [b""] * 3
 
 
-def test_few_requests_are_unpacked_at_once(
+def test_few_requests_are_parsed_at_once(
     server: PolicyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk, inside, most = server.policy.chunk, threading.Semaphore(2), []
@@ -204,7 +205,7 @@ def test_few_requests_are_unpacked_at_once(
     assert most == [True] * 16
 
 
-def test_a_client_that_hangs_up_is_no_news_and_another_error_is_one_line(
+def test_a_disconnect_is_silent_and_other_errors_are_one_line(
     server: PolicyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for error in (ConnectionResetError("gone"), BrokenPipeError(), ValueError("a\nb")):
@@ -215,7 +216,7 @@ def test_a_client_that_hangs_up_is_no_news_and_another_error_is_one_line(
     assert capsys.readouterr().err == "10.0.0.7: ValueError: a b\n"
 
 
-def test_a_place_is_free_again_where_no_thread_can_be_started(
+def test_a_connection_is_released_if_no_thread_starts(
     server: PolicyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_more(_: threading.Thread) -> None:
@@ -223,13 +224,13 @@ def test_a_place_is_free_again_where_no_thread_can_be_started(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more)
-        for _ in range(MOST_CONNECTIONS + 1):
+        for _ in range(MAX_CONNECTIONS + 1):
             with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as failed:
                 assert failed.recv(1) == b""
     assert _ask(server, "GET", "/v2/health/live")[0] == 200
 
 
-def test_the_body_of_a_get_is_no_second_request(server: PolicyServer) -> None:
+def test_the_body_of_a_get_is_not_parsed_as_a_request(server: PolicyServer) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
         second = b"GET /v2/models/evil HTTP/1.1\r\nHost: x\r\n\r\n"
         first = f"GET /v2/health/live HTTP/1.1\r\nContent-Length: {len(second)}\r\n\r\n"
@@ -240,16 +241,16 @@ def test_the_body_of_a_get_is_no_second_request(server: PolicyServer) -> None:
     assert answers.count(b"HTTP/1.1 ") == 1 and b"200" in answers
 
 
-def test_who_comes_when_all_places_are_taken_is_turned_away(server: PolicyServer) -> None:
+def test_connections_beyond_the_limit_are_refused(server: PolicyServer) -> None:
     address = ("127.0.0.1", server.server_port)
     with contextlib.ExitStack() as taken:
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MAX_CONNECTIONS):
             idle = taken.enter_context(socket.create_connection(address, timeout=10))
             idle.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
             assert idle.recv(12) == b"HTTP/1.1 200"
         with socket.create_connection(address, timeout=10) as late:
             assert late.recv(1) == b""
-    # Those that left have made room.
+    # The closed connections are released.
     for _ in range(100):
         with contextlib.suppress(OSError, http.client.HTTPException):
             if _ask(server, "GET", "/v2/health/live")[0] == 200:
@@ -258,7 +259,7 @@ def test_who_comes_when_all_places_are_taken_is_turned_away(server: PolicyServer
     pytest.fail("no place became free")
 
 
-def test_the_command_serves_until_it_is_told_to_stop(policy: Path, tmp_path: Path) -> None:
+def test_the_command_serves_until_it_is_stopped(policy: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(policy, tmp_path / "a policy")
     command = [sys.executable, "-m", "qc_core.cli.main", "serve", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -270,7 +271,7 @@ def test_the_command_serves_until_it_is_told_to_stop(policy: Path, tmp_path: Pat
         assert connection.getresponse().status == 200
         connection.close()
     finally:
-        # Told twice, as by someone who is impatient.
+        # An impatient user stops it twice.
         for _ in range(2):
             process.send_signal(signal.SIGTERM)
             time.sleep(0.1)

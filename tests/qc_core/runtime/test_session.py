@@ -1,4 +1,4 @@
-"""Bound memory is reused, and nobody sees that."""
+"""Calls of a session are independent, although they reuse bound memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,31 +39,31 @@ def total(session: BoundSession, a: float, b: float, batch: int) -> np.ndarray:
     return session({"a": rows(a), "b": rows(b)})
 
 
-def test_each_call_has_its_own_inputs_and_batch(session: BoundSession) -> None:
+def test_each_call_uses_its_own_inputs_and_batch_size(session: BoundSession) -> None:
     for a, batch in [(1, 2), (2, 2), (3, 5), (4, 2), (5, 0)]:
         np.testing.assert_array_equal(total(session, a, 10, batch), np.full((batch, 3), a + 10))
 
 
-def test_a_result_stays_when_the_next_is_computed(session: BoundSession) -> None:
+def test_the_next_call_does_not_change_a_result(session: BoundSession) -> None:
     first = total(session, 1, 1, 2)
     total(session, 9, 9, 2)
     np.testing.assert_array_equal(first, np.full((2, 3), 2))
 
 
-def test_inputs_may_lie_in_memory_as_they_like(session: BoundSession) -> None:
+def test_inputs_can_have_any_memory_layout(session: BoundSession) -> None:
     grid = np.arange(24, dtype=np.float32).reshape(4, 6)
     result = session({"a": grid[:, ::2], "b": grid.reshape(6, 4).T[:, :3]})
     np.testing.assert_array_equal(result, grid[:, ::2] + grid.reshape(6, 4).T[:, :3])
 
 
-def test_a_failed_call_is_one_line_and_spoils_no_other(session: BoundSession) -> None:
+def test_a_failed_call_is_one_line_and_the_next_call_works(session: BoundSession) -> None:
     with pytest.raises(RunError, match="the model cannot be run") as refusal:
         session({"a": np.zeros((2, 4), np.float32), "b": np.zeros((2, 4), np.float32)})
     assert "\n" not in str(refusal.value)
     np.testing.assert_array_equal(total(session, 1, 2, 2), np.full((2, 3), 3))
 
 
-def test_threads_do_not_see_each_others_numbers(session: BoundSession) -> None:
+def test_concurrent_calls_do_not_mix_their_inputs(session: BoundSession) -> None:
     def ask(number: int) -> bool:
         return bool((total(session, number, number, 1 + number % 3) == 2 * number).all())
 
@@ -71,10 +71,10 @@ def test_threads_do_not_see_each_others_numbers(session: BoundSession) -> None:
         assert all(pool.map(ask, range(2000)))
 
 
-def test_what_onnxruntime_prints_of_missing_libraries_leaves_stdout_alone(
+def test_onnxruntime_warnings_go_to_stderr(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command's JSON stands there."""
+    """A command prints its JSON to stdout."""
     missing = "Failed to load libcublas.so.13"
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print(missing))
     BoundSession(model, threads=1)
@@ -82,7 +82,7 @@ def test_what_onnxruntime_prints_of_missing_libraries_leaves_stdout_alone(
     assert printed.out == "" and missing in printed.err
 
 
-def test_a_node_that_names_a_file_of_its_own_is_refused(model: Path) -> None:
+def test_a_provider_node_that_names_a_file_is_refused(model: Path) -> None:
     graph = onnx.load(model)
     graph.graph.node[0].op_type = "EPContext"
     onnx.save(graph, model)

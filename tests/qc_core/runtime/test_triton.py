@@ -1,4 +1,4 @@
-"""The model repository is what Triton's own schema reads, and says what the model is."""
+"""The Triton model repository follows Triton's schema and contains the contract."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,16 @@ from tritonclient.grpc.model_config_pb2 import (
 )
 
 from qc_core.errors import UsageError
-from qc_core.policy_format.policy_folder import read_contract
 from qc_core.runtime.triton import write_model
 
 
-def test_the_config_is_tritons_and_fits_the_model(policy: Path, tmp_path: Path) -> None:
+def test_the_config_follows_tritons_schema_and_fits_the_model(policy: Path, tmp_path: Path) -> None:
     assert write_model(policy, tmp_path, "cube") == tmp_path / "cube"
     config = text_format.Parse((tmp_path / "cube" / "config.pbtxt").read_text(), ModelConfig())
     model = tmp_path / "cube" / "1" / "model.onnx"
     assert model.read_bytes() == (policy / "policy.onnx").read_bytes()
     assert (config.name, config.backend) == ("cube", "onnxruntime")
-    # Triton puts the batch before these sizes.
+    # Triton adds the batch dimension in front.
     assert config.max_batch_size > 1
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -39,18 +38,20 @@ def test_the_config_is_tritons_and_fits_the_model(policy: Path, tmp_path: Path) 
 def test_clients_find_the_contract_and_the_golden_cases(policy: Path, tmp_path: Path) -> None:
     write_model(policy, tmp_path, "cube")
     config = text_format.Parse((tmp_path / "cube" / "config.pbtxt").read_text(), ModelConfig())
-    assert json.loads(config.parameters["qc.policy"].string_value) == read_contract(policy)
+    assert json.loads(config.parameters["qc.policy"].string_value) == json.loads(
+        (policy / "policy.json").read_text()
+    )
     golden = (tmp_path / "cube" / "golden.npz").read_bytes()
     assert golden == (policy / "golden.npz").read_bytes()
 
 
 @pytest.mark.parametrize("name", ['grüner "Würfel" \\ \' \n', "{ }", "日本"])
-def test_any_name_in_a_contract_comes_through(policy: Path, tmp_path: Path, name: str) -> None:
+def test_any_name_in_a_contract_is_escaped(policy: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "policy"
     folder.mkdir()
     for path in policy.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    contract = read_contract(policy)
+    contract = json.loads((policy / "policy.json").read_text())
     contract["observation"]["names"][0] = name
     (folder / "policy.json").write_text(json.dumps(contract))
     config = write_model(folder, tmp_path / "repository", "cube") / "config.pbtxt"
@@ -58,7 +59,7 @@ def test_any_name_in_a_contract_comes_through(policy: Path, tmp_path: Path, name
     assert json.loads(parsed.parameters["qc.policy"].string_value) == contract
 
 
-def test_a_model_is_added_beside_others_and_replaces_none(policy: Path, tmp_path: Path) -> None:
+def test_a_model_is_added_and_replaces_no_other(policy: Path, tmp_path: Path) -> None:
     write_model(policy, tmp_path, "one")
     write_model(policy, tmp_path, "two")
     with pytest.raises(UsageError, match="is in use"):

@@ -1,4 +1,4 @@
-"""A folder in a store is whole or absent, and refused by name when it is damaged."""
+"""Folders in a store are complete or absent; damage is refused by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,9 @@ def put(store: ObjectStore, tmp_path: Path) -> ObjectStore:
     return store
 
 
-def test_it_comes_back_as_it_was_and_goes_without_a_trace(put: ObjectStore, tmp_path: Path) -> None:
+def test_a_folder_is_downloaded_unchanged_and_deleted_completely(
+    put: ObjectStore, tmp_path: Path
+) -> None:
     get_folder(put, "a/b/", tmp_path / "back")
     assert {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()} == {
         "one": b"1" * 50,
@@ -43,7 +45,7 @@ def test_it_comes_back_as_it_was_and_goes_without_a_trace(put: ObjectStore, tmp_
         get_folder(put, "a/b/", tmp_path / "gone")
 
 
-def test_before_its_manifest_is_there_it_is_not(put: ObjectStore, tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_does_not_exist(put: ObjectStore, tmp_path: Path) -> None:
     put.delete("a/b/manifest.json")
     put.delete("a/b/manifest.json")
     with pytest.raises(NoSuchObject):
@@ -71,7 +73,7 @@ def test_before_its_manifest_is_there_it_is_not(put: ObjectStore, tmp_path: Path
         ),
     ],
 )
-def test_damage_is_named_and_leaves_nothing(
+def test_damage_is_named_and_no_output_remains(
     put: ObjectStore, tmp_path: Path, spoil: Callable[[ObjectStore], None], message: str
 ) -> None:
     spoil(put)

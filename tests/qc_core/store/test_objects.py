@@ -1,7 +1,8 @@
-"""Both stores keep objects alike, and write under a condition."""
+"""Both stores store objects in the same way and support conditional writes."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,12 @@ import pytest
 from werkzeug.serving import make_server
 
 from qc_core.errors import RunError, UsageError
-from qc_core.store import local_store as folder_store
 from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.store.open import open_store
 
 
-def test_objects_are_kept_listed_and_replaced(store: ObjectStore, tmp_path: Path) -> None:
+def test_objects_are_stored_listed_and_replaced(store: ObjectStore, tmp_path: Path) -> None:
     store.check()
     assert list(store.keys("a/")) == []
     assert store.folders("a/") == []
@@ -36,7 +36,7 @@ def test_objects_are_kept_listed_and_replaced(store: ObjectStore, tmp_path: Path
         store.get_file("a/none", tmp_path / "none")
 
 
-def test_objects_and_folders_are_deleted_and_nothing_else(store: ObjectStore) -> None:
+def test_only_the_given_objects_and_folders_are_deleted(store: ObjectStore) -> None:
     for key in ("a/one", "a/b/two", "a/b/c/three", "ab/four"):
         store.put(key, b"x")
     store.delete("a/one")
@@ -48,7 +48,7 @@ def test_objects_and_folders_are_deleted_and_nothing_else(store: ObjectStore) ->
     assert sorted(store.keys("")) == ["ab/four"]
 
 
-def test_an_object_is_written_only_if_it_is_what_it_was(store: ObjectStore) -> None:
+def test_a_conditional_write_needs_an_unchanged_object(store: ObjectStore) -> None:
     assert store.put_if("a/one", b"1", None)
     assert not store.put_if("a/one", b"2", None)
     _, tag = store.get_tagged("a/one")
@@ -60,19 +60,16 @@ def test_an_object_is_written_only_if_it_is_what_it_was(store: ObjectStore) -> N
         store.get_tagged("a/none")
 
 
-def test_a_write_whose_answer_was_lost_counts_as_written(store: ObjectStore) -> None:
+def test_a_repeated_conditional_write_succeeds(store: ObjectStore) -> None:
     store.put("a/one", b"1")
     _, tag = store.get_tagged("a/one")
     assert store.put_if("a/one", b"2", tag)
     assert store.put_if("a/one", b"2", tag)
 
 
-def test_a_lock_that_is_never_freed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folder_store, "_PATIENCE_SECONDS", 0.05)
-    store = FolderStore(tmp_path / "store")
-    with store._locked(), pytest.raises(RunError, match=r"has kept .*\.lock for 0 s"):
+def test_a_lock_that_is_never_released_is_named(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store", lock_timeout=0.05)
+    with store._locked(), pytest.raises(RunError, match=r"has held .*\.lock for 0 s"):
         store.put_if("a/one", b"1", None)
     assert store.put_if("a/one", b"1", None)
 
@@ -88,7 +85,7 @@ def test_a_lock_that_is_never_freed_is_named(
         lambda store: store.get_file("a/one", Path("unwritten")),
     ],
 )
-def test_a_folder_that_may_not_be_read_is_not_an_empty_store(
+def test_an_unreadable_folder_is_not_an_empty_store(
     tmp_path: Path, forbid: Callable[[Path], None], read: Callable[[FolderStore], object]
 ) -> None:
     store = FolderStore(tmp_path / "store")
@@ -104,7 +101,7 @@ Application = Callable[..., Iterable[bytes]]
 
 
 def refusing(application: Application) -> Application:
-    """A server that says that it has no conditional writes."""
+    """A server that answers conditional writes with 501."""
     error = b"<?xml version='1.0'?><Error><Code>NotImplemented</Code><Message>no</Message></Error>"
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -118,7 +115,7 @@ def refusing(application: Application) -> Application:
 
 
 def ignoring(application: Application) -> Application:
-    """A server that does not know the conditions and writes."""
+    """A server that ignores the conditions and writes."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         kept = {name: value for name, value in environ.items() if name not in CONDITIONS}
@@ -130,25 +127,57 @@ def ignoring(application: Application) -> Application:
 CONDITIONS = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
 
 
-@pytest.fixture(params=[refusing, ignoring])
-def unconditional(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """S3 without conditional writes, on loopback."""
+def forbidding(application: Application) -> Application:
+    """A proxy that answers conditional writes with a page of its own."""
+
+    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] == "PUT" and environ.keys() & CONDITIONS:
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            start_response("403 Forbidden", [("Content-Type", "text/html")])
+            return [b"<html>no<br></html>"]
+        return application(environ, start_response)
+
+    return serve
+
+
+@contextmanager
+def serving(wrap: Callable[[Application], Application]) -> Iterator[str]:
+    """Run a local S3 server behind a wrapper and yield its address."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    request.getfixturevalue("s3_store")
-    application = request.param(DomainDispatcherApplication(create_backend_app))
+    application = wrap(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    # moto keeps its buckets in this process: the other server's bucket is here too.
-    monkeypatch.setenv("QC_S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    yield request.param.__name__
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
-def test_a_server_without_conditional_writes_writes(unconditional: str) -> None:
+@pytest.fixture(params=[refusing, ignoring])
+def unconditional(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A local S3 server without conditional writes."""
+    request.getfixturevalue("s3_store")
+    # moto's buckets belong to this process, so both servers have them.
+    with serving(request.param) as address:
+        monkeypatch.setenv("QC_S3_ENDPOINT", address)
+        yield request.param.__name__
+
+
+def test_an_answer_that_is_not_from_s3_is_one_line(
+    s3_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(forbidding) as address:
+        monkeypatch.setenv("QC_S3_ENDPOINT", address)
+        with pytest.raises(RunError, match=r"does not answer as S3 does \(status 403\)") as refusal:
+            open_store().put_if("a/one", b"1", None)
+    assert "Signature" not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_server_without_conditional_writes_is_supported(unconditional: str) -> None:
     store = open_store()
     assert store.put_if("a/one", b"1", None)
     _, tag = store.get_tagged("a/one")

@@ -1,8 +1,8 @@
 """What training sees of a data set, and a buffer that grows, fills up and can be restored."""
 
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -146,7 +146,7 @@ def test_later_rewards_add_up_behind_a_success_unless_it_ends_the_episode(
 
 
 def test_actions_are_scaled_from_their_bounds(tmp_path: Path, spec: EnvironmentSpec) -> None:
-    wide = replace(spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
+    wide = msgspec.structs.replace(spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
     data = offline_data(solved_on_the_way(tmp_path, wide))
     limit = 1 - 1e-5
     assert data.actions[:, 0].tolist() == pytest.approx([-limit, -0.5, 0.5, limit])
