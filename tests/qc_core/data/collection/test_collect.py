@@ -186,7 +186,9 @@ def test_a_scene_whose_cube_is_lost_is_played_anew(monkeypatch: pytest.MonkeyPat
         first = made.collect(0)
         for _ in range(2):
             answers = iter([False, True])
-            monkeypatch.setattr(collector_module, "in_sight", lambda _, it=answers: next(it))
+            monkeypatch.setattr(
+                collector_module, "cube_stays_reachable", lambda _, it=answers: next(it)
+            )
             second = made.collect(0)
             assert not np.array_equal(first.observations, second.observations)
             assert second.rewards.shape == (20,)
