@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import measures, print_json
+from qc_core.envs.episode_file import record_policy, write_episodes
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_results
 from qc_core.envs.play import play_episodes
-from qc_core.envs.episode_file import record_policy, write_episodes
 from qc_core.errors import RunError, UsageError
 from qc_core.files import require_file_place, require_new_file
 from qc_core.policy_format.policy_folder import read_contract, verify

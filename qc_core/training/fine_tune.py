@@ -16,6 +16,7 @@ from torch import Tensor
 from qc_core.agents.agent import Agent
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_match
+from qc_core.documents import to_json
 from qc_core.envs.episode_result import EpisodeResult, mean_results
 from qc_core.envs.make import describe
 from qc_core.errors import TrainingDiverged, UsageError
@@ -117,7 +118,7 @@ def fine_tune(
             config=config,
             dataset_digest=dataset.digest,
             dataset_source=dataset.source,
-            dataset_extent=dataset.extent,
+            dataset_extent=to_json(dataset.extent),
             trial=trial,
             online_steps=before.online_steps + training.step,
         )

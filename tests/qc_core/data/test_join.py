@@ -30,14 +30,14 @@ def test_the_episodes_of_all_sources_follow_one_another(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     parts = [write(tmp_path / name, spec, lengths) for name, lengths in (("a", [5, 3]), ("b", [4]))]
-    manifest = ingest(with_sources(config, *parts), tmp_path / "joined")
+    info = ingest(with_sources(config, *parts), tmp_path / "joined")
     joined, opened = open_dataset(tmp_path / "joined", verify=True), [*map(open_dataset, parts)]
     for name in ("observations", "actions", "rewards", "masks", "terminals"):
         expected = np.concatenate([getattr(part, name) for part in opened])
         np.testing.assert_array_equal(getattr(joined, name), expected)
     # The second part's first transition starts behind the ten rows of the first part.
     assert joined.observation_index.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13]
-    told = [(s["transitions"], s["episodes"], s["digest"]) for s in sources_in(manifest["source"])]
+    told = [(s["transitions"], s["episodes"], s["digest"]) for s in sources_in(info.source)]
     assert told == [(8, 2, opened[0].digest), (4, 1, opened[1].digest)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "joined"]
 
@@ -50,7 +50,7 @@ def test_the_digest_covers_every_source(
     first = ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "ab")
     other = ingest(with_sources(config, tmp_path / "a", tmp_path / "c"), tmp_path / "ac")
     again = ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "again")
-    assert first["digest"] == again["digest"] != other["digest"]
+    assert first.digest == again.digest != other.digest
 
 
 def test_a_joined_data_set_is_told_by_its_own_sources(
@@ -59,8 +59,8 @@ def test_a_joined_data_set_is_told_by_its_own_sources(
     for name, lengths in (("a", [5]), ("b", [4]), ("c", [6])):
         write(tmp_path / name, spec, lengths)
     ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "ab")
-    manifest = ingest(with_sources(config, tmp_path / "ab", tmp_path / "c"), tmp_path / "abc")
-    assert [entry["transitions"] for entry in sources_in(manifest["source"])] == [5, 4, 6]
+    info = ingest(with_sources(config, tmp_path / "ab", tmp_path / "c"), tmp_path / "abc")
+    assert [entry["transitions"] for entry in sources_in(info.source)] == [5, 4, 6]
 
 
 def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(

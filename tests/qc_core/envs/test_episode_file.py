@@ -12,8 +12,8 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.data.ingest import ingest
 from qc_core.data.uploads.check import UploadCheck
-from qc_core.envs.play import play_episodes
 from qc_core.envs.episode_file import record_policy, write_episodes
+from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.runtime.pulled_policy import PulledPolicy
 from tests.conftest import ENVIRONMENT, PENDULUM

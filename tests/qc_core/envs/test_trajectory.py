@@ -5,7 +5,7 @@ import pytest
 
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import play_episode
-from qc_core.envs.trajectory import record_trajectory, record_trajectories
+from qc_core.envs.trajectory import record_trajectories, record_trajectory
 from tests.conftest import ENVIRONMENT
 from tests.qc_core.envs.test_play import Scripted, Wandering
 

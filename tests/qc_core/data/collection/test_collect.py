@@ -66,7 +66,7 @@ def test_a_data_set_follows_from_collection_and_seed(tmp_path: Path, config: Con
     one, same, other = collect("one", 0), collect("same", 0), collect("other", 1)
     assert one.digest == same.digest != other.digest
     source = {"kind": "collect", "collection": "task", "episodes": 1, "seed": 0}
-    assert one.manifest["source"] == source
+    assert one.info.source == source
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_transitions_lead_to_their_observations(tmp_path: Path, spec: Environmen
     writer = DatasetWriter(tmp_path / "d", spec)
     writer.append(first)
     writer.append(second)
-    manifest = writer.finish({})
+    info = writer.finish({})
     data = OfflineData(open_dataset(tmp_path / "d", verify=True), torch.device("cpu"), DataConfig())
 
     starts = np.concatenate(
@@ -37,8 +37,8 @@ def test_transitions_lead_to_their_observations(tmp_path: Path, spec: Environmen
     every = torch.arange(9)
     np.testing.assert_array_equal(data.observations_at(every), starts)
     np.testing.assert_array_equal(data.next_observations_at(every), ends)
-    assert (manifest["transitions"], manifest["episodes"]) == (9, 3)
-    assert manifest["solved-transitions"] == 2
+    assert (info.transitions, info.episodes) == (9, 3)
+    assert info.solved_transitions == 2
 
 
 def test_the_same_rows_have_the_same_digest(tmp_path: Path, spec: EnvironmentSpec) -> None:
@@ -46,7 +46,7 @@ def test_the_same_rows_have_the_same_digest(tmp_path: Path, spec: EnvironmentSpe
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         writer = DatasetWriter(tmp_path / name, spec)
         writer.append(random_episodes(spec, [5], seed=seed))
-        digests.append(writer.finish({"from": name})["digest"])
+        digests.append(writer.finish({"from": name}).digest)
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -61,10 +61,11 @@ def test_the_range_of_each_observation_is_noted(tmp_path: Path, spec: Environmen
         writer.append(random_episodes(spec, [4, 6], seed=seed))
     writer.finish({})
     extent = open_dataset(tmp_path / "data").extent
-    assert (extent["episodes"], extent["transitions"]) == (4, 20)
+    assert (extent.episodes, extent.transitions) == (4, 20)
+    assert extent.observation_range is not None
     observations = np.load(tmp_path / "data" / "observations.npy")
-    assert extent["observation-range"]["low"] == observations.min(axis=0).tolist()
-    assert extent["observation-range"]["high"] == observations.max(axis=0).tolist()
+    assert extent.observation_range.low == observations.min(axis=0).tolist()
+    assert extent.observation_range.high == observations.max(axis=0).tolist()
 
 
 def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
@@ -96,12 +97,12 @@ def rewritten(folder: Path, **arrays: np.ndarray) -> None:
         ("rewards", lambda a: a[:, None], r"float32 \[150\], got float32 \[150, 1\]"),
         ("actions", lambda a: a[:10], r"float32 \[150, 5\], got float32 \[10, 5\]"),
         ("actions", lambda a: a[:, :4], r"float32 \[150, 5\], got float32 \[150, 4\]"),
-        ("actions", np.asfortranarray, r"got float32 \[150, 5\] in Fortran's order"),
+        ("actions", np.asfortranarray, r"got float32 \[150, 5\] in Fortran order"),
         ("masks", lambda a: a.astype(">f4"), r"float32 \[150\], got >f4 \[150\]"),
         ("masks", lambda a: a.astype(object), "truncated"),
         ("observations", lambda a: a[:-1], r"float32 \[153, 28\], got float32 \[152, 28\]"),
         ("observation_index", lambda a: a.astype(np.int64), r"int32 \[150\], got int64 \[150\]"),
-        ("observation_index", lambda a: a + 1, "lead from 0 to .* 151, got 1 to 152"),
+        ("observation_index", lambda a: a + 1, "run from 0 to 151, got 1 to 152"),
         ("terminals", lambda a: a - np.float32(1), "must end with the end of an episode"),
     ],
 )
@@ -131,6 +132,27 @@ def test_an_altered_array_is_refused_when_verified(copy: Path) -> None:
         open_dataset(copy, verify=True)
 
 
+def test_a_data_set_of_an_older_release_is_opened(copy: Path) -> None:
+    path = copy / "dataset.json"
+    content = json.loads(path.read_text())
+    del content["observation-range"]
+    path.write_text(json.dumps({**content, "future-field": 1}))
+    opened = open_dataset(copy, verify=True)
+    assert opened.extent.observation_range is None
+    assert opened.extent.transitions == opened.transitions == 150
+
+
+def test_the_document_contains_what_the_writer_returned(
+    tmp_path: Path, spec: EnvironmentSpec
+) -> None:
+    writer = DatasetWriter(tmp_path / "d", spec)
+    writer.append(random_episodes(spec, [5]))
+    info = writer.finish({"kind": "test"})
+    opened = open_dataset(tmp_path / "d")
+    assert opened.info == info
+    assert opened.spec == spec
+
+
 def test_an_unknown_schema_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps({**manifest, "schema-version": 99}))
@@ -158,16 +180,16 @@ def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"action-low": ["x"] * 5}, "must be finite numbers"),
+        ({"action-low": ["x"] * 5}, "Expected `float`, got `str` - at `\\$.action-low"),
         ({"action-high": [float("nan")] * 5}, "must be finite numbers"),
-        ({"action-high": [10**400] * 5}, "must be finite numbers"),
-        ({"control-interval-seconds": 10**400}, "must be finite numbers"),
+        ({"action-high": [10**400] * 5}, "out of range - at `\\$.action-high"),
+        ({"control-interval-seconds": 10**400}, "out of range - at `\\$.control-interval"),
         ({"action-low": [0.0]}, "5 actions must have as many bounds, got 1 low and 5 high"),
         ({"action-low": [2.0] * 5}, "a low bound of the actions lies above the high one"),
-        ({"reward-convention": 3}, "'reward-convention' cannot be of type int"),
-        ({"mujoco-version": 3}, "'mujoco-version' cannot be of type int"),
-        ({"source": {"sources": 3}}, "'sources' cannot be of type int"),
-        ({"source": {"sources": ["x"]}}, "each source must hold a JSON object, got str"),
+        ({"reward-convention": 3}, "Expected `str`, got `int` - at `\\$.reward-convention`"),
+        ({"mujoco-version": 3}, "Expected `str \\| null`, got `int` - at `\\$.mujoco-version`"),
+        ({"source": {"sources": 3}}, "'sources' must be a list, got 3"),
+        ({"source": {"sources": ["x"]}}, "each source must be an object, got 'x'"),
         ({"digest": "0" * 64}, "its digest is not that of the arrays"),
     ],
 )

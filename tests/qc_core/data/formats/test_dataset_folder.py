@@ -9,7 +9,7 @@ import pytest
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
 from qc_core.data.formats import dataset_folder as content
-from qc_core.data.formats.dataset_folder import require_episodes
+from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.ingest import ingest
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
@@ -41,11 +41,11 @@ def test_rows_that_are_no_episodes_are_refused_by_name(
 ) -> None:
     monkeypatch.setattr(content, "_BLOCK_ROWS", block_rows)
     opened = open_dataset(dataset)
-    require_episodes(opened)
+    require_complete_episodes(opened)
     values = np.array(getattr(opened, name))
     values[row] = value
     with pytest.raises(UsageError, match=rf"\.npy.*{message}"):
-        require_episodes(replace(opened, **{name: values}))
+        require_complete_episodes(replace(opened, **{name: values}))
 
 
 def test_such_a_folder_is_not_ingested(

@@ -166,8 +166,8 @@ def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
 def test_what_is_left_out_is_said(ingested: Robot, capsys: pytest.CaptureFixture[str]) -> None:
     ingested(columns())
     shown = capsys.readouterr().err
-    assert "not read, only vectors are: observation.images.top" in shown
-    assert "no next.reward and no next.success: every reward is 0" in shown
+    assert "not read (not vectors): observation.images.top" in shown
+    assert "no next.reward and no next.success: all rewards are 0" in shown
 
 
 @pytest.mark.parametrize(
@@ -226,20 +226,24 @@ def ragged() -> Columns:
     ("arrays", "change", "message"),
     [
         (columns(), {"codebase_version": "v2.1"}, r"LeRobot 'v2\.1', v3 is needed: convert it"),
-        (columns(), {"codebase_version": 3}, "'codebase_version' cannot be of type int"),
-        (columns(), {"total_episodes": 0}, "holds no episodes"),
-        (columns(), {"total_episodes": 4}, "not whole: .* 4 episodes of 12 .* hold 3 of 12"),
-        (columns(), {"total_frames": 10**15}, "not whole"),
-        (columns(), {"fps": 0}, "fps must be a rate between .*, got 0"),
-        (columns(), {"fps": 1e-320}, "fps must be a rate between"),
-        (columns(), {"fps": "fast"}, "'fps' cannot be of type str"),
+        (
+            columns(),
+            {"codebase_version": 3},
+            r"Expected `str`, got `int` - at `\$\.codebase_version`",
+        ),
+        (columns(), {"total_episodes": 0}, "contains no episodes"),
+        (columns(), {"total_episodes": 4}, "incomplete: .* 4 episodes of 12 .* contain 3 of 12"),
+        (columns(), {"total_frames": 10**15}, "incomplete"),
+        (columns(), {"fps": 0}, "fps must be between .*, got 0"),
+        (columns(), {"fps": 1e-320}, "fps must be between"),
+        (columns(), {"fps": "fast"}, r"Expected `float`, got `str` - at `\$\.fps`"),
         (columns(), {"features": {}}, "a vector action is needed"),
         (columns(), {"features": huge()}, "a vector observation is needed"),
-        (columns(), {"features": {"action": 1}}, "feature action must hold a JSON object"),
+        (columns(), {"features": {"action": 1}}, "feature action must contain a JSON object"),
         (spoiled("action", 7, np.nan), {}, "action holds NaN or infinity in row 1"),
         (spoiled("observation.state", 2, np.inf), {}, "observation.state holds NaN"),
-        (spoiled("frame_index", 5, 3), {}, "frame 3 of episode 1 is not where it belongs"),
-        (spoiled("episode_index", 5, 3), {}, "frame 1 of episode 3 is not where it belongs"),
+        (spoiled("frame_index", 5, 3), {}, "frame 3 of episode 1 is out of order"),
+        (spoiled("episode_index", 5, 3), {}, "frame 1 of episode 3 is out of order"),
         (columns((4, 1, 7)), {}, "needs at least two frames, episode 1 has one"),
         (columns((11, 1)), {}, "needs at least two frames, episode 1 has one"),
         (cut("action"), {}, "column 'action' is missing"),

@@ -111,7 +111,7 @@ def test_transitions_are_the_data_sets(
         row += steps
     np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
-    assert dataset.manifest["source"]["dataset"] == ID
+    assert dataset.info.source["dataset"] == ID
 
 
 def at(observations: Any, step: int) -> Any:
@@ -180,7 +180,7 @@ def test_metadata_that_would_have_code_run_are_refused(
     ran = tmp_path / "ran"
     recorded |= {"entry_point": "os:mkdir", "kwargs": {"path": str(ran)}}
     metadata({"env_spec": json.dumps(recorded), "action_space": None})
-    with pytest.raises(UsageError, match="'action_space' is missing"):
+    with pytest.raises(UsageError, match="required field `action_space`"):
         ingest(pendulum, tmp_path / "dataset")
     assert list(tmp_path.iterdir()) == [root]
 
@@ -193,7 +193,7 @@ def test_metadata_that_would_have_code_run_are_refused(
         ({"env_spec": "{}"}, "damaged or of an unknown version"),
         ({"minari_version": "9.0"}, "damaged or of an unknown version: .*does not support"),
         ({"data_format": "csv"}, "damaged or of an unknown version"),
-        ({"total_episodes": 0}, "holds no episodes"),
+        ({"total_episodes": 0}, "contains no episodes"),
         ({"total_episodes": 3}, "damaged or of an unknown version: .*episode_2"),
     ],
 )
@@ -269,7 +269,7 @@ def test_a_wrong_id_and_an_absent_server_are_one_line(
 ) -> None:
     for name in ("", "swing", "a b-v0", "../x"):
         wrong = replace(pendulum, data=replace(pendulum.data, source=(f"minari:{name}",)))
-        with pytest.raises(UsageError, match="is no Minari id"):
+        with pytest.raises(UsageError, match="is not a Minari id"):
             ingest(wrong, tmp_path / "dataset")
     monkeypatch.setenv("MINARI_REMOTE", "nowhere://nobody")
     with pytest.raises(RunError, match="cannot be downloaded") as refusal:

@@ -144,7 +144,7 @@ def test_shards_are_read_one_behind_the_other(
     np.testing.assert_array_equal(dataset.observations, observations)
     ends = np.flatnonzero(dataset.terminals)
     assert np.diff(ends, prepend=-1).tolist() == [10, 10, 10, 7, 10, 10]
-    assert list(dataset.manifest["source"]["files"]) == ["a.npz", "b.npz", "c.npz"]
+    assert list(dataset.info.source["files"]) == ["a.npz", "b.npz", "c.npz"]
     assert dataset.validation is not None
     np.testing.assert_array_equal(dataset.validation.observations, arrays["observations"][22:])
 
@@ -176,10 +176,10 @@ def test_the_same_rows_have_the_same_digest_for_ever(
     arrays["qpos"][::7, 14:17] = (0.425, -0.1, 0.02)
     arrays["terminals"] = np.arange(3000) % 300 == 299
     save(tmp_path / "rows.npz", **arrays)
-    manifest = ingest(with_source(config, tmp_path / "rows.npz"), tmp_path / "dataset")
-    assert manifest["solved-transitions"] == 428
-    assert manifest["digest"] == "e90c572c066aa3feca8bf20b085ee6a320e1149099002bd5a10d33f5a3c23e21"
-    assert open_dataset(tmp_path / "dataset", verify=True).digest == manifest["digest"]
+    info = ingest(with_source(config, tmp_path / "rows.npz"), tmp_path / "dataset")
+    assert info.solved_transitions == 428
+    assert info.digest == "e90c572c066aa3feca8bf20b085ee6a320e1149099002bd5a10d33f5a3c23e21"
+    assert open_dataset(tmp_path / "dataset", verify=True).digest == info.digest
 
 
 def test_episodes_that_are_cut_off_by_time_end_there_and_are_not_solved(
@@ -193,7 +193,7 @@ def test_episodes_that_are_cut_off_by_time_end_there_and_are_not_solved(
     for name, rows in (("one", arrays), ("two", marked)):
         np.savez(tmp_path / f"{name}.npz", **rows)
         data = with_source(config, tmp_path / f"{name}.npz")
-        digests.append(ingest(data, tmp_path / name)["digest"])
+        digests.append(ingest(data, tmp_path / name).digest)
     assert digests[0] == digests[1]
     dataset = open_dataset(tmp_path / "two")
     assert np.flatnonzero(dataset.terminals).tolist() == [9, 19, 29]

@@ -125,10 +125,10 @@ def test_transitions_are_the_files_in_the_order_of_the_demonstrations(
     dones = joined(path, demos, "dones")
     np.testing.assert_array_equal(data.terminals, dones)
     np.testing.assert_array_equal(data.masks, 1 - dones)
-    manifest = open_dataset(tmp_path / "dataset").manifest
-    assert manifest["environment"] == "robomimic/lift-v0"
-    assert manifest["episodes"] == dones.sum()
-    assert manifest["source"]["demonstrations"] == 3
+    info = open_dataset(tmp_path / "dataset").info
+    assert info.environment == "robomimic/lift-v0"
+    assert info.episodes == dones.sum()
+    assert info.source["demonstrations"] == 3
 
 
 def test_without_next_observations_they_are_the_following_rows(tmp_path: Path, lift: Lift) -> None:
@@ -226,14 +226,17 @@ NAN = np.array([[np.nan] * 7] * 3)
         (put("data/demo_0/actions", NAN), "demo_0: actions holds NaN or infinity in row 0"),
         (put("data/demo_0/actions", HUGE), "demo_0: actions holds NaN or infinity in row 0"),
         (put("mask/few", [1, 2]), "mask/few must be a list of names"),
-        (with_env_args("{"), "env_args of /data must be JSON"),
-        (with_env_args(json.dumps({"env_name": "Door"})), "is of robosuite's 'Door'"),
+        (with_env_args("{"), "env_args of /data is not readable JSON"),
+        (
+            with_env_args(json.dumps({"env_name": "Door"})),
+            "robosuite environment 'Door' is unknown",
+        ),
         (with_env_args(3), "env_args of /data must be JSON"),
         (
             with_env_args(json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 10}})),
             "control at 20 Hz is needed, got 10",
         ),
-        (nothing_left, "holds no demonstrations"),
+        (nothing_left, "contains no demonstrations"),
     ],
 )
 def test_hostile_files_are_one_line_and_leave_nothing(

@@ -57,7 +57,7 @@ def test_full_it_overwrites_the_data_set_first_and_marks_nothing(dataset: Path) 
         add(replay, value)
     assert replay.rewards[[0, offline.size, offline.size + 1]].tolist() == [102, 100, 101]
     # The window runs from the new row into an old episode as if that were what followed.
-    windows = gather_windows(replay, torch.tensor([0]), horizon=2, discount=1.0)
+    windows = gather_windows(replay, torch.tensor([0]), backup_steps=2, discount=1.0)
     assert windows.weight_B.item() == 1
     assert windows.returns_B.item() == pytest.approx(102 + float(offline.rewards[1]))
 
@@ -72,7 +72,7 @@ def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
     assert replay.rewards[size:].tolist() == [104, 105, 102, 103]
     # 105 is followed by 102, an older row: the window ends with 105.
     assert replay.terminals[size:].tolist() == [0, 1, 0, 0]
-    windows = gather_windows(replay, torch.tensor([size + 1, size]), horizon=2, discount=1.0)
+    windows = gather_windows(replay, torch.tensor([size + 1, size]), backup_steps=2, discount=1.0)
     assert windows.weight_B.tolist() == [0, 1]
     # The next row written moves the mark.
     add(replay, 106.0)
@@ -137,7 +137,7 @@ def test_later_rewards_add_up_behind_a_success_unless_it_ends_the_episode(
 
     def window(handling: str):
         data = offline_data(folder, success_handling=handling)
-        return gather_windows(data, start, horizon=2, discount=1.0, terminal_handling="keep")
+        return gather_windows(data, start, backup_steps=2, discount=1.0, terminal_handling="keep")
 
     assert window("continue").returns_B.item() == -5
     assert window("end").returns_B.item() == 0
@@ -185,7 +185,7 @@ def solved_on_the_way(folder: Path, spec: EnvironmentSpec) -> Path:
 def rows_of_windows(replay: Replay, horizon: int) -> dict[int, list[int]]:
     """By start, the rows of every window that can be drawn."""
     starts = torch.arange(replay.window_count(horizon))
-    return dict(zip(starts.tolist(), replay.follow(starts, horizon).tolist(), strict=True))
+    return dict(zip(starts.tolist(), replay.window_indices(starts, horizon).tolist(), strict=True))
 
 
 def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:

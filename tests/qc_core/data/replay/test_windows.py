@@ -27,11 +27,11 @@ class Rows:
         self.masks = tensors["masks"]
         self.terminals = tensors["terminals"]
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        return (uniform_B * (len(self.rewards) - horizon + 1)).long()
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        return (uniform_B * (len(self.rewards) - backup_steps + 1)).long()
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-        return start_B[:, None] + torch.arange(horizon)
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+        return start_B[:, None] + torch.arange(backup_steps)
 
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[index]
@@ -47,7 +47,7 @@ def test_windows_are_the_papers_for_every_horizon() -> None:
     start = torch.from_numpy(arrays["index"])
     whole = arrays["out/rewards"].shape[1]
     for horizon in range(1, whole + 1):
-        windows = gather_windows(rows, start, horizon=horizon, discount=discount)
+        windows = gather_windows(rows, start, backup_steps=horizon, discount=discount)
         last = horizon - 1
         np.testing.assert_allclose(
             windows.returns_B, arrays["out/rewards"][:, last], rtol=1e-5, atol=1e-5
@@ -92,7 +92,7 @@ def test_windows_are_what_a_loop_over_rows_says(
         return
     starts = np.arange(size - horizon + 1)
     windows = gather_windows(
-        Rows(rows), torch.from_numpy(starts), horizon=horizon, discount=discount
+        Rows(rows), torch.from_numpy(starts), backup_steps=horizon, discount=discount
     )
     for row, start in enumerate(starts):
         total, mask, ended = 0.0, 1.0, 0.0
@@ -121,7 +121,7 @@ def test_kept_windows_stop_where_their_episode_stops(
         return
     starts = torch.arange(size - horizon + 1)
     kept = gather_windows(
-        Rows(rows), starts, horizon=horizon, discount=discount, terminal_handling="keep"
+        Rows(rows), starts, backup_steps=horizon, discount=discount, terminal_handling="keep"
     )
     for row, start in enumerate(starts.tolist()):
         total, mask, steps = 0.0, 1.0, 0
@@ -153,8 +153,10 @@ def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
         }
     )
     starts = torch.arange(4)
-    dropped = gather_windows(rows, starts, horizon=horizon, discount=1.0)
-    kept = gather_windows(rows, starts, horizon=horizon, discount=1.0, terminal_handling="keep")
+    dropped = gather_windows(rows, starts, backup_steps=horizon, discount=1.0)
+    kept = gather_windows(
+        rows, starts, backup_steps=horizon, discount=1.0, terminal_handling="keep"
+    )
     solved = dropped.bootstrap_B == 0
     assert solved.tolist() == (kept.bootstrap_B == 0).tolist() == [False, False, True, True]
     assert (dropped.weight_B * solved).sum() == 1

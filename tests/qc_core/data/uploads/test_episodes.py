@@ -55,7 +55,7 @@ def test_the_same_file_twice_adds_nothing(store: ObjectStore, file: Path) -> Non
     first = push_episodes(store, ENVIRONMENT, [file, file])
     again = push_episodes(store, ENVIRONMENT, [file])
     assert [upload.state for upload in (*first, *again)] == ["accepted", "known", "known"]
-    assert [entry["environment"] for entry in list_episodes(store)] == [ENVIRONMENT]
+    assert [entry.environment for entry in list_episodes(store)] == [ENVIRONMENT]
 
 
 def test_nothing_is_uploaded_where_a_file_is_missing(
@@ -99,16 +99,16 @@ def test_what_others_have_put_there_is_checked_on_arrival(
     hostile["bomb.npz"] = (tmp_path / "bomb.npz").read_bytes()
     for name, content in hostile.items():
         store.put(f"episodes/{ENVIRONMENT}/{name}", content)
-    manifest = ingest(from_store(config), tmp_path / "data")
-    assert manifest["episodes"] == 2 and manifest["source"]["kind"] == "store"
+    info = ingest(from_store(config), tmp_path / "data")
+    assert info.episodes == 2 and info.source["kind"] == "store"
     assert open_dataset(tmp_path / "data", verify=True).transitions == 20
     listed = list(list_episodes(store))
-    assert [entry["reason"] for entry in listed].count(None) == 1
-    reasons = " ".join(entry["reason"] or "" for entry in listed)
+    assert [entry.reason for entry in listed].count(None) == 1
+    reasons = " ".join(entry.reason or "" for entry in listed)
     for name in hostile:
         assert name in reasons
     # The next one has nothing to say of them.
-    assert ingest(from_store(config), tmp_path / "again")["digest"] == manifest["digest"]
+    assert ingest(from_store(config), tmp_path / "again").digest == info.digest
 
 
 def test_without_uploads_the_other_sources_go_on(
@@ -116,8 +116,8 @@ def test_without_uploads_the_other_sources_go_on(
 ) -> None:
     with pytest.raises(UsageError, match=r"no episodes of cube-single.* yet"):
         ingest(from_store(config), tmp_path / "none")
-    manifest = ingest(from_store(config, str(dataset)), tmp_path / "data")
-    assert manifest["transitions"] == open_dataset(dataset).transitions
+    info = ingest(from_store(config, str(dataset)), tmp_path / "data")
+    assert info.transitions == open_dataset(dataset).transitions
 
 
 def test_a_file_that_may_not_be_read_is_not_called_bad(
