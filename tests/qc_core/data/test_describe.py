@@ -1,4 +1,4 @@
-"""What is told of a source is what ingesting it gives, and nothing is written."""
+"""The description of a source matches what ingest writes, and no files are written."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def lengths(dataset: Dataset) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari")
 @pytest.mark.parametrize("kind", ["robomimic", "lerobot", "minari", "data set"])
-def test_what_is_told_is_what_is_ingested(
+def test_the_description_matches_the_ingested_data_set(
     tmp_path: Path, config: Config, dataset: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
@@ -105,7 +105,7 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
         describe_source(str(tmp_path))
 
 
-def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
+def test_pipes_are_not_read(tmp_path: Path, dataset: Path) -> None:
     shards, copy = tmp_path / "shards", tmp_path / "copy"
     recorded = write_folder(tmp_path / "arm", columns())
     shards.mkdir()
@@ -118,7 +118,7 @@ def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
             describe_source(str(source))
 
 
-def test_ends_by_time_are_ends(tmp_path: Path) -> None:
+def test_timeouts_end_episodes(tmp_path: Path) -> None:
     ends = np.arange(1000) % 100 == 99
     rows: dict[str, Any] = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
@@ -129,7 +129,7 @@ def test_ends_by_time_are_ends(tmp_path: Path) -> None:
         describe_source(str(tmp_path / "d4rl.npz"))
 
 
-def test_episodes_are_counted_wherever_blocks_are_cut(
+def test_counts_do_not_depend_on_the_block_size(
     tmp_path: Path, spec: EnvironmentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     episodes = random_episodes(spec, [4, 9, 2, 7])
@@ -159,7 +159,7 @@ def test_the_command_prints_a_table_or_json(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_names_cannot_command_the_terminal(
+def test_control_characters_in_names_are_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arrays = columns()

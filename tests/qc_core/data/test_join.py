@@ -1,4 +1,4 @@
-"""Several sources are one data set in which each can be told from the others."""
+"""Several sources are joined into one data set that lists each of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def with_sources(config: Config, *sources: str | Path) -> Config:
     return replace(config, data=replace(config.data, source=tuple(map(str, sources))))
 
 
-def test_the_episodes_of_all_sources_follow_one_another(
+def test_joined_episodes_are_in_the_order_of_the_sources(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     parts = [write(tmp_path / name, spec, lengths) for name, lengths in (("a", [5, 3]), ("b", [4]))]
@@ -42,7 +42,7 @@ def test_the_episodes_of_all_sources_follow_one_another(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "joined"]
 
 
-def test_the_digest_covers_every_source(
+def test_the_digest_depends_on_every_source(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     for name, lengths in (("a", [5]), ("b", [4]), ("c", [6])):
@@ -53,7 +53,7 @@ def test_the_digest_covers_every_source(
     assert first.digest == again.digest != other.digest
 
 
-def test_a_joined_data_set_is_told_by_its_own_sources(
+def test_joining_a_joined_data_set_lists_its_sources(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     for name, lengths in (("a", [5]), ("b", [4]), ("c", [6])):
@@ -63,7 +63,7 @@ def test_a_joined_data_set_is_told_by_its_own_sources(
     assert [entry["transitions"] for entry in sources_in(info.source)] == [5, 4, 6]
 
 
-def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
+def test_a_source_that_does_not_fit_is_refused_by_name(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     write(tmp_path / "a", spec, [5])
@@ -77,7 +77,7 @@ def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_held_out_episodes_are_joined_too(
+def test_validation_episodes_are_joined(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     write(tmp_path / "a", spec, [5])

@@ -1,4 +1,4 @@
-"""Kept episodes are what was played, in a form that can be learned from."""
+"""Recorded episodes are those that were played, in a form that ingest accepts."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_played_episodes_become_a_data_set(tmp_path: Path, config: Config, polic
     assert dataset.rewards.sum() == pytest.approx(episode.result.episode_return, abs=1)
 
 
-def test_an_environment_that_does_not_tell_its_state_is_refused(policy: Path) -> None:
+def test_an_environment_without_simulator_state_is_refused(policy: Path) -> None:
     with pytest.raises(UsageError, match="these episodes cannot be recorded"):
         record_policy(PENDULUM, PulledPolicy(policy), [7])
 

@@ -1,4 +1,4 @@
-"""What is recorded is what was played, positions in metres."""
+"""Trajectories contain the played actions and positions in metres."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ class WanderingPoint:
         return np.clip(noise, -1, 1).reshape(-1, 1, 2)
 
 
-def test_the_effector_is_where_the_observation_says_in_metres() -> None:
+def test_effector_positions_match_the_observation_in_metres() -> None:
     environment = make_environment(ENVIRONMENT)
     played = record_trajectory(environment, Wandering(), 3, steps=7)
     environment.close()
@@ -32,7 +32,7 @@ def test_the_effector_is_where_the_observation_says_in_metres() -> None:
     np.testing.assert_allclose(played.positions_TX, in_metres, atol=1e-7)
 
 
-def test_a_maze_tells_where_the_body_is() -> None:
+def test_a_maze_records_the_position_of_the_body() -> None:
     environment = make_environment(POINT_MAZE)
     played = record_trajectory(environment, WanderingPoint(), 0, steps=5)
     environment.close()
@@ -40,12 +40,12 @@ def test_a_maze_tells_where_the_body_is() -> None:
     np.testing.assert_allclose(played.positions_TX, played.observations_TO)
 
 
-def test_an_environment_without_a_position_has_no_place() -> None:
+def test_an_environment_without_a_position_has_no_landmark() -> None:
     played = record_trajectory(Scripted(True), Wandering(), 0, steps=10)
     assert (played.landmark, played.positions_TX.shape, played.steps) == (None, (5, 0), 4)
 
 
-def test_actions_are_those_of_a_usual_episode() -> None:
+def test_recorded_actions_match_an_unrecorded_episode() -> None:
     seen: list[np.ndarray] = []
 
     class Watched(Scripted):
@@ -60,7 +60,7 @@ def test_actions_are_those_of_a_usual_episode() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_recordings_come_in_the_order_of_the_seeds_whatever_the_workers(workers: int) -> None:
+def test_trajectories_are_in_seed_order_for_any_number_of_workers(workers: int) -> None:
     policies = {"one": Wandering, "two": Wandering}
     played = record_trajectories(ENVIRONMENT, policies, [5, 4], steps=3, workers=workers)
     environment = make_environment(ENVIRONMENT)

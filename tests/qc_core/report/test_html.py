@@ -55,7 +55,8 @@ def test_where_no_success_is_told_every_step_and_the_report_show_returns(
     )
     assert "policy return 95% interval gained over the first" in words
     assert (
-        "Pendulum-v1 reports no success (info[&#39;success&#39;]): policies are compared by" in words
+        "Pendulum-v1 reports no success (info[&#39;success&#39;]): policies are compared by"
+        in words
     )
     assert "online learning rate return seconds" in words
     assert "policy mean return ch" in words and "won less lost by the challenger" in words

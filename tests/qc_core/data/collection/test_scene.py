@@ -1,4 +1,4 @@
-"""Episodes in which the cube leaves the scene are told from the others."""
+"""Episodes in which the cube becomes unreachable are detected."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from qc_core.data.collection.scene import cube_stays_reachable
         ((0.4, np.nan, np.nan), False),
     ],
 )
-def test_a_cube_on_the_table_or_in_the_drawer_is_cube_stays_reachable(
+def test_a_cube_is_reachable_on_the_table_and_in_the_drawer(
     cube: tuple[float, ...], seen: bool
 ) -> None:
     qpos = np.zeros((3, 25))

@@ -1,4 +1,4 @@
-"""A data set folder keeps what was written, and refuses what is not whole."""
+"""A data set folder contains what was written, and damaged folders are refused."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
 
-def test_transitions_lead_to_their_observations(tmp_path: Path, spec: EnvironmentSpec) -> None:
+def test_transitions_have_their_observations(tmp_path: Path, spec: EnvironmentSpec) -> None:
     first, second = random_episodes(spec, [3, 2]), random_episodes(spec, [4], seed=1)
     writer = DatasetWriter(tmp_path / "d", spec)
     writer.append(first)
@@ -55,7 +55,7 @@ def copy(tmp_path: Path, dataset: Path) -> Path:
     return Path(shutil.copytree(dataset, tmp_path / "copy"))
 
 
-def test_the_range_of_each_observation_is_noted(tmp_path: Path, spec: EnvironmentSpec) -> None:
+def test_the_range_of_each_observation_is_recorded(tmp_path: Path, spec: EnvironmentSpec) -> None:
     writer = DatasetWriter(tmp_path / "data", spec)
     for seed in range(2):
         writer.append(random_episodes(spec, [4, 6], seed=seed))
@@ -106,7 +106,7 @@ def rewritten(folder: Path, **arrays: np.ndarray) -> None:
         ("terminals", lambda a: a - np.float32(1), "must end with the end of an episode"),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_refused_when_opened(
+def test_mismatched_arrays_are_refused_when_opened(
     copy: Path, name: str, change: Callable[[np.ndarray], np.ndarray], message: str
 ) -> None:
     rewritten(copy, **{name: change(np.load(copy / f"{name}.npy"))})
@@ -114,7 +114,7 @@ def test_arrays_that_do_not_belong_together_are_refused_when_opened(
         open_dataset(copy)
 
 
-def test_a_set_without_transitions_is_refused(copy: Path, spec: EnvironmentSpec) -> None:
+def test_a_data_set_without_transitions_is_refused(copy: Path, spec: EnvironmentSpec) -> None:
     DatasetWriter(copy, spec)
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps({**manifest, "transitions": 0, "episodes": 0}))
@@ -170,7 +170,7 @@ def test_an_unknown_schema_is_refused(copy: Path) -> None:
         lambda m: {**m, "arrays": {"observations": {}}},
     ],
 )
-def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
+def test_an_info_file_with_wrong_fields_is_refused(copy: Path, change) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
     (copy / "dataset.json").write_text(json.dumps(change(manifest)))
     with pytest.raises(UsageError, match=r"dataset\.json"):
@@ -193,7 +193,7 @@ def test_a_manifest_of_another_shape_is_refused(copy: Path, change) -> None:
         ({"digest": "0" * 64}, "its digest is not that of the arrays"),
     ],
 )
-def test_a_manifest_that_cannot_be_is_refused(
+def test_an_info_file_with_invalid_values_is_refused(
     copy: Path, change: dict[str, Any], message: str
 ) -> None:
     manifest = json.loads((copy / "dataset.json").read_text())
@@ -203,7 +203,7 @@ def test_a_manifest_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize("shape", ["((((", f"({10**30},)", f"({2**62},)", "(-1,)", "(True,)"])
-def test_a_header_that_cannot_be_is_refused_by_name(copy: Path, shape: str) -> None:
+def test_an_invalid_array_header_is_refused_by_name(copy: Path, shape: str) -> None:
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
     content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(600)
     (copy / "rewards.npy").write_bytes(content)
@@ -211,18 +211,18 @@ def test_a_header_that_cannot_be_is_refused_by_name(copy: Path, shape: str) -> N
         open_dataset(copy)
 
 
-def test_another_tasks_rewards_are_refused(dataset: Path) -> None:
+def test_rewards_of_another_task_are_refused(dataset: Path) -> None:
     with pytest.raises(UsageError, match="holds rewards for cube-single-singletask-task1-v0"):
         require_match(open_dataset(dataset), describe("cube-single-singletask-task2-v0"))
 
 
-def test_another_environments_sizes_are_refused(dataset: Path) -> None:
+def test_sizes_of_another_environment_are_refused(dataset: Path) -> None:
     with pytest.raises(UsageError, match="37 and actions of 5 numbers, the data set 28 and 5"):
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
 
 
 @pytest.mark.parametrize("name", [".", "dataset.json", "rewards.npy"])
-def test_a_data_set_that_may_not_be_read_is_named(
+def test_an_unreadable_data_set_is_named(
     dataset: Path, forbid: Callable[[Path], None], name: str
 ) -> None:
     forbid(dataset / name)

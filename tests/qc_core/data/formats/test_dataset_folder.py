@@ -1,4 +1,4 @@
-"""A data set folder whose checksums are right is still read before it is taken over."""
+"""The rows of a data set folder are checked even if its checksums are correct."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.conftest import random_episodes
         ("observation_index", 71, -5, "does not follow the ends of episodes in row 71"),
     ],
 )
-def test_rows_that_are_no_episodes_are_refused_by_name(
+def test_rows_that_are_not_episodes_are_refused(
     dataset: Path,
     monkeypatch: pytest.MonkeyPatch,
     block_rows: int,
@@ -48,7 +48,7 @@ def test_rows_that_are_no_episodes_are_refused_by_name(
         require_complete_episodes(replace(opened, **{name: values}))
 
 
-def test_such_a_folder_is_not_ingested(
+def test_a_folder_with_invalid_rows_is_not_ingested(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     rewards = np.full(5, np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""What training sees of a data set, and a buffer that grows, fills up and can be restored."""
+"""Offline transitions, and a replay buffer that grows, overwrites and can be restored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def add(replay: Replay, value: float, *, terminated: bool = False, ended: bool =
     )
 
 
-def test_it_holds_offline_then_online_transitions(dataset: Path) -> None:
+def test_the_buffer_contains_offline_then_online_transitions(dataset: Path) -> None:
     offline = offline_data(dataset)
     replay = buffer(offline.size + 1, offline)
     every = torch.arange(offline.size)
@@ -50,7 +50,7 @@ def test_it_holds_offline_then_online_transitions(dataset: Path) -> None:
     assert (replay.rewards[last], replay.masks[last], replay.terminals[last]) == (1, 1, 1)
 
 
-def test_full_it_overwrites_the_data_set_first_and_marks_nothing(dataset: Path) -> None:
+def test_a_full_buffer_overwrites_offline_transitions_first(dataset: Path) -> None:
     offline = offline_data(dataset)
     replay = buffer(offline.size + 2, offline)
     for value in (100.0, 101.0, 102.0):
@@ -62,7 +62,9 @@ def test_full_it_overwrites_the_data_set_first_and_marks_nothing(dataset: Path) 
     assert windows.returns_B.item() == pytest.approx(102 + float(offline.rewards[1]))
 
 
-def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
+def test_a_full_buffer_can_overwrite_online_transitions_and_mark_the_boundary(
+    dataset: Path,
+) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 4, offline, replay_overwrites="online")
@@ -84,7 +86,9 @@ def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
 
 @pytest.mark.parametrize("overwrites", ["oldest", "online"])
 @pytest.mark.parametrize("added", [3, 9])
-def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: int) -> None:
+def test_a_restored_buffer_continues_identically(
+    dataset: Path, overwrites: str, added: int
+) -> None:
     offline = offline_data(dataset)
 
     def made() -> Replay:
@@ -103,7 +107,7 @@ def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: 
     assert torch.equal(second.next_observations_at(every), first.next_observations_at(every))
 
 
-def test_without_a_data_set_it_starts_empty() -> None:
+def test_a_buffer_without_offline_data_starts_empty() -> None:
     replay = buffer(3)
     assert replay.size == 0
     for value in range(4):
@@ -115,7 +119,7 @@ def test_without_a_data_set_it_starts_empty() -> None:
     ("transform", "expected"),
     [("none", [-3.0, -1, 0, -5]), ("sparse", [-1.0, -1, 0, -1]), ("minus-one", [-4.0, -2, -1, -6])],
 )
-def test_rewards_are_transformed_alike_offline_and_online(
+def test_rewards_are_transformed_equally_offline_and_online(
     tmp_path: Path, spec: EnvironmentSpec, transform: str, expected: list[float]
 ) -> None:
     folder = solved_on_the_way(tmp_path, spec)
@@ -128,7 +132,7 @@ def test_rewards_are_transformed_alike_offline_and_online(
     assert replay.rewards.tolist() == expected
 
 
-def test_later_rewards_add_up_behind_a_success_unless_it_ends_the_episode(
+def test_rewards_after_a_success_count_unless_it_ends_the_episode(
     tmp_path: Path, spec: EnvironmentSpec
 ) -> None:
     """Relabelled episodes go on behind a solved state, and rewards fall again there."""
@@ -152,7 +156,7 @@ def test_actions_are_scaled_from_their_bounds(tmp_path: Path, spec: EnvironmentS
     assert data.actions[:, 0].tolist() == pytest.approx([-limit, -0.5, 0.5, limit])
 
 
-def test_one_action_is_scaled_as_many_are() -> None:
+def test_scaling_one_action_equals_scaling_a_batch() -> None:
     rng = np.random.default_rng(0)
     low, high = rng.uniform(-3, 0, 5), rng.uniform(0, 3, 5)
     bounds = ActionBounds(low.tolist(), high.tolist(), CPU)
@@ -161,7 +165,7 @@ def test_one_action_is_scaled_as_many_are() -> None:
     np.testing.assert_array_equal(one_by_one, bounds.normalize(torch.from_numpy(actions)))
 
 
-def test_an_action_that_never_varies_has_no_scale() -> None:
+def test_a_constant_action_has_scale_one() -> None:
     bounds = ActionBounds([2.0], [2.0], CPU)
     assert bounds.normalize(torch.tensor([[2.0]])).tolist() == [[0.0]]
 
@@ -188,7 +192,7 @@ def rows_of_windows(replay: Replay, horizon: int) -> dict[int, list[int]]:
     return dict(zip(starts.tolist(), replay.window_indices(starts, horizon).tolist(), strict=True))
 
 
-def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:
+def test_a_window_contains_one_environment_of_several(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 9, offline, num_envs=3)
@@ -204,7 +208,7 @@ def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:
     assert replay.size == size + 9
 
 
-def test_several_environments_in_a_full_buffer_overwrite_and_stay_apart(dataset: Path) -> None:
+def test_environments_stay_separate_in_a_full_buffer(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 4, offline, num_envs=2)
@@ -219,7 +223,7 @@ def test_several_environments_in_a_full_buffer_overwrite_and_stay_apart(dataset:
     assert all(rows == [start, start + 2] for start, rows in rows_of_windows(replay, 2).items())
 
 
-def test_several_environments_each_have_a_seam(dataset: Path) -> None:
+def test_each_of_several_environments_has_an_episode_boundary(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 6, offline, num_envs=2, replay_overwrites="online")
@@ -238,7 +242,7 @@ def test_several_environments_each_have_a_seam(dataset: Path) -> None:
 
 @pytest.mark.parametrize("overwrites", ["oldest", "online"])
 @pytest.mark.parametrize("added", [1, 3, 9, 170])
-def test_a_restored_buffer_of_several_environments_goes_on_alike(
+def test_a_restored_buffer_of_several_environments_continues_identically(
     dataset: Path, overwrites: str, added: int
 ) -> None:
     offline = offline_data(dataset)

@@ -1,4 +1,4 @@
-"""Parts of a data set take turns, in one place where that is asked for."""
+"""Shards of a data set replace each other, in place if requested."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def contents(transitions: OfflineData) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("lengths", [[40, 40, 40], [45, 35, 40], [40, 45, 35]], ids=str)
-def test_a_part_in_place_is_the_part(
+def test_a_shard_copied_in_place_equals_the_loaded_shard(
     tmp_path: Path, spec: EnvironmentSpec, lengths: list[int]
 ) -> None:
     with (
@@ -61,7 +61,7 @@ def test_a_part_in_place_is_the_part(
         assert moves == sum(later > max(lengths[:i]) for i, later in enumerate(lengths) if i)
 
 
-def test_a_set_in_one_part_stays(tmp_path: Path, spec: EnvironmentSpec) -> None:
+def test_a_single_shard_is_never_replaced(tmp_path: Path, spec: EnvironmentSpec) -> None:
     with shards_of(tmp_path / "a", spec, [30, 30], 0) as shards:
         buffer = ShardBuffer(shards)
         before = buffer.transitions

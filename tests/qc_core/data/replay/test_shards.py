@@ -1,4 +1,4 @@
-"""Parts of a data set take turns in memory, and nothing of it is lost or torn."""
+"""Shards are loaded in turn, cover the data set and end with episodes."""
 
 import threading
 from dataclasses import replace
@@ -42,7 +42,7 @@ def sharded(config: Config, shard_size: int, updates: int = 3) -> Config:
 
 
 @pytest.mark.parametrize("shard_size", [20, 33, 50, 99])
-def test_parts_are_the_whole_set_once_cut_between_episodes(
+def test_shards_cover_the_data_set_once_and_end_with_episodes(
     numbered: Dataset, config: Config, shard_size: int
 ) -> None:
     whole = data_of(numbered)
@@ -64,7 +64,7 @@ def test_parts_are_the_whole_set_once_cut_between_episodes(
         assert torch.equal(part.terminals, whole.terminals[there])
 
 
-def test_windows_of_a_part_are_the_whole_sets(numbered: Dataset, config: Config) -> None:
+def test_windows_of_a_shard_equal_those_of_the_data_set(numbered: Dataset, config: Config) -> None:
     sliced = sharded(config, 30)
     whole = data_of(numbered)
     with Shards(numbered, sliced, data_of) as shards:
@@ -83,7 +83,7 @@ def test_windows_of_a_part_are_the_whole_sets(numbered: Dataset, config: Config)
 
 
 @pytest.mark.parametrize("shard_size", [0, 100, 10**9])
-def test_a_set_that_fits_stays_memory_mapped(
+def test_a_data_set_that_fits_stays_memory_mapped(
     numbered: Dataset, config: Config, shard_size: int
 ) -> None:
     loaded: list[Dataset] = []
@@ -93,9 +93,7 @@ def test_a_set_that_fits_stays_memory_mapped(
     assert len(loaded) == 1 and loaded[0] is numbered
 
 
-def test_each_part_serves_its_updates_and_the_next_is_read_meanwhile(
-    numbered: Dataset, config: Config
-) -> None:
+def test_the_next_shard_is_loaded_in_the_background(numbered: Dataset, config: Config) -> None:
     read: list[tuple[float, str]] = []
 
     def load(part: Dataset) -> float:
@@ -110,7 +108,7 @@ def test_each_part_serves_its_updates_and_the_next_is_read_meanwhile(
         assert all(thread == "shards" for _, thread in read[1:])
 
 
-def test_training_may_start_anywhere(numbered: Dataset, config: Config) -> None:
+def test_training_may_start_at_any_update(numbered: Dataset, config: Config) -> None:
     def first(part: Dataset) -> float:
         return float(part.rewards[0])
 
@@ -123,7 +121,7 @@ def test_training_may_start_anywhere(numbered: Dataset, config: Config) -> None:
             assert shards.shard_at(5) == in_order[4]
 
 
-def test_what_goes_wrong_while_reading_is_raised(numbered: Dataset, config: Config) -> None:
+def test_an_error_while_loading_a_shard_is_raised(numbered: Dataset, config: Config) -> None:
     def load(part: Dataset) -> None:
         if part.rewards[0] > 0:
             raise MemoryError("no room")
@@ -135,14 +133,14 @@ def test_what_goes_wrong_while_reading_is_raised(numbered: Dataset, config: Conf
             shards.shard_at(3)
 
 
-def test_parts_shorter_than_a_backup_are_refused(numbered: Dataset, config: Config) -> None:
+def test_shards_shorter_than_a_backup_are_refused(numbered: Dataset, config: Config) -> None:
     long = replace(sharded(config, 10), train=replace(config.train, backup_horizon=13))
     with pytest.raises(UsageError, match=r"shard-size 10 gives a shard of \d+ transitions"):
         Shards(numbered, long, data_of)
 
 
 @pytest.mark.parametrize("block_rows", [1, 17, 1000])
-def test_statistics_are_those_of_all_observations(
+def test_statistics_cover_all_observations(
     numbered: Dataset, monkeypatch: pytest.MonkeyPatch, block_rows: int
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK_ROWS", block_rows)

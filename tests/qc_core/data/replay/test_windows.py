@@ -1,4 +1,4 @@
-"""Windows are what a slow loop over rows says, and what the paper's code says."""
+"""Windows match a slow loop over rows and the paper's code."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.data.replay.windows import gather_windows, sample_windows
 
-VECTORS = Path(__file__).parents[2] / "data" / "vectors" / "windows.npz"
+VECTORS = Path(__file__).parents[3] / "data" / "vectors" / "windows.npz"
 
 
 class Rows:
@@ -40,7 +40,7 @@ class Rows:
         return self._next_observations[index]
 
 
-def test_windows_are_the_papers_for_every_horizon() -> None:
+def test_windows_match_the_papers_code_for_every_length() -> None:
     arrays = dict(np.load(VECTORS))
     rows = Rows({n[5:]: v for n, v in arrays.items() if n.startswith("data/")})
     discount = json.loads(str(arrays["meta"]))["discount"]
@@ -84,7 +84,7 @@ def episodic_rows(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
 @settings(max_examples=200, deadline=None)
 @given(rows=episodic_rows(), horizon=st.integers(1, 6), discount=st.floats(0.5, 1.0))
-def test_windows_are_what_a_loop_over_rows_says(
+def test_dropped_windows_match_a_loop_over_rows(
     rows: dict[str, np.ndarray], horizon: int, discount: float
 ) -> None:
     size = len(rows["rewards"])
@@ -113,7 +113,7 @@ def test_windows_are_what_a_loop_over_rows_says(
 
 @settings(max_examples=200, deadline=None)
 @given(rows=episodic_rows(), horizon=st.integers(1, 6), discount=st.floats(0.5, 1.0))
-def test_kept_windows_stop_where_their_episode_stops(
+def test_kept_windows_end_with_their_episode(
     rows: dict[str, np.ndarray], horizon: int, discount: float
 ) -> None:
     size = len(rows["rewards"])
@@ -139,7 +139,7 @@ def test_kept_windows_stop_where_their_episode_stops(
         assert kept.weight_B[row] == 1
 
 
-def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
+def test_the_critic_learns_from_a_success_inside_a_chunk_only_if_kept() -> None:
     """Dropped, one start per episode is left from which the success can be learned."""
     size, horizon = 8, 5
     rows = Rows(
@@ -165,7 +165,7 @@ def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
     assert (dropped.returns_B[3], kept.returns_B[3]) == (-4, -3)
 
 
-def test_every_start_is_drawn_up_to_the_last_whole_window() -> None:
+def test_starts_are_sampled_up_to_the_last_complete_window() -> None:
     size, horizon = 7, 5
     rows = Rows(
         {
