@@ -64,9 +64,7 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
     if len(set(sources)) < len(sources):
         raise UsageError(f"--data names a source twice: {' '.join(sources)}")
     if config.data.filter and "robomimic" not in kinds:
-        raise UsageError(
-            "--data.filter chooses demonstrations of a robomimic file: give one"
-        )
+        raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
     if len(sources) == 1:
         _ingest_one(config, kinds[0], sources[0], output)
     else:

@@ -76,9 +76,7 @@ def open_lerobot(folder: Path) -> Source:
     low, high, longest = _survey(folder, info, files, columns)
     notes = [f"not read (not vectors): {', '.join(ignored)}"] if ignored else []
     if not {"next.reward", "next.success"} & set(columns):
-        notes.append(
-            "no next.reward and no next.success: all rewards are 0, only bc can learn"
-        )
+        notes.append("no next.reward and no next.success: all rewards are 0, only bc can learn")
     return Source(
         kind="lerobot",
         name=str(folder),
@@ -145,9 +143,7 @@ def _vectors(folder: Path, info: _Info) -> tuple[dict[str, _Feature], list[str]]
             ignored.append(name)
     if "action" not in vectors or len(vectors) < 2:
         missing = "observation" if "action" in vectors else "action"
-        raise UsageError(
-            f"{folder / LEROBOT_INFO}: a vector {missing} is needed in features"
-        )
+        raise UsageError(f"{folder / LEROBOT_INFO}: a vector {missing} is needed in features")
     return vectors, ignored
 
 
