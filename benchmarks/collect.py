@@ -1,8 +1,8 @@
-"""How fast does scripted collection run, and does it gain from every core?
+"""Measures the speed of scripted collection, and how it scales with cores.
 
-Collects and writes data sets with one process and with several, as many episodes per process.
-The rate is that of the time in which all processes are at work, without their start and without
-the end, when one after the other runs out of episodes. Prints a table and writes JSON.
+Collects and writes data sets with one process and with several, the same number of episodes per
+process. The rate covers the time in which all processes are busy, without start-up and without the
+end, when processes run out of episodes. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.collect -o benchmarks/results/collect.json
 """
@@ -23,16 +23,17 @@ from qc_core.config.settings import Collection
 from qc_core.data.collection.collect import collect_episodes
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
+from qc_core.policy_format.data_source import DataSource
 
 _FAMILIES = ("cube-double", "scene", "puzzle-3x3")
-# Episodes of these take so many times fewer steps: they end at success.
+# Factor by which episodes are shorter, because they end at success.
 _SHORTER = {"task": 5, "mixed": 4}
 
 
 def measure(
     environment: str, collection: Collection, workers: int, episodes: int
 ) -> dict[str, float]:
-    """Transitions per second of so many processes, of so many episodes each."""
+    """Measure transitions per second of some processes that collect some episodes each."""
     counts, times = [], []
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as folder:
@@ -42,8 +43,8 @@ def measure(
             writer.append(episode)
             counts.append(len(episode.actions))
             times.append(time.monotonic() - start)
-        writer.finish({"kind": "benchmark"})
-    # Behind the first each process is at work, behind the last one may have nothing left to do.
+        writer.finish(DataSource(kind="benchmark"))
+    # From `first` every process is busy; after `last` some may have finished.
     first, last = workers - 1, len(counts) - 1 - workers
     return {
         "transitions": sum(counts),
@@ -53,7 +54,7 @@ def measure(
 
 
 def compare(family: str, collection: Collection, workers: int, episodes: int) -> dict[str, Any]:
-    """One process against several."""
+    """Compare one process with several."""
     environment = f"{family}-singletask-v0"
     episodes *= _SHORTER.get(collection, 1)
     load = os.getloadavg()[0]
@@ -73,7 +74,9 @@ def compare(family: str, collection: Collection, workers: int, episodes: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--episodes", type=int, default=10, help="of play, per process; at least 4")
+    parser.add_argument(
+        "--episodes", type=int, default=10, help="play episodes per process, at least 4"
+    )
     parser.add_argument("--families", nargs="+", default=_FAMILIES)
     parser.add_argument(
         "--collections", nargs="+", default=get_args(Collection), choices=get_args(Collection)

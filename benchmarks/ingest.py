@@ -1,9 +1,9 @@
-"""How long does a large npz file take to become a data set, and how soon does training begin on it?
+"""Measures how fast `qc ingest` converts a large npz file, and how soon training starts on it.
 
-Makes a file of OGBench's form for cube-double, compressed as OGBench writes them and plain, and
-ingests each as a user would; beside it, NumPy loads every array of the same file and saves it
-again. From the data set it draws batches of windows, at the paper's sizes, and goes on with a
-training that was broken off, up to its first update. Prints a table and writes JSON.
+Makes a file of OGBench's form for cube-double, compressed as OGBench writes it and uncompressed,
+and ingests each with `qc ingest`. For comparison, NumPy loads and saves every array of the same
+file. Then samples batches of windows at the paper's sizes from the data set, and measures the time
+to the first update of a new and of a resumed training. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.ingest -o benchmarks/results/ingest.json
 """
@@ -36,7 +36,7 @@ _PROGRAM = "benchmarks.ingest"
 
 
 def make_files(folder: Path, rows: int) -> tuple[dict[str, Path], int]:
-    """The same rows compressed and plain, and the bytes that they take in memory."""
+    """Write the same rows compressed and uncompressed; return the files and the bytes in memory."""
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         name: rng.uniform(-1, 1, (rows, size)).astype(np.float32) for name, size in _SIZES.items()
@@ -50,14 +50,14 @@ def make_files(folder: Path, rows: int) -> tuple[dict[str, Path], int]:
 
 
 def load_and_save(file: Path, folder: Path) -> None:
-    """The least that can be done with a file's arrays, in NumPy's own words."""
+    """Load and save the arrays of a file with NumPy, as a lower bound for the work."""
     with np.load(file) as arrays:
         for name, values in {name: arrays[name] for name in arrays.files}.items():
             np.save(folder / f"{name}.npy", values)
 
 
 def measure_ingest(file: Path, rows: int, bytes_in_memory: int, scratch: Path) -> dict[str, Any]:
-    """`qc ingest` and NumPy on the same file, in processes of their own."""
+    """Measure `qc ingest` and NumPy on the same file, in separate processes."""
     dataset = scratch / "dataset"
     scratch.mkdir()
     load = os.getloadavg()[0]
@@ -79,7 +79,7 @@ def measure_ingest(file: Path, rows: int, bytes_in_memory: int, scratch: Path) -
 
 
 def measure_sampling(dataset: Path) -> dict[str, Any]:
-    """Microseconds per batch of windows, memory-mapped and from the online buffer."""
+    """Measure microseconds per batch of windows, memory-mapped and from the replay buffer."""
     import torch
 
     from qc_core.config.resolve import resolve
@@ -115,19 +115,19 @@ def _microseconds(draw: Callable[[], object]) -> dict[str, int]:
         start = time.perf_counter()
         draw()
         times.append((time.perf_counter() - start) * 1e6)
-    # The lower quartile is what it costs where nobody else wants the cores.
+    # The lower quartile approximates the cost on idle cores.
     return {"lower-quartile": round(quantiles(times)[0]), "median": round(median(times))}
 
 
 def measure_start(dataset: Path, repeats: int, scratch: Path) -> dict[str, Any]:
-    """Seconds from the start of `qc pretrain` to its first update: a new training, a resumed one.
+    """Measure seconds from the start of `qc pretrain` to its first update, new and resumed.
 
-    The resumed one is of the paper's networks, one update from its begin.
+    Uses the paper's networks; the resumed training has done one update.
     """
     words = ["pretrain", _RECIPE, str(dataset), *_METHOD]
     new, resumed = scratch / "new", scratch / "resumed"
     subprocess.run(
-        [sys.executable, "-m", _PROGRAM, "--break-off", str(dataset), str(resumed)], check=True
+        [sys.executable, "-m", _PROGRAM, "--interrupt", str(dataset), str(resumed)], check=True
     )
     load = os.getloadavg()[0]
     return {
@@ -149,7 +149,7 @@ def _seconds_to_update(words: Sequence[str]) -> float:
 
 
 def first_update(words: Sequence[str]) -> None:
-    """Run a command of `qc`, print the time of its first update, and end there."""
+    """Run a `qc` command, print the time of its first update, and exit."""
     from qc_core.cli.main import main as qc
     from qc_core.progress import Progress
 
@@ -161,8 +161,8 @@ def first_update(words: Sequence[str]) -> None:
     raise SystemExit(qc(words))
 
 
-def break_off(dataset: Path, output: Path) -> None:
-    """Leave what a training leaves that is broken off behind its first update."""
+def interrupt(dataset: Path, output: Path) -> None:
+    """Write the checkpoint of a training that is interrupted after its first update."""
     from qc_core.config.resolve import resolve
     from qc_core.data.dataset.dataset import open_dataset
     from qc_core.training.checkpoint import CheckpointInfo
@@ -185,14 +185,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--copy", nargs=2, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--break-off", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--interrupt", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--first-update", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.copy:
         load_and_save(*options.copy)
         return
-    if options.break_off:
-        break_off(*options.break_off)
+    if options.interrupt:
+        interrupt(*options.interrupt)
         return
     if options.first_update:
         first_update(options.first_update)

@@ -37,6 +37,7 @@ from qc_core.data.replay.replay import OfflineData, Replay
 from qc_core.data.replay.windows import sample_windows
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.remote import RemoteEnvironment
+from qc_core.policy_format.data_source import DataSource
 from qc_core.processes import worker_pool
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.training.device import take_threads, threads_per_worker, training_device
@@ -77,7 +78,7 @@ def write_data(folder: Path, environment: str) -> None:
             terminals=terminals.astype(np.float32),
         )
     )
-    writer.finish({"kind": "benchmark"})
+    writer.finish(DataSource(kind="benchmark"))
 
 
 # Does at least so much, and says how much it did.

@@ -1,11 +1,10 @@
-"""Does a retraining begin with the champion, learn from new episodes, and stop without any?
+"""Checks that retraining starts from the champion, learns from new episodes and stops without any.
 
-Runs a recipe three times in a row as a user would, in a store of its own, with the same command
-each time, as a schedule repeats it:
+Runs a recipe three times with the same command, as a schedule does, in a temporary store:
 
-1. nobody has uploaded anything and there is no champion: it begins anew, with collected episodes
-2. episodes that the champion played have been uploaded, a damaged file among them
-3. nothing has happened since
+1. without uploads and without a champion: trains from scratch on collected episodes
+2. after episodes of the champion and a damaged file were uploaded
+3. without new data
 
 Prints the lineage and writes JSON.
 
@@ -25,28 +24,28 @@ from typing import Any
 
 from benchmarks.hardware import hardware
 
-_WORDS = ("--data", "collect", "store:episodes", "--train.warm-start", "champion")
+_OPTIONS = ("--data", "collect", "store:episodes", "--train.warm-start", "champion")
 
 
 def retrain(recipe: str, episodes: int, scratch: Path) -> dict[str, Any]:
-    """Run three times; what each printed, the uploads, and the lineage in the end."""
+    """Run three times; return the result of each run, the uploads and the final lineage."""
     environment = {**os.environ, "QC_STORE": str(scratch / "store")}
 
-    def qc(*words: str, code: int = 0) -> str:
-        print(f"qc {' '.join(words)}", file=sys.stderr, flush=True)
+    def qc(*arguments: str, code: int = 0) -> str:
+        print(f"qc {' '.join(arguments)}", file=sys.stderr, flush=True)
         done = subprocess.run(
-            [sys.executable, "-m", "qc_core.cli.main", *words],
+            [sys.executable, "-m", "qc_core.cli.main", *arguments],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
             cwd=scratch,
         )
         if done.returncode != code:
-            raise SystemExit(f"qc {words[0]} ended with {done.returncode}, expected {code}")
+            raise SystemExit(f"qc {arguments[0]} ended with {done.returncode}, expected {code}")
         return done.stdout
 
     def run(name: str) -> dict[str, Any]:
-        return json.loads(qc("run", recipe, *_WORDS, "-o", name, "--json"))
+        return json.loads(qc("run", recipe, *_OPTIONS, "-o", name, "--json"))
 
     runs = [run("first")]
     qc("pull", f"{recipe}@champion", "-o", "champion")
@@ -81,7 +80,7 @@ def _short(result: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="smoke")
-    parser.add_argument("--episodes", type=int, default=4, help="that the champion plays")
+    parser.add_argument("--episodes", type=int, default=4, help="episodes of the champion")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as name:

@@ -1,8 +1,8 @@
-"""Does a data set of many shards need more memory than one of few, to ingest and to train from?
+"""Measures whether memory grows with the size of a data set, for ingest and for training.
 
-Makes npz shards of OGBench's form for cube-quadruple, ingests them as a user would, and draws
-training windows from parts of the data set that take turns in memory. Does so for several
-numbers of shards, each in processes of its own. Prints a table and writes JSON.
+Makes npz shards of OGBench's form for cube-quadruple, ingests them with `qc ingest`, and samples
+training windows from shards of the data set that are loaded in turn. Does so for several numbers
+of npz shards, each in separate processes. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.shards --shards 2 8 --rows 1000000 \
         -o benchmarks/results/shards.json
@@ -31,12 +31,12 @@ from benchmarks.quickstart import PeakMemory
 _ENVIRONMENT = "cube-quadruple-singletask-task1-v0"
 _SIZES = {"observations": 55, "actions": 5, "qpos": 42, "qvel": 38}
 _EPISODE_ROWS = 1001
-# What the child that draws does; the parts change every so many updates.
-_SLICE_UPDATES = 100
+# Updates before the next shard of the data set is loaded.
+_SHARD_UPDATES = 100
 
 
 def make_shards(folder: Path, shards: int, rows: int) -> None:
-    """Compressed files as OGBench writes them; all are one file under several names."""
+    """Write one compressed file as OGBench does, and link it under the other names."""
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         name: rng.uniform(-1, 1, (rows, size)).astype(np.float32) for name, size in _SIZES.items()
@@ -48,13 +48,15 @@ def make_shards(folder: Path, shards: int, rows: int) -> None:
         os.link(first, folder / f"cube-quadruple-play-v0-{shard:03d}.npz")
 
 
-def measure(shards: Path, rows: int, resident: int, updates: int, scratch: Path) -> dict[str, Any]:
-    """Ingest the shards and draw from the result, each in a process of its own."""
+def measure(
+    shards: Path, rows: int, shard_size: int, updates: int, scratch: Path
+) -> dict[str, Any]:
+    """Ingest the npz shards and sample from the result, each in a separate process."""
     dataset = scratch / "dataset"
     words = ["ingest", "cube-single-quickstart", "-o", str(dataset), "--data", str(shards)]
     ingested = watched("qc_core.cli.main", [*words, "--environment", _ENVIRONMENT, "--json"])
     content = json.loads(ingested["output"])
-    drawn = watched("benchmarks.shards", ["--draw", str(dataset), str(resident), str(updates)])
+    drawn = watched("benchmarks.shards", ["--draw", str(dataset), str(shard_size), str(updates)])
     return {
         "rows": rows,
         "transitions": content["transitions"],
@@ -65,14 +67,14 @@ def measure(shards: Path, rows: int, resident: int, updates: int, scratch: Path)
         },
         "draw": {
             **json.loads(drawn["output"]),
-            "shard-size": resident,
+            "shard-size": shard_size,
             "peak-memory-mib": drawn["peak-memory-mib"],
         },
     }
 
 
-def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
-    """Draw one batch of windows per update, as offline training does."""
+def draw(dataset: Path, shard_size: int, updates: int) -> dict[str, Any]:
+    """Sample one batch of windows per update, as offline training does."""
     import torch
 
     from qc_core.config.settings import Config
@@ -82,24 +84,24 @@ def draw(dataset: Path, resident: int, updates: int) -> dict[str, Any]:
     from qc_core.data.replay.windows import sample_windows
 
     config = Config()
-    data = replace(config.data, shard_size=resident, shard_updates=_SLICE_UPDATES)
+    data = replace(config.data, shard_size=shard_size, shard_updates=_SHARD_UPDATES)
     config = replace(config, data=data)
     device, generator = torch.device("cpu"), torch.Generator().manual_seed(0)
     start = time.monotonic()
     load = partial(OfflineData, device=device, config=config.data)
-    with Shards(open_dataset(dataset), config, load) as slices:
+    with Shards(open_dataset(dataset), config, load) as loaded:
         for update in range(1, updates + 1):
-            sample_windows(slices.at(update), config, generator)
+            sample_windows(loaded.shard_at(update), config, generator)
         seconds = time.monotonic() - start
         return {
-            "parts": len(slices),
+            "parts": len(loaded),
             "updates": updates,
             "windows-per-second": round(updates * config.train.batch_size / seconds),
         }
 
 
 def watched(module: str, words: Sequence[str]) -> dict[str, Any]:
-    """What a program printed, its seconds from start to end, and its peak memory."""
+    """Run a module; return its output, its seconds from start to end and its peak memory."""
     start = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE)
     peak = PeakMemory(child.pid)
@@ -116,20 +118,22 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, default=250_000, help="of each shard, in whole episodes"
     )
-    parser.add_argument("--resident", type=int, default=500_000, help="transitions in memory")
-    parser.add_argument("--updates", type=int, default=3_000, help="batches of windows to draw")
+    parser.add_argument(
+        "--shard-size", type=int, default=500_000, help="transitions per shard in memory"
+    )
+    parser.add_argument("--updates", type=int, default=3_000, help="batches of windows to sample")
     parser.add_argument("--draw", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if options.draw:
-        dataset, resident, updates = options.draw
-        print(json.dumps(draw(Path(dataset), int(resident), int(updates))))
+        dataset, shard_size, updates = options.draw
+        print(json.dumps(draw(Path(dataset), int(shard_size), int(updates))))
         return
     runs: list[dict[str, Any]] = []
     counts = " ".join(map(str, options.shards))
     content = {
         "command": f"python -m benchmarks.shards --shards {counts} --rows {options.rows} "
-        f"--resident {options.resident} --updates {options.updates}",
+        f"--shard-size {options.shard_size} --updates {options.updates}",
         "hardware": hardware(),
         "runs": runs,
     }
@@ -139,7 +143,7 @@ def main() -> None:
             shards = Path(scratch) / "shards"
             shards.mkdir()
             make_shards(shards, count, rows)
-            row = measure(shards, count * rows, options.resident, options.updates, Path(scratch))
+            row = measure(shards, count * rows, options.shard_size, options.updates, Path(scratch))
         runs.append({"shards": count, **row})
         print(
             f"{count} shards, {row['rows']:,} rows | ingested at "

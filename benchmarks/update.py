@@ -29,6 +29,7 @@ from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config, train_config
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes, open_dataset
 from qc_core.networks.kernels import PLAIN, Arithmetic, choose
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.updates import repeat
@@ -90,7 +91,7 @@ def random_dataset(folder: Path) -> Dataset:
             terminals=(np.arange(total) % _STEPS == _STEPS - 1).astype(np.float32),
         )
     )
-    writer.finish({"kind": "benchmark"})
+    writer.finish(DataSource(kind="benchmark"))
     return open_dataset(folder)
 
 

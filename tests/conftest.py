@@ -21,6 +21,7 @@ from qc_core.data.dataset.dataset import DatasetWriter, Episodes
 from qc_core.envs.make import describe
 from qc_core.export.export import export
 from qc_core.log import configure
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.pretrain import pretrain
 
@@ -113,7 +114,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> 
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, [40, 60]))
     writer.append(random_episodes(spec, [50], seed=1))
-    writer.finish({"kind": "test"})
+    writer.finish(DataSource(kind="test"))
     return folder
 
 
@@ -123,7 +124,7 @@ def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "pendulum"
     writer = DatasetWriter(folder, describe(PENDULUM))
     writer.append(random_episodes(describe(PENDULUM), [30]))
-    writer.finish({"kind": "test"})
+    writer.finish(DataSource(kind="test"))
     return folder
 
 

@@ -35,8 +35,9 @@ def ingest(
 
     with step("ingest", "collect or convert the data set"):
         resolved = read_config(Path(config.path))
-        manifest = ingest(resolved, Path(dataset.path))
+        info = ingest(resolved, Path(dataset.path))
         new = tell_news(resolved, Path(dataset.path), open_store(), run, Path(news.path))
-    for name in ("episodes", "transitions", "solved-transitions"):
-        metrics.log_metric(name, manifest[name])
+    metrics.log_metric("episodes", info.episodes)
+    metrics.log_metric("transitions", info.transitions)
+    metrics.log_metric("solved-transitions", info.solved_transitions)
     return "train" if new else "stop"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qc_core.cli.output import print_json, print_table
-from qc_core.data.describe import describe_source
+from qc_core.data.describe import SourceDescription, describe_source
+from qc_core.documents import to_json
 
 # Names and bounds in the table; JSON has them all.
 _SHOWN = 6
@@ -16,39 +16,40 @@ def describe(source: str, *, as_json: bool) -> None:
     """Print sizes, names, bounds, lengths, rewards and successes."""
     content = describe_source(source)
     if as_json:
-        print_json(content)
+        print_json(to_json(content))
     else:
         print_table(("what", "is"), _rows(content))
 
 
-def _rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lengths, rewards = content["episode-lengths"], content["reward-range"]
-    held_out = content["validation"]
+def _rows(content: SourceDescription) -> list[tuple[str, str]]:
+    lengths, rewards = content.episode_lengths, content.reward_range
+    held_out = content.validation
     rows = [
-        ("kind", content["kind"]),
-        ("name", content["name"]),
-        ("environment", content["environment"] or "not said"),
-        ("episodes", _counted(content)),
-        ("lengths", "{min} to {max}, median {median:g}".format(**lengths)),
-        *(
-            (f"{what}s", _shortened(content[f"{what}-size"], content.get(f"{what}-names", ())))
-            for what in ("observation", "action")
-        ),
-        ("action bounds", _bounds(content["action-low"], content["action-high"])),
+        ("kind", content.kind),
+        ("name", content.name),
+        ("environment", content.environment or "not said"),
+        ("episodes", _counted(content.episodes, content.transitions)),
+        ("lengths", f"{lengths.min} to {lengths.max}, median {lengths.median:g}"),
+        ("observations", _shortened(content.observation_size, content.observation_names or ())),
+        ("actions", _shortened(content.action_size, content.action_names or ())),
+        ("action bounds", _bounds(content.action_low, content.action_high)),
         ("rewards", "not said" if rewards is None else f"{rewards[0]:g} to {rewards[1]:g}"),
-        ("solved", "not said" if rewards is None else f"{content['solved-episodes']:,} episodes"),
-        ("filters", ", ".join(f"{k} ({v})" for k, v in content["filters"].items()) or "none"),
-        ("validation", "none" if held_out is None else _counted(held_out)),
+        ("solved", "not said" if rewards is None else f"{content.solved_episodes:,} episodes"),
+        ("filters", ", ".join(f"{k} ({v})" for k, v in content.filters.items()) or "none"),
+        (
+            "validation",
+            "none" if held_out is None else _counted(held_out.episodes, held_out.transitions),
+        ),
     ]
-    if "control-interval-seconds" in content:
-        rows.append(("control interval", f"{content['control-interval-seconds']:g} s"))
-        rows.append(("episode limit", f"{content['episode-limit']} steps"))
-    rows += [(name, str(value)) for name, value in content["source"].items()]
-    return rows + [("note", note) for note in content["notes"]]
+    if content.control_interval_seconds:
+        rows.append(("control interval", f"{content.control_interval_seconds:g} s"))
+        rows.append(("episode limit", f"{content.episode_limit} steps"))
+    rows += [(name, str(value)) for name, value in content.source.items()]
+    return rows + [("note", note) for note in content.notes]
 
 
-def _counted(sizes: Mapping[str, int]) -> str:
-    return f"{sizes['episodes']:,} of {sizes['transitions']:,} transitions"
+def _counted(episodes: int, transitions: int) -> str:
+    return f"{episodes:,} of {transitions:,} transitions"
 
 
 def _shortened(size: int, names: Sequence[str]) -> str:

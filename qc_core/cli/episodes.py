@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qc_core.cli.output import print_json, print_table
 from qc_core.data.uploads.episodes import list_episodes, push_episodes
+from qc_core.documents import to_json
 from qc_core.errors import UsageError
 from qc_core.store.open import open_store
 
@@ -14,7 +15,7 @@ def push(files: list[Path], environment: str, *, as_json: bool) -> None:
     """Upload files and print what became of each (UsageError in the end if one was bad)."""
     uploads = push_episodes(open_store(), environment, files)
     if as_json:
-        print_json([upload.as_dict() for upload in uploads])
+        print_json([to_json(upload) for upload in uploads])
     else:
         print_table(
             ("file", "state", "episodes", "key or reason"),
@@ -33,11 +34,11 @@ def list_all(*, as_json: bool) -> None:
     store.check()
     entries = list(list_episodes(store))
     if as_json:
-        print_json(entries)
+        print_json([to_json(entry) for entry in entries])
     elif not entries:
         print(f"no episodes in {store.describe()}: qc episodes push adds some")
     else:
         print_table(
             ("environment", "key", "quarantined because"),
-            [(e["environment"] or "", e["key"] or "", e["reason"] or "-") for e in entries],
+            [(e.environment, e.key, e.reason or "-") for e in entries],
         )

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import measures, print_json
-from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize
+from qc_core.envs.episode_file import record_policy, write_episodes
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_results
 from qc_core.envs.play import play_episodes
-from qc_core.envs.recorder import play_and_keep, write_episodes
 from qc_core.errors import RunError, UsageError
 from qc_core.files import require_file_place, require_new_file
 from qc_core.policy_format.policy_folder import read_contract, verify
@@ -50,15 +50,15 @@ def play(
         )
         outcomes = played["success"]
     else:
-        kept = play_and_keep(environment, policy, seeds, workers=min(workers, episodes))
+        kept = record_policy(environment, policy, seeds, workers=min(workers, episodes))
         write_episodes(record, kept)
-        outcomes = [episode.outcome for episode in kept]
+        outcomes = [episode.result for episode in kept]
     result: dict[str, Any] = {
         "environment": contract.environment,
         "episodes": episodes,
         "first-seed": seeds[0],
         "execution-length": length,
-        **summarize(outcomes, contract.episode_limit),
+        **summarize_results(outcomes, contract.episode_limit),
     }
     if video is not None:
         _film(folder, seeds, length, video, result)

@@ -36,10 +36,11 @@ def ingest_step(options: Namespace, overrides: Overrides) -> None:
         raise UsageError("qc ingest: the following arguments are required: recipe, -o/--output")
     from qc_core.config.resolve import resolve
     from qc_core.data.ingest import ingest
+    from qc_core.documents import to_json
 
-    manifest = ingest(resolve(options.recipe, overrides), options.output)
+    info = ingest(resolve(options.recipe, overrides), options.output)
     if options.json:
-        print_json(manifest)
+        print_json(to_json(info))
 
 
 def pretrain_arguments(parser: ArgumentParser) -> None:

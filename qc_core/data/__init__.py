@@ -1,1 +1,1 @@
-"""Episodes on disk, where they come from, and the windows that training draws from them."""
+"""Recorded episodes: foreign formats, the on-disk data set, and the windows for training."""

@@ -1,4 +1,4 @@
-"""What is inside a source of episodes: read and counted, and nothing is written."""
+"""Describes a source of episodes: reads and counts it, and writes nothing."""
 
 from __future__ import annotations
 
@@ -7,53 +7,106 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from qc_core import documents
 from qc_core.data.dataset.dataset import Dataset, open_dataset
 from qc_core.data.formats.lerobot import open_lerobot
-from qc_core.data.formats.locate import kind_of, name_after
+from qc_core.data.formats.locate import kind_of, name_in
 from qc_core.data.formats.minari_dataset import open_minari
 from qc_core.data.formats.npz_file import NpzFile
 from qc_core.data.formats.ogbench_npz import (
     OPTIONAL,
     REQUIRED,
+    complete_episodes,
     npz_files,
     require_vectors,
-    whole_episodes,
 )
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source, transitions_of
+from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _BLOCK_ROWS = 1 << 20
 
 
-def describe_source(source: str) -> dict[str, Any]:
-    """Sizes, names, bounds, lengths, rewards and successes of what `--data` may name.
+class Size(Document, frozen=True, kw_only=True):
+    """Number of transitions and episodes."""
 
-    Episodes are those that `ingest` would write. What a source does not say is None.
+    transitions: int
+    episodes: int
+
+
+class EpisodeLengths(Document, frozen=True, kw_only=True):
+    """Transitions of the shortest, the median and the longest episode."""
+
+    min: int
+    median: float
+    max: int
+
+
+class SourceDescription(Document, frozen=True, kw_only=True):
+    """The content of a source. None: the source does not report the value.
+
+    The fields that are unset for npz files without an environment are missing in its JSON.
+
+    Attributes:
+        kind: the format.
+        name: the path or the id.
+        environment: id of the environment or robot.
+        reward_range: lowest and highest reward.
+        solved_episodes: episodes in which at least one transition solves the task.
+        filters: named selections of episodes, with the number of episodes in each.
+        validation: size of the held-out episodes; None without any.
+        source: details that depend on the format.
+        notes: limitations that a person should know before using the data.
+    """
+
+    kind: str
+    name: str
+    environment: str | None
+    observation_names: tuple[str, ...] | UnsetType = UNSET
+    action_names: tuple[str, ...] | UnsetType = UNSET
+    observation_size: int
+    action_size: int
+    action_low: list[float]
+    action_high: list[float]
+    episode_limit: int | UnsetType = UNSET
+    control_interval_seconds: float | UnsetType = UNSET
+    transitions: int
+    episodes: int
+    episode_lengths: EpisodeLengths
+    reward_range: tuple[float, float] | None
+    solved_episodes: int | None
+    filters: dict[str, int]
+    validation: Size | None
+    source: dict[str, str | int]
+    notes: list[str]
+
+
+def describe_source(source: str) -> SourceDescription:
+    """Describe the episodes that `ingest` would write from a source.
 
     Args:
         source: a path, or `minari:ID`.
 
     Raises:
-        UsageError: nothing is there, or it is damaged.
+        UsageError: the source does not exist or is damaged.
     """
     kind, path = kind_of(source), Path(source)
     if kind in ("collect", "ogbench", "store"):
-        raise UsageError(f"{source}: --describe takes a path or minari:ID")
+        raise UsageError(f"{source} cannot be described: give a path or minari:ID")
     if kind == "data set":
-        return _of_dataset(open_dataset(path))
+        return _describe_dataset(open_dataset(path))
     if kind == "npz":
-        return _of_npz(path)
+        return _describe_npz(path)
     if kind == "minari":
-        return _of_source(open_minari(name_after(source)))
-    return _of_source(open_robomimic(path) if kind == "robomimic" else open_lerobot(path))
+        return _describe(open_minari(name_in(source)))
+    return _describe(open_robomimic(path) if kind == "robomimic" else open_lerobot(path))
 
 
-class _Count:
-    """Episodes counted block by block, wherever the blocks are cut."""
+class _Counter:
+    """Counts episodes block by block; an episode may span several blocks."""
 
     def __init__(self) -> None:
         self._transitions = self._episodes = 0
@@ -62,7 +115,7 @@ class _Count:
         self._solved: list[np.ndarray] = []
 
     def add(self, terminals: np.ndarray) -> None:
-        """Count transitions [N] of a source that does not say how they are rewarded."""
+        """Count transitions [N] of a source without rewards."""
         ends = np.flatnonzero(terminals)
         self._ends.append(ends + self._transitions)
         self._transitions += len(terminals)
@@ -77,76 +130,79 @@ class _Count:
         self.add(terminals)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        return {"transitions": self._transitions, "episodes": self._episodes}
+    def size(self) -> Size:
+        return Size(transitions=self._transitions, episodes=self._episodes)
 
-    def result(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
+        """Return the counted fields of a SourceDescription."""
         lengths = np.diff(np.concatenate(self._ends), prepend=-1)
         solved = np.concatenate(self._solved) if self._solved else None
         return {
-            **self.sizes,
-            "episode-lengths": {
-                "min": int(lengths.min()),
-                "median": float(np.median(lengths)),
-                "max": int(lengths.max()),
-            },
-            "reward-range": None if solved is None else list(self._rewards),
-            "solved-episodes": None if solved is None else len(np.unique(solved)),
+            "transitions": self._transitions,
+            "episodes": self._episodes,
+            "episode_lengths": EpisodeLengths(
+                min=int(lengths.min()), median=float(np.median(lengths)), max=int(lengths.max())
+            ),
+            "reward_range": None if solved is None else self._rewards,
+            "solved_episodes": None if solved is None else len(np.unique(solved)),
         }
 
 
-def _of_source(source: Source) -> dict[str, Any]:
-    count = _Count()
+def _describe(source: Source) -> SourceDescription:
+    counter = _Counter()
     for block in source.read():
-        count.add_rewarded(block.terminals, block.rewards, block.masks)
-    return {
-        **_head(source.kind, source.name, source.spec),
-        **count.result(),
-        "filters": dict(source.filters),
-        "validation": None,
-        "source": dict(source.origin),
-        "notes": list(source.notes),
-    }
+        counter.add_rewarded(block.terminals, block.rewards, block.masks)
+    return SourceDescription(
+        kind=source.kind,
+        name=source.name,
+        **_spec_fields(source.spec),
+        **counter.fields(),
+        filters=dict(source.filters),
+        validation=None,
+        source=dict(source.origin),
+        notes=list(source.notes),
+    )
 
 
-def _of_dataset(dataset: Dataset) -> dict[str, Any]:
-    count = _Count()
+def _describe_dataset(dataset: Dataset) -> SourceDescription:
+    counter = _Counter()
     for start in range(0, dataset.transitions, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        count.add_rewarded(dataset.terminals[rows], dataset.rewards[rows], dataset.masks[rows])
+        counter.add_rewarded(dataset.terminals[rows], dataset.rewards[rows], dataset.masks[rows])
     held_out = dataset.validation
-    return {
-        **_head("data set", str(dataset.folder), dataset.spec),
-        **count.result(),
-        "filters": {},
-        "validation": None
-        if held_out is None
-        else {"transitions": held_out.transitions, "episodes": held_out.manifest["episodes"]},
-        "source": {"digest": dataset.digest},
-        "notes": [],
-    }
+    return SourceDescription(
+        kind="data set",
+        name=str(dataset.folder),
+        **_spec_fields(dataset.spec),
+        **counter.fields(),
+        filters={},
+        validation=held_out
+        and Size(transitions=held_out.transitions, episodes=held_out.info.episodes),
+        source={"digest": dataset.digest},
+        notes=[],
+    )
 
 
-def _of_npz(path: Path) -> dict[str, Any]:
-    """These files name neither environment nor rewards: OGBench makes rewards for a task."""
+def _describe_npz(path: Path) -> SourceDescription:
+    """Describe npz files, which contain neither environment nor rewards."""
     files, held_out = npz_files(path)
-    count, arrays = _count_npz(files)
-    return {
-        "kind": "npz",
-        "name": str(path),
-        "environment": None,
-        **arrays,
-        **count.result(),
-        "filters": {},
-        "validation": _count_npz(held_out)[0].sizes if held_out else None,
-        "source": {"files": len(files)},
-        "notes": ["rewards come from the task of the environment that it is ingested for"],
-    }
+    counter, array_fields = _count_npz(files)
+    return SourceDescription(
+        kind="npz",
+        name=str(path),
+        environment=None,
+        **array_fields,
+        **counter.fields(),
+        filters={},
+        validation=_count_npz(held_out)[0].size if held_out else None,
+        source={"files": len(files)},
+        notes=["rewards come from the task of the environment that it is ingested for"],
+    )
 
 
-def _count_npz(files: Sequence[Path]) -> tuple[_Count, dict[str, Any]]:
-    """Episodes, and what the arrays themselves say of observations and actions."""
-    count = _Count()
+def _count_npz(files: Sequence[Path]) -> tuple[_Counter, dict[str, Any]]:
+    """Count episodes, and return the fields about observations and actions."""
+    counter = _Counter()
     low, high = np.array(np.inf), np.array(-np.inf)
     sizes: tuple[int, ...] | None = None
     for file in files:
@@ -159,24 +215,28 @@ def _count_npz(files: Sequence[Path]) -> tuple[_Count, dict[str, Any]]:
                     f"the files before it of {sizes}"
                 )
             sizes = own
-            for block in whole_episodes(npz):
+            for block in complete_episodes(npz):
                 low = np.minimum(low, block["actions"].min(axis=0))
                 high = np.maximum(high, block["actions"].max(axis=0))
-                count.add(transitions_of(block["terminals"])[1])
+                counter.add(transitions_of(block["terminals"])[1])
     observation_size, action_size = sizes or (0, 0)
-    return count, {
-        "observation-size": observation_size,
-        "action-size": action_size,
-        "action-low": low.tolist(),
-        "action-high": high.tolist(),
+    return counter, {
+        "observation_size": observation_size,
+        "action_size": action_size,
+        "action_low": low.tolist(),
+        "action_high": high.tolist(),
     }
 
 
-def _head(kind: str, name: str, spec: EnvironmentSpec) -> dict[str, Any]:
+def _spec_fields(spec: EnvironmentSpec) -> dict[str, Any]:
     return {
-        "kind": kind,
-        "name": name,
-        **documents.to_json(spec),
-        "observation-size": spec.observation_size,
-        "action-size": spec.action_size,
+        "environment": spec.id,
+        "observation_names": spec.observation_names,
+        "action_names": spec.action_names,
+        "observation_size": spec.observation_size,
+        "action_size": spec.action_size,
+        "action_low": list(spec.action_low),
+        "action_high": list(spec.action_high),
+        "episode_limit": spec.episode_limit,
+        "control_interval_seconds": spec.control_interval,
     }

@@ -1,4 +1,4 @@
-"""From wherever the episodes are to a data set folder."""
+"""Writes a data set folder from the sources that a configuration names."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.data.collection.collect import collect_episodes
 from qc_core.data.collection.families import require_collectable
+from qc_core.data.dataset.columns import ARRAYS
 from qc_core.data.dataset.dataset import (
-    ARRAYS,
-    MANIFEST,
-    VALIDATION,
+    VALIDATION_FOLDER,
     DatasetWriter,
     open_dataset,
     require_environment,
 )
-from qc_core.data.formats.dataset_folder import require_episodes
+from qc_core.data.dataset.info import INFO_FILE, DatasetInfo
+from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.formats.download import fetch_official, official_name
 from qc_core.data.formats.lerobot import open_lerobot
-from qc_core.data.formats.locate import Kind, kind_of, name_after
+from qc_core.data.formats.locate import SourceKind, kind_of, name_in
 from qc_core.data.formats.minari_dataset import open_minari
 from qc_core.data.formats.ogbench_npz import open_ogbench
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
@@ -39,29 +39,30 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
 from qc_core.log import log
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
 
 
-def ingest(config: Config, output: Path) -> dict[str, Any]:
+def ingest(config: Config, output: Path) -> DatasetInfo:
     """Write a data set folder for `config.environment` from the sources of `config.data`.
 
-    The same seed gives the same digest, whatever the number of workers. Of several sources, each
-    is first a data set of its own; then they are joined in their order.
+    The same seed gives the same digest for any number of workers. Several sources are written to
+    separate data sets, which are then joined in order.
 
     Returns:
-        The content of its `dataset.json`.
+        The content of `dataset.json`.
 
     Raises:
-        UsageError: a source that does not exist, is damaged, is not the environment's or does not
+        UsageError: a source does not exist, is damaged, belongs to another environment or does not
             fit the others.
-        RunError: a download that did not come through, or no room on the disk.
+        RunError: a download failed, or the disk is full.
     """
     require_vacant(output, staged=True)
     sources = config.data.source
-    kinds: list[Kind] = [kind_of(source) for source in sources]
+    kinds: list[SourceKind] = [kind_of(source) for source in sources]
     if len(set(sources)) < len(sources):
         raise UsageError(f"--data names a source twice: {' '.join(sources)}")
     if config.data.filter and "robomimic" not in kinds:
@@ -70,23 +71,23 @@ def ingest(config: Config, output: Path) -> dict[str, Any]:
         _ingest_one(config, kinds[0], sources[0], output)
     else:
         _ingest_several(config, kinds, output)
-    manifest = open_dataset(output).manifest
+    info = open_dataset(output).info
     log.info(
-        f"data set: {manifest['transitions']:,} transitions in {manifest['episodes']:,} episodes, "
-        f"digest {manifest['digest'][:12]}"
+        f"data set: {info.transitions:,} transitions in {info.episodes:,} episodes, "
+        f"digest {info.digest[:12]}"
     )
-    return manifest
+    return info
 
 
-def _ingest_several(config: Config, kinds: Sequence[Kind], output: Path) -> None:
-    with _scratch_beside(output) as scratch:
+def _ingest_several(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
+    with _scratch_next_to(output) as scratch:
         parts = []
         for source, kind in zip(config.data.source, kinds, strict=True):
             part = scratch / str(len(parts))
             try:
                 _ingest_one(config, kind, source, part)
-            except NoEpisodes as none:
-                log.info(str(none))
+            except NoEpisodes as error:
+                log.info(str(error))
                 continue
             parts.append((source, open_dataset(part)))
         with staged_folder(output) as staging:
@@ -95,16 +96,16 @@ def _ingest_several(config: Config, kinds: Sequence[Kind], output: Path) -> None
             held_out = [(name, part.validation) for name, part in parts]
             validation = [(name, part) for name, part in held_out if part is not None]
             if validation:
-                join(validation, staging / VALIDATION)
+                join(validation, staging / VALIDATION_FOLDER)
 
 
-def _ingest_one(config: Config, kind: Kind, source: str, output: Path) -> None:
+def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> None:
     if kind == "collect":
         _collect(config, describe(config.environment), output)
     elif kind == "data set":
         _copy(Path(source), config.environment, output)
     elif kind == "store":
-        with _scratch_beside(output) as scratch:
+        with _scratch_next_to(output) as scratch:
             fetch_episodes(open_store(), config.environment, scratch)
             uploaded = open_ogbench(scratch, config.environment)
             _write(replace(uploaded, kind=kind, name=source), config.environment, output)
@@ -113,8 +114,8 @@ def _ingest_one(config: Config, kind: Kind, source: str, output: Path) -> None:
 
 
 @contextmanager
-def _scratch_beside(output: Path) -> Iterator[Path]:
-    """A folder on the same disk, gone in the end."""
+def _scratch_next_to(output: Path) -> Iterator[Path]:
+    """Make a temporary folder on the disk of the output."""
     parent = output.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -142,25 +143,25 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
         )
         for done, episode in enumerate(collected, 1):
             writer.append(episode)
-            # Random goals may pass by the task's goal, and go on.
+            # An episode with random goals may continue after it reached the task's goal.
             solved += int((episode.masks == 0).any())
             progress.update(note=f"{solved / done:.0%} solved")
         writer.finish(
-            {
-                "kind": "collect",
-                "collection": config.data.collection,
-                "episodes": count,
-                "seed": config.seed,
-            },
+            DataSource(
+                kind="collect",
+                collection=config.data.collection,
+                episodes=count,
+                seed=config.seed,
+            ),
             mujoco_version=version("mujoco"),
         )
 
 
-def _open(kind: Kind, source: str, config: Config) -> Source:
+def _open(kind: SourceKind, source: str, config: Config) -> Source:
     if kind == "minari":
-        return open_minari(name_after(source))
+        return open_minari(name_in(source))
     if kind == "ogbench":
-        name = official_name(config.environment, name_after(source))
+        name = official_name(config.environment, name_in(source))
         return open_ogbench(fetch_official(name), config.environment)
     path = Path(source)
     if kind == "robomimic":
@@ -177,7 +178,7 @@ def _write(source: Source, environment: str, output: Path) -> None:
     with staged_folder(output) as staging:
         parts = {staging: source}
         if source.validation is not None:
-            parts[staging / VALIDATION] = source.validation
+            parts[staging / VALIDATION_FOLDER] = source.validation
         require_space(staging.parent, sum(map(_bytes_of, parts.values())))
         for folder, part in parts.items():
             _write_one(part, folder)
@@ -198,30 +199,32 @@ def _write_one(source: Source, folder: Path) -> None:
             raise
         files = {name: checksum.result() for name, checksum in checksums.items()}
     writer.finish(
-        {"kind": source.kind, **source.origin, "files": files},
+        documents.convert(
+            {"kind": source.kind, **source.origin, "files": files}, DataSource, source.name
+        ),
         reward_convention=source.reward_convention,
     )
 
 
 def _bytes_of(source: Source) -> int:
-    """What a source takes on the disk."""
+    """Return the disk space in bytes that a source needs as a data set."""
     numbers = source.spec.observation_size + source.spec.action_size + len(ARRAYS) - 2
     return 4 * numbers * source.rows
 
 
 def _copy(source: Path, environment: str, output: Path) -> None:
-    """A data set folder is taken as it is, once its checksums and its rows are right."""
+    """Copy a data set folder after checking its checksums and its rows."""
     dataset = open_dataset(source, verify=True)
     require_environment(str(source), dataset.spec.id, environment)
-    require_episodes(dataset)
+    require_complete_episodes(dataset)
     with staged_folder(output) as staging:
         _copy_one(source, staging)
         if dataset.validation is not None:
-            require_episodes(open_dataset(source / VALIDATION, verify=True))
-            _copy_one(source / VALIDATION, staging / VALIDATION)
+            require_complete_episodes(open_dataset(source / VALIDATION_FOLDER, verify=True))
+            _copy_one(source / VALIDATION_FOLDER, staging / VALIDATION_FOLDER)
 
 
 def _copy_one(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    for name in (MANIFEST, *(f"{array}.npy" for array in ARRAYS)):
+    for name in (INFO_FILE, *(f"{array}.npy" for array in ARRAYS)):
         shutil.copyfile(source / name, target / name)

@@ -1,69 +1,67 @@
-"""Several data sets joined to one: the episodes of each, in order."""
+"""Joins several data sets of one environment into one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from qc_core import documents
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes
-from qc_core.data.replay.shards import parts_of
+from qc_core.data.dataset.info import DatasetInfo
+from qc_core.data.replay.shards import iter_shards
 from qc_core.errors import UsageError
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _BLOCK_ROWS = 1 << 18
-# What must be the same of all; bounds and limits of a robot's recordings are their own.
+# These must be equal; bounds and limits may differ between recordings of the same robot.
 _SAME = ("observation_names", "action_names", "control_interval")
 
 
-def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> dict[str, Any]:
-    """Write the episodes of all data sets into a staging folder, and return its `dataset.json`.
+def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> DatasetInfo:
+    """Write the episodes of all data sets, in order, into a staging folder.
 
     Args:
-        parts: data sets of one environment, with the names by which messages know them.
+        parts: (name for error messages, data set), all of one environment.
 
     Raises:
-        UsageError: one does not fit the first; the message names it.
+        UsageError: a data set does not fit the first one; the message names it.
     """
     writer = DatasetWriter(folder, _spec_of(parts))
     for _, dataset in parts:
-        for part in parts_of(dataset, _BLOCK_ROWS):
+        for block in iter_shards(dataset, _BLOCK_ROWS):
             writer.append(
                 Episodes(
-                    observations=part.observations,
-                    actions=part.actions,
-                    rewards=part.rewards,
-                    masks=part.masks,
-                    terminals=part.terminals,
+                    observations=block.observations,
+                    actions=block.actions,
+                    rewards=block.rewards,
+                    masks=block.masks,
+                    terminals=block.terminals,
                 )
             )
     sources = tuple(source for _, dataset in parts for source in dataset.source.parts)
-    manifests = [dataset.manifest for _, dataset in parts]
-    simulators = {manifest["mujoco-version"] for manifest in manifests}
+    versions = {dataset.info.mujoco_version for _, dataset in parts}
     return writer.finish(
-        documents.to_json(DataSource(kind="joined", sources=sources)),
-        mujoco_version=simulators.pop() if len(simulators) == 1 else None,
-        reward_convention=manifests[0]["reward-convention"],
+        DataSource(kind="joined", sources=sources),
+        mujoco_version=versions.pop() if len(versions) == 1 else None,
+        reward_convention=parts[0][1].info.reward_convention,
     )
 
 
 def _spec_of(parts: Sequence[tuple[str, Dataset]]) -> EnvironmentSpec:
-    first, head = parts[0]
-    spec, convention = head.spec, head.manifest["reward-convention"]
+    first_name, first = parts[0]
+    spec, convention = first.spec, first.info.reward_convention
     for name, dataset in parts[1:]:
         other = dataset.spec
         for field in _SAME:
             if getattr(other, field) != getattr(spec, field):
                 what = field.replace("_", " ")
-                raise UsageError(f"{name} does not fit {first}: its {what} differ")
-        if dataset.manifest["reward-convention"] != convention:
+                raise UsageError(f"{name} does not fit {first_name}: its {what} differ")
+        if dataset.info.reward_convention != convention:
             raise UsageError(
-                f"{name} does not fit {first}, whose rewards are {convention!r}: "
-                f"its own are {dataset.manifest['reward-convention']!r}"
+                f"{name} does not fit {first_name}, whose rewards are {convention!r}: "
+                f"its own are {dataset.info.reward_convention!r}"
             )
         spec = msgspec.structs.replace(
             spec,

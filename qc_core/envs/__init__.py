@@ -1,1 +1,1 @@
-"""Environments, and how a chunk policy is played in them."""
+"""Creates environments and runs episodes of chunk policies in them."""

@@ -1,4 +1,4 @@
-"""How episodes went, one by one and on average."""
+"""Results of episodes, one by one and on average."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import numpy as np
 
 from qc_core.statistics import mean, success_rate
 
-# What is said of an environment whose `info` has no success: its policies compare by return.
-NO_SUCCESS_SIGNAL = "tells no success (info['success'])"
+# Completes a sentence about an environment; its policies are compared by return.
+NO_SUCCESS_SIGNAL = "reports no success (info['success'])"
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """How one episode went.
+    """The result of one episode.
 
     Attributes:
-        steps: control steps played; for a success, those it took.
+        seed: of the environment and of the policy's noise.
+        success: whether any step reported success.
+        steps: control steps until the episode ended.
         episode_return: undiscounted sum of rewards.
-        reports_success: the environment has said of any step whether it succeeded.
+        reports_success: whether the environment's `info` had a `success` entry in any step.
     """
 
     seed: int
@@ -34,42 +36,49 @@ class EpisodeResult:
         return asdict(self)
 
 
-def counted_steps(outcome: EpisodeResult, limit: int) -> int:
-    """Steps to success, the episode's limit for a failure."""
-    return outcome.steps if outcome.success else limit
+def counted_steps(result: EpisodeResult, limit: int) -> int:
+    """Return the steps to success, or the episode limit after a failure."""
+    return result.steps if result.success else limit
 
 
-def any_reports_success(outcomes: Iterable[EpisodeResult]) -> bool:
-    """Whether the environment has told of any of these episodes if it succeeded."""
-    return any(outcome.reports_success for outcome in outcomes)
+def any_reports_success(results: Iterable[EpisodeResult]) -> bool:
+    """Return whether the environment reported success or failure in any of these episodes."""
+    return any(result.reports_success for result in results)
 
 
-def in_short(outcomes: Sequence[EpisodeResult]) -> str:
-    """`94%` of the episodes solved, or `return -7.3` on average where that is not told."""
-    if any_reports_success(outcomes):
-        return f"{np.mean([outcome.success for outcome in outcomes]):.0%}"
-    return f"return {np.mean([outcome.episode_return for outcome in outcomes]):.1f}"
+def format_score(results: Sequence[EpisodeResult]) -> str:
+    """Return the success rate as "94%", or "return -7.3" if the environment reports no success."""
+    if any_reports_success(results):
+        return f"{np.mean([result.success for result in results]):.0%}"
+    return f"return {np.mean([result.episode_return for result in results]):.1f}"
 
 
-def summarize(outcomes: list[EpisodeResult], limit: int) -> dict[str, Any]:
-    """Success, steps and return with intervals, and every episode."""
+def summarize_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, Any]:
+    """Return success, steps and return with confidence intervals, and each episode's result.
+
+    Args:
+        limit: control steps that a failed episode counts.
+    """
     return {
-        "success": success_rate([o.success for o in outcomes])._asdict(),
-        "steps": mean([counted_steps(o, limit) for o in outcomes])._asdict(),
-        "return": mean([o.episode_return for o in outcomes])._asdict(),
-        "success-told": any_reports_success(outcomes),
-        "outcomes": [o.as_dict() for o in outcomes],
+        "success": success_rate([result.success for result in results])._asdict(),
+        "steps": mean([counted_steps(result, limit) for result in results])._asdict(),
+        "return": mean([result.episode_return for result in results])._asdict(),
+        "success-told": any_reports_success(results),
+        "outcomes": [result.as_dict() for result in results],
     }
 
 
-def mean_figures(outcomes: list[EpisodeResult], limit: int) -> dict[str, float]:
-    """Means over episodes: `success`, `steps` (a failure counts the limit) and `return`.
+def mean_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
+    """Return the means over episodes: `success`, `steps` and `return`.
 
-    `success-told` is 1 where the environment tells success, else 0.
+    `success-told` is 1 if the environment reports success, else 0.
+
+    Args:
+        limit: control steps that a failed episode counts.
     """
     return {
-        "success": float(np.mean([outcome.success for outcome in outcomes])),
-        "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
-        "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
-        "success-told": float(any_reports_success(outcomes)),
+        "success": float(np.mean([result.success for result in results])),
+        "steps": float(np.mean([counted_steps(result, limit) for result in results])),
+        "return": float(np.mean([result.episode_return for result in results])),
+        "success-told": float(any_reports_success(results)),
     }

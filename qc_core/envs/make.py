@@ -1,4 +1,4 @@
-"""Make an environment by its id, and describe it."""
+"""Makes environments by their ids, and describes them."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     """Make an environment whose observations and actions are vectors.
 
     Args:
-        environment: a Gymnasium id, OGBench's and robomimic's among them.
+        environment: a Gymnasium id; OGBench's and robomimic's ids are registered.
         options: passed to the environment (`width`, `height`, …).
 
     Raises:
-        UsageError: unknown id, its simulator is not installed, or observations or actions that are
-            not vectors.
+        UsageError: the id is unknown, its simulator is not installed, or its observations or
+            actions are not vectors.
     """
     with warnings.catch_warnings():
-        # mujoco's viewer, which nothing here opens, remarks that there is no screen.
+        # mujoco's viewer warns that there is no screen; this program does not open it.
         warnings.simplefilter("ignore")
         importlib.import_module("ogbench.manipspace.envs.cube_env")
     importlib.import_module("qc_core.envs.robomimic")
@@ -54,13 +54,13 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     known = list(gymnasium.registry)
     if environment.startswith("robot/"):
         raise UsageError(
-            f"{environment} has no simulator here: its data can be pretrained on and its policy "
-            "exported, but not fine-tuned or played"
+            f"{environment} has no simulator here: pretrain and export work, fine-tuning and "
+            "playing do not"
         )
     if environment not in known:
         raise UsageError(f"unknown environment {environment!r}.{closest(environment, known)}")
     if environment.startswith("visual-"):
-        raise UsageError(f"{environment}: observations must be vectors, it gives images")
+        raise UsageError(f"{environment}: observations must be vectors, but it gives images")
     try:
         made = gymnasium.make(environment, disable_env_checker=True, **options)
     except UsageError:
@@ -70,7 +70,7 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     if hasattr(made.unwrapped, "compute_ob_info"):
         made = RepeatableReset(made)
     if isinstance(made.observation_space, gymnasium.spaces.Dict):
-        # One vector in the order of the keys, as data sets of such environments are read.
+        # One vector in the order of the keys; the data set formats use the same order.
         made = gymnasium.wrappers.FlattenObservation(made)
     for what, space in (("observations", made.observation_space), ("actions", made.action_space)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
@@ -80,9 +80,9 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
 
 
 def describe(environment: str) -> EnvironmentSpec:
-    """Sizes, names and limits of an environment (UsageError as `make_environment`).
+    """Return sizes, names and limits of an environment (raises as `make_environment`).
 
-    robomimic's are known without its simulator.
+    robomimic environments are described without their simulator.
     """
     if environment.startswith("robomimic/"):
         return robomimic_spec(environment)
@@ -94,14 +94,14 @@ def describe(environment: str) -> EnvironmentSpec:
 
 
 def spec_of(environment: str, made: gymnasium.Env[np.ndarray, np.ndarray]) -> EnvironmentSpec:
-    """What `describe` says, of an environment that `make_environment` made."""
+    """Return the description of an environment that `make_environment` made."""
     observation, action = made.observation_space, made.action_space
     assert isinstance(observation, gymnasium.spaces.Box)
     assert isinstance(action, gymnasium.spaces.Box)
     observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
     limit = made.spec.max_episode_steps if made.spec else None
     if limit is None:
-        raise UsageError(f"{environment}: an episode limit is needed, it has none")
+        raise UsageError(f"{environment}: an episode limit is needed, but it has none")
     if not np.isfinite((action.low, action.high)).all():
         raise UsageError(f"{environment}: actions must be bounded, got {action}")
     interval = getattr(made.unwrapped, "_control_timestep", None)
@@ -119,7 +119,7 @@ def spec_of(environment: str, made: gymnasium.Env[np.ndarray, np.ndarray]) -> En
 
 
 def _names(environment: str, observations: int, actions: int) -> tuple[tuple[str, ...], ...]:
-    """Names in order; numbered ones where the environment's own order is not known."""
+    """Return observation and action names in order; numbered names for unknown environments."""
     if re.match(r"cube-(single|double|triple|quadruple)", environment):
         cubes = (observations - len(_ARM_OBSERVATIONS)) // len(_CUBE_OBSERVATIONS)
         named = _ARM_OBSERVATIONS + tuple(

@@ -1,4 +1,4 @@
-"""For simulators that draw from NumPy's global generator."""
+"""Seeds NumPy's global random generator, which some simulators draw from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @contextmanager
 def global_numpy_seed(seed: int) -> Iterator[None]:
-    """Lend NumPy's global generator a seed, and leave it afterwards as it was found."""
+    """Seed NumPy's global generator inside the block, and restore its state afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

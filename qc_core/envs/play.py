@@ -1,4 +1,4 @@
-"""Play whole episodes and say how they went."""
+"""Runs episodes of policies in environments, in one process or in several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult, in_short
+from qc_core.envs.episode_result import EpisodeResult, format_score
 from qc_core.envs.make import make_environment
 from qc_core.processes import worker_pool
 from qc_core.progress import Progress
@@ -19,10 +19,10 @@ from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 
 T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
-PlayOne = Callable[[gymnasium.Env, ChunkFunction, int], T]
+PlayEpisode = Callable[[gymnasium.Env, ChunkFunction, int], T]
 
-# Side by side, two policies take turns.
-_KEPT_POLICIES = 2
+# Two policies that are compared seed by seed alternate in each process.
+_CACHED_POLICIES = 2
 
 
 def play_episode(
@@ -31,24 +31,30 @@ def play_episode(
     seed: int,
     on_frame: Callable[[], None] | None = None,
 ) -> EpisodeResult:
-    """Play one episode; its seed decides the start and the policy's noise.
+    """Play one episode with a chunk policy.
 
     Args:
-        on_frame: called after the reset and after each step, to record.
+        seed: decides the initial state and the policy's noise.
+        on_frame: called after the reset and after each step, to record a video.
     """
     executor = ChunkExecutor(policy, np.random.default_rng(seed))
-    return play_with(environment, executor.act, seed, on_frame)
+    return rollout(environment, executor.act, seed, on_frame)
 
 
-def play_with(
+def rollout(
     environment: gymnasium.Env,
     act: Callable[[np.ndarray], np.ndarray],
     seed: int,
     on_frame: Callable[[], None] | None = None,
 ) -> EpisodeResult:
-    """Play one episode with the action [A] that `act` gives for each observation [O]."""
+    """Play one episode with a function from observation [O] to action [A].
+
+    Args:
+        seed: of the environment.
+        on_frame: called after the reset and after each step, to record a video.
+    """
     observation, _ = environment.reset(seed=seed)
-    steps, total, success, told, ended = 0, 0.0, False, False, False
+    steps, total, success, reports_success, ended = 0, 0.0, False, False, False
     while not ended:
         if on_frame:
             on_frame()
@@ -56,11 +62,11 @@ def play_with(
         steps += 1
         total += float(reward)
         success = success or bool(info.get("success", False))
-        told = told or "success" in info
+        reports_success = reports_success or "success" in info
         ended = terminated or truncated
     if on_frame:
         on_frame()
-    return EpisodeResult(seed, success, steps, total, told)
+    return EpisodeResult(seed, success, steps, total, reports_success)
 
 
 def play_episodes(
@@ -70,24 +76,25 @@ def play_episodes(
     *,
     workers: int = 1,
 ) -> dict[str, list[EpisodeResult]]:
-    """Let each policy play one episode per seed.
+    """Play one episode per policy and seed.
 
     Args:
-        policies: by name, how to make each; picklable, since each worker process does.
-        workers: processes; 1 plays in this one.
+        policies: functions that load a policy, by name; each worker process receives them by
+            pickle and calls them.
+        workers: number of processes; 1 plays in this process.
 
     Returns:
-        Outcomes by name in the order of the seeds, whatever the number of workers.
+        Results by policy name, in the order of the seeds for any number of workers.
     """
-    outcomes: dict[tuple[str, int], EpisodeResult] = {}
+    results: dict[tuple[str, int], EpisodeResult] = {}
     with Progress(len(policies) * len(seeds), "playing", "episode") as progress:
-        for name, seed, outcome in play_each(
+        for name, seed, result in iter_episodes(
             environment, policies, seeds, play_episode, workers=workers
         ):
-            outcomes[name, seed] = outcome
-            so_far = in_short([o for (by, _), o in outcomes.items() if by == name])
-            progress.update(note=f"{name} {so_far}")
-    return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
+            results[name, seed] = result
+            score = format_score([result for (by, _), result in results.items() if by == name])
+            progress.update(note=f"{name} {score}")
+    return {name: [results[name, seed] for seed in seeds] for name in policies}
 
 
 def play_side_by_side(
@@ -97,76 +104,77 @@ def play_side_by_side(
     *,
     workers: int = 1,
 ) -> Generator[dict[str, EpisodeResult], None, None]:
-    """Let all policies play one seed after the other, for who may stop before the last.
+    """Play one episode per policy for each seed in turn, so that the caller can stop early.
 
     Args:
-        policies, workers: as `play_episodes` takes them.
+        policies, workers: as in `play_episodes`.
 
     Yields:
-        Outcomes by name in the order of the seeds, whatever the number of workers. What is
-        being played ahead is broken off when the iterator is closed.
+        Results of one seed by policy name, in the order of the seeds for any number of workers.
+        Closing the iterator stops the episodes that are still running.
     """
-    ended: dict[int, dict[str, EpisodeResult]] = {seed: {} for seed in seeds}
-    waited_for = iter(seeds)
-    seed = next(waited_for)
-    played = play_each(
+    finished: dict[int, dict[str, EpisodeResult]] = {seed: {} for seed in seeds}
+    remaining = iter(seeds)
+    seed = next(remaining)
+    episodes = iter_episodes(
         environment, policies, seeds, play_episode, workers=workers, side_by_side=True
     )
-    with closing(played):
-        for name, ended_seed, outcome in played:
-            ended[ended_seed][name] = outcome
-            while len(ended[seed]) == len(policies):
-                yield {name: ended[seed][name] for name in policies}
-                if (seed := next(waited_for, None)) is None:
+    with closing(episodes):
+        for name, finished_seed, result in episodes:
+            finished[finished_seed][name] = result
+            while len(finished[seed]) == len(policies):
+                yield {name: finished[seed][name] for name in policies}
+                if (seed := next(remaining, None)) is None:
                     return
 
 
-def play_each(
+def iter_episodes(
     environment: str,
     policies: Mapping[str, LoadPolicy],
     seeds: Sequence[int],
-    play: PlayOne[T],
+    play: PlayEpisode[T],
     *,
     workers: int = 1,
     side_by_side: bool = False,
 ) -> Generator[tuple[str, int, T], None, None]:
-    """Let each policy play each seed, in processes that make the environment once.
+    """Play one episode per policy and seed, and yield each as soon as it ends.
+
+    Each process makes the environment once.
 
     Args:
-        play: plays one episode; picklable, as what it returns.
-        side_by_side: begin all policies' games of one seed before those of the next, instead
-            of all games of one policy before the next's.
+        play: plays one episode; this function and its result must be picklable.
+        side_by_side: start all policies on one seed before the next seed, instead of all seeds
+            of one policy before the next policy.
 
     Yields:
-        (name, seed, what `play` returned), in the order in which they end.
+        (policy name, seed, what `play` returned), in the order in which the episodes end.
     """
     if side_by_side:
-        games = [(name, seed) for seed in seeds for name in policies]
+        episodes = [(name, seed) for seed in seeds for name in policies]
     else:
-        games = [(name, seed) for name in policies for seed in seeds]
+        episodes = [(name, seed) for name in policies for seed in seeds]
     if workers == 1:
-        player = _Player(environment, play)
-        try:
-            for name, seed in games:
-                yield name, seed, player.play(name, policies[name], seed)
-        finally:
-            player.close()
+        with closing(_EpisodeWorker(environment, play)) as worker:
+            for name, seed in episodes:
+                yield name, seed, worker.play(name, policies[name], seed)
         return
-    with players(environment, workers, play) as submit:
-        futures = {submit(name, policies[name], seed): (name, seed) for name, seed in games}
+    with episode_pool(environment, workers, play) as submit:
+        futures = {submit(name, policies[name], seed): (name, seed) for name, seed in episodes}
         for future in as_completed(futures):
             yield *futures[future], future.result()
 
 
 @contextmanager
-def players(
-    environment: str, workers: int, play: PlayOne[T]
+def episode_pool(
+    environment: str, workers: int, play: PlayEpisode[T]
 ) -> Iterator[Callable[[str, LoadPolicy, int], Future[T]]]:
-    """Processes that play while this one does something else; each makes the environment once.
+    """Start worker processes that play episodes in the background.
+
+    Each process makes the environment once, and holds the two policies that it loaded last.
 
     Yields:
-        Takes a policy's name, how to make it, and the seed to play; a process keeps the two
-        policies that it has made last.
+        A function that submits one episode: it takes a policy's name, the function that loads
+        the policy, and the seed, and returns a future of what `play` returns.
     """
     with worker_pool(workers, _start_worker, environment, play) as pool:
 
@@ -176,13 +184,13 @@ def players(
         yield submit
 
 
-class _Player(Generic[T]):
-    """One process's environment and the policies that it has made last."""
+class _EpisodeWorker(Generic[T]):
+    """One process's environment and the policies that it loaded last."""
 
-    def __init__(self, environment: str, play: PlayOne[T]) -> None:
+    def __init__(self, environment: str, play: PlayEpisode[T]) -> None:
         self._id, self._play = environment, play
         self._environment: gymnasium.Env | None = None
-        self._policies: deque[tuple[str, ChunkFunction]] = deque(maxlen=_KEPT_POLICIES)
+        self._policies: deque[tuple[str, ChunkFunction]] = deque(maxlen=_CACHED_POLICIES)
 
     def play(self, name: str, load: LoadPolicy, seed: int) -> T:
         if self._environment is None:
@@ -196,14 +204,14 @@ class _Player(Generic[T]):
             self._environment.close()
 
 
-_player: _Player[Any] | None = None
+_worker: _EpisodeWorker[Any] | None = None
 
 
-def _start_worker(environment: str, play: PlayOne[Any]) -> None:
-    global _player
-    _player = _Player(environment, play)
+def _start_worker(environment: str, play: PlayEpisode[Any]) -> None:
+    global _worker
+    _worker = _EpisodeWorker(environment, play)
 
 
 def _play_in_worker(name: str, load: LoadPolicy, seed: int) -> Any:
-    assert _player is not None
-    return _player.play(name, load, seed)
+    assert _worker is not None
+    return _worker.play(name, load, seed)

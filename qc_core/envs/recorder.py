@@ -1,110 +1,102 @@
-"""Keep played episodes in the form in which episodes are exchanged, OGBench's npz.
+"""Records episodes step by step.
 
-Shapes: T control steps, O observation, A action, Q simulator state. An episode is T + 1 rows; the
-last one is only a next observation.
+Shapes: T control steps, O observation, A action, X coordinates of a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult
-from qc_core.envs.play import LoadPolicy, play_each, play_episode
-from qc_core.errors import UsageError
-from qc_core.files import staged_file
-from qc_core.progress import Progress
-from qc_core.runtime.executor import ChunkFunction
-
-# The simulator's state that rewards depend on, under the names of OGBench's files.
-_STATE = ("qpos", "button_states")
+# The simulator state that rewards may depend on, under the names of OGBench's files.
+SIMULATOR_STATE = ("qpos", "button_states")
 
 
 @dataclass(frozen=True, slots=True)
-class KeptEpisode:
-    """How an episode went, and all of it.
+class EpisodeRecording:
+    """One episode, in the types that the environment and the policy returned.
 
     Attributes:
-        columns: `observations` [T + 1, O], `actions` [T + 1, A], `terminals` [T + 1] and the
-            simulator's state [T + 1, Q], by the names of OGBench's files.
+        observations_TO: [T + 1, O], raw units, from the reset to the last step.
+        actions_TA: [T, A], environment units.
+        rewards_T: float64 [T].
+        terminated_T: bool [T], whether the task ended with the step.
+        info: recorded entries of the environment's `info` by name, each [T + 1, ...].
+        positions_TX: [T + 1, X] in metres; [T + 1, 0] if no position was recorded.
     """
 
-    outcome: EpisodeResult
-    columns: Mapping[str, np.ndarray]
+    observations_TO: np.ndarray
+    actions_TA: np.ndarray
+    rewards_T: np.ndarray
+    terminated_T: np.ndarray
+    info: Mapping[str, np.ndarray]
+    positions_TX: np.ndarray
 
 
-def play_and_keep(
-    environment: str, policy: LoadPolicy, seeds: Sequence[int], *, workers: int = 1
-) -> list[KeptEpisode]:
-    """Let a policy play one episode per seed, as `play_episodes`, and keep all of them.
+class EpisodeRecorder(gymnasium.Wrapper):
+    """Records every step of an environment since its last reset.
 
-    Raises:
-        UsageError: an environment that does not tell the simulator's state.
+    Args:
+        environment: observations must be vectors.
+        info_entries: names of `info` entries to record. Each must be in `info` after the reset and
+            after every step, or never.
+        position: returns the position to record, [X] in metres; called after the reset and after
+            each step.
     """
-    kept: dict[int, KeptEpisode] = {}
-    with Progress(len(seeds), "playing", "episode") as progress:
-        for _, seed, episode in play_each(
-            environment, {"policy": policy}, seeds, keep_episode, workers=workers
-        ):
-            kept[seed] = episode
-            progress.update()
-    return [kept[seed] for seed in seeds]
 
-
-def keep_episode(environment: gymnasium.Env, policy: ChunkFunction, seed: int) -> KeptEpisode:
-    """Play one episode and keep it."""
-    keeper = _Keeper(environment)
-    outcome = play_episode(keeper, policy, seed)
-    return KeptEpisode(outcome, keeper.columns)
-
-
-def write_episodes(path: Path, episodes: Sequence[KeptEpisode]) -> None:
-    """Write episodes one behind the other to an npz file (UsageError: it cannot be written)."""
-    names = episodes[0].columns
-    arrays: dict[str, Any] = {
-        name: np.concatenate([e.columns[name] for e in episodes]) for name in names
-    }
-    with staged_file(path) as staging:
-        np.savez_compressed(staging, **arrays)
-
-
-class _Keeper(gymnasium.Wrapper):
-    """Keeps what passes through an environment since its last reset."""
-
-    def __init__(self, environment: gymnasium.Env) -> None:
+    def __init__(
+        self,
+        environment: gymnasium.Env,
+        *,
+        info_entries: Sequence[str] = (),
+        position: Callable[[], Any] = tuple,
+    ) -> None:
         super().__init__(environment)
-        self._rows: dict[str, list[Any]] = {}
+        self._info_entries, self._position = info_entries, position
+        self._clear()
+
+    def _clear(self) -> None:
+        self._observations: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._terminated: list[bool] = []
+        self._info: dict[str, list[np.ndarray]] = {}
+        self._positions: list[np.ndarray] = []
 
     def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
         observation, info = super().reset(**options)
-        if "qpos" not in info:
-            raise UsageError(
-                "these episodes cannot be kept: the environment does not tell the simulator's "
-                "state (qpos), from which rewards are made"
-            )
-        self._rows = {"actions": []}
-        self._keep(observation, info)
+        self._clear()
+        self._record_state(observation, info)
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, ...]:
-        observation, reward, terminated, truncated, info = super().step(action)
-        self._rows["actions"].append(np.array(action))
-        self._keep(observation, info)
-        return observation, reward, terminated, truncated, info
+        result = super().step(action)
+        observation, reward, terminated, _, info = result
+        self._actions.append(np.array(action))
+        self._rewards.append(float(reward))
+        self._terminated.append(bool(terminated))
+        self._record_state(observation, info)
+        return result
 
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        actions = self._rows["actions"]
-        rows = {**self._rows, "actions": [*actions, np.zeros_like(actions[0])]}
-        columns = {name: np.array(values, np.float32) for name, values in rows.items()}
-        return {**columns, "terminals": np.arange(len(actions) + 1) == len(actions)}
+    def recording(self) -> EpisodeRecording:
+        """Return the steps since the last reset; there must be at least one."""
+        return EpisodeRecording(
+            observations_TO=np.stack(self._observations),
+            actions_TA=np.stack(self._actions),
+            rewards_T=np.array(self._rewards),
+            terminated_T=np.array(self._terminated),
+            info={name: np.stack(values) for name, values in self._info.items()},
+            positions_TX=np.stack(self._positions),
+        )
 
-    def _keep(self, observation: np.ndarray, info: dict[str, Any]) -> None:
-        values = {"observations": observation, **{n: info[n] for n in _STATE if n in info}}
-        for name, value in values.items():
-            self._rows.setdefault(name, []).append(np.array(value))
+    def _record_state(self, observation: np.ndarray, info: Mapping[str, Any]) -> None:
+        # Copies: an environment may reuse its arrays.
+        self._observations.append(np.array(observation))
+        self._positions.append(np.array(self._position(), np.float64))
+        for name in self._info_entries:
+            if name in info:
+                self._info.setdefault(name, []).append(np.array(info[name]))

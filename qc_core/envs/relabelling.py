@@ -1,4 +1,4 @@
-"""Rewards and masks of an environment's task, from states that were reached for any other aim."""
+"""Computes rewards and masks of an environment's task from recorded simulator states."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from qc_core.envs.make import make_environment, spec_of
 from qc_core.errors import UsageError
 
-# What a family's rewards are computed from; other families use the positions alone.
-_REWARDED_BY = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
+# The arrays that a family's rewards depend on; other families depend on positions alone.
+_REWARD_INPUTS = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 
 
 class Relabelling:
-    """OGBench's own relabelling for a single-task environment.
+    """OGBench's own reward relabelling for a single-task environment.
 
     Attributes:
         spec: of the environment.
-        widths: the arrays of simulator state that the rewards depend on, under the names of
-            OGBench's files, and how many numbers each has per state.
+        widths: numbers per state of each array of simulator state that the rewards depend on, by
+            the names of OGBench's files.
 
     Raises:
-        UsageError: an environment that has no single task.
+        UsageError: the environment has no single task.
     """
 
     def __init__(self, environment: str) -> None:
@@ -39,10 +39,10 @@ class Relabelling:
         self._env.reset(seed=0)
         widths = {"qpos": inner.model.nq, "button_states": getattr(inner, "_num_buttons", 0)}
         family = environment.split("-")[0]
-        self.widths = {name: widths[name] for name in _REWARDED_BY.get(family, ("qpos",))}
+        self.widths = {name: widths[name] for name in _REWARD_INPUTS.get(family, ("qpos",))}
 
     def __call__(self, states: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards and masks, float32 [R], of R states, each array [R, width]."""
+        """Return rewards and masks, float32 [R], of R states; each array is [R, width]."""
         from ogbench.relabel_utils import relabel_dataset
 
         columns = {name: states[name] for name in self.widths}

@@ -1,9 +1,9 @@
-"""An environment that is played a chunk at a time, here or in a process of its own.
+"""Environments that execute a chunk of actions at a time, in this process or in their own.
 
-What it is told and what happens then are the same in both; in a process of its own the caller can
-do other work meanwhile. Nothing here needs torch.
+Both kinds take the same requests and return the same results. While an environment in its own
+process is running, the caller can do other work. This module does not import torch.
 
-Shapes: O observation, K actions to play, A action.
+Shapes: O observation, K actions to execute, A action.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from qc_core.envs.make import make_environment
 from qc_core.errors import DEBUG_VARIABLE, QCError, RunError, TransientError
 from qc_core.processes import at_work, one_thread_each, serve_caller
 
-# For a step of the simulator that is under way.
+# The simulator may have to finish a step before its process can end.
 _GRACE_SECONDS = 3
-_LONGEST_REASON = 200
+_MAX_REASON_LENGTH = 200
 
 
-class Happened(NamedTuple):
-    """What one step, or a reset, came to.
+class StepResult(NamedTuple):
+    """The result of one step or of a reset.
 
     Attributes:
-        terminated: the task is over.
-        ended: the episode's last step, by success or by time.
-        observation_O: behind the step, float32.
+        terminated: whether the task ended with the step.
+        ended: whether the episode ended with the step, by success or by time.
+        observation_O: after the step, float32.
     """
 
     reward: float
@@ -45,74 +45,74 @@ class Happened(NamedTuple):
 
 
 class ChunkEnvironment(ABC):
-    """An environment that is told a whole chunk of actions and says what each of them did."""
+    """An environment that takes a chunk of actions at once and returns the result of each."""
 
     def reset(self, seed: int) -> None:
-        """Begin an episode; `receive` then gives its first observation."""
+        """Start an episode; `receive` then returns its first observation."""
         self._send(seed)
 
     def play(self, actions_KA: np.ndarray) -> None:
-        """Play actions without looking; `receive` then gives what each of them did.
+        """Execute actions open loop; `receive` then returns the result of each.
 
-        Behind the end of the episode the rest is dropped.
+        If the episode ends, the remaining actions are dropped.
         """
         self._send(actions_KA)
 
-    def receive(self) -> Happened:
-        """What happened next; waits for it.
+    def receive(self) -> StepResult:
+        """Wait for the next result and return it.
 
         Raises:
             UsageError: the environment cannot be made.
-            RunError: it failed.
+            RunError: the environment failed.
             TransientError: its process was killed.
         """
         packed = self._next()
         reward, terminated, ended = packed[:3].tolist()
-        return Happened(reward, bool(terminated), bool(ended), packed[3:])
+        return StepResult(reward, bool(terminated), bool(ended), packed[3:])
 
     @abstractmethod
     def close(self) -> None:
-        """Give the environment up, whatever it is at."""
+        """Release the environment, even in the middle of a step."""
 
     @abstractmethod
-    def _send(self, told: int | np.ndarray) -> None: ...
+    def _send(self, request: int | np.ndarray) -> None: ...
 
     @abstractmethod
     def _next(self) -> np.ndarray: ...
 
 
 class LocalEnvironment(ChunkEnvironment):
-    """In this process: a step is taken when its outcome is asked for."""
+    """Runs in this process; each step is executed when its result is requested."""
 
     def __init__(self, environment: str) -> None:
         self._environment = make_environment(environment)
-        self._happening: Iterator[np.ndarray] = iter(())
+        self._results: Iterator[np.ndarray] = iter(())
 
     def close(self) -> None:
         self._environment.close()
 
-    def _send(self, told: int | np.ndarray) -> None:
-        self._happening = _happen(self._environment, told)
+    def _send(self, request: int | np.ndarray) -> None:
+        self._results = _execute(self._environment, request)
 
     def _next(self) -> np.ndarray:
-        return next(self._happening)
+        return next(self._results)
 
 
 class RemoteEnvironment(ChunkEnvironment):
-    """In a process of its own, which goes on while the caller does something else.
+    """Runs in its own process, while the caller does other work.
 
-    The process comes up in the background; it ends with this one.
+    The process starts in the background and ends with this one.
     """
 
     def __init__(self, environment: str) -> None:
         self._id = environment
         context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(environment, theirs))
+        self._connection, remote_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(environment, remote_end))
         with one_thread_each():
             self._process.start()
-        # Else the end of the process would not end the connection.
-        theirs.close()
+        # While this process holds the remote end, the end of the process would go unnoticed.
+        remote_end.close()
 
     def close(self) -> None:
         self._connection.close()
@@ -122,10 +122,10 @@ class RemoteEnvironment(ChunkEnvironment):
             self._process.kill()
             self._process.join()
 
-    def _send(self, told: int | np.ndarray) -> None:
-        # A process that has ended says in `receive` why.
+    def _send(self, request: int | np.ndarray) -> None:
+        # If the process has ended, `receive` raises the reason.
         with contextlib.suppress(ConnectionError):
-            self._connection.send(told)
+            self._connection.send(request)
 
     def _next(self) -> np.ndarray:
         try:
@@ -134,22 +134,22 @@ class RemoteEnvironment(ChunkEnvironment):
             self._process.join(_GRACE_SECONDS)
             raise TransientError(
                 f"the process of environment {self._id} ended with code "
-                f"{self._process.exitcode}; a negative one is a signal, -9 perhaps for want of "
-                "memory"
+                f"{self._process.exitcode}; a negative code is a signal, and -9 may mean that the "
+                "machine ran out of memory"
             ) from None
         if isinstance(answer, QCError):
             raise answer
         return answer
 
 
-def _happen(environment: gymnasium.Env, told: int | np.ndarray) -> Iterator[np.ndarray]:
-    """Reset with a seed, or play actions up to the episode's end; each outcome float32 [3 + O]."""
+def _execute(environment: gymnasium.Env, request: int | np.ndarray) -> Iterator[np.ndarray]:
+    """Reset with a seed, or execute actions until the episode ends; yields float32 [3 + O]."""
     try:
-        if isinstance(told, int):
-            observation, _ = environment.reset(seed=told)
+        if isinstance(request, int):
+            observation, _ = environment.reset(seed=request)
             yield _packed(observation, 0.0, terminated=False, ended=False)
             return
-        for action_A in told:
+        for action_A in request:
             observation, reward, terminated, truncated, _ = environment.step(action_A)
             ended = terminated or truncated
             yield _packed(observation, float(reward), terminated=terminated, ended=ended)
@@ -158,7 +158,7 @@ def _happen(environment: gymnasium.Env, told: int | np.ndarray) -> Iterator[np.n
     except QCError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        reason = " ".join(str(error).split())[:_MAX_REASON_LENGTH]
         raise RunError(f"the environment failed ({type(error).__name__}): {reason}") from error
 
 
@@ -171,12 +171,12 @@ def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: 
 
 def _serve(environment: str, connection: Connection) -> None:
     serve_caller()
-    # A caller that has closed the connection has no more use for this process.
+    # The process ends quietly when the caller closes the connection.
     with at_work(), contextlib.suppress(EOFError, ConnectionError):
         try:
             with contextlib.closing(make_environment(environment)) as made:
                 while True:
-                    for packed in _happen(made, connection.recv()):
+                    for packed in _execute(made, connection.recv()):
                         connection.send(packed)
         except QCError as error:
             if os.environ.get(DEBUG_VARIABLE):

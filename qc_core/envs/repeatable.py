@@ -1,4 +1,4 @@
-"""Make a seeded reset of OGBench's manipulation environments mean what it says."""
+"""Makes seeded resets of OGBench's manipulation environments reproducible."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from qc_core.errors import UsageError
 try:
     import mujoco
 except RuntimeError as error:
-    # It looks at the variable while it is imported.
+    # mujoco reads the variable at import.
     raise UsageError(
         f"MUJOCO_GL must be egl, glfw, osmesa or disable, or not set: {error}"
     ) from None
 
-# mujoco's functions come from a compiled module that no type checker can read.
+# mujoco's functions come from a compiled module that type checkers cannot read.
 _mujoco: Any = mujoco
 
 
 class RepeatableReset(gymnasium.Wrapper):
-    """The same seed gives the same episode, bit for bit.
+    """Gives the same episode for the same seed, bit for bit.
 
-    OGBench settles its goal scene with two actions from a generator that no seed reaches.
-    Positions and velocities are set anew afterwards, but the solver's warm start, the last
-    controls and the contact forces stay, and the last of these is part of the observation.
+    OGBench settles its goal scene with two actions from an unseeded generator. It resets positions
+    and velocities afterwards, but not the solver's warm start, the last controls and the contact
+    forces, and the contact forces are part of the observation. This wrapper resets those too.
     """
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""robomimic's lift, can and square: robosuite's tasks as its low-dimensional data sets were made.
+"""Environments for robomimic's lift, can and square: robosuite tasks with vector observations.
 
-Importing this registers the ids with Gymnasium; robosuite is needed only to make one.
+Importing this module registers the ids with Gymnasium. Only making an environment needs robosuite.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from qc_core.envs.numpy_seed import global_numpy_seed
 from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
 from qc_core.errors import UsageError
 
-# mujoco's functions come from a compiled module that no type checker can read.
+# mujoco's functions come from a compiled module that type checkers cannot read.
 _mujoco: Any = mujoco
 
-# Steps of the end effector in the world frame, at most 5 cm and 0.5 rad, from where it is.
+# Displacements of the end effector in the world frame, at most 5 cm and 0.5 rad per step.
 _ARM = {
     "type": "OSC_POSE",
     "input_type": "delta",
@@ -52,17 +52,17 @@ _SETTINGS = {
 }
 _METADATA = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQUENCY}
 _CAMERA = "agentview"
-_COLLISION_SHAPES = 0  # the group of these geoms, which robosuite's own pictures leave out
+_COLLISION_SHAPES = 0  # geom group; robosuite's own images hide it
 
 
 class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
     """A robomimic task with vectors for observations and actions.
 
-    An episode ends with the first success, whose reward is 1 and the only one; `info["success"]`
-    says so. The same seed gives the same episode, bit for bit.
+    The first success ends the episode with reward 1; all other rewards are 0. `info["success"]`
+    reports success. The same seed gives the same episode, bit for bit.
 
     Raises:
-        UsageError: robosuite is not installed, or cannot be imported.
+        UsageError: robosuite is not installed or cannot be imported.
     """
 
     metadata = _METADATA
@@ -86,12 +86,12 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self._forget_renderer()
-        # robosuite 1.5.1 draws from NumPy's global generator, 1.5.2 from one that its parts share.
+        self._close_renderer()
+        # robosuite 1.5.1 draws from NumPy's global generator, 1.5.2 from its own.
         self._simulation.rng.bit_generator.state = self.np_random.bit_generator.state
         with global_numpy_seed(int(self.np_random.integers(2**32))):
             self._simulation.reset()
-        # What reset returns has zeros where the object relative to the gripper belongs.
+        # The observation that robosuite's reset returns has zeros for object-to-gripper values.
         sensors = self._simulation._get_observations(force_update=True)
         return _observation(sensors), {"success": False}
 
@@ -101,9 +101,9 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         return _observation(sensors), float(reward), success, False, {"success": success}
 
     def render(self) -> Any:
-        """The scene as `[height, width, 3]` bytes (UsageError unless made for `rgb_array`)."""
+        """Return the scene as uint8 [height, width, 3] (UsageError: not made for `rgb_array`)."""
         if self.render_mode != "rgb_array":
-            raise UsageError("an environment renders if it was made with render_mode='rgb_array'")
+            raise UsageError("rendering needs an environment made with render_mode='rgb_array'")
         simulation = self._simulation.sim
         if self._renderer is None:
             self._renderer = mujoco.Renderer(simulation.model._model, *self._size)
@@ -113,11 +113,11 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._renderer.render()
 
     def close(self) -> None:
-        self._forget_renderer()
+        self._close_renderer()
         self._simulation.close()
 
-    def _forget_renderer(self) -> None:
-        """Every reset builds a model of its own, which a renderer belongs to."""
+    def _close_renderer(self) -> None:
+        """Close the renderer, which belongs to a model; every reset builds a new model."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
@@ -128,7 +128,7 @@ def _observation(sensors: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _import_robosuite(task: str) -> Any:
-    """robosuite, without its remarks and without its choice of a renderer for this process."""
+    """Import robosuite without its log messages and its choice of MUJOCO_GL for this process."""
     logging.getLogger("robosuite_logs").disabled = True
     renderer = os.environ.get("MUJOCO_GL")
     try:

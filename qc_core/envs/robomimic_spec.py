@@ -1,9 +1,9 @@
-"""robomimic's low-dimensional tasks, described without robosuite.
+"""Describes robomimic's low-dimensional tasks without importing robosuite.
 
-Observation numbers stand in the order of the paper: end effector, gripper, then robosuite's object
-state, as robosuite 1.5 orders it and robomimic's data sets of it (`low_dim_v15.hdf5`): can and nut
-relative to the gripper first, then their pose; 1.4 had the pose first. Names are robosuite's
-sensors with an axis; its quaternions are x, y, z, w.
+Observations are in the order of the paper: end effector, gripper, then robosuite's object state.
+The object state is in the order of robosuite 1.5 and of its data sets (`low_dim_v15.hdf5`): for can
+and square, the pose relative to the gripper comes first, then the pose. In robosuite 1.4 the pose
+came first. Names are robosuite's sensors with an axis. Quaternions are x, y, z, w.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 
 class Task(NamedTuple):
-    """A task.
+    """A robomimic task.
 
     Attributes:
-        robosuite_name: of robosuite's environment, as in a file's `env_args`.
-        object_names: of the numbers in `object` (`object-state` in robosuite itself).
+        robosuite_name: robosuite's name of the environment, as in a file's `env_args`.
+        object_names: names of the numbers in `object` (robosuite calls it `object-state`).
         episode_limit: control steps.
     """
 
@@ -51,13 +51,13 @@ TASKS = {
     "robomimic/square-v0": Task("NutAssemblySquare", _object("SquareNut"), 400),
 }
 
-# Keys of a robomimic observation in the order in which they are joined; the object's follow.
+# Keys of a robomimic observation in the order in which they are joined; the object follows.
 ROBOT_KEYS = {
     "robot0_eef_pos": _position("robot0_eef_pos"),
     "robot0_eef_quat": _quaternion("robot0_eef_quat"),
     "robot0_gripper_qpos": ("robot0_gripper_qpos_0", "robot0_gripper_qpos_1"),
 }
-# Steps of the end effector in the units of the controller, [-1, 1] each; the gripper closes at 1.
+# End effector displacements in controller units, each in [-1, 1]; the gripper closes at 1.
 _ACTIONS = (
     *(f"effector_d{axis}" for axis in "xyz"),
     *(f"effector_rotation_d{axis}" for axis in "xyz"),
@@ -67,7 +67,7 @@ CONTROL_FREQUENCY = 20
 
 
 def robomimic_spec(environment: str) -> EnvironmentSpec:
-    """Sizes, names and limits of `robomimic/lift-v0`, `can-v0` or `square-v0` (else UsageError)."""
+    """Return sizes, names and limits of a robomimic task (UsageError: unknown task)."""
     if environment not in TASKS:
         raise UsageError(
             f"unknown robomimic task {environment!r}: one of {', '.join(TASKS)}."

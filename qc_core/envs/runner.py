@@ -1,4 +1,4 @@
-"""A Gymnasium environment that a pulled policy plays.
+"""Runs a deployed policy in a Gymnasium environment.
 
 Shapes: O observation, A action.
 """
@@ -11,20 +11,20 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.episode_result import EpisodeResult
-from qc_core.envs.play import play_with
+from qc_core.envs.play import rollout
 from qc_core.errors import UsageError
 from qc_core.runtime import ChunkPolicy
 
 
 class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
-    """`reset`, then `step` without an action: the policy's next one is played.
+    """An environment in which `step` takes no action and executes the policy's next action.
 
-    Any environment fits whose observations and actions are vectors of the policy's sizes;
-    whether they mean what the policy has learned is for the caller to know.
+    The environment's observations and actions must be vectors of the policy's sizes. The caller
+    must make sure that they mean what the policy was trained on.
     """
 
     def __init__(self, env: gymnasium.Env[np.ndarray, np.ndarray], policy: ChunkPolicy) -> None:
-        """Wrap an environment (UsageError: other sizes than the policy's)."""
+        """Wrap an environment (UsageError: its sizes differ from the policy's)."""
         super().__init__(env)
         self.policy = policy
         needed = [(policy.observation_size,), (policy.action_size,)]
@@ -39,7 +39,7 @@ class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode; the seed decides its start and the policy's noise."""
+        """Start an episode; the seed decides its initial state and the policy's noise."""
         self._observation_O, info = self.env.reset(seed=seed, options=options)
         self.policy.reset(seed)
         return self._observation_O, info
@@ -47,9 +47,9 @@ class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
     def step(
         self, action: None = None
     ) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Play the policy's next action (UsageError: before `reset`, or with an action)."""
+        """Execute the policy's next action (UsageError: before `reset`, or with an action)."""
         if self._observation_O is None:
-            raise UsageError("call reset before step: the policy has seen no observation")
+            raise UsageError("call reset before step: the policy has no observation yet")
         if action is not None:
             raise UsageError("step takes no action: the policy chooses it")
         stepped = self.env.step(self.policy.act(self._observation_O))
@@ -57,6 +57,6 @@ class PolicyRunner(gymnasium.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray]):
         return stepped
 
     def play(self, seed: int) -> EpisodeResult:
-        """Play one episode from its start to its end."""
+        """Play one episode and return its result."""
         self.policy.reset(seed)
-        return play_with(self.env, self.policy.act, seed)
+        return rollout(self.env, self.policy.act, seed)

@@ -1,4 +1,4 @@
-"""Record what a policy does and where it gets.
+"""Records the actions of policies and the positions that the robot reaches.
 
 Shapes: T control steps, O observation, A action, X 3 or 2 coordinates.
 """
@@ -13,36 +13,39 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from qc_core.envs.play import LoadPolicy, play_each, play_episode
+from qc_core.envs.play import LoadPolicy, iter_episodes, play_episode
+from qc_core.envs.recorder import EpisodeRecorder
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkFunction
 
 
-class Place(NamedTuple):
-    """What of a robot is followed.
+class Landmark(NamedTuple):
+    """The part of a robot whose position is recorded.
 
     Attributes:
-        cell: edge in metres of the cells in which its visits are counted.
+        name: for tables, "end effector" or "body".
+        cell_size: edge in metres of the cells in which visited places are counted.
     """
 
-    what: str
-    cell: float
+    name: str
+    cell_size: float
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One episode, step by step.
+    """The observations, actions and positions of one episode.
 
     Attributes:
-        observations_TO: [T + 1, O], raw units.
-        actions_TA: [T, A], environment units.
-        place: what `positions_TX` follow; None where the environment tells no position.
-        positions_TX: [T + 1, X] in metres; without a place [T + 1, 0].
+        observations_TO: float64 [T + 1, O], raw units.
+        actions_TA: float64 [T, A], environment units.
+        landmark: the part of the robot that `positions_TX` follows; None if the environment
+            reports no position.
+        positions_TX: float64 [T + 1, X] in metres; [T + 1, 0] without a landmark.
     """
 
     observations_TO: np.ndarray
     actions_TA: np.ndarray
-    place: Place | None
+    landmark: Landmark | None
     positions_TX: np.ndarray
 
     @property
@@ -50,7 +53,7 @@ class Trajectory:
         return len(self.actions_TA)
 
     def until(self, steps: int) -> Trajectory:
-        """The same episode up to that step."""
+        """Return the first `steps` control steps."""
         return replace(
             self,
             observations_TO=self.observations_TO[: steps + 1],
@@ -59,57 +62,28 @@ class Trajectory:
         )
 
 
-# An arm reaches a metre; a maze has corridors of four.
-_EFFECTOR = Place("end effector", 0.05)
-_BODY = Place("body", 0.5)
+# An arm reaches one metre; the corridors of a maze are four metres wide.
+_EFFECTOR = Landmark("end effector", 0.05)
+_BODY = Landmark("body", 0.5)
 
 
-class Recorder(gymnasium.Wrapper):
-    """Keeps what passes through an environment since its last reset."""
-
-    def __init__(self, environment: gymnasium.Env) -> None:
-        super().__init__(environment)
-        self._place, self._position = _position_of(environment.unwrapped)
-        self._observations: list[np.ndarray] = []
-        self._actions: list[np.ndarray] = []
-        self._positions: list[np.ndarray] = []
-
-    def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        observation, info = super().reset(**options)
-        self._observations, self._actions, self._positions = [], [], []
-        self._keep(observation)
-        return observation, info
-
-    def step(self, action: np.ndarray) -> tuple[Any, ...]:
-        result = super().step(action)
-        self._actions.append(np.array(action, np.float64))
-        self._keep(result[0])
-        return result
-
-    @property
-    def trajectory(self) -> Trajectory:
-        return Trajectory(
-            observations_TO=np.stack(self._observations),
-            actions_TA=np.stack(self._actions),
-            place=self._place,
-            positions_TX=np.stack(self._positions),
-        )
-
-    def _keep(self, observation: np.ndarray) -> None:
-        self._observations.append(np.array(observation, np.float64))
-        self._positions.append(np.array(self._position(), np.float64))
-
-
-def record_episode(
+def record_trajectory(
     environment: gymnasium.Env, policy: ChunkFunction, seed: int, *, steps: int
 ) -> Trajectory:
-    """Play one episode, or its first `steps` control steps, and keep all of it."""
-    recorder = Recorder(environment)
+    """Play one episode, at most `steps` control steps, and return its trajectory."""
+    landmark, position = _position_of(environment.unwrapped)
+    recorder = EpisodeRecorder(environment, position=position)
     play_episode(gymnasium.wrappers.TimeLimit(recorder, steps), policy, seed)
-    return recorder.trajectory
+    recording = recorder.recording()
+    return Trajectory(
+        observations_TO=recording.observations_TO.astype(np.float64),
+        actions_TA=recording.actions_TA.astype(np.float64),
+        landmark=landmark,
+        positions_TX=recording.positions_TX,
+    )
 
 
-def record_episodes(
+def record_trajectories(
     environment: str,
     policies: Mapping[str, LoadPolicy],
     seeds: Sequence[int],
@@ -117,26 +91,26 @@ def record_episodes(
     steps: int,
     workers: int = 1,
 ) -> dict[str, list[Trajectory]]:
-    """Let each policy play one episode per seed, as `play_episodes`, and keep all of them.
+    """Play and record one episode per policy and seed, as `play_episodes` does.
 
     Args:
-        steps: control steps after which an episode is cut off; they bound what is kept.
+        steps: maximum control steps of an episode; limits the memory that recordings need.
     """
     recorded: dict[tuple[str, int], Trajectory] = {}
     with Progress(len(policies) * len(seeds), "exploring", "episode") as progress:
-        for name, seed, trajectory in play_each(
-            environment, policies, seeds, partial(record_episode, steps=steps), workers=workers
+        for name, seed, trajectory in iter_episodes(
+            environment, policies, seeds, partial(record_trajectory, steps=steps), workers=workers
         ):
             recorded[name, seed] = trajectory
             progress.update()
     return {name: [recorded[name, seed] for seed in seeds] for name in policies}
 
 
-def _position_of(inner: Any) -> tuple[Place | None, Callable[[], Any]]:
-    """What of the robot can be followed, and how to ask for its position in metres."""
-    if hasattr(inner, "get_xy"):
-        return _BODY, inner.get_xy
-    if hasattr(inner, "compute_ob_info"):
-        # The observation's own effector position is centred and scaled.
-        return _EFFECTOR, lambda: inner.compute_ob_info()["proprio/effector_pos"]
-    return None, lambda: ()
+def _position_of(environment: Any) -> tuple[Landmark | None, Callable[[], Any]]:
+    """Return the landmark of an unwrapped environment, and a function for its position."""
+    if hasattr(environment, "get_xy"):
+        return _BODY, environment.get_xy
+    if hasattr(environment, "compute_ob_info"):
+        # The observation contains the effector position centred and scaled, not in metres.
+        return _EFFECTOR, lambda: environment.compute_ob_info()["proprio/effector_pos"]
+    return None, tuple

@@ -118,12 +118,12 @@ def compare(rollouts: Mapping[str, Sequence[Trajectory]]) -> dict[str, Any]:
     measured = {name: [_measure(t, scale_O) for t in ts] for name, ts in rollouts.items()}
     first, second = measured.values()
     one = next(iter(rollouts.values()))
-    place = one[0].place
+    place = one[0].landmark
     return {
         "episodes": len(one),
         "control-steps": sum(trajectory.steps for trajectory in one),
         "window-steps": WINDOW,
-        "place": place and {"what": place.what, "cell-metres": place.cell},
+        "place": place and {"what": place.name, "cell-metres": place.cell_size},
         "rollouts": [
             {
                 "name": name,
@@ -151,7 +151,7 @@ def _measure(trajectory: Trajectory, scale_O: np.ndarray) -> dict[str, float]:
         "autocorrelation": float(autocorrelation(trajectory.actions_TA, 1)[0]),
         "observation-spread": observation_spread(trajectory.observations_TO, scale_O),
     }
-    if trajectory.place is None:
+    if trajectory.landmark is None:
         return measures
     positions_TX = trajectory.positions_TX
     path = path_length(positions_TX, WINDOW)
@@ -162,13 +162,13 @@ def _measure(trajectory: Trajectory, scale_O: np.ndarray) -> dict[str, float]:
         # What never moves gets nowhere.
         "straightness": net / path if path > 0 else 0.0,
         "spread-metres": spread(positions_TX),
-        "cells": cells_visited(positions_TX, trajectory.place.cell),
+        "cells": cells_visited(positions_TX, trajectory.landmark.cell_size),
         **measures,
     }
 
 
 def _curves(trajectories: Sequence[Trajectory]) -> dict[str, list[np.ndarray]]:
     curves = {"autocorrelation": [autocorrelation(t.actions_TA, LAGS) for t in trajectories]}
-    if trajectories[0].place is not None:
+    if trajectories[0].landmark is not None:
         curves["displacement-metres"] = [displacements(t.positions_TX, LAGS) for t in trajectories]
     return curves

@@ -12,7 +12,7 @@ from qc_core.envs.episode_result import (
     EpisodeResult,
     any_reports_success,
     counted_steps,
-    summarize,
+    summarize_results,
 )
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
@@ -70,7 +70,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
             "name": name,
             "kind": entries[name].kind,
             "weights": weights_digest(entries[name].checkpoint),
-            **summarize(outcomes, limit),
+            **summarize_results(outcomes, limit),
             "success-told": told,
             **_against(played[base], outcomes, limit),
         }

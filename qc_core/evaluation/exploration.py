@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qc_core.envs.trajectory import record_episodes
+from qc_core.envs.trajectory import record_trajectories
 from qc_core.errors import UsageError
 from qc_core.evaluation.coherence import WINDOW, Trajectory, compare, paired
 from qc_core.policy_format.policy_folder import read_contract, verify
@@ -75,7 +75,7 @@ def explore(
             )
         names = (str(folder), str(against))
         other = PulledPolicy(against, contract_against.chunk_length)
-    played = record_episodes(
+    played = record_trajectories(
         contract.environment,
         dict(zip(names, (PulledPolicy(folder, length), other), strict=True)),
         seeds,

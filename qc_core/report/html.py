@@ -69,7 +69,7 @@ def write_report(
         best_trial=tuned["best-trial"],
         tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
         promotion=promoted,
-        data=open_dataset(dataset).manifest,
+        data=open_dataset(dataset).info,
         config=json.dumps(to_mapping(config), indent=2),
     )
     write_atomically(output, page.encode())

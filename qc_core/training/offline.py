@@ -80,7 +80,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         if self.steps and held_out is not None and held_out.transitions >= train.backup_steps:
             # Of more than fits in memory, the first part.
             with Shards(held_out, config, load) as parts:
-                self._held_out = parts.at(1)
+                self._held_out = parts.shard_at(1)
         self._seconds = 0.0
         self._info: Info = {}
         # Also on the device, for updates that are recorded there.
@@ -105,7 +105,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
             if self._resident.advance(self.step + 1, in_place=self._updates.records):
                 self._updates = repeat(self.update, self.generator)
             next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
-            stop = min(until, next_point, self._slices.last(self.step + 1))
+            stop = min(until, next_point, self._slices.last_update(self.step + 1))
             count = min(stop - self.step, self._updates.stride)
             self._info = self._updates.run(count)
             self.step += count

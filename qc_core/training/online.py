@@ -71,11 +71,11 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             slices = Shards(dataset, config, load)
             if self._mixes:
                 self._resident = ShardBuffer(opened.enter_context(slices))
-                self._replay = _make_replay(config, agent, slices.at(1), device)
+                self._replay = _make_replay(config, agent, slices.shard_at(1), device)
             else:
                 # The part of the data that the offline phase ended with, copied into the buffer.
                 with slices:
-                    offline = slices.at(train.offline_steps)
+                    offline = slices.shard_at(train.offline_steps)
                     self._replay = _make_replay(config, agent, offline, device)
             self._closing = opened.pop_all()
         self._exploration = exploration

@@ -12,6 +12,7 @@ from pathlib import Path
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
+from qc_core.documents import to_json
 from qc_core.errors import TrainingDiverged
 from qc_core.files import require_vacant
 from qc_core.log import log
@@ -78,7 +79,7 @@ def pretrain(
                 spec=dataset.spec,
                 dataset_digest=dataset.digest,
                 dataset_source=dataset.source,
-                dataset_extent=dataset.extent,
+                dataset_extent=to_json(dataset.extent),
                 offline_steps=training.step,
                 parent=parent_of(config),
             )

@@ -21,7 +21,7 @@ from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.envs.episode_result import EpisodeResult
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import play_episode, players
+from qc_core.envs.play import episode_pool, play_episode
 from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
@@ -51,7 +51,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         with contextlib.ExitStack() as opened:
             if processes:
                 self._submit = opened.enter_context(
-                    players(config.environment, processes, play_episode)
+                    episode_pool(config.environment, processes, play_episode)
                 )
                 scratch = tempfile.TemporaryDirectory(prefix="qc-scoring-")
                 self._folder = Path(opened.enter_context(scratch))

@@ -1,1 +1,1 @@
-"""Scripted collection: episodes that OGBench's oracles play."""
+"""Collects demonstrations with OGBench's scripted oracles."""

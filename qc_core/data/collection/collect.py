@@ -1,4 +1,4 @@
-"""Collect episodes, in any number of processes."""
+"""Collects episodes in any number of processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qc_core.data.collection.families import require_collectable
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.processes import map_in_order, one_thread_each, worker_pool
 
-# Episodes under way or waiting for their turn, per worker: enough that none idles behind a slow
-# one, few enough that memory does not grow with the collection.
+# Submitted episodes per worker: enough that no worker idles while a slow episode blocks the order,
+# few enough that memory does not grow with the collection.
 _AHEAD = 4
 
 
@@ -25,14 +25,14 @@ def collect_episodes(
     play_length: int = PLAY_LENGTH,
     workers: int = 1,
 ) -> Iterator[Episodes]:
-    """Collect one episode per seed, in the order of the seeds whatever the number of workers.
+    """Collect one episode per seed, in the order of the seeds for any number of workers.
 
     Args:
         play_length: transitions of a `play` or `noisy` episode.
-        workers: processes; 1 collects in this one.
+        workers: number of processes; 1 collects in this process.
 
     Raises:
-        UsageError: an environment for which there is no oracle.
+        UsageError: there is no oracle for the environment.
     """
     require_collectable(environment)
     if workers == 1:
@@ -48,10 +48,10 @@ def collect_episodes(
 def _collect_in_worker(
     environment: str, collection: Collection, play_length: int, seed: int
 ) -> Episodes:
-    return _workers_collector(environment, collection, play_length).collect(seed)
+    return _worker_collector(environment, collection, play_length).collect(seed)
 
 
 @functools.cache
-def _workers_collector(environment: str, collection: Collection, play_length: int) -> Collector:
-    """Made once in each worker process, and kept as long as it lives."""
+def _worker_collector(environment: str, collection: Collection, play_length: int) -> Collector:
+    """Return the collector of this worker process, which lives as long as the process."""
     return make_collector(environment, collection, play_length)

@@ -1,4 +1,4 @@
-"""One process's share of a collection: an environment, and an episode of it for any seed."""
+"""Collects the episode of any seed with one environment; each process has a collector."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from qc_core.config.settings import Collection
 from qc_core.data.collection.demonstrators import draw_demonstrator
-from qc_core.data.collection.episode import record
+from qc_core.data.collection.episode import as_episodes, record_demonstration
 from qc_core.data.collection.families import family_of, stacking_rates
 from qc_core.data.collection.goals import RandomGoals, TaskGoals
-from qc_core.data.collection.scene import in_sight
+from qc_core.data.collection.scene import cube_stays_reachable
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.envs.make import make_environment
 from qc_core.envs.relabelling import Relabelling
@@ -23,10 +23,10 @@ PLAY_LENGTH = 1000
 
 
 class Collector(Protocol):
-    """Plays and keeps what it needs for that."""
+    """Collects episodes in its own environment."""
 
     def collect(self, seed: int) -> Episodes:
-        """The episode of that seed, whatever was collected before."""
+        """Return the episode of a seed; it does not depend on earlier episodes."""
         ...
 
     def close(self) -> None: ...
@@ -35,14 +35,14 @@ class Collector(Protocol):
 def make_collector(
     environment: str, collection: Collection, play_length: int = PLAY_LENGTH
 ) -> Collector:
-    """The collector of a collection, for an environment that has oracles."""
+    """Return the collector of a collection, for an environment that has oracles."""
     if collection in ("play", "noisy"):
         return _PlayCollector(environment, collection, play_length)
     return _TaskCollector(environment, collection)
 
 
 class _TaskCollector:
-    """Episodes that go for the environment's task: `task` and `mixed`."""
+    """Collects episodes that pursue the environment's task: `task` and `mixed`."""
 
     def __init__(self, environment: str, collection: Collection) -> None:
         self._id = environment
@@ -53,14 +53,14 @@ class _TaskCollector:
         rng = np.random.default_rng(seed)
         demonstrator = draw_demonstrator(self._collection, self._id, rng)
         goals = TaskGoals(self._env, rng)
-        return record(self._env, goals, demonstrator, rng, seed).as_episodes()
+        return as_episodes(record_demonstration(self._env, goals, demonstrator, rng, seed))
 
     def close(self) -> None:
         self._env.close()
 
 
 class _PlayCollector:
-    """Episodes that go for random goals, rewarded for the task afterwards: `play`, `noisy`."""
+    """Collects episodes that pursue random goals, and relabels their rewards: `play`, `noisy`."""
 
     def __init__(self, environment: str, collection: Collection, length: int) -> None:
         self._id = environment
@@ -76,14 +76,13 @@ class _PlayCollector:
         while True:
             demonstrator = draw_demonstrator(self._collection, self._id, rng)
             goals = RandomGoals(self._env, rng.uniform(*stacking_rates(self._id)))
-            recording = record(self._env, goals, demonstrator, rng, start)
-            states = recording.state_arrays()
-            if family_of(self._id) != "scene" or in_sight(states["qpos"]):
-                rewards, masks = self._relabel(states)
+            recording = record_demonstration(self._env, goals, demonstrator, rng, start)
+            if family_of(self._id) != "scene" or cube_stays_reachable(recording.info["qpos"]):
+                rewards, masks = self._relabel(recording.info)
                 return dataclasses.replace(
-                    recording.as_episodes(), rewards=rewards[:-1], masks=masks[:-1]
+                    as_episodes(recording), rewards=rewards[:-1], masks=masks[:-1]
                 )
-            # Rare; whatever is tried next follows from the seed too.
+            # Rare. The next attempt is also determined by the seed.
             start = int(rng.integers(1 << 31))
 
     def close(self) -> None:

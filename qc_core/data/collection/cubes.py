@@ -1,4 +1,4 @@
-"""The next cube to move on the way to a goal: from below to above, and out of the way first."""
+"""Chooses the next cube to move: stacks from below, and clears obstacles first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import numpy as np
 from qc_core.data.collection.targets import Info, Target, cube_target
 
 _SIZE = 0.04
-# Half of what the tasks ask for: what is stacked on a cube must find its place too.
+# Half the tolerance of the tasks, so that cubes stacked on top also reach their goals.
 _TOLERANCE = 0.02
-# Between two cubes' centres, so that the gripper finds room; for a place of free choice, more.
+# Minimum distance between the centres of two cubes, which leaves room for the gripper; free
+# positions keep a larger one.
 _CLEARANCE = 0.06
 _WIDE_CLEARANCE = 0.1
 _CANDIDATES = 64
@@ -18,12 +19,12 @@ _CANDIDATES = 64
 def next_target(
     info: Info, goals_C3: np.ndarray, table: np.ndarray, rng: np.random.Generator
 ) -> Target | None:
-    """The next move, None when all cubes are in place. C cubes, positions in metres.
+    """Return the next move, or None if all cubes are at their goals. C cubes, in metres.
 
-    Where every misplaced cube waits for another, one that is in the way goes somewhere free.
+    If each misplaced cube is blocked by another, an obstacle moves to a free position.
 
     Args:
-        table: lowest and highest x and y of such a place, [2, 2].
+        table: lowest and highest x and y of a free position, [2, 2].
     """
     cubes_C3 = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(goals_C3))])
     misplaced_C = np.linalg.norm(cubes_C3 - goals_C3, axis=1) > _TOLERANCE
@@ -46,17 +47,17 @@ def next_target(
             obstacle = int(np.argmax(np.where(in_the_way_C, cubes_C3[:, 2], -np.inf)))
     if obstacle is None:
         return None
-    return cube_target(obstacle, _free_place(np.vstack([cubes_C3, goals_C3]), table, rng))
+    return cube_target(obstacle, _free_position(np.vstack([cubes_C3, goals_C3]), table, rng))
 
 
 def _distances(positions_P3: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Seen from above, [P]."""
+    """Return horizontal distances, [P]."""
     return np.linalg.norm(positions_P3[:, :2] - position[:2], axis=1)
 
 
-def _free_place(taken_P3: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A place on the table, [3], far from all that are taken: the first good one, or the best."""
-    places = rng.uniform(table[0], table[1], (_CANDIDATES, 2))
-    clearance = np.linalg.norm(places[:, None] - taken_P3[:, :2], axis=2).min(axis=1)
+def _free_position(taken_P3: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a position on the table, [3]: the first with enough clearance, or the clearest."""
+    candidates = rng.uniform(table[0], table[1], (_CANDIDATES, 2))
+    clearance = np.linalg.norm(candidates[:, None] - taken_P3[:, :2], axis=2).min(axis=1)
     best = np.argmax(np.minimum(clearance, _WIDE_CLEARANCE))
-    return np.array([*places[best], _SIZE / 2])
+    return np.array([*candidates[best], _SIZE / 2])

@@ -1,4 +1,4 @@
-"""Who plays an episode: one of OGBench's oracles, and how its actions are disturbed."""
+"""Demonstrators: OGBench's oracles and the disturbances of their actions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qc_core.config.settings import Collection
 from qc_core.data.collection.families import family_of
 
 _ACTION_SIZE = 5
-# `mixed`, drawn anew for every episode: some succeed at once, some late, some never, what a
-# robot's logbook looks like. About four in five cube-single episodes succeed.
+# `mixed`, drawn for each episode: some succeed early, some late, some never, as in a robot's log.
+# About four in five cube-single episodes succeed.
 _MIXED_NOISE = (0.0, 0.5)
 _MIXED_RANDOM_RATE = (0.0, 0.2)
 _MIXED_PLAN_SHARE = 0.4
 _MIXED_HOLD = 5
-# `noisy`, as OGBench's sets of that name: the same noise everywhere, in units of the
-# demonstrator's level, but more for the yaw and most for the gripper.
+# `noisy`, as in OGBench's data sets of that name: the noise of an episode has one level, with
+# larger factors for yaw and gripper.
 _NOISY_LEVEL = (0.0, 0.1)
 _NOISY_SCALES = np.array([1.0, 1.0, 1.0, 3.0, 10.0])
 _NOISY_RANDOM_RATE = 0.1
@@ -28,15 +28,15 @@ _NOISY_RANDOM_RATE_PUZZLE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Demonstrator:
-    """How the actions of one episode come about. A action.
+    """Parameters of the actions of one episode. A action.
 
     Attributes:
-        plan: whether the oracle follows a path made in advance (with smooth noise of its own),
-            or reacts to the state.
-        noise: standard deviation of what is added to each action, [A].
-        random_rate: how often a random action takes the oracle's place.
+        plan: whether the oracle follows a planned path (with its own smooth noise) instead of
+            reacting to the state.
+        noise: standard deviation of the noise that is added to each action, [A].
+        random_rate: probability that a random action replaces the oracle's.
         hold: control steps that one disturbance lasts.
-        oracle_seed: of the oracle's own draws.
+        oracle_seed: of the oracle's random numbers.
     """
 
     plan: bool
@@ -46,7 +46,7 @@ class Demonstrator:
     oracle_seed: int
 
     def make_oracle(self, environment: gymnasium.Env, task: str) -> Any:
-        """The oracle for a target of that kind: `cube`, `button`, `drawer` or `window`."""
+        """Return the oracle for a task: `cube`, `button`, `drawer` or `window`."""
         from ogbench.manipspace.oracles.markov.button_markov import ButtonMarkovOracle
         from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
         from ogbench.manipspace.oracles.markov.drawer_markov import DrawerMarkovOracle
@@ -62,7 +62,7 @@ class Demonstrator:
             "drawer": (DrawerMarkovOracle, DrawerPlanOracle),
             "window": (WindowMarkovOracle, WindowPlanOracle),
         }[task]
-        # An open gripper would press a button's neighbours along with it.
+        # An open gripper would also press the neighbours of a button.
         buttons_only = hasattr(environment.unwrapped, "_num_rows")
         options = {"gripper_always_closed": True} if buttons_only else {}
         return (plan if self.plan else markov)(env=environment, **options)
@@ -71,7 +71,7 @@ class Demonstrator:
 def draw_demonstrator(
     collection: Collection, environment: str, rng: np.random.Generator
 ) -> Demonstrator:
-    """The demonstrator of one episode."""
+    """Draw the demonstrator of one episode."""
     if collection == "mixed":
         noise = rng.uniform(*_MIXED_NOISE)
         random_rate = rng.uniform(*_MIXED_RANDOM_RATE)

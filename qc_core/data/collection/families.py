@@ -1,4 +1,4 @@
-"""The environments for which there are oracles, and what OGBench's own data sets do in each."""
+"""Environment families that have oracles, with the parameters of OGBench's own data sets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from qc_core.errors import UsageError
 
-# Families, and the range of each one's stacking rate: how often a random target of a cube is
-# another cube's top. Every episode draws its own.
+# Range of the stacking rate by family: the probability that a random target of a cube is the top
+# of another cube. Each episode draws its own rate.
 _STACKING_RATES = {
     "cube-single": (0.0, 0.0),
     "cube-double": (0.0, 0.25),
@@ -22,21 +22,21 @@ _STACKING_RATES = {
 
 
 def family_of(environment: str) -> str:
-    """`cube-double` of `cube-double-singletask-task2-v0`."""
+    """Return the family of an id: `cube-double` for `cube-double-singletask-task2-v0`."""
     return environment.split("-singletask")[0]
 
 
 def require_collectable(environment: str) -> None:
-    """Refuse an environment for which there is no oracle here (UsageError)."""
+    """Refuse an environment that has no oracle (UsageError)."""
     known = re.fullmatch(r"(.+)-singletask(-task[1-5])?-v0", environment)
     if not known or known[1] not in _STACKING_RATES:
         raise UsageError(
             f"no scripted oracle for {environment}: collection works for FAMILY-singletask-v0 and "
             f"FAMILY-singletask-taskN-v0, FAMILY one of {', '.join(_STACKING_RATES)}; "
-            "give a data set with --data PATH or --data ogbench"
+            "use --data PATH or --data ogbench instead"
         )
 
 
 def stacking_rates(environment: str) -> tuple[float, float]:
-    """The range of the environment's stacking rate."""
+    """Return the range of the environment's stacking rate."""
     return _STACKING_RATES[family_of(environment)]

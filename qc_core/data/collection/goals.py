@@ -1,4 +1,4 @@
-"""Where an episode's targets come from: the environment's chance, or its task."""
+"""Choose the targets of an episode: at random, or for the environment's task."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from qc_core.data.collection.targets import Info, Target
 
 
 class Goals(Protocol):
-    """The targets of one episode, one behind the other."""
+    """A sequence of targets for one episode."""
 
     def choose(self, info: Info) -> Info:
-        """Set the next target; returns the state's `info` with it."""
+        """Set the next target, and return the state's `info` with it."""
         ...
 
-    def seen(self, info: Info) -> Info:
-        """A later state's `info` with the same target."""
+    def with_target(self, info: Info) -> Info:
+        """Return the `info` of a later state with the current target."""
         ...
 
 
 class RandomGoals:
-    """Whatever the environment, made for data collection, draws."""
+    """Targets that the environment draws in its data collection mode."""
 
     def __init__(self, environment: gymnasium.Env, stacking_rate: float) -> None:
         self._environment: Any = environment.unwrapped
@@ -33,12 +33,12 @@ class RandomGoals:
     def choose(self, info: Info) -> Info:
         return self._environment.set_new_target(p_stack=self._stacking_rate)[1]
 
-    def seen(self, info: Info) -> Info:
+    def with_target(self, info: Info) -> Info:
         return info
 
 
 class TaskGoals:
-    """The way to the goal of the environment's task, chosen anew from each state reached."""
+    """Targets that lead to the goal of the environment's task, chosen from the current state."""
 
     def __init__(self, environment: gymnasium.Env, rng: np.random.Generator) -> None:
         self._environment: Any = environment.unwrapped
@@ -47,12 +47,12 @@ class TaskGoals:
 
     def choose(self, info: Info) -> Info:
         self._target = self._next(info) or self._target
-        return self.seen(info)
+        return self.with_target(info)
 
-    def seen(self, info: Info) -> Info:
+    def with_target(self, info: Info) -> Info:
         info = {**info, **self._target}
         if (button := info.get("privileged/target_button")) is not None:
-            # The top sinks with the button that is pressed.
+            # A pressed button moves down, and its top with it.
             site = self._environment._button_site_ids[button]
             info["privileged/target_button_top_pos"] = self._environment.data.site_xpos[site].copy()
         return info

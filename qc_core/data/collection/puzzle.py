@@ -1,4 +1,4 @@
-"""The next button to press: each turns over its own light and those beside it."""
+"""Chooses the next button to press; a button toggles its own light and the adjacent ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from qc_core.data.collection.targets import Info, Target, button_target
 
 
 def next_target(info: Info, goal_B: np.ndarray, environment: Any) -> Target | None:
-    """The nearest button that still has to be pressed, None when the lights are right. B buttons.
+    """Return the nearest button that must be pressed, or None if the lights match. B buttons.
 
-    Pressing a button that a slip has pressed already is undone likewise: the presses follow
-    from the lights as they are.
+    The presses are computed from the current lights, so accidental presses are undone too.
     """
     shape = (environment._num_rows, environment._num_cols)
     presses = solve((info["button_states"] != goal_B).reshape(shape)).ravel()
@@ -26,22 +25,22 @@ def next_target(info: Info, goal_B: np.ndarray, environment: Any) -> Target | No
 
 
 def solve(wrong_RC: np.ndarray) -> np.ndarray:
-    """The fewest presses that turn over exactly the wrong lights. R rows, C columns.
+    """Find the fewest presses that toggle exactly the wrong lights. R rows, C columns.
 
-    A linear system over GF(2), solved row by row: once the presses of the first row are
-    chosen, those of each next row must put right the row above it.
+    This is a linear system over GF(2), solved row by row: the presses of the first row determine
+    those of each next row, which must correct the row above it.
 
     Args:
-        wrong_RC: bool, which lights have to change.
+        wrong_RC: bool, the lights that must change.
 
     Returns:
-        Which buttons to press, bool [R, C].
+        The buttons to press, bool [R, C].
 
     Raises:
-        ValueError: no presses do it, which happens where the system is singular (4x4).
+        ValueError: there is no solution, which happens where the system is singular (4x4).
     """
     rows, columns = wrong_RC.shape
-    # K ways to press the first row, all followed through at once.
+    # K possible presses of the first row, all solved at once.
     above_KC = np.zeros((2**columns, columns), bool)
     row_KC = np.array(list(product((False, True), repeat=columns)))
     presses = []
@@ -52,7 +51,7 @@ def solve(wrong_RC: np.ndarray) -> np.ndarray:
         above_KC, row_KC = row_KC, left_wrong_KC
     solves_K = ~row_KC.any(axis=1)
     if not solves_K.any():
-        raise ValueError("no presses turn over exactly these lights")
+        raise ValueError("no presses toggle exactly these lights")
     presses_KRC = np.stack(presses, axis=1)
     counts_K = presses_KRC.sum(axis=(1, 2))
     return presses_KRC[np.argmin(np.where(solves_K, counts_K, rows * columns + 1))]

@@ -1,4 +1,4 @@
-"""The next thing to do in the scene, whose two buttons lock the drawer and the window."""
+"""Chooses the next target in the scene, whose two buttons lock the drawer and the window."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from qc_core.data.collection.targets import Info, Target, button_target, cube_ta
 # Metres; the tasks ask for 0.04.
 _TOLERANCE = 0.03
 _DRAWER_OPEN, _DRAWER_CLOSED = -0.16, 0.0
-# A cube that lies further to that side cannot be gripped below the open drawer's handle.
+# At smaller y, the handle of the open drawer is above the cube and blocks the gripper.
 _BELOW_HANDLE = -0.03
 _LOCKS = {"drawer": 0, "window": 1}
 
 
 def next_target(info: Info, goal: Mapping[str, Any], environment: Any) -> Target | None:
-    """The next step, None when all is as it should be.
+    """Return the next target, or None if the goal is reached.
 
-    First the cube, then drawer and window, each of them unlocked as needed, then the buttons.
+    The order is the cube, then drawer and window (each unlocked if needed), then the buttons.
     """
     cube, cube_goal = info["privileged/block_0_pos"], goal["block_xyzs"][0]
     goes_into_drawer = cube_goal[2] > 0.04
@@ -40,10 +40,10 @@ def next_target(info: Info, goal: Mapping[str, Any], environment: Any) -> Target
     return button_target(int(wrong[0]), info) if len(wrong) else None
 
 
-def in_sight(qpos: np.ndarray) -> bool:
-    """Whether the cube stays on the table or in the drawer, as in OGBench's sets.
+def cube_stays_reachable(qpos: np.ndarray) -> bool:
+    """Return whether the cube stays on the table or in the drawer, as in OGBench's data sets.
 
-    Where it does not, it was pushed off, or the simulation became unstable.
+    Otherwise it was pushed off, or the simulation became unstable.
 
     Args:
         qpos: the simulator's positions in an episode's states, [R, 25].
@@ -55,7 +55,7 @@ def in_sight(qpos: np.ndarray) -> bool:
 
 
 def _slide(slide: str, position: float, environment: Any, info: Info) -> Target | None:
-    """Unlock the drawer or window, then move it; None when it is there."""
+    """Unlock the drawer or window, then move it; None if it is in position."""
     if abs(info[f"privileged/{slide}_pos"][0] - position) <= _TOLERANCE:
         return None
     if info["button_states"][_LOCKS[slide]] == 0:

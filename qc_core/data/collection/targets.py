@@ -1,4 +1,4 @@
-"""What an oracle is told to do, under the names that OGBench's environments use for it."""
+"""Targets for oracles, under the names that OGBench's environments use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Target = dict[str, Any]
 
 
 def cube_target(cube: int, position: np.ndarray) -> Target:
-    """Bring a cube to a position, [3] in metres."""
+    """Return the target to move a cube to a position, [3] in metres."""
     return {
         "privileged/target_task": "cube",
         "privileged/target_block": cube,
@@ -21,7 +21,7 @@ def cube_target(cube: int, position: np.ndarray) -> Target:
 
 
 def button_target(button: int, info: Info) -> Target:
-    """Press a button once."""
+    """Return the target to press a button once."""
     return {
         "privileged/target_task": "button",
         "privileged/target_button": button,
@@ -30,7 +30,7 @@ def button_target(button: int, info: Info) -> Target:
 
 
 def slide_target(slide: str, position: float, environment: Any, info: Info) -> Target:
-    """Move the `drawer` or the `window` to a position along its slide, in metres."""
+    """Return the target to move the `drawer` or the `window` along its slide, in metres."""
     axis = environment.data.joint(f"{slide}_slide").xaxis
     way = position - info[f"privileged/{slide}_pos"][0]
     return {

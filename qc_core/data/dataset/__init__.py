@@ -1,0 +1,1 @@
+"""The single on-disk format of data sets."""

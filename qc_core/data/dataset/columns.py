@@ -1,4 +1,4 @@
-"""The arrays of a data set folder, each a .npy file that grows and is then memory-mapped."""
+"""The arrays of a data set folder: .npy files that are written row by row and memory-mapped."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qc_core.errors import UsageError
 from qc_core.files import require_file, unreadable
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
-# A header is Python that NumPy parses, by whatever a hostile one may make Python raise.
+# NumPy parses a header as Python; a hostile header can make it raise any of these.
 BAD_HEADER = (
     *(OSError, ValueError, EOFError, RuntimeError, TypeError, MemoryError, OverflowError),
     *(SyntaxError, tokenize.TokenError),
 )
-# In the order in which they enter the digest.
+# In the order in which the digest uses them.
 DTYPES: Mapping[str, type[np.generic]] = {
     "observations": np.float32,
     "observation_index": np.int32,
@@ -27,10 +27,15 @@ DTYPES: Mapping[str, type[np.generic]] = {
     "masks": np.float32,
     "terminals": np.float32,
 }
+ARRAYS = tuple(DTYPES)
 
 
 class Column:
-    """One growing array of numbers or, with a width, of vectors."""
+    """Writes one array of numbers or, with a width, of vectors.
+
+    Args:
+        width: numbers per row; None writes a one-dimensional array.
+    """
 
     def __init__(self, folder: Path, name: str, width: int | None) -> None:
         self.dtype = np.dtype(DTYPES[name])
@@ -48,7 +53,7 @@ class Column:
         self.rows += len(values)
 
     def close(self) -> None:
-        # NumPy pads the header for a growing first axis, so the final one fits.
+        # NumPy pads the header so that a longer first axis still fits.
         self._file.seek(0)
         self._write_header()
         self._file.close()
@@ -65,7 +70,7 @@ class Column:
 
 
 def widths_of(spec: EnvironmentSpec) -> dict[str, int | None]:
-    """Numbers per row of each array, None where a row is a number."""
+    """Return the numbers per row of each array, None for a one-dimensional array."""
     widths: dict[str, int | None] = dict.fromkeys(DTYPES)
     return widths | {"observations": spec.observation_size, "actions": spec.action_size}
 
@@ -73,14 +78,14 @@ def widths_of(spec: EnvironmentSpec) -> dict[str, int | None]:
 def open_columns(
     folder: Path, spec: EnvironmentSpec, *, transitions: int, episodes: int
 ) -> dict[str, np.ndarray]:
-    """The arrays by name, memory-mapped; of their content only the ends are looked at.
+    """Memory-map the arrays and return them by name; only their first and last rows are read.
 
     Args:
-        transitions, episodes: how many there must be.
+        transitions, episodes: expected counts.
 
     Raises:
-        UsageError: a file that is missing, truncated, or of another type or shape; arrays that do
-            not hold whole episodes. The message names the file.
+        UsageError: a file is missing, truncated, or has the wrong type or shape, or the arrays do
+            not contain complete episodes. The message names the file.
     """
     arrays = {}
     for name, width in widths_of(spec).items():
@@ -94,11 +99,12 @@ def open_columns(
         except PermissionError as error:
             raise unreadable(str(path), error) from error
         except BAD_HEADER as error:
-            raise UsageError(f"{path} is missing or truncated: ingest the data anew") from error
+            raise UsageError(f"{path} is missing or truncated: ingest the data again") from error
         if (array.dtype, array.shape) != wanted or not array.flags.c_contiguous:
-            order = "" if array.flags.c_contiguous else " in Fortran's order"
+            order = "" if array.flags.c_contiguous else " in Fortran order"
             raise UsageError(
-                f"{path} must hold {_told(*wanted)}, got {_told(array.dtype, array.shape)}{order}"
+                f"{path} must contain {_shown(*wanted)}, "
+                f"got {_shown(array.dtype, array.shape)}{order}"
             )
         arrays[name] = array
     if not transitions or arrays["terminals"][-1] != 1:
@@ -106,11 +112,11 @@ def open_columns(
     index = arrays["observation_index"]
     if (index[0], index[-1]) != (0, transitions + episodes - 2):
         raise UsageError(
-            f"{folder / 'observation_index.npy'} must lead from 0 to the last observation but one, "
+            f"{folder / 'observation_index.npy'} must run from 0 to "
             f"{transitions + episodes - 2}, got {index[0]} to {index[-1]}"
         )
     return arrays
 
 
-def _told(dtype: np.dtype, shape: tuple[int, ...]) -> str:
+def _shown(dtype: np.dtype, shape: tuple[int, ...]) -> str:
     return f"{dtype} {list(shape)}"

@@ -1,9 +1,8 @@
 """The data set: a folder of memory-mappable arrays and `dataset.json`.
 
-An episode of T transitions is T + 1 rows of `observations`, the last one only a next
-observation, so no observation is stored twice. The other arrays have one row per transition;
-`observation_index` leads from a transition to its row: transition i starts in
-`observations[observation_index[i]]` and ends in the row behind it.
+An episode of T transitions has T + 1 rows of `observations`; its last row is only a next
+observation, so each observation is stored once. The other arrays have one row per transition.
+Transition i starts in `observations[observation_index[i]]` and ends in the next row.
 
 Shapes: N transitions, R observation rows (N plus one per episode), O observation, A action.
 
@@ -11,40 +10,44 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
     observation_index  [N]    int32
     actions            [N, A] float32   environment units, within its bounds
     rewards            [N]    float32
-    masks              [N]    float32   0 where the task is solved (no bootstrap), else 1
+    masks              [N]    float32   0 if the transition solves the task (no bootstrap), else 1
     terminals          [N]    float32   1 on the last transition of an episode, else 0
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from qc_core import documents
-from qc_core.data.dataset.columns import DTYPES, Column, open_columns, widths_of
+from qc_core.data.dataset.columns import ARRAYS, Column, open_columns, widths_of
+from qc_core.data.dataset.info import (
+    INFO_FILE,
+    ArrayInfo,
+    DatasetExtent,
+    DatasetInfo,
+    ObservationRange,
+    digest_of,
+    read_info,
+)
 from qc_core.errors import UsageError
-from qc_core.files import read_json, reading, require_fields, sha256_of, write_json
+from qc_core.files import reading, sha256_of
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
-SCHEMA_VERSION = 2
-MANIFEST = "dataset.json"
-VALIDATION = "validation"
+VALIDATION_FOLDER = "validation"
 REWARD_OF_STATE = "r(s): the reward of the state in which the action is taken"
-ARRAYS = tuple(DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """Whole episodes, one behind the other.
+    """Complete episodes, one after the other.
 
-    Shapes as in the module's legend; `observations` holds T + 1 rows per episode.
+    Shapes are those of the module's docstring; `observations` has T + 1 rows per episode.
     """
 
     observations: np.ndarray
@@ -55,9 +58,9 @@ class Episodes:
 
 
 class DatasetWriter:
-    """Appends episodes to a data set folder; memory stays that of one append.
+    """Appends episodes to a data set folder; the memory needed is that of one append.
 
-    The folder must be a staging folder: until `finish` returns it is not a data set.
+    The folder must be a staging folder: it is not a data set until `finish` returns.
     """
 
     def __init__(self, folder: Path, spec: EnvironmentSpec) -> None:
@@ -72,9 +75,9 @@ class DatasetWriter:
         self._highest_O = -self._lowest_O
 
     def append(self, episodes: Episodes) -> None:
-        """Add whole episodes, the last of which has ended."""
+        """Append complete episodes."""
         ends = episodes.terminals > 0
-        # Behind each terminal transition lies one observation that starts none.
+        # Each finished episode has one more observation than transitions.
         earlier_episodes = np.concatenate([[0], np.cumsum(ends)[:-1]])
         first_row = self._columns["observations"].rows
         index = first_row + np.arange(len(ends)) + earlier_episodes
@@ -97,16 +100,16 @@ class DatasetWriter:
 
     def finish(
         self,
-        source: Mapping[str, Any],
+        source: DataSource,
         mujoco_version: str | None = None,
         reward_convention: str = REWARD_OF_STATE,
-    ) -> dict[str, Any]:
-        """Close the arrays, write `dataset.json` and return its content.
+    ) -> DatasetInfo:
+        """Close the arrays, and write and return `dataset.json`.
 
         Args:
-            source: where the episodes come from.
-            mujoco_version: of the simulator that made them, None if the source does not say.
-            reward_convention: to which state a transition's reward belongs.
+            source: origin of the episodes.
+            mujoco_version: of the simulator that made them; None if the source does not name it.
+            reward_convention: the state to which the reward of a transition belongs.
         """
         for column in self._columns.values():
             column.close()
@@ -114,41 +117,47 @@ class DatasetWriter:
         with ThreadPoolExecutor(len(paths), thread_name_prefix="checksums") as hashing:
             checksums = hashing.map(sha256_of, paths)
             arrays = {
-                name: {
-                    "shape": list(column.shape),
-                    "dtype": column.dtype.name,
-                    "sha256": checksum,
-                }
+                name: ArrayInfo(shape=column.shape, dtype=column.dtype.name, sha256=checksum)
                 for (name, column), checksum in zip(self._columns.items(), checksums, strict=True)
             }
-        manifest = {
-            "schema-version": SCHEMA_VERSION,
-            **documents.to_json(self._spec),
-            "units": "the environment's own, not normalised",
-            "transitions": self._columns["rewards"].rows,
-            "episodes": self._episodes,
-            "solved-transitions": self._solved,
-            "reward-range": list(self._rewards),
-            "observation-range": {
-                "low": self._lowest_O.tolist(),
-                "high": self._highest_O.tolist(),
-            },
-            "reward-convention": reward_convention,
-            "mujoco-version": mujoco_version,
-            "source": dict(source),
-            "arrays": arrays,
-            "digest": _digest(arrays),
-        }
-        write_json(self._folder / MANIFEST, manifest)
-        return manifest
+        spec = self._spec
+        info = DatasetInfo(
+            environment=spec.id,
+            observation_names=list(spec.observation_names),
+            action_names=list(spec.action_names),
+            action_low=list(spec.action_low),
+            action_high=list(spec.action_high),
+            episode_limit=spec.episode_limit,
+            control_interval_seconds=spec.control_interval,
+            transitions=self._columns["rewards"].rows,
+            episodes=self._episodes,
+            solved_transitions=self._solved,
+            reward_range=self._rewards,
+            observation_range=ObservationRange(
+                low=self._lowest_O.tolist(), high=self._highest_O.tolist()
+            ),
+            reward_convention=reward_convention,
+            mujoco_version=mujoco_version,
+            source=source,
+            arrays=arrays,
+            digest=digest_of(arrays),
+        )
+        documents.write(self._folder / INFO_FILE, info)
+        return info
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set folder, opened; its arrays are memory-mapped and read when touched."""
+    """An open data set folder; its arrays are memory-mapped.
+
+    Attributes:
+        info: the content of `dataset.json`.
+        spec: of the environment or robot that the episodes come from.
+    """
 
     folder: Path
-    manifest: dict[str, Any]
+    info: DatasetInfo
+    spec: EnvironmentSpec
     observations: np.ndarray
     observation_index: np.ndarray
     actions: np.ndarray
@@ -157,43 +166,36 @@ class Dataset:
     terminals: np.ndarray
 
     @property
-    def spec(self) -> EnvironmentSpec:
-        """Of the environment or robot that the episodes come from."""
-        return documents.convert(self.manifest, EnvironmentSpec, str(self.folder / MANIFEST))
-
-    @property
     def digest(self) -> str:
         """SHA-256 over the checksums of all arrays."""
-        return self.manifest["digest"]
+        return self.info.digest
 
     @property
     def source(self) -> DataSource:
-        """Where the episodes come from, with their number, digest and the files' checksums."""
-        sizes = {name: self.manifest[name] for name in ("transitions", "episodes", "digest")}
-        content = {**self.manifest["source"], **sizes}
-        return documents.convert(content, DataSource, str(self.folder / MANIFEST))
+        """Origin of the episodes, with their number, digest and the checksums of source files.
+
+        For joined data sets, `parts` lists the origin of each.
+        """
+        info = self.info
+        return msgspec.structs.replace(
+            info.source,
+            transitions=info.transitions,
+            episodes=info.episodes,
+            digest=info.digest,
+        )
 
     @property
     def transitions(self) -> int:
         return len(self.rewards)
 
     @property
-    def extent(self) -> dict[str, Any]:
-        """How much there is, and the lowest and highest value of each observation.
-
-        Data sets that were ingested before these were noted have None for them.
-        """
-        manifest = self.manifest
-        return {
-            "episodes": manifest["episodes"],
-            "transitions": manifest["transitions"],
-            "observation-range": manifest.get("observation-range"),
-        }
+    def extent(self) -> DatasetExtent:
+        return self.info.extent
 
     @property
     def validation(self) -> Dataset | None:
         """The held-out episodes that came with the data, if any."""
-        folder = self.folder / VALIDATION
+        folder = self.folder / VALIDATION_FOLDER
         return open_dataset(folder) if folder.is_dir() else None
 
 
@@ -201,45 +203,34 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
     """Open a data set folder.
 
     Args:
-        verify: also compare every array with its checksum (reads the whole data set).
+        verify: also compare every array with its checksum (reads the complete data set).
 
     Raises:
         UsageError: not a data set, an unknown schema version, or arrays that do not match
-            their manifest; the message names the file.
+            `dataset.json`; the message names the file.
     """
     with reading(folder):
         is_folder = folder.is_dir()
     if not is_folder:
         raise UsageError(f"{folder} is not a data set folder")
-    path = folder / MANIFEST
-    manifest = read_json(path)
-    require_fields(manifest, {"schema-version": int}, str(path))
-    version = manifest["schema-version"]
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"{folder}: data set schema {SCHEMA_VERSION} is needed, got {version}: ingest it anew"
-        )
-    spec = documents.convert(manifest, EnvironmentSpec, str(path))
-    fields = {"digest": str, "transitions": int, "episodes": int, "source": dict, "arrays": dict}
-    origin = {"reward-convention": str, "mujoco-version": (str, type(None))}
-    require_fields(manifest, {**fields, **origin}, str(path))
-    documents.convert(manifest["source"], DataSource, str(path))
+    info, spec = read_info(folder / INFO_FILE)
+    arrays = open_columns(folder, spec, transitions=info.transitions, episodes=info.episodes)
+    if verify:
+        _verify(folder, info)
+    return Dataset(folder=folder, info=info, spec=spec, **arrays)
+
+
+def _verify(folder: Path, info: DatasetInfo) -> None:
     for name in ARRAYS:
-        require_fields(manifest["arrays"].get(name), {"sha256": str}, f"{path}, array {name!r}")
-    arrays = open_columns(
-        folder, spec, transitions=manifest["transitions"], episodes=manifest["episodes"]
-    )
-    for name in ARRAYS if verify else ():
         path = folder / f"{name}.npy"
-        if sha256_of(path) != manifest["arrays"][name]["sha256"]:
-            raise UsageError(f"{path} is not what {MANIFEST} says (checksum differs)")
-    if verify and manifest["digest"] != _digest(manifest["arrays"]):
-        raise UsageError(f"{folder / MANIFEST} is damaged: its digest is not that of the arrays")
-    return Dataset(folder=folder, manifest=manifest, **arrays)
+        if sha256_of(path) != info.arrays[name].sha256:
+            raise UsageError(f"{path} does not match {INFO_FILE}: its checksum differs")
+    if info.digest != digest_of(info.arrays):
+        raise UsageError(f"{folder / INFO_FILE} is damaged: its digest is not that of the arrays")
 
 
 def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
-    """Refuse a data set of other sizes than the environment's, or with another's rewards."""
+    """Refuse a data set whose sizes or rewards do not match the environment (UsageError)."""
     got = (dataset.observations.shape[1], dataset.actions.shape[1])
     if got != (spec.observation_size, spec.action_size):
         raise UsageError(
@@ -249,19 +240,13 @@ def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
     require_environment(str(dataset.folder), dataset.spec.id, spec.id)
 
 
-def require_environment(what: str, held: str, wanted: str) -> None:
-    """Refuse data of another environment than the one that is asked for.
+def require_environment(what: str, got: str, wanted: str) -> None:
+    """Refuse data of a different environment than the requested one (UsageError).
 
     Args:
-        what: the data, as the message names them.
+        what: the data, for error messages.
     """
-    if held != wanted:
+    if got != wanted:
         raise UsageError(
-            f"{what} holds rewards for {held}, not {wanted}: "
-            f"give --environment {held} or other data"
+            f"{what} holds rewards for {got}, not {wanted}: give --environment {got} or other data"
         )
-
-
-def _digest(arrays: dict[str, dict[str, Any]]) -> str:
-    lines = "".join(f"{name} {arrays[name]['sha256']}\n" for name in ARRAYS)
-    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Reads foreign files and folders as sources of episodes."""

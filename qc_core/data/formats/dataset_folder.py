@@ -1,4 +1,4 @@
-"""What the rows of somebody's data set folder must be before it is taken over."""
+"""Checks the rows of a data set folder before it is copied."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qc_core.errors import UsageError
 _BLOCK_ROWS = 1 << 18
 
 
-def require_episodes(dataset: Dataset) -> None:
-    """Read a data set to its end; memory is that of a block.
+def require_complete_episodes(dataset: Dataset) -> None:
+    """Read a complete data set block by block, and refuse rows that are not episodes.
 
     Raises:
-        UsageError: numbers that are not finite, marks that are neither 0 nor 1, or observations that
-            do not lie episode behind episode. The message names the file.
+        UsageError: numbers are not finite, flags are neither 0 nor 1, or the observation index
+            does not follow the ends of the episodes. The message names the file.
     """
     for name in ("observations", "actions", "rewards"):
         for start, values in _blocks(getattr(dataset, name)):
@@ -31,17 +31,17 @@ def require_episodes(dataset: Dataset) -> None:
     for start, terminals in _blocks(dataset.terminals):
         ends = np.cumsum(terminals, dtype=np.int64)
         index = dataset.observation_index[start : start + len(terminals)]
-        # Behind each end lies one observation that starts no transition.
+        # Each finished episode has one more observation than transitions.
         follows = index == start + np.arange(len(terminals)) + ended + ends - (terminals > 0)
         if not follows.all():
             raise UsageError(
                 f"{dataset.folder / 'observation_index.npy'} does not follow the ends of episodes "
-                f"in row {start + int(np.argmin(follows))}: ingest the data anew"
+                f"in row {start + int(np.argmin(follows))}: ingest the data again"
             )
         ended += int(ends[-1])
 
 
 def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Its rows, some at a time, with the number of the first."""
+    """Yield blocks of rows, each with the number of its first row."""
     for start in range(0, len(array), _BLOCK_ROWS):
         yield start, array[start : start + _BLOCK_ROWS]

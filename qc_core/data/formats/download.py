@@ -1,4 +1,4 @@
-"""Fetch OGBench's official files, resuming what broke off and checking what arrived."""
+"""Downloads OGBench's official files: resumes interrupted downloads and verifies checksums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
 from qc_core.progress import Progress
 
-# Each retry would be a line of its own before the one that says what is wrong.
+# urllib3 would log each retry; the final error is one line.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 _BLOCK = 1 << 20
@@ -28,22 +28,23 @@ _RETRIES = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(500, 502, 503,
 _OFFICIAL = re.compile(
     r"(?P<family>[a-z\d-]+)-(play|noisy|navigate|stitch|explore)(?P<size>-\d+[mb])?-v\d+"
 )
-_GIVE_ONE = "give a data set with --data PATH"
+_REMEDY = "give a data set with --data PATH"
 
 
 class NotOnServer(RunError):
-    """The server answers and has no such file."""
+    """The server answered that the file does not exist."""
 
 
 def official_name(environment: str, name: str = "") -> str:
-    """Name of an official data set of a single-task environment.
+    """Return the name of an official data set of a single-task environment.
 
     Args:
-        name: one of them, `cube-double-noisy-v0`, `cube-double-play-100m-v0`; empty for the usual
-            one: `cube-single-singletask-task1-v0` → `cube-single-play-v0`, mazes have `navigate`.
+        name: for example `cube-double-noisy-v0` or `cube-double-play-100m-v0`. Empty for the
+            default: `cube-single-singletask-task1-v0` → `cube-single-play-v0`; for mazes the
+            `navigate` data set.
 
     Raises:
-        UsageError: an environment without official data, or a set of another one.
+        UsageError: the environment has no official data, or the name is of another environment.
     """
     match = re.fullmatch(r"(.+?)-singletask(?:-task\d)?-(v\d+)", environment)
     if not match:
@@ -67,9 +68,9 @@ def official_name(environment: str, name: str = "") -> str:
 
 
 def fetch_official(name: str) -> Path:
-    """The npz file of an official data set, its `-val` file beside it, downloaded once.
+    """Download an official data set once, with its `-val` file, and return its path.
 
-    A set of 100 million rows is a folder of shards on the server, and becomes one here.
+    A data set of 100 million rows is a folder of shards, on the server and here.
     """
     from ogbench.utils import DATASET_URL, DEFAULT_DATASET_DIR
 
@@ -78,32 +79,32 @@ def fetch_official(name: str) -> Path:
     if match is not None and match["size"]:
         stem = name.replace(match["size"], "")
         return fetch_shards(f"{DATASET_URL}/{name}", stem, folder / name)
-    _fetch_if_there(f"{DATASET_URL}/{name}-val.npz", folder)
+    _fetch_if_exists(f"{DATASET_URL}/{name}-val.npz", folder)
     return fetch(f"{DATASET_URL}/{name}.npz", folder / f"{name}.npz")
 
 
 def fetch_shards(url: str, stem: str, folder: Path) -> Path:
-    """STEM-000.npz, STEM-001.npz, … with their `-val` files, until the server has no next one.
+    """Download STEM-000.npz, STEM-001.npz, … with their `-val` files, up to the last one.
 
     Args:
-        url: the folder's.
-        folder: where they go; complete ones are not asked for again.
+        url: of the folder on the server.
+        folder: target; complete files are not requested again.
     """
     complete = folder / ".complete"
     count = 0
     while not complete.exists():
-        if _fetch_if_there(f"{url}/{stem}-{count:03d}.npz", folder):
-            _fetch_if_there(f"{url}/{stem}-{count:03d}-val.npz", folder)
+        if _fetch_if_exists(f"{url}/{stem}-{count:03d}.npz", folder):
+            _fetch_if_exists(f"{url}/{stem}-{count:03d}-val.npz", folder)
             count += 1
         elif count:
             complete.touch()
         else:
-            raise NotOnServer(f"{url}/{stem}-000.npz does not exist (404): {_GIVE_ONE}")
+            raise NotOnServer(f"{url}/{stem}-000.npz does not exist (404): {_REMEDY}")
     return folder
 
 
-def _fetch_if_there(url: str, folder: Path) -> bool:
-    """Whether the server has the file: not every data set comes with held-out episodes."""
+def _fetch_if_exists(url: str, folder: Path) -> bool:
+    """Download a file that may not exist on the server; return whether it does."""
     try:
         fetch(url, folder / url.rpartition("/")[2])
     except NotOnServer:
@@ -112,29 +113,29 @@ def _fetch_if_there(url: str, folder: Path) -> bool:
 
 
 def fetch(url: str, target: Path) -> Path:
-    """Download an npz file to `target` unless it is there already.
+    """Download an npz file to `target` unless it exists.
 
-    What arrived before a break stays in `target`.part and is continued. The file takes its
-    name only when it has its announced length and every array's checksum is right.
+    An interrupted download stays in `target`.part and is resumed. The file is renamed to `target`
+    when it has the announced length and the checksum of every array is correct.
 
     Raises:
-        RunError: the server cannot be reached, refuses, or sends something else; or the disk
-            is full.
+        RunError: the server cannot be reached, refuses, or sends a damaged file; or the disk is
+            full.
     """
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    most = -1
+    largest = -1
     while True:
-        most = max(most, _size(part))
+        largest = max(largest, _size(part))
         try:
             with writing_to(target.parent):
                 _download(url, part)
             break
         except urllib3.exceptions.HTTPError as error:
-            # As long as each try brings more, the next one goes on behind it.
-            if _size(part) <= most:
+            # Try again as long as each attempt adds data.
+            if _size(part) <= largest:
                 raise RunError(
                     f"{url} cannot be fetched ({_reason(error)}): download it on a machine that "
                     "can, and give it with --data PATH"
@@ -146,48 +147,48 @@ def fetch(url: str, target: Path) -> Path:
         damaged = "the file itself"
     if damaged:
         part.unlink()
-        raise RunError(f"{url} arrived damaged ({damaged}) and was thrown away: try again")
+        raise RunError(f"{url} arrived damaged ({damaged}) and was deleted: try again")
     os.replace(part, target)
     return target
 
 
 def _download(url: str, part: Path) -> None:
-    have = _size(part)
-    # No compression on the way: lengths and ranges must be those of the file.
+    resume_at = _size(part)
+    # No compression in transit: lengths and ranges must be those of the file.
     headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if resume_at:
+        headers["Range"] = f"bytes={resume_at}-"
     with _connections(url) as pool:
         response = pool.request("GET", url, headers=headers, preload_content=False)
         try:
             if response.status == 416:
-                # Nothing is left to send: the part is the whole.
+                # The requested range is empty: the file is complete.
                 return
             if response.status == 404:
-                raise NotOnServer(f"{url} does not exist (404): {_GIVE_ONE}")
+                raise NotOnServer(f"{url} does not exist (404): {_REMEDY}")
             if response.status not in (200, 206):
                 raise urllib3.exceptions.HTTPError(f"the server answered {response.status}")
             resumed = response.status == 206
             length = int(response.headers.get("Content-Length", 0))
-            done = have if resumed else 0
+            done = resume_at if resumed else 0
             with (
                 part.open("ab" if resumed else "wb") as file,
                 Progress(done + length, f"fetching {part.stem}", "byte") as progress,
             ):
                 progress.update(done)
-                # read1 hands over what came before a break; read would drop it.
+                # read1 returns what arrived before an interruption; read would drop it.
                 while block := response.read1(_BLOCK):
                     file.write(block)
                     progress.update(len(block))
                     done += len(block)
-            if length and done != (have if resumed else 0) + length:
-                raise urllib3.exceptions.HTTPError("the connection broke off")
+            if length and done != (resume_at if resumed else 0) + length:
+                raise urllib3.exceptions.HTTPError("the connection was interrupted")
         finally:
             response.release_conn()
 
 
 def _connections(url: str) -> urllib3.PoolManager:
-    """Through the proxy of the environment where there is one, as other tools do."""
+    """Return a connection pool that uses the proxy of the environment, if one is set."""
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):

@@ -1,27 +1,31 @@
-"""What kind of data a source is; of a path, its content tells."""
+"""Finds out which kind of data a source is."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from qc_core.data.dataset.dataset import MANIFEST
-from qc_core.data.formats.lerobot import INFO
+from qc_core.data.dataset.info import INFO_FILE
+from qc_core.data.formats.lerobot import LEROBOT_INFO
 from qc_core.errors import UsageError
 from qc_core.files import require_file
 
-Kind = Literal["collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"]
-# What robots and earlier runs have uploaded.
-STORED = "store:episodes"
+SourceKind = Literal[
+    "collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"
+]
+# Episodes that robots and earlier runs have uploaded.
+STORE_EPISODES = "store:episodes"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def kind_of(source: str) -> Kind:
-    """What `--data` names: a word, a word with a name behind it, or a path.
+def kind_of(source: str) -> SourceKind:
+    """Return the kind of a value of `--data`: a word, a word with a name (`word:NAME`), or a path.
+
+    A path is identified by its content.
 
     Raises:
-        UsageError: nothing is at the path, or nothing that is known here.
+        UsageError: the path does not exist or its content is unknown.
     """
     if source == "collect":
         return "collect"
@@ -30,8 +34,8 @@ def kind_of(source: str) -> Kind:
     if source.startswith("minari:"):
         return "minari"
     if source.startswith("store:"):
-        if source != STORED:
-            raise UsageError(f"of the store, --data takes {STORED}, got {source}")
+        if source != STORE_EPISODES:
+            raise UsageError(f"--data takes {STORE_EPISODES} from the store, got {source}")
         return "store"
     path = Path(source)
     try:
@@ -47,24 +51,26 @@ def kind_of(source: str) -> Kind:
     return "robomimic" if start == _HDF5_MAGIC or path.suffix in (".hdf5", ".h5") else "npz"
 
 
-def name_after(source: str) -> str:
-    """What stands behind the colon, '' without one."""
+def name_in(source: str) -> str:
+    """Return the part after the colon, '' without a colon."""
     return source.partition(":")[2]
 
 
 def without_path(source: str) -> str:
-    """The same source with only the last name of a path, to tell of it elsewhere."""
-    words = ("collect", "ogbench", STORED)
+    """Return the source with only the last name of a path, for use outside this machine."""
+    words = ("collect", "ogbench", STORE_EPISODES)
     if source in words or source.startswith(("ogbench:", "minari:")):
         return source
     return Path(source).name
 
 
-def _kind_of_folder(path: Path) -> Kind:
-    if (path / MANIFEST).exists():
+def _kind_of_folder(path: Path) -> SourceKind:
+    if (path / INFO_FILE).exists():
         return "data set"
-    if (path / INFO).exists():
+    if (path / LEROBOT_INFO).exists():
         return "lerobot"
     if any(path.glob("*.npz")):
         return "npz"
-    raise UsageError(f"{path} is a folder without a {MANIFEST}, a LeRobot {INFO} or npz files")
+    raise UsageError(
+        f"{path} is a folder without a {INFO_FILE}, a LeRobot {LEROBOT_INFO} or npz files"
+    )

@@ -1,4 +1,4 @@
-"""Minari's data sets, read by its own library: local ones, or downloaded by it."""
+"""Reads Minari data sets with Minari's library, which also downloads them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,44 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qc_core import documents
 from qc_core.data.dataset.dataset import Episodes
-from qc_core.data.formats.source import Source, require_finite, rows_of
+from qc_core.data.formats.source import Source, observation_rows, require_finite
+from qc_core.documents import Document
 from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
-from qc_core.files import read_json, require_fields
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
-# What the library raises when what it reads is damaged.
+# Exceptions that the library raises for damaged data.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError)
 
 
+class _Spaces(Document, frozen=True, kw_only=True, rename="lower"):
+    """The fields of `metadata.json` without which Minari would run code to find the spaces."""
+
+    observation_space: str
+    action_space: str
+
+
 class _Vector(NamedTuple):
-    """One of the vectors that an observation is made of, and the keys that lead to it."""
+    """One vector of an observation, and the path of keys to it."""
 
     keys: tuple[str, ...]
     size: int
 
 
 def open_minari(dataset_id: str) -> Source:
-    """A data set by its id, `NAMESPACE/NAME-vVERSION`.
+    """Open a data set by its id, `NAMESPACE/NAME-vVERSION`.
 
     Raises:
-        UsageError: no such id, damaged, or spaces that are not vectors with bounded actions.
-        RunError: it is not here and cannot be downloaded.
+        UsageError: the id is invalid, the data set is damaged, or its spaces are not vectors with
+            bounded actions.
+        RunError: the data set is not on this machine and cannot be downloaded.
     """
     import minari
 
-    _require_spaces(_folder(dataset_id), dataset_id)
+    # Minari runs the code that the metadata name if they contain no spaces.
+    documents.read(_folder(dataset_id) / "data" / "metadata.json", _Spaces)
     try:
         dataset = minari.load_dataset(dataset_id)
         lengths = [
@@ -48,7 +58,7 @@ def open_minari(dataset_id: str) -> Source:
     except _DAMAGE as error:
         raise _damaged(dataset_id, error) from error
     if not lengths:
-        raise UsageError(f"minari:{dataset_id} holds no episodes")
+        raise UsageError(f"minari:{dataset_id} contains no episodes")
     vectors = _vectors(dataset.observation_space, dataset_id)
     return Source(
         kind="minari",
@@ -61,7 +71,7 @@ def open_minari(dataset_id: str) -> Source:
 
 
 def _folder(dataset_id: str) -> Path:
-    """Where a data set lies, downloaded if it is not there yet."""
+    """Return the folder of a data set, downloaded if it does not exist."""
     import minari
     from minari.dataset.minari_dataset import parse_dataset_id
     from minari.storage.datasets_root_dir import get_dataset_path
@@ -70,12 +80,12 @@ def _folder(dataset_id: str) -> Path:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
         raise UsageError(
-            f"{dataset_id!r} is no Minari id: it looks like mujoco/hopper/expert-v0"
+            f"{dataset_id!r} is not a Minari id: give one such as mujoco/hopper/expert-v0"
         ) from error
     folder = get_dataset_path(dataset_id)
     if not (folder / "data").exists():
         try:
-            # Standard output belongs to the results.
+            # Standard output is reserved for results.
             with contextlib.redirect_stdout(sys.stderr):
                 minari.download_dataset(dataset_id)
         except Exception as error:
@@ -87,17 +97,10 @@ def _folder(dataset_id: str) -> Path:
     return folder
 
 
-def _require_spaces(folder: Path, dataset_id: str) -> None:
-    """Refuse metadata without spaces: Minari would run the code that they name to learn them."""
-    path = folder / "data" / "metadata.json"
-    metadata = read_json(path)
-    require_fields(metadata, {"observation_space": str, "action_space": str}, str(path))
-
-
 def _spec(
     dataset: Any, dataset_id: str, vectors: Sequence[_Vector], longest: int
 ) -> EnvironmentSpec:
-    """The environment's own where it is installed, else what the metadata say."""
+    """Return the environment's own description if it is installed, else that of the metadata."""
     from gymnasium.spaces import Box
 
     action = dataset.action_space
@@ -116,7 +119,7 @@ def _spec(
         action_low=tuple(map(float, action.low)),
         action_high=tuple(map(float, action.high)),
         episode_limit=(recorded and recorded.max_episode_steps) or longest,
-        # Not among the metadata.
+        # The metadata do not contain it.
         control_interval=1.0,
     )
     with contextlib.suppress(UsageError):
@@ -128,7 +131,7 @@ def _spec(
 
 
 def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:
-    """In the order in which gymnasium flattens the space."""
+    """Return the vectors in the order in which gymnasium flattens the space."""
     from gymnasium.spaces import Box, Dict
 
     if isinstance(space, Box) and len(space.shape) <= 1:
@@ -170,7 +173,7 @@ def _episodes(episode: Any, dataset: Any, vectors: Sequence[_Vector], what: str)
     ends = terminated | np.asarray(episode.truncations, bool).reshape(steps)
     ends[-1] = True
     return Episodes(
-        observations=rows_of(observations[:-1], observations[1:], ends),
+        observations=observation_rows(observations[:-1], observations[1:], ends),
         actions=actions,
         rewards=rewards,
         masks=1 - terminated.astype(np.float32),

@@ -1,4 +1,4 @@
-"""The arrays of an npz file, read side by side in blocks, without ever holding one whole."""
+"""Reads the arrays of an npz file in parallel, block by block."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from qc_core.data.formats.source import require_finite
 from qc_core.errors import UsageError
 from qc_core.files import require_file
 
-# Of one row of each array.
+# Shape of one row, by array.
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Whatever a damaged or foreign zip file makes the library raise.
+# Exceptions that the library raises for damaged or foreign zip files.
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError)
 
 
 class NpzFile(contextlib.AbstractContextManager):
-    """Some arrays of an npz file with one first axis, open for reading from the front.
+    """Opens arrays of equal length in an npz file for sequential reading.
 
     Args:
-        required, optional: names of the arrays; an optional one may be missing.
+        required, optional: names of the arrays; optional arrays may be missing.
 
     Raises:
-        UsageError: missing, truncated or not an npz; arrays that are missing, not numeric, or of
-            unequal length. The message names the file and the array.
+        UsageError: the file is missing, truncated or not an npz, or its arrays are missing, not
+            numeric, or of unequal length. The message names the file and the array.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class NpzFile(contextlib.AbstractContextManager):
         return {name: column.shape[1:] for name, column in self._columns.items()}
 
     def blocks(self, rows: int) -> Iterator[dict[str, np.ndarray]]:
-        """All arrays, so many rows at a time; NaN and infinity are UsageError.
+        """Read all arrays in blocks of rows (UsageError: NaN or infinity).
 
-        While the caller works on a block, threads read the next one, a thread for each array:
-        decompressing is most of the work and leaves the interpreter to others.
+        One thread per array reads the next block while the caller works on the current one.
+        Most of the time is spent in decompression, which releases the interpreter lock.
         """
         with ThreadPoolExecutor(len(self._columns), thread_name_prefix="npz") as readers:
 
@@ -111,7 +111,7 @@ class _Column:
         self._path, self._name = path, name
         try:
             self._file = archive.open(f"{name}.npy")
-            # Of later versions NumPy reads up to 4 GiB of header before it looks at its length.
+            # In later versions a header may claim up to 4 GiB, which NumPy would read.
             if (version := npy.read_magic(self._file)) != (1, 0):
                 raise ValueError(f"npy version 1.0 is needed, got {version[0]}.{version[1]}")
             self.shape, fortran, self.dtype = npy.read_array_header_1_0(self._file)

@@ -1,10 +1,8 @@
-"""OGBench's npz files as data sets: one file, or as many shards as there are.
+"""Reads OGBench's npz files: one file, or a folder of shards.
 
-Files are read one after the other, block by block; rewards come from OGBench's own relabelling
-for the environment's task. A file's end is its last episode's end, said or not.
-
-Episodes end where `terminals` says so, or `timeouts`, in which D4RL's form marks those that were
-cut off. Which of the two it was changes nothing else: masks come with the rewards, from the task.
+Rewards and masks come from OGBench's own relabelling for the environment's task. Episodes end
+where `terminals` or `timeouts` is set; D4RL's form uses `timeouts` for interrupted episodes. The
+end of a file also ends its last episode.
 """
 
 from __future__ import annotations
@@ -29,15 +27,15 @@ _BLOCK_ROWS = 25_000
 
 
 def open_ogbench(path: Path, environment: str) -> Source:
-    """An npz file, or a folder of them, with the rewards of a single-task environment.
+    """Open an npz file, or a folder of them, with the rewards of a single-task environment.
 
     Raises:
-        UsageError: as `NpzFile`; an environment without a task; arrays that do not fit it.
+        UsageError: as `NpzFile`; the environment has no task, or the arrays do not fit it.
     """
     files, validation = npz_files(path)
     relabel = Relabelling(environment)
     spec = relabel.spec
-    # All before the first is read, which may take hours.
+    # Check all files first: reading them may take hours.
     heads = {}
     for file in (*files, *validation):
         with NpzFile(file, REQUIRED, (*OPTIONAL, *relabel.widths)) as npz:
@@ -61,10 +59,10 @@ def open_ogbench(path: Path, environment: str) -> Source:
 
 
 def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """A file or the shards of a folder, by name, and the validation files that go with them."""
+    """Return the data files of a path in the order of their names, and its validation files."""
     if not path.is_dir():
-        beside = path.with_name(f"{path.stem}-val.npz")
-        return [path], [beside] if beside.is_file() else []
+        validation = path.with_name(f"{path.stem}-val.npz")
+        return [path], [validation] if validation.is_file() else []
     paths = sorted(path.glob("*.npz"))
     held_out = [path for path in paths if path.stem.endswith("-val")]
     files = [path for path in paths if path not in held_out]
@@ -74,7 +72,7 @@ def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def require_vectors(file: Path, shapes: Shapes) -> None:
-    """Refuse arrays of other shapes than rows of vectors and a flag for each (UsageError)."""
+    """Refuse arrays other than rows of vectors with one flag per row (UsageError)."""
     for name in _ENDS:
         if shapes.get(name, ()) != ():
             raise UsageError(
@@ -86,10 +84,10 @@ def require_vectors(file: Path, shapes: Shapes) -> None:
 
 
 def take_ends(file: Path, block: dict[str, np.ndarray]) -> np.ndarray:
-    """[rows] bool, where episodes end, out of the arrays of a block that say so.
+    """Remove the arrays that mark ends from a block, and return where episodes end, bool [rows].
 
     Raises:
-        UsageError: they hold anything but 0 and 1.
+        UsageError: the arrays contain values other than 0 and 1.
     """
     marks = {name: block.pop(name) for name in _ENDS if name in block}
     for name, values in marks.items():
@@ -98,8 +96,8 @@ def take_ends(file: Path, block: dict[str, np.ndarray]) -> np.ndarray:
     return np.any([*marks.values()], axis=0)
 
 
-def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks that end where an episode ends; memory is that of a block and an episode."""
+def complete_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
+    """Yield blocks of complete episodes; the memory needed is that of a block and an episode."""
     pending: dict[str, np.ndarray] = {}
     unread = npz.rows
     for block in npz.blocks(_BLOCK_ROWS):
@@ -110,27 +108,27 @@ def whole_episodes(npz: NpzFile) -> Iterator[dict[str, np.ndarray]]:
         if pending:
             block = {name: np.concatenate([pending[name], v]) for name, v in block.items()}
         ends = np.flatnonzero(block["terminals"])
-        whole = int(ends[-1]) + 1 if len(ends) else 0
-        # A copy, or a view would keep the block's memory through the next one.
-        pending = {name: values[whole:].copy() for name, values in block.items()}
-        if whole:
+        rows = int(ends[-1]) + 1 if len(ends) else 0
+        # Copied, because a view would hold the memory of the complete block.
+        pending = {name: values[rows:].copy() for name, values in block.items()}
+        if rows:
             lengths = np.diff(ends, prepend=-1)
             if lengths.min() < 2:
                 raise UsageError(
                     f"{npz.path}: an episode needs at least two rows, one has {lengths.min()}"
                 )
-            yield {name: values[:whole] for name, values in block.items()}
+            yield {name: values[:rows] for name, values in block.items()}
 
 
 def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
     for file in files:
         with NpzFile(file, (*REQUIRED, *relabel.widths), OPTIONAL) as npz:
-            for block in whole_episodes(npz):
+            for block in complete_episodes(npz):
                 yield _episodes(block, relabel)
 
 
 def _episodes(block: dict[str, np.ndarray], relabel: Relabelling) -> Episodes:
-    """The whole episodes of a block; each one's last row is only a next observation."""
+    """Convert complete episodes; the last row of an episode is only a next observation."""
     rewards, masks = relabel(block)
     transitions, terminals = transitions_of(block["terminals"])
     return Episodes(
@@ -143,10 +141,10 @@ def _episodes(block: dict[str, np.ndarray], relabel: Relabelling) -> Episodes:
 
 
 def require_fit(file: Path, shapes: Shapes, relabel: Relabelling) -> None:
-    """Refuse arrays that are not the environment's, or lack what its rewards depend on (UsageError).
+    """Refuse arrays that do not fit the environment or are not enough for its rewards (UsageError).
 
     Args:
-        shapes: of one row of each array.
+        shapes: shape of one row, by array.
     """
     require_vectors(file, shapes)
     spec = relabel.spec

@@ -1,4 +1,4 @@
-"""Columns of numbers from parquet files, in blocks."""
+"""Reads numeric columns from parquet files, block by block."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BLOCK_ROWS = 50_000
 def read_blocks(
     files: Sequence[Path], columns: Mapping[str, int]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The named columns of files that continue each other, some rows at a time.
+    """Read columns of consecutive files, block by block.
 
     Args:
-        columns: by name, how many numbers each row of it holds.
+        columns: numbers per row of each column, by name.
 
     Yields:
-        By name [rows, numbers]; never a block without rows.
+        Arrays [rows, numbers] by name; at least one row.
 
     Raises:
-        UsageError: a file that is damaged; a column that is missing, not of numbers, of another
-            width, or holds nothing, NaN or infinity.
+        UsageError: a file is damaged, or a column is missing, not numeric, of the wrong width, or
+            contains nulls, NaN or infinity.
     """
     import pyarrow
     from pyarrow import parquet
@@ -59,7 +59,7 @@ def read_blocks(
 
 
 def _numbers(what: str, column: Any, width: int) -> np.ndarray:
-    """[rows, width] of an Arrow column of numbers or of lists of them."""
+    """Convert an Arrow column of numbers, or of lists of numbers, to an array [rows, width]."""
     from pyarrow import types
 
     rows, kind, values, widths = len(column), column.type, column, [1]

@@ -1,17 +1,16 @@
-"""robomimic's low-dimensional HDF5 files.
+"""Reads robomimic's low-dimensional HDF5 files.
 
-`dones` mark every solved state and the end of a demonstration, and an episode ends at each of
-them, as in the paper's code: a demonstration that stays solved for a while becomes one long
-episode and some of a single transition.
+`dones` mark every solved state and the end of a demonstration. An episode ends at each of them, as
+in the paper's code: a demonstration that stays solved becomes one long episode and several of a
+single transition.
 
-Files of robosuite before 1.5 (`low_dim_v141.hdf5`) have an object's pose before its pose relative
-to the gripper; they are brought into the order of 1.5, which the environments have.
+In files of robosuite before 1.5 (`low_dim_v141.hdf5`), an object's pose comes before its pose
+relative to the gripper. They are converted to the order of 1.5, which the environments use.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -20,26 +19,40 @@ from typing import Any
 
 import numpy as np
 
+from qc_core import documents
 from qc_core.data.dataset.dataset import Episodes
-from qc_core.data.formats.source import Source, require_finite, rows_of
+from qc_core.data.formats.source import Source, observation_rows, require_finite
+from qc_core.documents import Document
 from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
 from qc_core.errors import UsageError, closest
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
-# An episode is read whole; the longest real ones have a few hundred rows.
-_MOST_ROWS = 1_000_000
-# Numbers of a position and a quaternion.
+# An episode is read at once; real ones have at most a few hundred rows.
+_MAX_ROWS = 1_000_000
+# A position and a quaternion.
 _POSE = 7
-# What the library raises when a file is damaged.
+# Exceptions that the library raises for damaged files.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 
 
+class _EnvKwargs(Document, frozen=True, kw_only=True, rename="lower"):
+    control_freq: float = CONTROL_FREQUENCY
+
+
+class _EnvArgs(Document, frozen=True, kw_only=True, rename="lower"):
+    """The JSON attribute `env_args`; the oldest files do not contain robosuite's version."""
+
+    env_name: str
+    env_version: str | None = None
+    env_kwargs: _EnvKwargs = _EnvKwargs()
+
+
 def open_robomimic(path: Path, demo_filter: str = "") -> Source:
-    """The demonstrations of a file, or those that one of its filters lists.
+    """Open the demonstrations of a file, or those that one of its filters lists.
 
     Raises:
-        UsageError: missing, truncated or not HDF5; of a task that is not known here; an unknown
-            filter.
+        UsageError: the file is missing, truncated or not HDF5, or its task or the filter is
+            unknown.
     """
     with _opened(path) as file:
         data = _member(path, file, "data")
@@ -64,13 +77,15 @@ def open_robomimic(path: Path, demo_filter: str = "") -> Source:
                 )
             demos = [name for name in demos if name in chosen]
         if not demos:
-            raise UsageError(f"{path} holds no demonstrations (groups data/demo_0, data/demo_1, …)")
+            raise UsageError(
+                f"{path} contains no demonstrations (groups data/demo_0, data/demo_1, …)"
+            )
         dones = [_values(path, _member(path, data, name), "dones", ()) > 0 for name in demos]
     return Source(
         kind="robomimic",
         name=str(path),
         spec=spec,
-        # Each episode brings a last observation of its own.
+        # Each episode has one more observation than transitions.
         rows=sum(len(ends) + max(1, int(ends.sum())) for ends in dones),
         read=partial(_read, path, demos),
         files={path.name: path},
@@ -97,7 +112,7 @@ def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) ->
         rows = len(dones)
     else:
         following = np.concatenate([observations[1:], observations[-1:]])
-        # Where the last row is not solved, it has no next observation and can only be one.
+        # An unsolved last row has no next observation, so it is only a next observation itself.
         rows = len(dones) if len(dones) and dones[-1] else len(dones) - 1
     lengths = {len(array) for array in (actions, rewards, dones, observations, following)}
     if len(lengths) > 1 or rows < 1:
@@ -109,7 +124,7 @@ def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) ->
     ends = dones.copy()
     ends[-1] = True
     return Episodes(
-        observations=rows_of(observations[:rows], following[:rows], ends),
+        observations=observation_rows(observations[:rows], following[:rows], ends),
         actions=actions[:rows],
         rewards=rewards[:rows],
         masks=1 - dones.astype(np.float32),
@@ -118,7 +133,7 @@ def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) ->
 
 
 def _observations(path: Path, group: Any, spec: EnvironmentSpec, pose_first: bool) -> np.ndarray:
-    """[rows, O]: the robot's keys, then the object's."""
+    """Return observations [rows, O]: the robot's keys, then the object's."""
     object_key = "object" if "object" in group else "object-state"
     sizes = {key: len(names) for key, names in ROBOT_KEYS.items()}
     sizes[object_key] = spec.observation_size - sum(sizes.values())
@@ -131,14 +146,14 @@ def _observations(path: Path, group: Any, spec: EnvironmentSpec, pose_first: boo
 
 
 def _values(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """[rows, *shape] float32, finite."""
+    """Read finite values, float32 [rows, *shape]."""
     values = _array(path, group, name, shape)[()]
     require_finite(f"{path}, {group.name}", name, values)
     return values.astype(np.float32)
 
 
 def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
-    """A numeric HDF5 dataset of [rows, *shape] that lies in this file, not yet read."""
+    """Return a numeric HDF5 dataset [rows, *shape] of this file without reading it."""
     import h5py
 
     array = _member(path, group, name)
@@ -152,13 +167,13 @@ def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
     if len(array.shape) != 1 + len(shape) or array.shape[1:] != shape:
         wanted = ", ".join(["rows", *map(str, shape)])
         raise UsageError(f"{what} must have shape [{wanted}], got {list(array.shape)}")
-    if len(array) > _MOST_ROWS:
-        raise UsageError(f"{what}: an episode has at most {_MOST_ROWS:,} rows, got {len(array):,}")
+    if len(array) > _MAX_ROWS:
+        raise UsageError(f"{what}: an episode has at most {_MAX_ROWS:,} rows, got {len(array):,}")
     return array
 
 
 def _member(path: Path, group: Any, name: str) -> Any:
-    """A member of a group, unless it is a link: one may lead to any file of this machine."""
+    """Return a member of a group; refuse links, which may lead to any file of this machine."""
     import h5py
 
     what = f"{path}, {group.name.rstrip('/')}/{name}"
@@ -171,30 +186,29 @@ def _member(path: Path, group: Any, name: str) -> Any:
 
 
 def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
-    """Of the task that the file's `env_args` name; whether an object's pose comes first there."""
+    """Return the task's description, and whether an object's pose comes first in the file."""
+    what = f"{path}, attribute env_args of /data"
     text = data.attrs.get("env_args")
-    try:
-        arguments = json.loads(text)
-        name = arguments["env_name"]
-        frequency = arguments.get("env_kwargs", {}).get("control_freq", CONTROL_FREQUENCY)
-        # The oldest files do not say which robosuite made them.
-        version = str(arguments.get("env_version") or "1.0")
-        before_1_5 = tuple(map(int, version.split(".")[:2])) < (1, 5)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UsageError(
-            f"{path}: attribute env_args of /data must be JSON with env_name, "
-            "and env_version a version"
-        ) from error
+    if not isinstance(text, str | bytes):
+        raise UsageError(f"{what} must be JSON, got {type(text).__name__}")
+    arguments = documents.parse(text, _EnvArgs, what)
+    name, frequency = arguments.env_name, arguments.env_kwargs.control_freq
     known = {task.robosuite_name: environment for environment, task in TASKS.items()}
-    if not isinstance(name, str) or name not in known:
-        raise UsageError(f"{path} is of robosuite's {name!r}; known here are {', '.join(known)}")
+    if name not in known:
+        raise UsageError(
+            f"{path}: robosuite environment {name!r} is unknown (one of {', '.join(known)})"
+        )
     if frequency != CONTROL_FREQUENCY:
-        raise UsageError(f"{path}: control at {CONTROL_FREQUENCY} Hz is needed, got {frequency!r}")
-    return robomimic_spec(known[name]), before_1_5 and name != "Lift"
+        raise UsageError(f"{path}: control at {CONTROL_FREQUENCY} Hz is needed, got {frequency:g}")
+    version = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", arguments.env_version or "1.0")
+    if version is None:
+        raise UsageError(f"{what}: env_version is not a version: {arguments.env_version!r}")
+    pose_first = (int(version[1]), int(version[2] or 0)) < (1, 5) and name != "Lift"
+    return robomimic_spec(known[name]), pose_first
 
 
 def _filters(path: Path, file: Any) -> dict[str, set[str]]:
-    """Demonstrations by filter."""
+    """Return the names of demonstrations by filter."""
     if "mask" not in file:
         return {}
     mask = _member(path, file, "mask")
@@ -212,7 +226,7 @@ def _filters(path: Path, file: Any) -> dict[str, set[str]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file; whatever damage the library meets in it is UsageError."""
+    """Open an HDF5 file (UsageError: the library finds damage while the file is open)."""
     import h5py
 
     try:

@@ -1,11 +1,10 @@
-"""Episodes from anywhere, in the one form that `ingest` writes and `describe` counts."""
+"""A source of episodes, as each format returns it, and helpers that the formats share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,18 +15,21 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Episodes that say of which environment or robot they are.
+    """Episodes of one environment or robot.
 
     Attributes:
         kind: the format.
-        name: the path or the data set's name, as messages say it.
+        name: the path or the data set's name, for messages.
+        spec: of the environment or robot.
         rows: observations that `read` will yield, or a few more.
-        read: yields whole episodes, in blocks that do not grow with the source; UsageError names
-            what is damaged.
-        files: those that are read, by their names in the manifest.
-        origin: what else the data set's manifest says of where it comes from.
-        notes: what a person should know before using the data.
-        filters: named choices of episodes, with the number that each holds.
+        read: yields complete episodes in blocks whose size does not grow with the source; raises
+            UsageError for damaged data.
+        files: the files that `read` reads, by the names that `dataset.json` records.
+        origin: more details for `dataset.json`.
+        notes: limitations that a person should know before using the data.
+        filters: named selections of episodes, with the number of episodes in each.
+        reward_convention: the state to which the reward of a transition belongs.
+        validation: held-out episodes, if any.
     """
 
     kind: str
@@ -36,46 +38,48 @@ class Source:
     rows: int
     read: Callable[[], Iterator[Episodes]]
     files: Mapping[str, Path] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, str | int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     filters: Mapping[str, int] = field(default_factory=dict)
     reward_convention: str = "the source's own"
     validation: Source | None = None
 
 
-def rows_of(observations: np.ndarray, following: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Rows of `Episodes.observations` for transitions whose two sides are given apart.
+def observation_rows(
+    observations: np.ndarray, following: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Return the rows of `Episodes.observations` for transitions with next observations.
 
     Args:
-        observations: [N, O], where each transition starts.
-        following: [N, O], where it ends.
-        ends: [N] bool, the last transition of an episode.
+        observations: [N, O], at the start of each transition.
+        following: [N, O], at its end.
+        ends: bool [N], the last transitions of episodes.
     """
     last = np.flatnonzero(ends)
     return np.insert(observations, last + 1, following[last], axis=0)
 
 
 def transitions_of(last_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows start a transition, and which of these transitions end an episode.
+    """Return which rows start a transition, and which transitions end an episode.
 
     Args:
-        last_rows: [rows] bool, of whole episodes; an episode's last row is only a next
-            observation.
+        last_rows: bool [rows], the last rows of complete episodes; an episode's last row is only a
+            next observation.
 
     Returns:
-        ([rows] bool, [N] bool)
+        (bool [rows], bool [N])
     """
     transitions = ~last_rows
     return transitions, np.roll(last_rows, -1)[transitions]
 
 
 def require_finite(what: str, name: str, values: np.ndarray, first_row: int = 0) -> None:
-    """Refuse NaN and infinity, as which larger numbers than a float32 holds count (UsageError).
+    """Refuse NaN, infinity and numbers that do not fit a float32 (UsageError).
 
     Args:
-        what: the file, or the episode in it, as the message names it.
+        what: the file, or the episode in it, for the message.
         values: [rows, ...].
-        first_row: number of the first of them.
+        first_row: number of the first row.
     """
     if values.dtype.kind != "f":
         return

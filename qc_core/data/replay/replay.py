@@ -1,4 +1,4 @@
-"""Transitions as tensors: the data set itself, and a buffer that grows online.
+"""Transitions as tensors: the offline data set and the online replay buffer.
 
 Shapes: N transitions, O observation, A action.
 """
@@ -16,17 +16,17 @@ from qc_core.config.settings import Config, DataConfig, RewardTransform
 from qc_core.data.dataset.dataset import Dataset
 from qc_core.data.replay.rewards import transform_rewards
 
-# The paper keeps data actions this far inside their bounds.
+# Distance of data actions from their bounds, as in the paper.
 ACTION_MARGIN = 1e-5
 _LIMIT = 1 - ACTION_MARGIN
 _BLOCK_ROWS = 1 << 20
 
 
 class OfflineData:
-    """A data set on a device, or memory-mapped when it stays on the CPU.
+    """A data set on a device; on the CPU its observations stay memory-mapped.
 
-    `actions` are scaled from the data set's bounds to [-1, 1] and kept a little inside;
-    `rewards` and `terminals` are what `config` makes of them.
+    `actions` are scaled from the data set's bounds to the inside of (-1, 1). `rewards` and
+    `terminals` are transformed as `config` requests.
     """
 
     def __init__(self, dataset: Dataset, device: torch.device, config: DataConfig) -> None:
@@ -45,11 +45,15 @@ class OfflineData:
             self.terminals = torch.maximum(self.terminals, 1 - self.masks)
 
         self.size = len(self.rewards)
-        # On the device, for what is recorded there once and repeated.
+        # On the device, because recorded CUDA graphs read it.
         self._size = torch.tensor(self.size, dtype=torch.float64, device=device)
 
-    def holding(self, other: OfflineData) -> OfflineData:
-        """`other`'s transitions in this one's place, if there is room for them; else `other`."""
+    def load_from(self, other: OfflineData) -> OfflineData:
+        """Copy the transitions of `other` into these tensors if they fit.
+
+        Returns:
+            This object, or `other` if its transitions do not fit.
+        """
         columns = [*zip(self._columns(), other._columns(), strict=True)]
         if any(len(theirs) > len(ours) for ours, theirs in columns):
             return other
@@ -63,11 +67,11 @@ class OfflineData:
         columns = [self.actions, self.rewards, self.masks, self.terminals]
         return [self._observations, self._observation_index, *columns]
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        return (uniform_B * (self._size - horizon + 1)).long()
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        return (uniform_B * (self._size - backup_steps + 1)).long()
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-        return start_B[:, None] + torch.arange(horizon, device=start_B.device)
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+        return start_B[:, None] + torch.arange(backup_steps, device=start_B.device)
 
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[self._observation_index[index].long()]
@@ -77,43 +81,42 @@ class OfflineData:
 
 
 class ActionBounds:
-    """Between the environment's action units and [-1, 1]."""
+    """Scales actions from the environment's units to [-1, 1]."""
 
     def __init__(self, low: Sequence[float], high: Sequence[float], device: torch.device) -> None:
         low_A, high_A = np.asarray(low, np.float32), np.asarray(high, np.float32)
         self._host_center_A = (high_A + low_A) / 2
-        # An action that never varies has no scale.
+        # The scale of a constant action is 1.
         self._host_scale_A = np.where(high_A > low_A, (high_A - low_A) / 2, np.float32(1))
         self._center_A = torch.from_numpy(self._host_center_A).to(device)
         self._scale_A = torch.from_numpy(self._host_scale_A).to(device)
 
     @property
     def size(self) -> int:
-        """Numbers per action."""
+        """Return the numbers per action."""
         return len(self._host_center_A)
 
     def normalize(self, actions: Tensor) -> Tensor:
-        """[..., A] in the environment's units → strictly inside (-1, 1)."""
+        """Scale actions [..., A] from the environment's units to strictly inside (-1, 1)."""
         return ((actions - self._center_A) / self._scale_A).clamp(-_LIMIT, _LIMIT)
 
     def normalize_one(self, action_A: np.ndarray) -> np.ndarray:
-        """The same for one action on the host, to the bit."""
+        """Scale one action on the host, bit-identical to `normalize`."""
         scaled_A = (action_A.astype(np.float32) - self._host_center_A) / self._host_scale_A
         return np.clip(scaled_A, -_LIMIT, _LIMIT, dtype=np.float32)
 
 
 class Replay:
-    """A buffer that online transitions are added to, behind offline ones or without.
+    """A replay buffer of online transitions, which may start with offline transitions.
 
-    Transitions of several environments stand in the order in which they were added, a step of
-    each in turn: the next of the same episode stands as many rows further as there are
-    environments.
+    Several environments add their transitions in turn, so the next transition of an episode is
+    `num_envs` rows later.
 
     Args:
-        capacity: transitions it can hold.
+        capacity: maximum number of transitions.
         bounds: of the actions that are added.
-        offline: transitions that it starts with.
-        config: how many environments there are, what it does when it is full, and with rewards.
+        config: number of environments, what to overwrite when full, and the reward transform.
+        offline: transitions to start with.
     """
 
     def __init__(
@@ -127,12 +130,13 @@ class Replay:
     ) -> None:
         self._bounds = bounds
         self._transform: RewardTransform = config.data.reward_transform
-        self._marks_seam = config.train.replay_overwrites == "online"
+        self._marks_boundaries = config.train.replay_overwrites == "online"
         self._environments = config.train.num_envs
-        # By environment, the longest ago first: the row that is marked until its next one comes.
-        self._seams: deque[int | None] = deque([None] * self._environments)
+        # By environment, oldest first: a row that is marked as an episode's end until the next
+        # transition of its environment is added.
+        self._episode_boundaries: deque[int | None] = deque([None] * self._environments)
         self._wraps = 0
-        # One row of numbers per transition, so that it is written at once.
+        # All numbers of a transition are in one row, so that one copy writes them.
         widths = (observation_size, observation_size, bounds.size, 1, 1, 1)
         self._rows = torch.zeros(capacity, sum(widths), device=device)
         self._observations, self._next_observations, self.actions, *columns = self._rows.split(
@@ -140,7 +144,7 @@ class Replay:
         )
         self.rewards, self.masks, self.terminals = (column[:, 0] for column in columns)
         self._capacity, self._row = capacity, 0
-        # On the device, for what is recorded there once and repeated while transitions come.
+        # On the device, because recorded CUDA graphs read it while transitions are added.
         self._size = torch.zeros((), dtype=torch.float64, device=device)
         self.size = 0
         if offline is not None:
@@ -155,20 +159,20 @@ class Replay:
             self.terminals[:size] = offline.terminals
             self.size = self._row = size
         self._initial = self.size
-        # The first row that is written when the buffer is full.
-        self._kept = self.size if self._marks_seam else 0
-        # Offline rows begin here; on the device, where windows are drawn.
+        # The row that is overwritten first when the buffer is full.
+        self._overwrite_from = self.size if self._marks_boundaries else 0
+        # First row of the offline transitions; on the device, where windows are sampled.
         self._offline_from = torch.zeros((), dtype=torch.int64, device=device)
 
-    def window_count(self, horizon: int) -> int:
-        """How many windows of so many steps there are; none if below 1."""
-        return self.size - (horizon - 1) * self._environments
+    def window_count(self, backup_steps: int) -> int:
+        """Return the number of windows; zero or negative if there are none."""
+        return self.size - (backup_steps - 1) * self._environments
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        return (uniform_B * (self._size - (horizon - 1) * self._environments)).long()
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        return (uniform_B * (self._size - (backup_steps - 1) * self._environments)).long()
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-        steps_H = torch.arange(horizon, device=start_B.device)
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+        steps_H = torch.arange(backup_steps, device=start_B.device)
         if self._environments == 1:
             return start_B[:, None] + steps_H
         is_offline_B = (start_B >= self._offline_from) & (start_B < self._initial)
@@ -178,7 +182,7 @@ class Replay:
 
     @property
     def size(self) -> int:
-        """Transitions that it holds."""
+        """Return the number of transitions in the buffer."""
         return self._host_size
 
     @size.setter
@@ -195,23 +199,23 @@ class Replay:
         terminated: bool,
         ended: bool,
     ) -> None:
-        """Append one transition, or overwrite one when the buffer is full.
+        """Append one transition, or overwrite one if the buffer is full.
 
         Args:
             action: in the environment's units.
-            terminated: the task is over here; its value needs no bootstrap.
-            ended: the episode's last transition, by success or by time.
+            terminated: whether the task ended; there is no bootstrap then.
+            ended: whether the episode ended, by success or by time.
         """
-        followed = self._seams.popleft()
-        if followed is not None:
-            self.terminals[followed] = 0.0
+        previous = self._episode_boundaries.popleft()
+        if previous is not None:
+            self.terminals[previous] = 0.0
         if self._row == self._capacity:
-            self._row = self._kept
+            self._row = self._overwrite_from
             self._wraps += 1
         row = self._row
-        # Behind it lies a row of another episode until the next one is written.
-        is_seam = self._marks_seam and self._wraps > 0 and not ended
-        self._seams.append(row if is_seam else None)
+        # The next row is of another episode until the next transition overwrites it.
+        is_boundary = self._marks_boundaries and self._wraps > 0 and not ended
+        self._episode_boundaries.append(row if is_boundary else None)
         self._rows[row].copy_(
             self._packed(
                 observation,
@@ -219,14 +223,14 @@ class Replay:
                 action,
                 reward,
                 0.0 if terminated else 1.0,
-                1.0 if ended or is_seam else 0.0,
+                1.0 if ended or is_boundary else 0.0,
             ),
             non_blocking=True,
         )
         self._row = row + 1
         self.size = max(self.size, self._row)
         if self._wraps == 1 and self._row <= self._initial:
-            self._place_offline()
+            self._update_offline_start()
 
     def _packed(
         self,
@@ -237,7 +241,7 @@ class Replay:
         mask: float,
         terminal: float,
     ) -> Tensor:
-        """A row, in the order of the columns; on the host, where so little is done faster."""
+        """Return a row in the order of the columns, built on the host, which is faster."""
         size = len(observation)
         row = np.empty(self._rows.shape[1], np.float32)
         row[:size], row[size : 2 * size] = observation, next_observation
@@ -248,37 +252,37 @@ class Replay:
             packed[-3] = transform_rewards(packed[-3], self._transform)
         return packed
 
-    def _place_offline(self) -> None:
-        """Where the oldest rows give way first, offline ones begin behind what came since."""
-        if self._wraps and self._kept < self._initial:
+    def _update_offline_start(self) -> None:
+        """If offline rows are being overwritten, move their start after the new rows."""
+        if self._wraps and self._overwrite_from < self._initial:
             self._offline_from.fill_(
                 min(self._row, self._initial) if self._wraps == 1 else self._initial
             )
 
     def end_episodes(self) -> None:
-        """Nothing follows the last transition of each environment: its episode was broken off."""
-        row, first = self._row, self._kept if self._wraps else self._initial
-        for _ in self._seams:
+        """Mark the last transition of each environment as the end of an interrupted episode."""
+        row, first = self._row, self._overwrite_from if self._wraps else self._initial
+        for _ in self._episode_boundaries:
             if row == first and self._wraps:
                 row = self._capacity
             if row > first:
                 row -= 1
                 self.terminals[row] = 1.0
-        self._seams = deque([None] * self._environments)
+        self._episode_boundaries = deque([None] * self._environments)
 
     def state(self) -> dict[str, Tensor]:
-        """What was added so far, for `restore`."""
+        """Return the added transitions, for `restore`."""
         start = 0 if self._wraps else self._initial
-        place = torch.tensor([start, self._row, self.size, self._wraps])
+        position = torch.tensor([start, self._row, self.size, self._wraps])
         rows = {name: values[start : self.size] for name, values in self._columns().items()}
-        return {"place": place, **rows}
+        return {"place": position, **rows}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state` of a buffer that was made with the same arguments."""
+        """Restore the `state` of a buffer that was made with the same arguments."""
         start, self._row, self.size, self._wraps = state["place"].tolist()
         for name, values in self._columns().items():
             values[start : self.size] = state[name].to(values.device)
-        self._place_offline()
+        self._update_offline_start()
 
     def _columns(self) -> dict[str, Tensor]:
         return {
@@ -301,6 +305,6 @@ def _from_readonly(array: np.ndarray) -> Tensor:
     import warnings
 
     with warnings.catch_warnings():
-        # The tensor is only ever read; torch warns that it could be written.
+        # torch warns that writing to the tensor is undefined; this module only reads it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

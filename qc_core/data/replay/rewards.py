@@ -1,4 +1,4 @@
-"""What learning sees of the environment's rewards."""
+"""Transforms the environment's rewards for training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from qc_core.config.settings import RewardTransform
 
 
 def transform_rewards(rewards: Tensor, transform: RewardTransform) -> Tensor:
-    """Rewards of any shape as `--data.reward-transform` says.
+    """Transform rewards of any shape as `--data.reward-transform` requests.
 
-    "sparse" is OGBench's sparse variant, r = -(r ≠ 0); "minus-one" makes robomimic's 0 and 1
-    into -1 and 0.
+    "sparse" is OGBench's sparse variant, r = -(r ≠ 0). "minus-one" maps robomimic's 0 and 1 to -1
+    and 0.
     """
     if transform == "sparse":
         return -(rewards != 0).to(rewards.dtype)

@@ -1,4 +1,4 @@
-"""The part of a data set that updates draw from."""
+"""Holds the shard of a data set that updates sample from."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from qc_core.data.replay.shards import Shards
 
 
 class ShardBuffer:
-    """Offline transitions whose parts take turns.
+    """Offline transitions, one shard at a time.
 
-    Where a part is put in the place of the one before, as on CUDA, it is held twice until the next
-    one comes: with the next one, which is read meanwhile, three parts are on the device.
+    If shards are copied in place, as for CUDA graphs, the device holds up to three shards: the
+    copy, its source, and the next shard, which is loaded in the background.
 
     Attributes:
-        transitions: of the part that is there.
+        transitions: the current shard.
     """
 
-    def __init__(self, slices: Shards[OfflineData]) -> None:
-        self._slices = slices
-        self._part = self.transitions = slices.at(1)
+    def __init__(self, shards: Shards[OfflineData]) -> None:
+        self._shards = shards
+        self._shard = self.transitions = shards.shard_at(1)
 
     def advance(self, update: int, *, in_place: bool) -> bool:
-        """Have there what an update draws from, the first being 1.
+        """Make the shard of an update current; the first update is 1.
 
         Args:
-            in_place: put a part that follows in the place of the one before, where what was
-                recorded on a device finds it, if there is room.
+            in_place: copy a new shard into the tensors of the current one if it fits, so that a
+                recorded CUDA graph finds it.
 
         Returns:
-            Whether `transitions` are now others, in another place.
+            Whether `transitions` is now a different object with different tensors.
         """
-        part = self._slices.at(update)
-        if part is self._part:
+        shard = self._shards.shard_at(update)
+        if shard is self._shard:
             return False
-        before, self._part = self.transitions, part
-        self.transitions = before.holding(part) if in_place else part
+        before, self._shard = self.transitions, shard
+        self.transitions = before.load_from(shard) if in_place else shard
         return self.transitions is not before

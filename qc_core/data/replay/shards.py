@@ -1,4 +1,4 @@
-"""Data larger than memory: parts of a data set that take turns in it."""
+"""Splits a data set that is larger than memory into shards that are loaded in turn."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ Loaded = TypeVar("Loaded")
 
 
 class Shards(contextlib.AbstractContextManager, Generic[Loaded]):
-    """What offline training draws from at each update.
+    """The shards that offline training samples from, one after the other.
 
-    With `--data.shard-size R` that is a part of the data set of about R transitions,
-    in memory, and after `--data.shard-updates` updates the next part, in turn. The next one is
-    read meanwhile, so that two are in memory, and a third where `ShardBuffer` copies the part into
-    its place. Parts are of nearly equal length and cut between episodes: at most one episode
-    longer than R. Without R, or where R holds everything, it is the data set as it is,
-    memory-mapped.
+    With `--data.shard-size R`, a shard of about R transitions is in memory, and the next shard
+    replaces it after `--data.shard-updates` updates. The next shard is loaded in the background, so
+    two are in memory, or three if `ShardBuffer` copies in place. Shards have nearly equal lengths
+    and end with an episode; they exceed R by at most one episode. Without R, or if the data set is
+    not larger than R, the only shard is the memory-mapped data set.
 
     Args:
-        load: makes of a part what training draws from; it runs in a thread of its own.
+        load: converts a shard to the object that training samples from; runs in its own thread.
 
     Raises:
-        UsageError: a part would be shorter than one backup.
+        UsageError: a shard would be shorter than one backup.
     """
 
     def __init__(self, dataset: Dataset, config: Config, load: Callable[[Dataset], Loaded]) -> None:
@@ -46,36 +45,36 @@ class Shards(contextlib.AbstractContextManager, Generic[Loaded]):
         shortest = int(np.diff(self._bounds).min())
         if shortest < config.train.backup_steps:
             raise UsageError(
-                f"--data.shard-size {config.data.shard_size} leaves a part of "
-                f"{shortest} transitions, a backup needs {config.train.backup_steps}: raise it"
+                f"--data.shard-size {config.data.shard_size} gives a shard of {shortest} "
+                f"transitions (a backup needs {config.train.backup_steps}); raise it"
             )
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="slices")
-        self._part = 0
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._index = 0
         self._current = self._read(0)
         self._upcoming: Future[Loaded] | None = None
 
     def __len__(self) -> int:
-        """Parts."""
+        """Return the number of shards."""
         return len(self._bounds) - 1
 
-    def at(self, update: int) -> Loaded:
-        """What an update draws from, the first being update 1; the same for the same update."""
-        part = (update - 1) // self._updates % len(self)
-        following = (self._part + 1) % len(self)
-        if part != self._part:
+    def shard_at(self, update: int) -> Loaded:
+        """Return the shard of an update; the first update is 1."""
+        index = (update - 1) // self._updates % len(self)
+        following = (self._index + 1) % len(self)
+        if index != self._index:
             upcoming, self._upcoming = self._upcoming, None
-            if upcoming is not None and part == following:
+            if upcoming is not None and index == following:
                 self._current = upcoming.result()
             else:
-                self._current = self._read(part)
-            self._part = part
+                self._current = self._read(index)
+            self._index = index
         elif self._upcoming is None and len(self) > 1:
-            # Only now has the caller let go of the part before this one.
+            # By this second call, the caller has released the previous shard.
             self._upcoming = self._reader.submit(self._read, following)
         return self._current
 
-    def last(self, update: int) -> int:
-        """The last update in a row that draws from the same part as this one."""
+    def last_update(self, update: int) -> int:
+        """Return the last update before the shard of `update` is replaced."""
         if len(self) == 1:
             return sys.maxsize
         return -(-update // self._updates) * self._updates
@@ -83,14 +82,14 @@ class Shards(contextlib.AbstractContextManager, Generic[Loaded]):
     def __exit__(self, *_: object) -> None:
         self._reader.shutdown(cancel_futures=True)
 
-    def _read(self, part: int) -> Loaded:
+    def _read(self, index: int) -> Loaded:
         if len(self) == 1:
             return self._load(self._dataset)
-        return self._load(part_of(self._dataset, self._bounds[part], self._bounds[part + 1]))
+        return self._load(shard_of(self._dataset, self._bounds[index], self._bounds[index + 1]))
 
 
-def part_of(dataset: Dataset, start: int, stop: int) -> Dataset:
-    """The transitions from `start` up to `stop`, whole episodes, copied into memory."""
+def shard_of(dataset: Dataset, start: int, stop: int) -> Dataset:
+    """Copy the transitions from `start` to before `stop`, complete episodes, into memory."""
     index = _rows(dataset.observation_index, start, stop)
     first, last = int(index[0]), int(index[-1]) + 1
     return replace(
@@ -104,20 +103,20 @@ def part_of(dataset: Dataset, start: int, stop: int) -> Dataset:
     )
 
 
-def parts_of(dataset: Dataset, size: int) -> Iterator[Dataset]:
-    """The data set in parts of about `size` transitions, whole episodes, in memory one by one."""
+def iter_shards(dataset: Dataset, size: int) -> Iterator[Dataset]:
+    """Yield shards of about `size` transitions, complete episodes, each copied into memory."""
     bounds = _bounds(dataset, size)
     for start, stop in pairwise(bounds):
-        yield part_of(dataset, start, stop)
+        yield shard_of(dataset, start, stop)
 
 
 def observation_statistics(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [O] per coordinate, float64, in the memory of a block.
+    """Return mean and standard deviation [O] of each coordinate, float64, block by block.
 
-    A coordinate that never varies keeps its scale: its deviation counts 1.
+    The standard deviation of a constant coordinate is 1, so that normalisation keeps its scale.
     """
     rows = len(dataset.observations)
-    # Deviations from any observation are small enough for their squares to be summed.
+    # Sums of squares are accurate if they are of deviations from some observation.
     origin_O = _rows(dataset.observations, 0, 1)[0].astype(np.float64)
     sum_O, squares_O = np.zeros_like(origin_O), np.zeros_like(origin_O)
     for block in _blocks(dataset.observations):
@@ -129,17 +128,17 @@ def observation_statistics(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return origin_O + mean_O, np.where(std_O < _CONSTANT, 1.0, std_O)
 
 
-def _bounds(dataset: Dataset, resident: int) -> list[int]:
-    """Where the parts begin, and where the last one ends: behind ends of episodes."""
+def _bounds(dataset: Dataset, shard_size: int) -> list[int]:
+    """Return the first transition of each shard, and the number of transitions."""
     size = dataset.transitions
-    if not 0 < resident < size:
+    if not 0 < shard_size < size:
         return [0, size]
     start, ends = 0, []
     for block in _blocks(dataset.terminals):
         ends.append(np.flatnonzero(block) + start + 1)
         start += len(block)
     ends_E = np.concatenate(ends)
-    wanted = np.linspace(0, size, -(-size // resident) + 1)
+    wanted = np.linspace(0, size, -(-size // shard_size) + 1)
     inner = ends_E[np.searchsorted(ends_E, wanted[1:-1])]
     return np.unique([0, *inner, size]).tolist()
 
@@ -150,7 +149,7 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _rows(array: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Rows of a memory-mapped array, read past the map: what it has touched stays with it."""
+    """Read rows from the file of a memory-mapped array; pages read through the map would stay."""
     assert isinstance(array, np.memmap) and array.filename is not None
     width = int(np.prod(array.shape[1:], dtype=np.int64))
     values = np.fromfile(

@@ -1,6 +1,6 @@
-"""Windows of H steps: what a chunked backup needs of consecutive transitions.
+"""Windows of consecutive transitions for backups over several steps.
 
-Shapes: B batch, H horizon, N transitions, O observation, A action.
+Shapes: B batch, H backup steps, N transitions, O observation, A action.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from qc_core.config.settings import Config, TerminalHandling
 
 
 class Transitions(Protocol):
-    """Transitions in the order in which they happened, of one environment or of several.
+    """Transitions of one environment or of several, in chronological order.
 
     `actions` [N, A], `rewards` [N], `masks` [N] (0: solved, no bootstrap) and `terminals` [N]
-    (1: the last transition of its episode) may hold more rows than there are transitions.
+    (1: last transition of its episode) may have more rows than there are transitions.
     """
 
     actions: Tensor
@@ -25,23 +25,24 @@ class Transitions(Protocol):
     masks: Tensor
     terminals: Tensor
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        """int64 [B] from float64 in [0, 1): every start of a window of `horizon` is as likely.
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        """Map float64 in [0, 1) to starts of windows, int64 [B]; all starts are equally likely.
 
-        No number leaves the device, so that a recorded update sees the transitions of its day.
+        The number of transitions is read on the device, so that a recorded CUDA graph samples from
+        all transitions that exist when it is replayed.
         """
         ...
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-        """The rows [B, H] of the windows that start at these: themselves and what follows them."""
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+        """Return the rows of the windows that start at these transitions, int64 [B, H]."""
         ...
 
     def observations_at(self, index: Tensor) -> Tensor:
-        """[...] → [..., O]: where these transitions start."""
+        """Return the observations at the start of transitions: [...] → [..., O]."""
         ...
 
     def next_observations_at(self, index: Tensor) -> Tensor:
-        """[...] → [..., O]: where these transitions end."""
+        """Return the observations at the end of transitions: [...] → [..., O]."""
         ...
 
 
@@ -50,13 +51,13 @@ class Windows(NamedTuple):
 
     Attributes:
         observations_BO: at the first step.
-        actions_BHA: raw, also past the end of an episode.
+        actions_BHA: stored actions, including those after the end of an episode.
         returns_B: sum over the window of discount^j · reward.
-        bootstrap_B: what the value of the next observation counts: discount^H, or 0 if any
-            step of the window solved the task.
-        next_observations_BO: behind the last step, raw, also past the end of an episode.
-        valid_BH: 1 up to and including the step that ends the episode, 0 behind it.
-        weight_B: 1 where the critic learns from the window, else 0.
+        bootstrap_B: factor of the next observation's value: discount^H, or 0 if any step of the
+            window solved the task.
+        next_observations_BO: after the last step, including after the end of an episode.
+        valid_BH: 1 up to and including the step that ends the episode, then 0.
+        weight_B: 1 if the critic learns from the window, else 0.
     """
 
     observations_BO: Tensor
@@ -72,20 +73,20 @@ def gather_windows(
     transitions: Transitions,
     start_B: Tensor,
     *,
-    horizon: int,
+    backup_steps: int,
     discount: float,
     terminal_handling: TerminalHandling = "drop",
 ) -> Windows:
-    """The windows that start at the given transitions, seams and all.
+    """Gather the windows that start at the given transitions; windows may cross episodes.
 
     Args:
-        start_B: int64 [B], as `Transitions.starts` gives them.
-        terminal_handling: what becomes of a window in which the episode ends before the last
-            step. "drop", as in the paper: the critic does not learn from it. "keep": reward,
-            mask and next observation stay as they are at the end, and it does.
+        start_B: int64 [B], from `Transitions.sample_starts`.
+        terminal_handling: how to treat a window whose episode ends before the last step. "drop"
+            (paper): the critic does not learn from it. "keep": the window ends with the episode,
+            and the critic learns from it.
     """
-    steps_H = torch.arange(horizon, device=start_B.device)
-    index_BH = transitions.follow(start_B, horizon)
+    steps_H = torch.arange(backup_steps, device=start_B.device)
+    index_BH = transitions.window_indices(start_B, backup_steps)
     ended_BH = transitions.terminals[index_BH].cummax(dim=1).values
     valid_BH = torch.cat([torch.ones_like(ended_BH[:, :1]), 1 - ended_BH[:, :-1]], dim=1)
     dtype = transitions.rewards.dtype
@@ -98,7 +99,7 @@ def gather_windows(
         last_B = index_BH.gather(1, length_B.long()[:, None] - 1)[:, 0]
         weight_B = torch.ones_like(length_B)
     else:
-        length_B = torch.full_like(valid_BH[:, 0], horizon)
+        length_B = torch.full_like(valid_BH[:, 0], backup_steps)
         last_B = index_BH[:, -1]
         weight_B = valid_BH[:, -1]
     return Windows(
@@ -113,7 +114,7 @@ def gather_windows(
 
 
 def concatenate(*batches: Windows) -> Windows:
-    """One batch of all the windows."""
+    """Concatenate batches of windows."""
     return Windows(*(torch.cat(columns) for columns in zip(*batches, strict=True)))
 
 
@@ -123,10 +124,10 @@ def sample_windows(
     generator: torch.Generator,
     batch_size: int | None = None,
 ) -> Windows:
-    """Windows from uniform starts, episode seams not filtered.
+    """Sample windows with uniform starts; windows may cross episode boundaries.
 
     Args:
-        batch_size: instead of the config's.
+        batch_size: overrides the batch size of the configuration.
     """
     uniform_B = torch.rand(
         batch_size or config.train.batch_size,
@@ -136,8 +137,8 @@ def sample_windows(
     )
     return gather_windows(
         transitions,
-        transitions.starts(uniform_B, config.train.backup_steps),
-        horizon=config.train.backup_steps,
+        transitions.sample_starts(uniform_B, config.train.backup_steps),
+        backup_steps=config.train.backup_steps,
         discount=config.train.discount,
         terminal_handling=config.data.terminal_handling,
     )

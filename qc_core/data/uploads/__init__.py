@@ -1,0 +1,1 @@
+"""Receives episodes from robots: checks them, stores them and quarantines invalid files."""

@@ -1,7 +1,7 @@
-"""What an uploaded file of episodes must be before anything learns from it.
+"""Checks uploaded files of episodes before they are used for training.
 
-The form is OGBench's npz: rows of `observations`, `actions`, `terminals`, perhaps `timeouts`, and
-the simulator state that rewards depend on; an episode's last row is only a next observation.
+The form is OGBench's npz: rows of `observations`, `actions`, `terminals`, optional `timeouts`, and
+the simulator state that rewards depend on. An episode's last row is only a next observation.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from qc_core.envs.relabelling import Relabelling
 from qc_core.errors import UsageError
 
 _BLOCK_ROWS = 25_000
-# Float32 actions may pass a bound by their rounding.
+# Rounding to float32 may move an action beyond its bound.
 _TOLERANCE = 1e-5
 
 
 class UploadCheck:
-    """Refuses files that are not whole episodes of an environment.
+    """Refuses files that are not complete episodes of an environment.
 
     Raises:
-        UsageError: an environment that is unknown or has no single task.
+        UsageError: the environment is unknown or has no single task.
     """
 
     def __init__(self, environment: str) -> None:
         self._relabel = Relabelling(environment)
 
     def __call__(self, path: Path) -> int:
-        """Read a file to its end and return the number of its episodes.
+        """Read a complete file and return its number of episodes.
 
-        Memory is that of a block of rows, whatever the file claims to hold.
+        The memory needed is that of a block of rows, independent of the file's claimed size.
 
         Raises:
-            UsageError: damaged, of other sizes, not finite, actions out of bounds, or episodes that
-                are not marked, too short, too long or cut off. The message says what, the limit
-                and what was got.
+            UsageError: the file is damaged, has the wrong sizes or non-finite numbers, its actions
+                are out of bounds, or its episodes are unmarked, too short, too long or incomplete.
         """
         spec = self._relabel.spec
         low_A, high_A = np.array([spec.action_low, spec.action_high])

@@ -1,25 +1,26 @@
-"""Episodes that deployed robots and simulators upload, by environment.
+"""Stores episodes that deployed robots and simulators upload, by environment.
 
-episodes/ENVIRONMENT/…                                 what may be learned from, any names
-episodes/quarantine/ENVIRONMENT/SHA256/episodes.npz    what may not
-episodes/quarantine/ENVIRONMENT/SHA256/REASON.json     and why
+episodes/ENVIRONMENT/…                                 accepted files, with any names
+episodes/quarantine/ENVIRONMENT/SHA256/episodes.npz    invalid files
+episodes/quarantine/ENVIRONMENT/SHA256/REASON.json     why the file is invalid
 
-They are an environment's and no policy's: whatever plays it may learn from all of them.
+Episodes belong to an environment, not to a policy: all policies of the environment can learn from
+them.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from qc_core import documents
 from qc_core.data.uploads.check import UploadCheck
+from qc_core.documents import Document
 from qc_core.errors import UsageError
-from qc_core.files import parse_json, reading, require_file, sha256_of
+from qc_core.files import reading, require_file, sha256_of
 from qc_core.log import log
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -29,16 +30,18 @@ _EPISODES, _REASON = "episodes.npz", "REASON.json"
 
 
 class NoEpisodes(UsageError):
-    """Nobody has uploaded any for that environment yet."""
+    """The store has no episodes of the environment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What became of one file.
+class Upload(Document, frozen=True, kw_only=True):
+    """The result of uploading one file.
 
     Attributes:
-        episodes: in it; 0 where it is in quarantine.
-        reason: why it is there, empty where it is not.
+        file: path on this machine.
+        key: of the object in the store.
+        state: "known" if the store already had the file.
+        episodes: number of episodes in the file; 0 if it was quarantined.
+        reason: why it was quarantined, else empty.
     """
 
     file: str
@@ -47,16 +50,29 @@ class Upload:
     episodes: int = 0
     reason: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+class StoredEpisodes(Document, frozen=True, kw_only=True):
+    """A file of episodes in the store; `reason` is why it is in quarantine, None if it is not."""
+
+    environment: str
+    key: str
+    reason: str | None = None
+
+
+class QuarantineReason(Document, frozen=True, kw_only=True):
+    """The content of REASON.json: why a file was quarantined, and when (ISO 8601, UTC)."""
+
+    environment: str
+    reason: str
+    quarantined: str
 
 
 def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -> list[Upload]:
-    """Upload npz files under their checksums, the bad ones to the quarantine.
+    """Upload npz files under their checksums; invalid files go to the quarantine.
 
     Raises:
-        UsageError: a file is not there or is none, or the environment has no task; then nothing is
-            uploaded.
+        UsageError: a file does not exist or is not a file, or the environment has no task. Nothing
+            is uploaded then.
     """
     for file in files:
         with reading(file):
@@ -70,13 +86,13 @@ def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -
 
 
 def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
-    """Fetch what was uploaded for an environment, each object to a file of its checksum's name.
+    """Download the accepted files of an environment, each named by its checksum.
 
-    Everything is checked on arrival, for anybody may have put it there. What is bad is moved to
-    the quarantine, and the rest go on.
+    Every file is checked again, because anyone with access can write to the store. Invalid files
+    are moved to the quarantine.
 
     Raises:
-        NoEpisodes: nothing is left.
+        NoEpisodes: there is no valid file.
     """
     arriving = folder / ".arriving"
     with closing(UploadCheck(environment)) as check:
@@ -84,7 +100,7 @@ def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
             try:
                 store.get_file(key, arriving)
             except NoSuchObject:
-                # Another run has just moved it.
+                # Another run has just quarantined it.
                 continue
             try:
                 check(arriving)
@@ -92,32 +108,32 @@ def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
                 reason = str(refusal).replace(str(arriving), key)
                 log.info(f"quarantined: {reason}")
                 _quarantine(store, environment, arriving, reason)
-                _delete_if_same(store, key, arriving)
+                _delete_if_unchanged(store, key, arriving)
             else:
                 arriving.rename(folder / f"{sha256_of(arriving)}.npz")
     arriving.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         raise NoEpisodes(
-            f"no episodes of {environment} in {store.describe()} yet: `qc episodes push` adds some"
+            f"no episodes of {environment} in {store.describe()} yet: add some with "
+            "`qc episodes push`"
         )
 
 
-def list_episodes(store: ObjectStore) -> Iterator[dict[str, str | None]]:
-    """Environment, key and, where it is in quarantine, the reason of every file."""
+def list_episodes(store: ObjectStore) -> Iterator[StoredEpisodes]:
+    """Yield every accepted and every quarantined file."""
     for key in sorted(store.keys(_ROOT)):
         if not key.startswith(_QUARANTINE):
             environment = key.removeprefix(_ROOT).rpartition("/")[0]
-            yield {"environment": environment, "key": key, "reason": None}
+            yield StoredEpisodes(environment=environment, key=key)
         elif key.endswith("/" + _REASON):
             environment = key.removeprefix(_QUARANTINE).rpartition("/")[0].rpartition("/")[0]
-            reason = _reason(store, key)
-            yield {"environment": environment, "key": key, "reason": reason}
+            yield StoredEpisodes(environment=environment, key=key, reason=_reason(store, key))
 
 
 def _reason(store: ObjectStore, key: str) -> str:
     try:
-        return str(parse_json(store.get(key))["reason"])
-    except (NoSuchObject, ValueError, KeyError, TypeError):
+        return documents.parse(store.get(key), QuarantineReason, key).reason
+    except (NoSuchObject, UsageError):
         return "the reason is not readable"
 
 
@@ -128,31 +144,30 @@ def _push(
         episodes = check(file)
     except UsageError as refusal:
         reason = str(refusal).replace(str(file), file.name)
-        return Upload(
-            str(file), _quarantine(store, environment, file, reason), "quarantined", reason=reason
-        )
+        key = _quarantine(store, environment, file, reason)
+        return Upload(file=str(file), key=key, state="quarantined", reason=reason)
     key = f"{_prefix(environment)}{sha256_of(file)}.npz"
     if key in known:
-        return Upload(str(file), key, "known", episodes)
+        return Upload(file=str(file), key=key, state="known", episodes=episodes)
     store.put_file(key, file)
     known.add(key)
-    return Upload(str(file), key, "accepted", episodes)
+    return Upload(file=str(file), key=key, state="accepted", episodes=episodes)
 
 
 def _quarantine(store: ObjectStore, environment: str, file: Path, reason: str) -> str:
     prefix = f"{_QUARANTINE}{environment}/{sha256_of(file)}/"
     store.put_file(prefix + _EPISODES, file)
-    told = {
-        "environment": environment,
-        "reason": reason,
-        "quarantined": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    store.put(prefix + _REASON, (json.dumps(told, indent=2) + "\n").encode())
+    content = QuarantineReason(
+        environment=environment,
+        reason=reason,
+        quarantined=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    store.put(prefix + _REASON, documents.encode(content))
     return prefix + _EPISODES
 
 
-def _delete_if_same(store: ObjectStore, key: str, file: Path) -> None:
-    """Remove an object unless somebody has put another in its place meanwhile."""
+def _delete_if_unchanged(store: ObjectStore, key: str, file: Path) -> None:
+    """Delete an object unless another file has replaced it since it was downloaded."""
     again = file.with_name(".again")
     try:
         store.get_file(key, again)

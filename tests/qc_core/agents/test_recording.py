@@ -64,11 +64,11 @@ class Rows:
         self.terminals = torch.zeros(ROWS)
         self._size = torch.full((), ROWS, dtype=torch.float64)
 
-    def starts(self, uniform_B: torch.Tensor, horizon: int) -> torch.Tensor:
-        return (uniform_B * (self._size - horizon + 1)).long()
+    def sample_starts(self, uniform_B: torch.Tensor, backup_steps: int) -> torch.Tensor:
+        return (uniform_B * (self._size - backup_steps + 1)).long()
 
-    def follow(self, start_B: torch.Tensor, horizon: int) -> torch.Tensor:
-        return start_B[:, None] + torch.arange(horizon, device=start_B.device)
+    def window_indices(self, start_B: torch.Tensor, backup_steps: int) -> torch.Tensor:
+        return start_B[:, None] + torch.arange(backup_steps, device=start_B.device)
 
     def observations_at(self, index: torch.Tensor) -> torch.Tensor:
         return self.actions.new_zeros(*index.shape, OBSERVATION)
@@ -104,8 +104,8 @@ def test_an_update_stays_on_its_device_and_waits_for_nothing(
         agent.set_learning_rate(learning_rate_at(step[0], config))
         windows = gather_windows(
             rows,
-            rows.starts(uniform, config.backup_steps),
-            horizon=config.backup_steps,
+            rows.sample_starts(uniform, config.backup_steps),
+            backup_steps=config.backup_steps,
             discount=config.discount,
             terminal_handling=terminal_handling,
         )

@@ -91,7 +91,7 @@ class Case:
         return gather_windows(
             Rows(self.rows),
             torch.from_numpy(self.starts),
-            horizon=self.config.backup_steps,
+            backup_steps=self.config.backup_steps,
             discount=self.config.discount,
         )
 

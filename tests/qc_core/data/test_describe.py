@@ -1,4 +1,4 @@
-"""What is told of a source is what ingesting it gives, and nothing is written."""
+"""The description of a source matches what ingest writes, and no files are written."""
 
 import json
 import os
@@ -13,14 +13,20 @@ import pytest
 from qc_core.cli.main import main
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, open_dataset
-from qc_core.data.describe import describe_source
+from qc_core.data.describe import EpisodeLengths, Size, describe_source
 from qc_core.data.ingest import ingest
+from qc_core.documents import Document, to_json
 from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 from tests.qc_core.data.formats.test_lerobot import columns, write_folder
 from tests.qc_core.data.formats.test_minari_dataset import ID, create
 from tests.qc_core.data.formats.test_robomimic_hdf5 import write_file
+
+
+def as_json(document: Document) -> dict[str, Any]:
+    return json.loads(json.dumps(to_json(document)))
 
 
 def lengths(dataset: Dataset) -> np.ndarray:
@@ -29,7 +35,7 @@ def lengths(dataset: Dataset) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari")
 @pytest.mark.parametrize("kind", ["robomimic", "lerobot", "minari", "data set"])
-def test_what_is_told_is_what_is_ingested(
+def test_the_description_matches_the_ingested_data_set(
     tmp_path: Path, config: Config, dataset: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
@@ -46,30 +52,30 @@ def test_what_is_told_is_what_is_ingested(
     before = sorted(tmp_path.rglob("*"))
     told = describe_source(source)
     assert sorted(tmp_path.rglob("*")) == before
-    json.dumps(told)
 
     data = replace(config.data, source=(source,))
-    manifest = ingest(replace(config, environment=told["environment"], data=data), tmp_path / "d")
+    info = ingest(replace(config, environment=str(told.environment), data=data), tmp_path / "d")
     made = open_dataset(tmp_path / "d")
-    assert told["kind"] == kind
+    assert told.kind == kind
+    described, ingested = as_json(told), as_json(info)
     for name in ("transitions", "episodes", "reward-range", "observation-names", "action-names"):
-        assert told[name] == manifest[name], name
+        assert described[name] == ingested[name], name
     for name in ("action-low", "action-high", "episode-limit", "control-interval-seconds"):
-        assert told[name] == manifest[name], name
-    assert told["episode-lengths"] == {
+        assert described[name] == ingested[name], name
+    assert described["episode-lengths"] == {
         "min": lengths(made).min(),
         "median": np.median(lengths(made)),
         "max": lengths(made).max(),
     }
     ends = np.flatnonzero(made.terminals)
     solved = np.searchsorted(ends, np.flatnonzero(made.masks == 0))
-    assert told["solved-episodes"] == len(np.unique(solved)) > 0
+    assert told.solved_episodes == len(np.unique(solved)) > 0
 
 
 def test_filters_are_listed_with_their_sizes(tmp_path: Path) -> None:
     told = describe_source(str(write_file(tmp_path / "low_dim.hdf5")))
-    assert told["filters"] == {"few": 2, "lost": 2}
-    assert told["source"]["demonstrations"] == 3
+    assert told.filters == {"few": 2, "lost": 2}
+    assert told.source["demonstrations"] == 3
 
 
 def npz(path: Path, rows: int, *, actions: int = 2) -> None:
@@ -86,20 +92,21 @@ def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
     for name, rows in (("a-000", 10), ("a-001", 13), ("a-000-val", 5)):
         npz(tmp_path / f"{name}.npz", rows)
     told = describe_source(str(tmp_path))
-    assert (told["environment"], told["reward-range"], told["solved-episodes"]) == (None,) * 3
+    assert (told.environment, told.reward_range, told.solved_episodes) == (None,) * 3
+    assert not {"observation-names", "action-names", "episode-limit"} & set(to_json(told))
     # The last episode of the second shard has no end but the file's.
-    assert (told["transitions"], told["episodes"]) == (4 + 4 + 4 + 4 + 2, 5)
-    assert told["episode-lengths"] == {"min": 2, "median": 4, "max": 4}
-    assert (told["observation-size"], told["action-size"]) == (3, 2)
-    assert told["validation"] == {"transitions": 4, "episodes": 1}
+    assert (told.transitions, told.episodes) == (4 + 4 + 4 + 4 + 2, 5)
+    assert told.episode_lengths == EpisodeLengths(min=2, median=4, max=4)
+    assert (told.observation_size, told.action_size) == (3, 2)
+    assert told.validation == Size(transitions=4, episodes=1)
     drawn = [np.load(tmp_path / f"a-00{i}.npz")["actions"] for i in range(2)]
-    assert told["action-low"] == np.concatenate(drawn).min(axis=0).tolist()
+    assert told.action_low == np.concatenate(drawn).min(axis=0).tolist()
     npz(tmp_path / "a-002.npz", 10, actions=4)
     with pytest.raises(UsageError, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
         describe_source(str(tmp_path))
 
 
-def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
+def test_pipes_are_not_read(tmp_path: Path, dataset: Path) -> None:
     shards, copy = tmp_path / "shards", tmp_path / "copy"
     recorded = write_folder(tmp_path / "arm", columns())
     shards.mkdir()
@@ -112,18 +119,18 @@ def test_what_may_never_end_is_not_read(tmp_path: Path, dataset: Path) -> None:
             describe_source(str(source))
 
 
-def test_ends_by_time_are_ends(tmp_path: Path) -> None:
+def test_timeouts_end_episodes(tmp_path: Path) -> None:
     ends = np.arange(1000) % 100 == 99
     rows: dict[str, Any] = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
     told = describe_source(str(tmp_path / "d4rl.npz"))
-    assert (told["transitions"], told["episodes"]) == (990, 10)
+    assert (told.transitions, told.episodes) == (990, 10)
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=-1.0 * ends)
     with pytest.raises(UsageError, match="'terminals' must be 0 or 1 in every row"):
         describe_source(str(tmp_path / "d4rl.npz"))
 
 
-def test_episodes_are_counted_wherever_blocks_are_cut(
+def test_counts_do_not_depend_on_the_block_size(
     tmp_path: Path, spec: EnvironmentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     episodes = random_episodes(spec, [4, 9, 2, 7])
@@ -131,10 +138,10 @@ def test_episodes_are_counted_wherever_blocks_are_cut(
     masks[[5, 8, 14, 21]] = 0
     writer = DatasetWriter(tmp_path / "d", spec)
     writer.append(replace(episodes, masks=masks))
-    writer.finish({})
+    writer.finish(DataSource())
     whole = describe_source(str(tmp_path / "d"))
-    assert (whole["episodes"], whole["solved-episodes"]) == (4, 3)
-    assert whole["episode-lengths"] == {"min": 2, "median": 5.5, "max": 9}
+    assert (whole.episodes, whole.solved_episodes) == (4, 3)
+    assert whole.episode_lengths == EpisodeLengths(min=2, median=5.5, max=9)
     for rows in (1, 3, 7):
         monkeypatch.setattr("qc_core.data.describe._BLOCK_ROWS", rows)
         assert describe_source(str(tmp_path / "d")) == whole
@@ -149,11 +156,11 @@ def test_the_command_prints_a_table_or_json(
     table = capsys.readouterr().out
     assert "robomimic/lift-v0" in table and "few (2), lost (2)" in table
     assert main(["ingest", "--describe", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == describe_source(str(path))
+    assert json.loads(capsys.readouterr().out) == as_json(describe_source(str(path)))
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_names_cannot_command_the_terminal(
+def test_control_characters_in_names_are_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arrays = columns()

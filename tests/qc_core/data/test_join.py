@@ -1,4 +1,4 @@
-"""Several sources are one data set in which each can be told from the others."""
+"""Several sources are joined into one data set that lists each of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
 from qc_core.data.ingest import ingest
@@ -20,7 +19,7 @@ from tests.conftest import random_episodes
 def write(folder: Path, spec: EnvironmentSpec, lengths: list[int], **options: str) -> Path:
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, lengths))
-    writer.finish({"kind": "test"}, **options)
+    writer.finish(DataSource(kind="test"), **options)
     return folder
 
 
@@ -28,24 +27,23 @@ def with_sources(config: Config, *sources: str | Path) -> Config:
     return replace(config, data=replace(config.data, source=tuple(map(str, sources))))
 
 
-def test_the_episodes_of_all_sources_follow_one_another(
+def test_joined_episodes_are_in_the_order_of_the_sources(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     parts = [write(tmp_path / name, spec, lengths) for name, lengths in (("a", [5, 3]), ("b", [4]))]
-    manifest = ingest(with_sources(config, *parts), tmp_path / "joined")
+    info = ingest(with_sources(config, *parts), tmp_path / "joined")
     joined, opened = open_dataset(tmp_path / "joined", verify=True), [*map(open_dataset, parts)]
     for name in ("observations", "actions", "rewards", "masks", "terminals"):
         expected = np.concatenate([getattr(part, name) for part in opened])
         np.testing.assert_array_equal(getattr(joined, name), expected)
     # The second part's first transition starts behind the ten rows of the first part.
     assert joined.observation_index.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13]
-    source = documents.convert(manifest["source"], DataSource, "source")
-    told = [(part.transitions, part.episodes, part.digest) for part in source.parts]
+    told = [(part.transitions, part.episodes, part.digest) for part in info.source.parts]
     assert told == [(8, 2, opened[0].digest), (4, 1, opened[1].digest)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "joined"]
 
 
-def test_the_digest_covers_every_source(
+def test_the_digest_depends_on_every_source(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     for name, lengths in (("a", [5]), ("b", [4]), ("c", [6])):
@@ -53,21 +51,20 @@ def test_the_digest_covers_every_source(
     first = ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "ab")
     other = ingest(with_sources(config, tmp_path / "a", tmp_path / "c"), tmp_path / "ac")
     again = ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "again")
-    assert first["digest"] == again["digest"] != other["digest"]
+    assert first.digest == again.digest != other.digest
 
 
-def test_a_joined_data_set_is_told_by_its_own_sources(
+def test_joining_a_joined_data_set_lists_its_sources(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     for name, lengths in (("a", [5]), ("b", [4]), ("c", [6])):
         write(tmp_path / name, spec, lengths)
     ingest(with_sources(config, tmp_path / "a", tmp_path / "b"), tmp_path / "ab")
-    manifest = ingest(with_sources(config, tmp_path / "ab", tmp_path / "c"), tmp_path / "abc")
-    source = documents.convert(manifest["source"], DataSource, "source")
-    assert [part.transitions for part in source.parts] == [5, 4, 6]
+    info = ingest(with_sources(config, tmp_path / "ab", tmp_path / "c"), tmp_path / "abc")
+    assert [part.transitions for part in info.source.parts] == [5, 4, 6]
 
 
-def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
+def test_a_source_that_does_not_fit_is_refused_by_name(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     write(tmp_path / "a", spec, [5])
@@ -81,7 +78,7 @@ def test_a_source_that_does_not_fit_is_named_and_nothing_is_left(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_held_out_episodes_are_joined_too(
+def test_validation_episodes_are_joined(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     write(tmp_path / "a", spec, [5])

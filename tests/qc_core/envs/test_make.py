@@ -1,4 +1,4 @@
-"""Environments are described, repeatable, and refused in one line when they do not fit."""
+"""Environments are described and reproducible, and unsupported ones are refused."""
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ def test_other_vector_environments_have_numbered_names() -> None:
     assert spec.observation_names == ("observation_0", "observation_1", "observation_2")
 
 
-def test_named_observations_stand_where_the_names_say() -> None:
+def test_observation_names_are_in_the_order_of_the_observations() -> None:
     environment = make_environment(ENVIRONMENT)
     observation, info = environment.reset(seed=1)
     names = describe(ENVIRONMENT).observation_names
@@ -72,7 +72,7 @@ def reacher():
     del gymnasium.registry["Reacher-test-v0"]
 
 
-def test_observations_in_parts_become_one_vector_in_the_order_of_their_keys(reacher: str) -> None:
+def test_dict_observations_are_flattened_in_key_order(reacher: str) -> None:
     environment = make_environment(reacher, bound=2.0)
     np.testing.assert_array_equal(environment.reset()[0], [1, 1, 2, 2])
 
@@ -93,6 +93,6 @@ def test_actions_without_bounds_are_refused(reacher: str) -> None:
         ("../etc/passwd", "unknown environment"),
     ],
 )
-def test_what_cannot_be_learned_in_is_refused(environment: str, message: str) -> None:
+def test_unsupported_environments_are_refused(environment: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_environment(environment)

@@ -1,4 +1,4 @@
-"""Episodes are counted and timed as the environment says, the same in any number of processes."""
+"""Episode results match the environment, for any number of processes."""
 
 import multiprocessing
 
@@ -6,9 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from qc_core.envs.episode_result import any_reports_success, in_short
+from qc_core.envs.episode_result import any_reports_success, format_score
 from qc_core.envs.make import make_environment
-from qc_core.envs.play import play_episode, play_episodes, play_side_by_side, play_with
+from qc_core.envs.play import play_episode, play_episodes, play_side_by_side, rollout
 from qc_core.errors import UsageError
 from tests.conftest import ENVIRONMENT, PENDULUM
 
@@ -47,18 +47,18 @@ def test_a_success_ends_the_episode_and_counts_its_steps() -> None:
     assert (outcome.success, outcome.steps, outcome.episode_return) == (True, 4, -4.0)
 
 
-def test_a_time_out_is_no_success() -> None:
+def test_a_timeout_is_not_a_success() -> None:
     outcome = play_episode(Scripted(False), Wandering(), seed=0)
     assert (outcome.success, outcome.steps) == (False, 6)
 
 
-def test_an_environment_without_success_has_not_told_it() -> None:
+def test_an_environment_without_a_success_signal_reports_none() -> None:
     environment = make_environment(PENDULUM)
-    outcome = play_with(environment, lambda _: np.zeros(1, np.float32), seed=0)
+    outcome = rollout(environment, lambda _: np.zeros(1, np.float32), seed=0)
     assert (outcome.success, outcome.reports_success) == (False, False)
-    assert in_short([outcome]) == f"return {outcome.episode_return:.1f}"
+    assert format_score([outcome]) == f"return {outcome.episode_return:.1f}"
     failure = play_episode(Scripted(False), Wandering(), seed=0)
-    assert failure.reports_success and in_short([failure]) == "0%"
+    assert failure.reports_success and format_score([failure]) == "0%"
     assert any_reports_success([outcome, failure]) and not any_reports_success([outcome])
 
 
@@ -71,7 +71,7 @@ def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
     assert frames == [0, 1, 2, 3, 4]
 
 
-def test_outcomes_come_in_the_order_of_the_seeds_whatever_the_workers() -> None:
+def test_results_are_in_seed_order_for_any_number_of_workers() -> None:
     seeds = [5, 3, 4]
     policies = {"one": Wandering, "two": Wandering}
     alone = play_episodes(ENVIRONMENT, policies, seeds)
@@ -83,7 +83,7 @@ def test_outcomes_come_in_the_order_of_the_seeds_whatever_the_workers() -> None:
     environment.close()
 
 
-def test_side_by_side_is_the_same_seed_by_seed_and_ends_when_nobody_looks() -> None:
+def test_side_by_side_gives_the_same_results_and_stops_when_closed() -> None:
     seeds = [5, 3, 4, 8, 9, 10, 11, 12]
     policies = {"one": Wandering, "two": Wandering}
     expected = play_episodes(PENDULUM, policies, seeds[:3])
@@ -96,7 +96,7 @@ def test_side_by_side_is_the_same_seed_by_seed_and_ends_when_nobody_looks() -> N
     assert len(list(play_side_by_side(PENDULUM, policies, seeds[:2]))) == 2
 
 
-def test_two_policies_that_take_turns_are_made_once_each() -> None:
+def test_two_alternating_policies_are_loaded_once_each() -> None:
     made: list[str] = []
 
     class Made(Wandering):
@@ -107,7 +107,7 @@ def test_two_policies_that_take_turns_are_made_once_each() -> None:
     assert len(made) == 2
 
 
-def test_an_environment_that_no_process_can_make_is_one_line_each_time(
+def test_an_environment_that_no_worker_can_make_gives_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     for _ in range(2):

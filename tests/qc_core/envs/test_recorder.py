@@ -1,55 +1,59 @@
-"""Kept episodes are what was played, in a form that can be learned from."""
+"""The recorder returns what the environment and the policy returned, step by step."""
 
-from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
-import pytest
 
-from qc_core.cli.main import main
-from qc_core.config.settings import Config
-from qc_core.data.dataset.dataset import open_dataset
-from qc_core.data.ingest import ingest
-from qc_core.data.uploads.check import UploadCheck
-from qc_core.envs.play import play_episodes
-from qc_core.envs.recorder import play_and_keep, write_episodes
-from qc_core.errors import UsageError
-from qc_core.runtime.pulled_policy import PulledPolicy
-from tests.conftest import ENVIRONMENT, PENDULUM
-from tests.qc_core.cli.test_main import refused
+from qc_core.envs.recorder import EpisodeRecorder
 
 
-def test_played_episodes_become_a_data_set(tmp_path: Path, config: Config, policy: Path) -> None:
-    (episode,) = play_and_keep(ENVIRONMENT, PulledPolicy(policy), [7])
-    played = play_episodes(ENVIRONMENT, {"it": PulledPolicy(policy)}, [7])
-    assert episode.outcome == played["it"][0]
-    write_episodes(tmp_path / "played.npz", [episode])
-    with closing(UploadCheck(ENVIRONMENT)) as check:
-        assert check(tmp_path / "played.npz") == 1
-    data = replace(config.data, source=(str(tmp_path / "played.npz"),))
-    ingest(replace(config, data=data), tmp_path / "data")
-    dataset = open_dataset(tmp_path / "data")
-    steps = episode.outcome.steps
-    assert dataset.transitions == steps
-    np.testing.assert_array_equal(dataset.observations, episode.columns["observations"])
-    np.testing.assert_array_equal(dataset.actions, episode.columns["actions"][:steps])
-    # OGBench rewards the state in which an action is taken, the environment the one it leads to.
-    assert dataset.rewards.sum() == pytest.approx(episode.outcome.episode_return, abs=1)
+class Counting(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Counts its steps in one array that it reuses; the task ends in the third step."""
+
+    observation_space = gymnasium.spaces.Box(0, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self) -> None:
+        self.count = np.zeros(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None):
+        self.count[:] = 0
+        return self.count, {"qpos": self.count, "other": 0}
+
+    def step(self, action: np.ndarray):
+        self.count += 1
+        return self.count, -1.0, self.count[0] == 3, False, {"qpos": self.count, "other": 0}
 
 
-def test_an_environment_that_does_not_tell_its_state_is_refused(policy: Path) -> None:
-    with pytest.raises(UsageError, match="these episodes cannot be kept"):
-        play_and_keep(PENDULUM, PulledPolicy(policy), [7])
+def test_a_recording_contains_every_step_since_the_last_reset() -> None:
+    environment = Counting()
+    recorder = EpisodeRecorder(
+        environment,
+        info_entries=("qpos", "button_states"),
+        position=lambda: 10 * environment.count[:1],
+    )
+    recorder.reset()
+    recorder.step(np.zeros(1, np.float32))
+    recorder.reset()
+    actions = np.array([[0.1], [0.2], [0.3]], np.float32)
+    for action in actions:
+        recorder.step(action)
+    recording = recorder.recording()
+    np.testing.assert_array_equal(recording.observations_TO, np.arange(4)[:, None] * [1.0, 1.0])
+    np.testing.assert_array_equal(recording.actions_TA, actions)
+    assert recording.actions_TA.dtype == np.float32
+    assert recording.rewards_T.tolist() == [-1, -1, -1]
+    assert recording.terminated_T.tolist() == [False, False, True]
+    assert list(recording.info) == ["qpos"]
+    np.testing.assert_array_equal(recording.info["qpos"], recording.observations_TO)
+    assert recording.positions_TX.tolist() == [[0], [10], [20], [30]]
 
 
-def test_a_file_is_not_overwritten(
-    tmp_path: Path, policy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "taken.npz").write_bytes(b"x")
-    assert "in use" in refused(capsys, ["play", str(policy), "--record", f"{tmp_path}/taken.npz"])
-    assert "writes an .npz file" in refused(capsys, ["play", str(policy), "--record", "x.zip"])
-    assert main(["episodes", "list"]) == 0
-    assert "no episodes in" in capsys.readouterr().out
-    for words in (["push"], ["push", "x.npz"], ["push", "--environment", ENVIRONMENT]):
-        assert "required: FILE, --environment" in refused(capsys, ["episodes", *words])
+def test_a_recording_without_a_position_has_no_coordinates() -> None:
+    recorder = EpisodeRecorder(Counting())
+    recorder.reset()
+    recorder.step(np.zeros(1))
+    recording = recorder.recording()
+    assert recording.positions_TX.shape == (2, 0)
+    assert recording.info == {}

@@ -1,4 +1,4 @@
-"""An environment in a process of its own does the same, and its end is one line."""
+"""An environment in its own process gives the same results, and errors are one line."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[ChunkEnvironment]:
     assert not multiprocessing.active_children()
 
 
-def test_steps_are_the_environments_own(environment: ChunkEnvironment) -> None:
+def test_step_results_match_the_environment(environment: ChunkEnvironment) -> None:
     actions = np.random.default_rng(0).uniform(-2, 2, (5, 1)).astype(np.float32)
     alone = make_environment(PENDULUM)
     environment.reset(3)
@@ -44,7 +44,7 @@ def test_steps_are_the_environments_own(environment: ChunkEnvironment) -> None:
         assert (happened.terminated, happened.ended) == (False, False)
 
 
-def test_behind_the_end_of_an_episode_the_rest_of_a_chunk_is_dropped(
+def test_actions_after_the_end_of_an_episode_are_dropped(
     environment: ChunkEnvironment,
 ) -> None:
     environment.reset(0)
@@ -57,7 +57,7 @@ def test_behind_the_end_of_an_episode_the_rest_of_a_chunk_is_dropped(
     np.testing.assert_array_equal(environment.receive().observation_O, first)
 
 
-def test_what_fails_in_an_environment_is_one_line(environment: ChunkEnvironment) -> None:
+def test_a_failing_environment_gives_one_line(environment: ChunkEnvironment) -> None:
     environment.reset(0)
     environment.receive()
     environment.play(np.zeros((1, 0), np.float32))
@@ -66,7 +66,7 @@ def test_what_fails_in_an_environment_is_one_line(environment: ChunkEnvironment)
     assert "\n" not in str(failure.value)
 
 
-def test_an_environment_that_cannot_be_made_says_why() -> None:
+def test_an_environment_that_cannot_be_made_gives_the_reason() -> None:
     remote = RemoteEnvironment("no-such-v0")
     with pytest.raises(UsageError, match="unknown environment 'no-such-v0'"):
         remote.receive()
@@ -74,7 +74,7 @@ def test_an_environment_that_cannot_be_made_says_why() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_an_environment_whose_process_is_killed_says_so() -> None:
+def test_a_killed_environment_process_is_reported() -> None:
     remote = RemoteEnvironment(PENDULUM)
     remote.reset(0)
     remote.receive()
@@ -104,7 +104,7 @@ if __name__ == "__main__":
 """
 
 
-def test_no_process_outlives_a_caller_that_is_killed(tmp_path: Path) -> None:
+def test_worker_processes_exit_when_their_caller_is_killed(tmp_path: Path) -> None:
     program = tmp_path / "killed.py"
     program.write_text(KILLED)
     caller = subprocess.run(

@@ -1,4 +1,4 @@
-"""robomimic's tasks run as their data sets were made; without robosuite one line says so."""
+"""robomimic's tasks match their data sets; a missing robosuite gives one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_without_robosuite_a_task_is_described_but_not_made(
     )
 
 
-def test_a_robosuite_that_cannot_be_imported_is_told_from_none(
+def test_a_broken_robosuite_gives_another_message_than_a_missing_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "robosuite.py").write_text("raise ImportError('libGL.so.1: no such file')")
@@ -91,7 +91,7 @@ def test_the_spec_agrees_with_the_environment(task: str) -> None:
         ("robomimic/square-v0", "SquareNut_to_robot0_eef_pos", "SquareNut_pos"),
     ],
 )
-def test_the_first_observation_says_how_far_the_object_is(
+def test_the_first_observation_contains_the_distance_to_the_object(
     task: str, relative: str, thing: str
 ) -> None:
     environment = make_environment(task)
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_episode_bit_for_bit(task: str) -> None:
 
 
 @needs_robosuite
-def test_another_process_plays_the_same_episode_and_robosuite_says_nothing() -> None:
+def test_another_process_plays_the_same_episode_without_robosuite_output() -> None:
     program = (
         "import os; from qc_core.envs.make import make_environment; import numpy as np;"
         f"e = make_environment({LIFT!r}); e.reset(seed=3);"
@@ -189,7 +189,7 @@ def test_a_scripted_lift_succeeds_and_ends_the_episode() -> None:
 
 
 @needs_robosuite
-def test_an_episode_without_success_is_cut_off_at_its_limit() -> None:
+def test_an_episode_without_success_ends_at_its_limit() -> None:
     environment = make_environment(LIFT)
     environment.reset(seed=0)
     ends = [environment.step(np.zeros(7))[2:4] for _ in range(300)]
@@ -198,7 +198,7 @@ def test_an_episode_without_success_is_cut_off_at_its_limit() -> None:
 
 
 @needs_robosuite
-def test_frames_have_the_size_asked_for_and_show_the_present_episode() -> None:
+def test_frames_have_the_requested_size_and_show_the_current_episode() -> None:
     """Wherever MuJoCo itself can draw."""
     program = (
         "from qc_core.envs.make import make_environment; import numpy as np;"
@@ -217,7 +217,7 @@ def test_frames_have_the_size_asked_for_and_show_the_present_episode() -> None:
 
 
 @needs_robosuite
-def test_rendering_must_be_asked_for() -> None:
+def test_rendering_without_a_render_mode_is_refused() -> None:
     environment = make_environment(LIFT)
     environment.reset(seed=0)
     with pytest.raises(UsageError, match="render_mode='rgb_array'"):

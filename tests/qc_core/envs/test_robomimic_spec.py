@@ -1,4 +1,4 @@
-"""robomimic's tasks are known without its simulator."""
+"""robomimic's tasks are described without its simulator."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
         ("robomimic/square-v0", 23, 400),
     ],
 )
-def test_a_task_has_the_papers_sizes(environment: str, observations: int, limit: int) -> None:
+def test_tasks_have_the_sizes_of_the_paper(environment: str, observations: int, limit: int) -> None:
     spec = robomimic_spec(environment)
     assert (spec.observation_size, spec.action_size) == (observations, 7)
     assert len(set(spec.observation_names)) == observations
@@ -25,6 +25,6 @@ def test_a_task_has_the_papers_sizes(environment: str, observations: int, limit:
     assert documents.convert(documents.to_json(spec), EnvironmentSpec, "spec") == spec
 
 
-def test_an_unknown_task_is_refused_with_the_nearest_one() -> None:
+def test_an_unknown_task_suggests_the_closest_one() -> None:
     with pytest.raises(UsageError, match=r"Did you mean robomimic/can-v0\?"):
         robomimic_spec("robomimic/cans-v0")

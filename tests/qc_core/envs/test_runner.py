@@ -1,4 +1,4 @@
-"""A pulled policy plays any environment of its sizes, and no other."""
+"""A pulled policy runs in environments of its sizes, and others are refused."""
 
 from pathlib import Path
 
@@ -51,28 +51,28 @@ def test_an_episode_is_played_step_by_step(policy: Path) -> None:
     assert len(environment.played) == 12
 
 
-def test_a_whole_episode_goes_as_an_evaluations(runner: PolicyRunner, policy: Path) -> None:
+def test_playing_an_episode_matches_play_episode(runner: PolicyRunner, policy: Path) -> None:
     for seed in (3, 4):
         outcome = play_episode(Drifting(), ChunkPolicy.load(policy), seed)
         assert runner.play(seed) == outcome
         assert outcome.steps == 12
 
 
-def test_a_new_episode_begins_with_a_new_chunk(runner: PolicyRunner) -> None:
+def test_a_new_episode_starts_with_a_new_chunk(runner: PolicyRunner) -> None:
     first = runner.play(3)
     runner.reset(seed=4)
     runner.step()
     assert runner.play(3) == first
 
 
-def test_other_wrappers_go_around_it(runner: PolicyRunner) -> None:
+def test_the_runner_can_be_wrapped(runner: PolicyRunner) -> None:
     limited = gymnasium.wrappers.TimeLimit(runner, 4)
     limited.reset(seed=0)
     truncated = [limited.step(None)[3] for _ in range(4)]
     assert truncated == [False, False, False, True]
 
 
-def test_other_sizes_are_refused_with_both_named(policy: Path) -> None:
+def test_mismatched_sizes_are_refused_and_both_are_shown(policy: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         PolicyRunner(gymnasium.make("Pendulum-v1"), ChunkPolicy.load(policy))
     line = str(refusal.value)
@@ -84,7 +84,7 @@ def test_other_sizes_are_refused_with_both_named(policy: Path) -> None:
         PolicyRunner(gymnasium.make("CartPole-v1"), ChunkPolicy.load(policy))
 
 
-def test_wrong_steps_are_refused(runner: PolicyRunner) -> None:
+def test_invalid_steps_are_refused(runner: PolicyRunner) -> None:
     with pytest.raises(UsageError, match="call reset before step"):
         runner.step()
     runner.reset(seed=0)

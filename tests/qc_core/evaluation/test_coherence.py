@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qc_core.envs.trajectory import Place, Trajectory
+from qc_core.envs.trajectory import Landmark, Trajectory
 from qc_core.errors import RunError
 from qc_core.evaluation.coherence import (
     LAGS,
@@ -20,7 +20,7 @@ from qc_core.evaluation.coherence import (
 
 LINE = np.arange(31)[:, None] * np.array([0.03, 0.04, 0.0])
 ALTERNATING = np.tile([[1.0], [-1.0]], (15, 1))
-PLACE = Place("end effector", 0.05)
+PLACE = Landmark("end effector", 0.05)
 
 
 def trajectory(

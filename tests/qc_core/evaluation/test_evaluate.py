@@ -9,7 +9,7 @@ import pytest
 
 from qc_core.cli.output import print_policies
 from qc_core.config.settings import Config
-from qc_core.envs.episode_result import EpisodeResult, summarize
+from qc_core.envs.episode_result import EpisodeResult, summarize_results
 from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.evaluation import evaluate as evaluation
@@ -77,7 +77,7 @@ def test_without_a_success_that_is_told_policies_compare_by_return(
     both = (pendulum_checkpoint, pendulum_checkpoint)
     content = evaluate(pendulum_config, *both, tmp_path / "evaluation.json")
     told = capsys.readouterr().err
-    assert "Pendulum-v1 tells no success (info['success']): policies are compared by" in told
+    assert "Pendulum-v1 reports no success (info['success']): policies are compared by" in told
     cloned, learned, _ = content["policies"]
     assert [policy["success-told"] for policy in content["policies"]] == [False] * 3
     gain = learned["return"]["value"] - cloned["return"]["value"]
@@ -94,6 +94,6 @@ def test_without_a_success_that_is_told_policies_compare_by_return(
 
 def test_a_failure_counts_the_limit() -> None:
     outcomes = [EpisodeResult(0, True, 40, -40.0), EpisodeResult(1, False, 150, -150.0)]
-    summary = summarize(outcomes, limit=200)
+    summary = summarize_results(outcomes, limit=200)
     assert summary["success"]["value"] == 0.5
     assert summary["steps"]["value"] == 120

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qc_core.config.settings import Config
-from qc_core.envs.trajectory import Place, Trajectory
+from qc_core.envs.trajectory import Landmark, Trajectory
 from qc_core.errors import UsageError
 from qc_core.evaluation.coherence import LAGS, compare
 from qc_core.evaluation.exploration import SINGLE, STEPS, explore, rows
@@ -77,7 +77,7 @@ def test_policies_of_different_environments_do_not_compare(policy: Path, tmp_pat
 def test_without_a_position_the_figure_has_the_actions_alone() -> None:
     rng = np.random.default_rng(0)
 
-    def episode(place: Place | None) -> Trajectory:
+    def episode(place: Landmark | None) -> Trajectory:
         return Trajectory(
             rng.normal(size=(LAGS + 2, 4)),
             rng.normal(size=(LAGS + 1, 2)),
@@ -88,5 +88,5 @@ def test_without_a_position_the_figure_has_the_actions_alone() -> None:
     nowhere = {name: [episode(None)] for name in ("one", "two")}
     picture = figures.exploration(compare(nowhere), nowhere)
     assert "autocorrelation of actions" in picture and "displacement" not in picture
-    body = {name: [episode(Place("body", 0.5))] for name in ("one", "two")}
+    body = {name: [episode(Landmark("body", 0.5))] for name in ("one", "two")}
     assert "displacement of the body" in figures.exploration(compare(body), body)

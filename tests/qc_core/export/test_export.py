@@ -31,6 +31,7 @@ from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.files import sha256_of
 from qc_core.policy_format.contract import TuningSummary
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
 from qc_core.training.pretrain import pretrain
@@ -77,7 +78,7 @@ def test_a_policy_of_a_robot_uses_the_units_of_the_robot(
     episodes = random_episodes(robot, [40])
     episodes.actions[:] = np.asarray(low) + (episodes.actions + 1) / 2 * np.subtract(high, low)
     writer.append(episodes)
-    writer.finish({})
+    writer.finish(DataSource())
     pretrain(replace(config, environment="robot/mine"), tmp_path / "data", tmp_path / "c")
     contract = export(tmp_path / "c", tmp_path / "policy")
     assert (contract.action.low, contract.action.high) == (low, high)

@@ -30,7 +30,7 @@ def test_where_no_success_is_told_every_step_and_the_report_show_returns(
     online, history = tmp_path / "online", tmp_path / "history.json"
     tune(pendulum_config, pendulum_checkpoint, pendulum, online, history)
     told = capsys.readouterr().err
-    assert "the environment tells no success (info['success']): trials are compared by" in told
+    assert "the environment reports no success (info['success']): trials are compared by" in told
     trials = read_json(history)["trials"]
     best = max(trials, key=lambda trial: trial["return"])
     assert f"trial {best['trial']} goes on: return {best['return']:.1f}" in told
@@ -55,7 +55,8 @@ def test_where_no_success_is_told_every_step_and_the_report_show_returns(
     )
     assert "policy return 95% interval gained over the first" in words
     assert (
-        "Pendulum-v1 tells no success (info[&#39;success&#39;]): policies are compared by" in words
+        "Pendulum-v1 reports no success (info[&#39;success&#39;]): policies are compared by"
+        in words
     )
     assert "online learning rate return seconds" in words
     assert "policy mean return ch" in words and "won less lost by the challenger" in words

@@ -113,15 +113,15 @@ class Sequential:
         elif not now["chunk"]:
             self.choose(which)
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
         def rows(start: int) -> list[int]:
             if start < OFFLINE:
                 # An episode's end lies between the data set and what follows it in the buffer.
-                return list(range(start, start + horizon))
+                return list(range(start, start + backup_steps))
             (stretch,) = (stretch for stretch in self.stretches if start in stretch)
             place = stretch.index(start)
-            assert place + horizon <= len(stretch), "a window across the growing end"
-            return stretch[place : place + horizon]
+            assert place + backup_steps <= len(stretch), "a window across the growing end"
+            return stretch[place : place + backup_steps]
 
         return torch.tensor([rows(start) for start in start_B.tolist()])
 
@@ -133,11 +133,11 @@ class Sequential:
         )
         noise = self.agent.draw_noise(train.batch_size, self.generator)
         uniform = torch.rand(train.batch_size, generator=self.generator, dtype=torch.float64)
-        starts = self.starts(uniform, train.backup_horizon)
+        starts = self.sample_starts(uniform, train.backup_horizon)
         windows = gather_windows(
             self,
             starts,
-            horizon=train.backup_horizon,
+            backup_steps=train.backup_horizon,
             discount=train.discount,
             terminal_handling="drop",
         )
@@ -153,8 +153,8 @@ class Sequential:
                 for _ in range(train.utd_ratio):
                     self.update()
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        windows = len(self.observations) - (horizon - 1) * len(self.environments)
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        windows = len(self.observations) - (backup_steps - 1) * len(self.environments)
         return torch.tensor([int(number * windows) for number in uniform_B.tolist()])
 
     def observations_at(self, index: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import DataSource
 from qc_core.progress import Progress
 from qc_core.training import checkpoint_store as resume
 from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
@@ -88,7 +89,7 @@ def test_a_checkpoint_of_another_environment_is_refused(
     double = "cube-double-singletask-task1-v0"
     writer = DatasetWriter(tmp_path / "double", describe(double))
     writer.append(random_episodes(describe(double), [30]))
-    writer.finish({"kind": "test"})
+    writer.finish(DataSource(kind="test"))
     other = replace(config, environment=double)
     with pytest.raises(UsageError, match=f"{checkpoint} was trained in .*, not {double}"):
         fine_tune(other, checkpoint, tmp_path / "double", trial=0, on_score=lambda _: None)

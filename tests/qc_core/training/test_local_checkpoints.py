@@ -13,6 +13,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.errors import RunError, UsageError
 from qc_core.files import sha256_of
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import Progress
 from qc_core.training import checkpoint_store as resume
@@ -97,7 +98,7 @@ def test_other_options_or_other_data_are_refused(
         pretrain.pretrain(replace(config, train=train), dataset, tmp_path / "offline")
     writer = DatasetWriter(tmp_path / "other", spec)
     writer.append(random_episodes(spec, [40, 60], seed=7))
-    writer.finish({"kind": "test"})
+    writer.finish(DataSource(kind="test"))
     with pytest.raises(UsageError, match="begun on a data set with digest"):
         pretrain.pretrain(config, tmp_path / "other", tmp_path / "offline")
 

@@ -59,7 +59,8 @@ def test_actions_outside_one_are_learned_in_their_own_units(
 ) -> None:
     """The agent of a data set with bounds of 0 and 10 gives actions between these."""
     data = open_dataset(dataset)
-    data.manifest.update({"action-low": [0.0] * 5, "action-high": [10.0] * 5})
+    wide = replace(data.spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
+    data = replace(data, spec=wide)
     training = OfflineTraining(config, data, CPU)
     chunk = training.agent.chunk(torch.randn(64, 28), torch.randn(64, 25) * 9)
     assert chunk.min() == 0

@@ -12,6 +12,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.data_source import DataSource
 from qc_core.registry.parent import pin_parent
 from qc_core.registry.registry import Registry
 from qc_core.registry.removal import delete_version
@@ -136,7 +137,7 @@ def test_data_with_other_bounds_or_times_are_refused(
     spec = replace(describe(PENDULUM), **change)
     writer = DatasetWriter(tmp_path / "data", spec)
     writer.append(random_episodes(spec, [30]))
-    writer.finish({"kind": "test"})
+    writer.finish(DataSource(kind="test"))
     with pytest.raises(UsageError, match=message):
         pretrain(warm(pendulum_config), tmp_path / "data", tmp_path / "child")
 

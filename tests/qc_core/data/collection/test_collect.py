@@ -1,4 +1,4 @@
-"""Collections are repeatable, true to their environment, and each of the kind that it says."""
+"""Collected episodes are reproducible and match their environment and kind of collection."""
 
 from contextlib import closing
 from dataclasses import fields, replace
@@ -33,7 +33,7 @@ def collector(environment: str, collection: Collection, length: int = 1000) -> A
 
 
 @pytest.mark.parametrize("collection", ["mixed", "noisy"])
-def test_the_same_seeds_give_the_same_episodes_whatever_the_workers(collection: Collection) -> None:
+def test_episodes_do_not_depend_on_the_number_of_workers(collection: Collection) -> None:
     def collect(workers: int) -> list[Episodes]:
         options: dict[str, Any] = {"collection": collection, "play_length": 40}
         environment = "scene-singletask-task1-v0"
@@ -47,7 +47,7 @@ def test_the_same_seeds_give_the_same_episodes_whatever_the_workers(collection: 
 
 
 @pytest.mark.parametrize("collection", ["play", "task"])
-def test_an_episode_depends_on_its_seed_alone(collection: Collection) -> None:
+def test_an_episode_does_not_depend_on_earlier_episodes(collection: Collection) -> None:
     environment = "scene-singletask-task1-v0"
     with (
         collector(environment, collection, 40) as fresh,
@@ -57,7 +57,7 @@ def test_an_episode_depends_on_its_seed_alone(collection: Collection) -> None:
         assert_same(used.collect(2), fresh.collect(2))
 
 
-def test_a_data_set_follows_from_collection_and_seed(tmp_path: Path, config: Config) -> None:
+def test_the_same_seed_collects_the_same_data_set(tmp_path: Path, config: Config) -> None:
     def collect(name: str, seed: int) -> Dataset:
         data = replace(config.data, collection="task", episodes=1)
         ingest(replace(config, seed=seed, data=data), tmp_path / name)
@@ -66,7 +66,7 @@ def test_a_data_set_follows_from_collection_and_seed(tmp_path: Path, config: Con
     one, same, other = collect("one", 0), collect("same", 0), collect("other", 1)
     assert one.digest == same.digest != other.digest
     source = {"kind": "collect", "collection": "task", "episodes": 1, "seed": 0}
-    assert one.manifest["source"] == source
+    assert one.info.source == source
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def button_rewards(observations: np.ndarray, goals: np.ndarray) -> np.ndarray:
         ("puzzle-3x3-singletask-task4-v0", 0, "goal_button_states", button_rewards),
     ],
 )
-def test_play_is_rewarded_for_the_task_state_by_state(
+def test_play_rewards_are_those_of_the_task_in_each_state(
     environment: str, seed: int, goal: str, rewards_of: Any
 ) -> None:
     with collector(environment, "play", 150) as made:
@@ -181,12 +181,16 @@ def test_play_is_rewarded_for_the_task_state_by_state(
     assert len(set(expected)) > 1
 
 
-def test_a_scene_whose_cube_is_lost_is_played_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scene_with_an_unreachable_cube_is_collected_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with collector("scene-singletask-v0", "play", 20) as made:
         first = made.collect(0)
         for _ in range(2):
             answers = iter([False, True])
-            monkeypatch.setattr(collector_module, "in_sight", lambda _, it=answers: next(it))
+            monkeypatch.setattr(
+                collector_module, "cube_stays_reachable", lambda _, it=answers: next(it)
+            )
             second = made.collect(0)
             assert not np.array_equal(first.observations, second.observations)
             assert second.rewards.shape == (20,)
@@ -194,7 +198,7 @@ def test_a_scene_whose_cube_is_lost_is_played_anew(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("family", ["cube-double", "scene", "puzzle-3x3"])
-def test_both_modes_of_an_environment_observe_a_state_alike(family: str) -> None:
+def test_both_modes_of_an_environment_give_the_same_observations(family: str) -> None:
     environment = f"{family}-singletask-v0"
     with (
         closing(make_environment(environment, mode="data_collection")) as random,
@@ -229,7 +233,7 @@ def test_both_modes_of_an_environment_observe_a_state_alike(family: str) -> None
         "cube-single-singletask-task6-v0",
     ],
 )
-def test_what_has_no_oracle_is_refused_in_one_line(environment: str) -> None:
+def test_environments_without_an_oracle_are_refused(environment: str) -> None:
     with pytest.raises(
         UsageError, match=f"no scripted oracle for {environment}: .*scene"
     ) as refusal:
@@ -237,7 +241,7 @@ def test_what_has_no_oracle_is_refused_in_one_line(environment: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_a_refused_collection_leaves_nothing(tmp_path: Path, config: Config) -> None:
+def test_a_refused_collection_writes_no_files(tmp_path: Path, config: Config) -> None:
     with pytest.raises(UsageError, match="no scripted oracle for cube-octuple"):
         ingest(replace(config, environment="cube-octuple-singletask-v0"), tmp_path / "d")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Cubes are moved in an order that works, out of the way where they must."""
+"""Cubes are moved in an order that reaches the goal, and obstacles are cleared first."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def first_move(cubes: list[list[float]], goals: list[list[float]]) -> tuple[int,
     return target["privileged/target_block"], target["privileged/target_block_pos"]
 
 
-def test_nothing_is_moved_where_all_is_in_place() -> None:
+def test_no_target_if_all_cubes_are_at_their_goals() -> None:
     assert first_move([[0.4, 0.01, 0.02]], [[0.4, 0.0, 0.02]]) is None
 
 
@@ -34,7 +34,7 @@ def test_a_stack_is_taken_down_from_above() -> None:
     np.testing.assert_array_equal(place, goals[1])
 
 
-def test_of_two_that_lie_in_each_others_place_one_makes_room() -> None:
+def test_swapped_cubes_move_one_cube_to_a_free_position() -> None:
     here, there = [0.4, 0.1, 0.02], [0.4, -0.1, 0.02]
     cube, place = first_move([here, there], [there, here]) or (-1, np.zeros(3))
     assert cube in (0, 1)
@@ -44,7 +44,7 @@ def test_of_two_that_lie_in_each_others_place_one_makes_room() -> None:
         assert np.linalg.norm(place[:2] - taken[:2]) >= 0.1
 
 
-def test_the_top_of_what_is_in_the_way_goes_first() -> None:
+def test_the_top_cube_of_an_obstacle_moves_first() -> None:
     # Cube 0's place is taken by cube 1, on which cube 2 lies; those two want to change places.
     cubes = [[0.4, 0.2, 0.02], [0.4, 0.0, 0.02], [0.4, 0.0, 0.06]]
     goals = [[0.4, 0.0, 0.02], [0.4, 0.0, 0.10], [0.4, 0.0, 0.06]]

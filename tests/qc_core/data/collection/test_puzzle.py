@@ -1,4 +1,4 @@
-"""Any light pattern that presses have made is undone, with as few presses as can be."""
+"""Every solvable light pattern is solved with the fewest presses."""
 
 import numpy as np
 import pytest
@@ -27,14 +27,14 @@ def test_random_patterns_are_solved(shape: tuple[int, int]) -> None:
         assert solution.sum() <= pressed.sum()
 
 
-def test_of_several_solutions_the_shortest_is_taken() -> None:
+def test_the_solution_with_fewest_presses_is_chosen() -> None:
     # On 4x4 each pattern has 16 solutions; this one's are known from its making.
     one_press = np.zeros((4, 4), bool)
     one_press[1, 2] = True
     np.testing.assert_array_equal(solve(press(one_press)), one_press)
 
 
-def test_what_no_presses_make_is_refused() -> None:
+def test_unsolvable_lights_raise_value_error() -> None:
     single_light = np.zeros((4, 4), bool)
     single_light[0, 0] = True
     with pytest.raises(ValueError, match="no presses"):

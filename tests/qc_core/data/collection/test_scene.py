@@ -1,9 +1,9 @@
-"""Episodes in which the cube leaves the scene are told from the others."""
+"""Episodes in which the cube becomes unreachable are detected."""
 
 import numpy as np
 import pytest
 
-from qc_core.data.collection.scene import in_sight
+from qc_core.data.collection.scene import cube_stays_reachable
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from qc_core.data.collection.scene import in_sight
         ((0.4, np.nan, np.nan), False),
     ],
 )
-def test_a_cube_on_the_table_or_in_the_drawer_is_in_sight(
+def test_a_cube_is_reachable_on_the_table_and_in_the_drawer(
     cube: tuple[float, ...], seen: bool
 ) -> None:
     qpos = np.zeros((3, 25))
     qpos[:, 14:17] = (0.4, 0.0, 0.02)
     qpos[1, 14:17] = cube
-    assert in_sight(qpos) is seen
+    assert cube_stays_reachable(qpos) is seen

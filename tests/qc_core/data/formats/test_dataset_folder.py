@@ -1,4 +1,4 @@
-"""A data set folder whose checksums are right is still read before it is taken over."""
+"""The rows of a data set folder are checked even if its checksums are correct."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +9,10 @@ import pytest
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset
 from qc_core.data.formats import dataset_folder as content
-from qc_core.data.formats.dataset_folder import require_episodes
+from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.ingest import ingest
 from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
@@ -30,7 +31,7 @@ from tests.conftest import random_episodes
         ("observation_index", 71, -5, "does not follow the ends of episodes in row 71"),
     ],
 )
-def test_rows_that_are_no_episodes_are_refused_by_name(
+def test_rows_that_are_not_episodes_are_refused(
     dataset: Path,
     monkeypatch: pytest.MonkeyPatch,
     block_rows: int,
@@ -41,20 +42,20 @@ def test_rows_that_are_no_episodes_are_refused_by_name(
 ) -> None:
     monkeypatch.setattr(content, "_BLOCK_ROWS", block_rows)
     opened = open_dataset(dataset)
-    require_episodes(opened)
+    require_complete_episodes(opened)
     values = np.array(getattr(opened, name))
     values[row] = value
     with pytest.raises(UsageError, match=rf"\.npy.*{message}"):
-        require_episodes(replace(opened, **{name: values}))
+        require_complete_episodes(replace(opened, **{name: values}))
 
 
-def test_such_a_folder_is_not_ingested(
+def test_a_folder_with_invalid_rows_is_not_ingested(
     tmp_path: Path, config: Config, spec: EnvironmentSpec
 ) -> None:
     rewards = np.full(5, np.nan, np.float32)
     writer = DatasetWriter(tmp_path / "bad", spec)
     writer.append(replace(random_episodes(spec, [5]), rewards=rewards))
-    writer.finish({})
+    writer.finish(DataSource())
     bad = replace(config, data=replace(config.data, source=(str(tmp_path / "bad"),)))
     with pytest.raises(UsageError, match=r"rewards\.npy: rewards holds NaN or infinity in row 0"):
         ingest(bad, tmp_path / "dataset")

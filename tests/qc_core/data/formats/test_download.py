@@ -1,4 +1,4 @@
-"""Downloads resume, are checked, and fail in one line."""
+"""Downloads are resumed and verified, and errors are one line."""
 
 import io
 import threading
@@ -70,14 +70,14 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def test_a_file_arrives_whole_and_is_not_fetched_twice(server: Server, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_completely_and_only_once(server: Server, tmp_path: Path) -> None:
     target = tmp_path / "cache" / "data.npz"
     assert fetch(server.url, target).read_bytes() == server.content
     fetch(server.url, target)
     assert len(server.ranges) == 1
 
 
-def test_a_broken_download_is_continued(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     target = tmp_path / "data.npz"
     server.breaks = [100_000, 0]
     with pytest.raises(RunError, match=r"cannot be fetched.*--data PATH"):
@@ -89,13 +89,13 @@ def test_a_broken_download_is_continued(server: Server, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_download_that_breaks_often_but_goes_on_arrives(server: Server, tmp_path: Path) -> None:
+def test_a_download_survives_repeated_interruptions(server: Server, tmp_path: Path) -> None:
     server.breaks = [100_000, 100_000, 100_000]
     assert fetch(server.url, tmp_path / "data.npz").read_bytes() == server.content
     assert server.ranges == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
 
 
-def test_what_arrives_damaged_is_thrown_away(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_download_is_deleted(server: Server, tmp_path: Path) -> None:
     spoiled = bytearray(server.content)
     spoiled[1000] ^= 0xFF
     server.content = bytes(spoiled)
@@ -104,7 +104,7 @@ def test_what_arrives_damaged_is_thrown_away(server: Server, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refusal_and_an_absent_server_are_one_line(server: Server, tmp_path: Path) -> None:
+def test_http_errors_and_unreachable_servers_give_one_line(server: Server, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"does not exist \(404\)") as refusal:
         fetch(server.url + "x", tmp_path / "data.npz")
     with pytest.raises(RunError, match="cannot be fetched") as absence:
@@ -122,14 +122,14 @@ def test_a_refusal_and_an_absent_server_are_one_line(server: Server, tmp_path: P
         ("antsoccer-arena-singletask-v0", "antsoccer-arena-navigate-v0"),
     ],
 )
-def test_official_names_follow_the_environment(environment: str, name: str) -> None:
+def test_the_official_name_follows_from_the_environment(environment: str, name: str) -> None:
     assert official_name(environment) == official_name(environment, name) == name
 
 
 @pytest.mark.parametrize(
     "name", ["cube-double-noisy-v0", "cube-double-play-100m-v0", "cube-double-play-1b-v0"]
 )
-def test_a_named_set_of_the_environment_is_taken(name: str) -> None:
+def test_a_named_data_set_of_the_environment_is_accepted(name: str) -> None:
     assert official_name("cube-double-singletask-task2-v0", name) == name
 
 
@@ -143,7 +143,7 @@ def test_a_named_set_of_the_environment_is_taken(name: str) -> None:
         ("cube-double-play-v0/../x", "is no official data set"),
     ],
 )
-def test_another_environments_set_is_refused(name: str, message: str) -> None:
+def test_a_data_set_of_another_environment_is_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         official_name("cube-double-singletask-task2-v0", name)
 
@@ -153,7 +153,7 @@ def test_an_environment_without_official_data_is_refused() -> None:
         official_name("Pendulum-v1")
 
 
-def test_shards_are_fetched_until_there_is_no_next(server: Server, tmp_path: Path) -> None:
+def test_shards_are_downloaded_up_to_the_last_one(server: Server, tmp_path: Path) -> None:
     url = server.url.removesuffix("/data.npz")
     server.paths = [f"/big/cube-v0-00{i}{part}.npz" for i in range(2) for part in ("", "-val")]
     folder = fetch_shards(f"{url}/big", "cube-v0", tmp_path / "big")
@@ -166,7 +166,7 @@ def test_shards_are_fetched_until_there_is_no_next(server: Server, tmp_path: Pat
         fetch_shards(f"{url}/big", "none", tmp_path / "none")
 
 
-def test_shards_that_broke_off_are_not_taken_for_all(server: Server, tmp_path: Path) -> None:
+def test_interrupted_shards_are_not_marked_as_complete(server: Server, tmp_path: Path) -> None:
     url = server.url.removesuffix("/data.npz")
     server.paths = ["/cube-v0-000.npz", "/cube-v0-001.npz"]
     server.breaks = [len(server.content), 100_000, 0]

@@ -1,4 +1,4 @@
-"""LeRobot folders become episodes of a robot without a simulator, and bad ones are refused."""
+"""LeRobot folders are converted to episodes of a robot, and invalid folders are refused."""
 
 import json
 from collections.abc import Callable
@@ -112,7 +112,7 @@ def test_the_last_frame_of_an_episode_is_only_a_next_observation(
     assert set(dataset.rewards) == {0} and set(dataset.masks) == {1}
 
 
-def test_the_folder_says_what_the_robot_is(ingested: Robot) -> None:
+def test_the_spec_is_read_from_the_folder(ingested: Robot) -> None:
     arrays = columns()
     arrays["action"][:, 1] = 7
     spec = ingested(arrays).spec
@@ -132,7 +132,7 @@ def test_the_folder_says_what_the_robot_is(ingested: Robot) -> None:
 SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1]
 
 
-def test_success_is_reward_and_end_where_no_reward_is_recorded(ingested: Robot) -> None:
+def test_success_is_the_reward_if_no_reward_is_recorded(ingested: Robot) -> None:
     dataset = ingested(columns(**{"next.success": np.array(SUCCESS, bool)}))
     # The first episode succeeds in its last frame, the third on its way and in its last two.
     solved = [0, 0, 1, 0, 0, 0, 1, 0, 1]
@@ -140,7 +140,7 @@ def test_success_is_reward_and_end_where_no_reward_is_recorded(ingested: Robot) 
     np.testing.assert_array_equal(dataset.masks, 1 - np.array(solved))
 
 
-def test_the_last_frames_reward_counts_where_the_episode_is_solved_there(ingested: Robot) -> None:
+def test_the_reward_of_a_solved_last_frame_counts_for_the_last_transition(ingested: Robot) -> None:
     rewards = np.arange(1, 13, dtype="f4")
     dataset = ingested(columns(**{"next.reward": rewards, "next.success": np.array(SUCCESS, bool)}))
     np.testing.assert_array_equal(dataset.rewards, [1, 2, 3 + 4, 5, 6, 8, 9, 10, 11])
@@ -148,7 +148,7 @@ def test_the_last_frames_reward_counts_where_the_episode_is_solved_there(ingeste
 
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float64])
-def test_rewards_may_be_any_numbers(ingested: Robot, kind: type) -> None:
+def test_rewards_may_have_any_numeric_type(ingested: Robot, kind: type) -> None:
     success = np.array(SUCCESS, bool)
     dataset = ingested(columns(**{"next.reward": success.astype(kind), "next.success": success}))
     np.testing.assert_array_equal(dataset.rewards, [0, 0, 1, 0, 0, 0, 1, 0, 1])
@@ -163,11 +163,11 @@ def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
     np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 1, 1, 1])
 
 
-def test_what_is_left_out_is_said(ingested: Robot, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_features_are_logged(ingested: Robot, capsys: pytest.CaptureFixture[str]) -> None:
     ingested(columns())
     shown = capsys.readouterr().err
-    assert "not read, only vectors are: observation.images.top" in shown
-    assert "no next.reward and no next.success: every reward is 0" in shown
+    assert "not read (not vectors): observation.images.top" in shown
+    assert "no next.reward and no next.success: all rewards are 0" in shown
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_action_names_come_in_several_forms(
     assert open_dataset(tmp_path / "dataset").spec.action_names == shown
 
 
-def test_a_robot_without_a_type_is_named_for_its_folder(tmp_path: Path, config: Config) -> None:
+def test_a_robot_without_a_type_is_named_after_its_folder(tmp_path: Path, config: Config) -> None:
     folder = write_folder(tmp_path / "my arm", columns(), info_of(columns()) | {"robot_type": None})
     with pytest.raises(UsageError, match="give --environment robot/my-arm"):
         ingest(with_source(config, folder), tmp_path / "dataset")
@@ -226,20 +226,24 @@ def ragged() -> Columns:
     ("arrays", "change", "message"),
     [
         (columns(), {"codebase_version": "v2.1"}, r"LeRobot 'v2\.1', v3 is needed: convert it"),
-        (columns(), {"codebase_version": 3}, "'codebase_version' cannot be of type int"),
-        (columns(), {"total_episodes": 0}, "holds no episodes"),
-        (columns(), {"total_episodes": 4}, "not whole: .* 4 episodes of 12 .* hold 3 of 12"),
-        (columns(), {"total_frames": 10**15}, "not whole"),
-        (columns(), {"fps": 0}, "fps must be a rate between .*, got 0"),
-        (columns(), {"fps": 1e-320}, "fps must be a rate between"),
-        (columns(), {"fps": "fast"}, "'fps' cannot be of type str"),
+        (
+            columns(),
+            {"codebase_version": 3},
+            r"Expected `str`, got `int` - at `\$\.codebase_version`",
+        ),
+        (columns(), {"total_episodes": 0}, "contains no episodes"),
+        (columns(), {"total_episodes": 4}, "incomplete: .* 4 episodes of 12 .* contain 3 of 12"),
+        (columns(), {"total_frames": 10**15}, "incomplete"),
+        (columns(), {"fps": 0}, "fps must be between .*, got 0"),
+        (columns(), {"fps": 1e-320}, "fps must be between"),
+        (columns(), {"fps": "fast"}, r"Expected `float`, got `str` - at `\$\.fps`"),
         (columns(), {"features": {}}, "a vector action is needed"),
         (columns(), {"features": huge()}, "a vector observation is needed"),
-        (columns(), {"features": {"action": 1}}, "feature action must hold a JSON object"),
+        (columns(), {"features": {"action": 1}}, "feature action must contain a JSON object"),
         (spoiled("action", 7, np.nan), {}, "action holds NaN or infinity in row 1"),
         (spoiled("observation.state", 2, np.inf), {}, "observation.state holds NaN"),
-        (spoiled("frame_index", 5, 3), {}, "frame 3 of episode 1 is not where it belongs"),
-        (spoiled("episode_index", 5, 3), {}, "frame 1 of episode 3 is not where it belongs"),
+        (spoiled("frame_index", 5, 3), {}, "frame 3 of episode 1 is out of order"),
+        (spoiled("episode_index", 5, 3), {}, "frame 1 of episode 3 is out of order"),
         (columns((4, 1, 7)), {}, "needs at least two frames, episode 1 has one"),
         (columns((11, 1)), {}, "needs at least two frames, episode 1 has one"),
         (cut("action"), {}, "column 'action' is missing"),
@@ -249,7 +253,7 @@ def ragged() -> Columns:
         (columns(action=["a"] * 12), {}, "must hold numbers, got string"),
     ],
 )
-def test_bad_folders_are_one_line_and_leave_nothing(
+def test_invalid_folders_are_refused_and_no_files_are_written(
     tmp_path: Path, config: Config, arrays: Columns, change: dict[str, Any], message: str
 ) -> None:
     frames = arrays["frame_index"]
@@ -276,7 +280,7 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, config: Config) -> No
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_rows_without_a_value_are_refused(tmp_path: Path, config: Config) -> None:
+def test_null_values_are_refused(tmp_path: Path, config: Config) -> None:
     folder = write_folder(tmp_path / "recorded", columns())
     path = folder / "data/chunk-000/file-000.parquet"
     table = parquet.read_table(path)

@@ -1,4 +1,4 @@
-"""Minari's data sets become episodes, and nothing that they name is run."""
+"""Minari data sets are converted to episodes, and no code that they name is run."""
 
 import json
 from collections.abc import Callable
@@ -90,7 +90,7 @@ def metadata(root: Path) -> Callable[[dict[str, Any]], None]:
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
 @pytest.mark.parametrize("space", [BOX, NESTED])
-def test_transitions_are_the_data_sets(
+def test_transitions_match_the_minari_data_set(
     tmp_path: Path, pendulum: Config, data_format: str, space: gymnasium.Space
 ) -> None:
     buffers = create(space, data_format)
@@ -111,7 +111,7 @@ def test_transitions_are_the_data_sets(
         row += steps
     np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
-    assert dataset.manifest["source"]["dataset"] == ID
+    assert dataset.info.source["dataset"] == ID
 
 
 def at(observations: Any, step: int) -> Any:
@@ -120,7 +120,7 @@ def at(observations: Any, step: int) -> Any:
     return observations[step]
 
 
-def test_an_episode_ends_with_its_data_said_or_not(
+def test_an_episode_ends_with_its_data_even_if_not_marked(
     tmp_path: Path, root: Path, pendulum: Config
 ) -> None:
     create()
@@ -132,13 +132,13 @@ def test_an_episode_ends_with_its_data_said_or_not(
     np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
 
 
-def test_an_installed_environment_describes_itself(tmp_path: Path, pendulum: Config) -> None:
+def test_an_installed_environment_provides_the_spec(tmp_path: Path, pendulum: Config) -> None:
     create()
     ingest(pendulum, tmp_path / "dataset")
     assert open_dataset(tmp_path / "dataset").spec == describe("Pendulum-v1")
 
 
-def test_one_that_is_not_installed_is_known_from_the_metadata(
+def test_metadata_provide_the_spec_of_an_environment_that_is_not_installed(
     tmp_path: Path, pendulum: Config, metadata: Callable[[dict[str, Any]], None]
 ) -> None:
     create(NESTED)
@@ -163,7 +163,7 @@ def test_one_that_is_not_installed_is_known_from_the_metadata(
     assert not ran.exists()
 
 
-def test_a_data_set_without_an_environment_is_named_for_itself(
+def test_a_data_set_without_an_environment_gives_its_own_name(
     tmp_path: Path, pendulum: Config, metadata: Callable[[dict[str, Any]], None]
 ) -> None:
     create()
@@ -172,7 +172,7 @@ def test_a_data_set_without_an_environment_is_named_for_itself(
     assert open_dataset(tmp_path / "dataset").spec.episode_limit == max(LENGTHS)
 
 
-def test_metadata_that_would_have_code_run_are_refused(
+def test_metadata_that_would_run_code_are_refused(
     tmp_path: Path, root: Path, pendulum: Config, metadata: Callable[[dict[str, Any]], None]
 ) -> None:
     create()
@@ -180,7 +180,7 @@ def test_metadata_that_would_have_code_run_are_refused(
     ran = tmp_path / "ran"
     recorded |= {"entry_point": "os:mkdir", "kwargs": {"path": str(ran)}}
     metadata({"env_spec": json.dumps(recorded), "action_space": None})
-    with pytest.raises(UsageError, match="'action_space' is missing"):
+    with pytest.raises(UsageError, match="required field `action_space`"):
         ingest(pendulum, tmp_path / "dataset")
     assert list(tmp_path.iterdir()) == [root]
 
@@ -193,11 +193,11 @@ def test_metadata_that_would_have_code_run_are_refused(
         ({"env_spec": "{}"}, "damaged or of an unknown version"),
         ({"minari_version": "9.0"}, "damaged or of an unknown version: .*does not support"),
         ({"data_format": "csv"}, "damaged or of an unknown version"),
-        ({"total_episodes": 0}, "holds no episodes"),
+        ({"total_episodes": 0}, "contains no episodes"),
         ({"total_episodes": 3}, "damaged or of an unknown version: .*episode_2"),
     ],
 )
-def test_wrong_metadata_are_one_line_and_leave_nothing(
+def test_invalid_metadata_are_refused_and_no_files_are_written(
     tmp_path: Path,
     root: Path,
     pendulum: Config,
@@ -264,12 +264,12 @@ def test_an_episode_without_steps_is_refused(
         ingest(pendulum, tmp_path / "dataset")
 
 
-def test_a_wrong_id_and_an_absent_server_are_one_line(
+def test_an_invalid_id_and_an_unreachable_server_give_one_line(
     tmp_path: Path, pendulum: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("", "swing", "a b-v0", "../x"):
         wrong = replace(pendulum, data=replace(pendulum.data, source=(f"minari:{name}",)))
-        with pytest.raises(UsageError, match="is no Minari id"):
+        with pytest.raises(UsageError, match="is not a Minari id"):
             ingest(wrong, tmp_path / "dataset")
     monkeypatch.setenv("MINARI_REMOTE", "nowhere://nobody")
     with pytest.raises(RunError, match="cannot be downloaded") as refusal:

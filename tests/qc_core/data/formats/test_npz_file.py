@@ -1,4 +1,4 @@
-"""A hostile npz file is refused before memory is taken for it."""
+"""A hostile npz file is refused before memory is allocated for it."""
 
 import io
 import tracemalloc
@@ -12,7 +12,7 @@ from qc_core.data.formats.npz_file import NpzFile
 from qc_core.errors import UsageError
 
 
-def test_of_a_header_without_end_nothing_is_read(tmp_path: Path) -> None:
+def test_a_huge_header_is_refused_without_reading_it(tmp_path: Path) -> None:
     size = 1 << 25
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         head = b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little")
@@ -25,7 +25,7 @@ def test_of_a_header_without_end_nothing_is_read(tmp_path: Path) -> None:
     assert peak < size / 8
 
 
-def test_whatever_byte_of_its_table_of_contents_is_wrong_it_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_zip_directory_raises_a_one_line_error(tmp_path: Path) -> None:
     content = io.BytesIO()
     np.savez(content, rows=np.arange(3))
     whole = content.getvalue()

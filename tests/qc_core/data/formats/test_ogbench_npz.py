@@ -1,4 +1,4 @@
-"""OGBench's npz files become what OGBench itself makes of them, and bad files are refused."""
+"""Ingesting OGBench's npz files matches OGBench's own loader, and invalid files are refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +90,7 @@ def require_ogbenchs(dataset: Dataset, name: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("block_rows", [5, 11, 1000])
-def test_a_file_becomes_what_ogbench_makes_of_it(
+def test_ingesting_a_file_matches_ogbench(
     tmp_path: Path, config: Config, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, block_rows: int
 ) -> None:
     monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", block_rows)
@@ -115,7 +115,7 @@ def test_a_file_becomes_what_ogbench_makes_of_it(
         ("puzzle-3x3-singletask-task2-v0", "puzzle-3x3-play-v0"),
     ],
 )
-def test_every_family_becomes_what_ogbench_makes_of_it(
+def test_ingesting_matches_ogbench_for_every_family(
     tmp_path: Path, config: Config, environment: str, official: str
 ) -> None:
     assert official_name(environment, official) == official
@@ -129,7 +129,7 @@ def test_every_family_becomes_what_ogbench_makes_of_it(
     require_ogbenchs(open_dataset(tmp_path / "dataset"), name, path)
 
 
-def test_shards_are_read_one_behind_the_other(
+def test_shards_are_read_in_the_order_of_their_names(
     tmp_path: Path, config: Config, arrays: Arrays
 ) -> None:
     shards = tmp_path / "shards"
@@ -144,12 +144,12 @@ def test_shards_are_read_one_behind_the_other(
     np.testing.assert_array_equal(dataset.observations, observations)
     ends = np.flatnonzero(dataset.terminals)
     assert np.diff(ends, prepend=-1).tolist() == [10, 10, 10, 7, 10, 10]
-    assert list(dataset.manifest["source"]["files"]) == ["a.npz", "b.npz", "c.npz"]
+    assert list(dataset.info.source["files"]) == ["a.npz", "b.npz", "c.npz"]
     assert dataset.validation is not None
     np.testing.assert_array_equal(dataset.validation.observations, arrays["observations"][22:])
 
 
-def test_a_bad_shard_is_refused_before_any_is_read(
+def test_an_invalid_shard_is_refused_before_reading(
     tmp_path: Path, config: Config, arrays: Arrays
 ) -> None:
     np.savez(tmp_path / "a.npz", **nan_in(arrays, "actions"))
@@ -164,7 +164,7 @@ def test_a_bad_shard_is_refused_before_any_is_read(
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("block_rows", [700, 25_000])
-def test_the_same_rows_have_the_same_digest_for_ever(
+def test_the_digest_of_a_data_set_does_not_change(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, save, block_rows: int
 ) -> None:
     monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", block_rows)
@@ -176,13 +176,13 @@ def test_the_same_rows_have_the_same_digest_for_ever(
     arrays["qpos"][::7, 14:17] = (0.425, -0.1, 0.02)
     arrays["terminals"] = np.arange(3000) % 300 == 299
     save(tmp_path / "rows.npz", **arrays)
-    manifest = ingest(with_source(config, tmp_path / "rows.npz"), tmp_path / "dataset")
-    assert manifest["solved-transitions"] == 428
-    assert manifest["digest"] == "e90c572c066aa3feca8bf20b085ee6a320e1149099002bd5a10d33f5a3c23e21"
-    assert open_dataset(tmp_path / "dataset", verify=True).digest == manifest["digest"]
+    info = ingest(with_source(config, tmp_path / "rows.npz"), tmp_path / "dataset")
+    assert info.solved_transitions == 428
+    assert info.digest == "e90c572c066aa3feca8bf20b085ee6a320e1149099002bd5a10d33f5a3c23e21"
+    assert open_dataset(tmp_path / "dataset", verify=True).digest == info.digest
 
 
-def test_episodes_that_are_cut_off_by_time_end_there_and_are_not_solved(
+def test_timeouts_end_episodes_without_success(
     tmp_path: Path, config: Config, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ogbench_npz, "_BLOCK_ROWS", 5)
@@ -193,7 +193,7 @@ def test_episodes_that_are_cut_off_by_time_end_there_and_are_not_solved(
     for name, rows in (("one", arrays), ("two", marked)):
         np.savez(tmp_path / f"{name}.npz", **rows)
         data = with_source(config, tmp_path / f"{name}.npz")
-        digests.append(ingest(data, tmp_path / name)["digest"])
+        digests.append(ingest(data, tmp_path / name).digest)
     assert digests[0] == digests[1]
     dataset = open_dataset(tmp_path / "two")
     assert np.flatnonzero(dataset.terminals).tolist() == [9, 19, 29]
@@ -229,7 +229,7 @@ def nan_in(arrays: Arrays, name: str) -> Arrays:
         (lambda a: {**a, "timeouts": a["terminals"][1:]}, "equal lengths.*timeouts 32"),
     ],
 )
-def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(
+def test_invalid_arrays_are_refused_and_no_files_are_written(
     tmp_path: Path,
     config: Config,
     arrays: Arrays,
@@ -246,7 +246,7 @@ def test_bad_arrays_are_refused_in_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_actions_are_kept_within_their_bounds(
+def test_actions_are_clipped_to_their_bounds(
     tmp_path: Path, config: Config, arrays: Arrays
 ) -> None:
     np.savez(tmp_path / "wild.npz", **{**arrays, "actions": arrays["actions"] * 7})
@@ -276,7 +276,9 @@ def test_truncated_and_foreign_files_are_refused(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_data_set_folder_is_taken_as_it_is(tmp_path: Path, config: Config, dataset: Path) -> None:
+def test_a_data_set_folder_is_copied_unchanged(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
     ingest(with_source(config, dataset), tmp_path / "copy")
     assert open_dataset(tmp_path / "copy", verify=True).digest == open_dataset(dataset).digest
     other = replace(with_source(config, dataset), environment="cube-single-singletask-task2-v0")

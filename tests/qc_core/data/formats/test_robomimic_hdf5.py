@@ -1,4 +1,4 @@
-"""robomimic's files become episodes as in the paper's code, and hostile ones are refused."""
+"""robomimic's files are converted as in the paper's code, and hostile files are refused."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def write_file(
 @pytest.mark.parametrize(
     ("version", "pose_first"), [(None, True), ("1.4.1", True), ("1.5.1", False), ("2.0", False)]
 )
-def test_an_objects_numbers_come_into_the_order_of_the_environment(
+def test_object_observations_are_in_the_order_of_the_environment(
     tmp_path: Path, config: Config, version: str | None, pose_first: bool
 ) -> None:
     path = write_file(tmp_path / "can.hdf5")
@@ -110,7 +110,7 @@ def loaded(config: Config, output: Path) -> OfflineData:
     return OfflineData(open_dataset(output, verify=True), torch.device("cpu"), DataConfig())
 
 
-def test_transitions_are_the_files_in_the_order_of_the_demonstrations(
+def test_transitions_match_the_file_in_the_order_of_the_demonstrations(
     tmp_path: Path, lift: Lift
 ) -> None:
     path = write_file(tmp_path / "low_dim.hdf5")
@@ -125,13 +125,13 @@ def test_transitions_are_the_files_in_the_order_of_the_demonstrations(
     dones = joined(path, demos, "dones")
     np.testing.assert_array_equal(data.terminals, dones)
     np.testing.assert_array_equal(data.masks, 1 - dones)
-    manifest = open_dataset(tmp_path / "dataset").manifest
-    assert manifest["environment"] == "robomimic/lift-v0"
-    assert manifest["episodes"] == dones.sum()
-    assert manifest["source"]["demonstrations"] == 3
+    info = open_dataset(tmp_path / "dataset").info
+    assert info.environment == "robomimic/lift-v0"
+    assert info.episodes == dones.sum()
+    assert info.source["demonstrations"] == 3
 
 
-def test_without_next_observations_they_are_the_following_rows(tmp_path: Path, lift: Lift) -> None:
+def test_missing_next_observations_are_taken_from_the_next_row(tmp_path: Path, lift: Lift) -> None:
     path = write_file(tmp_path / "raw.hdf5", next_obs=False, object_key="object-state")
     data = loaded(lift(path), tmp_path / "dataset")
     plain = write_file(tmp_path / "plain.hdf5")
@@ -146,7 +146,7 @@ def test_without_next_observations_they_are_the_following_rows(tmp_path: Path, l
 
 
 @pytest.mark.parametrize(("next_obs", "kept"), [(True, 3), (False, 2)])
-def test_a_demonstration_that_ends_unsolved_ends_by_time(
+def test_an_unsolved_demonstration_ends_by_time(
     tmp_path: Path, lift: Lift, next_obs: bool, kept: int
 ) -> None:
     path = write_file(tmp_path / "failed.hdf5", next_obs=next_obs, dones={0: [0, 0, 0]})
@@ -161,13 +161,13 @@ def test_a_demonstration_that_ends_unsolved_ends_by_time(
     )
 
 
-def test_a_filter_takes_only_its_demonstrations(tmp_path: Path, lift: Lift) -> None:
+def test_a_filter_selects_demonstrations(tmp_path: Path, lift: Lift) -> None:
     path = write_file(tmp_path / "low_dim.hdf5")
     data = loaded(lift(path, filter="few"), tmp_path / "dataset")
     np.testing.assert_allclose(data.rewards, joined(path, [2, 10], "rewards"), rtol=1e-6)
 
 
-def test_another_environment_or_filter_is_refused(
+def test_a_wrong_environment_or_filter_is_refused(
     tmp_path: Path, lift: Lift, config: Config
 ) -> None:
     path = write_file(tmp_path / "low_dim.hdf5")
@@ -226,17 +226,20 @@ NAN = np.array([[np.nan] * 7] * 3)
         (put("data/demo_0/actions", NAN), "demo_0: actions holds NaN or infinity in row 0"),
         (put("data/demo_0/actions", HUGE), "demo_0: actions holds NaN or infinity in row 0"),
         (put("mask/few", [1, 2]), "mask/few must be a list of names"),
-        (with_env_args("{"), "env_args of /data must be JSON"),
-        (with_env_args(json.dumps({"env_name": "Door"})), "is of robosuite's 'Door'"),
+        (with_env_args("{"), "env_args of /data is not readable JSON"),
+        (
+            with_env_args(json.dumps({"env_name": "Door"})),
+            "robosuite environment 'Door' is unknown",
+        ),
         (with_env_args(3), "env_args of /data must be JSON"),
         (
             with_env_args(json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 10}})),
             "control at 20 Hz is needed, got 10",
         ),
-        (nothing_left, "holds no demonstrations"),
+        (nothing_left, "contains no demonstrations"),
     ],
 )
-def test_hostile_files_are_one_line_and_leave_nothing(
+def test_hostile_files_are_refused_and_no_files_are_written(
     tmp_path: Path, lift: Lift, change: Change, message: str
 ) -> None:
     path = write_file(tmp_path / "bad.hdf5")
@@ -248,7 +251,7 @@ def test_hostile_files_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_data_kept_in_another_file_are_not_read(tmp_path: Path, lift: Lift) -> None:
+def test_data_in_external_files_are_not_read(tmp_path: Path, lift: Lift) -> None:
     path = write_file(tmp_path / "bad.hdf5")
     (tmp_path / "secret").write_bytes(np.zeros(21).tobytes())
     layout = h5py.VirtualLayout((3, 7), float)

@@ -1,4 +1,4 @@
-"""What training sees of a data set, and a buffer that grows, fills up and can be restored."""
+"""Offline transitions, and a replay buffer that grows, overwrites and can be restored."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from qc_core.config.settings import Config, DataConfig, TrainConfig
 from qc_core.data.dataset.dataset import DatasetWriter, Episodes, open_dataset
 from qc_core.data.replay.replay import ActionBounds, OfflineData, Replay
 from qc_core.data.replay.windows import gather_windows
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def add(replay: Replay, value: float, *, terminated: bool = False, ended: bool =
     )
 
 
-def test_it_holds_offline_then_online_transitions(dataset: Path) -> None:
+def test_the_buffer_contains_offline_then_online_transitions(dataset: Path) -> None:
     offline = offline_data(dataset)
     replay = buffer(offline.size + 1, offline)
     every = torch.arange(offline.size)
@@ -50,19 +51,21 @@ def test_it_holds_offline_then_online_transitions(dataset: Path) -> None:
     assert (replay.rewards[last], replay.masks[last], replay.terminals[last]) == (1, 1, 1)
 
 
-def test_full_it_overwrites_the_data_set_first_and_marks_nothing(dataset: Path) -> None:
+def test_a_full_buffer_overwrites_offline_transitions_first(dataset: Path) -> None:
     offline = offline_data(dataset)
     replay = buffer(offline.size + 2, offline)
     for value in (100.0, 101.0, 102.0):
         add(replay, value)
     assert replay.rewards[[0, offline.size, offline.size + 1]].tolist() == [102, 100, 101]
     # The window runs from the new row into an old episode as if that were what followed.
-    windows = gather_windows(replay, torch.tensor([0]), horizon=2, discount=1.0)
+    windows = gather_windows(replay, torch.tensor([0]), backup_steps=2, discount=1.0)
     assert windows.weight_B.item() == 1
     assert windows.returns_B.item() == pytest.approx(102 + float(offline.rewards[1]))
 
 
-def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
+def test_a_full_buffer_can_overwrite_online_transitions_and_mark_the_boundary(
+    dataset: Path,
+) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 4, offline, replay_overwrites="online")
@@ -72,7 +75,7 @@ def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
     assert replay.rewards[size:].tolist() == [104, 105, 102, 103]
     # 105 is followed by 102, an older row: the window ends with 105.
     assert replay.terminals[size:].tolist() == [0, 1, 0, 0]
-    windows = gather_windows(replay, torch.tensor([size + 1, size]), horizon=2, discount=1.0)
+    windows = gather_windows(replay, torch.tensor([size + 1, size]), backup_steps=2, discount=1.0)
     assert windows.weight_B.tolist() == [0, 1]
     # The next row written moves the mark.
     add(replay, 106.0)
@@ -84,7 +87,9 @@ def test_full_it_can_keep_the_data_set_and_mark_the_seam(dataset: Path) -> None:
 
 @pytest.mark.parametrize("overwrites", ["oldest", "online"])
 @pytest.mark.parametrize("added", [3, 9])
-def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: int) -> None:
+def test_a_restored_buffer_continues_identically(
+    dataset: Path, overwrites: str, added: int
+) -> None:
     offline = offline_data(dataset)
 
     def made() -> Replay:
@@ -103,7 +108,7 @@ def test_a_restored_buffer_goes_on_alike(dataset: Path, overwrites: str, added: 
     assert torch.equal(second.next_observations_at(every), first.next_observations_at(every))
 
 
-def test_without_a_data_set_it_starts_empty() -> None:
+def test_a_buffer_without_offline_data_starts_empty() -> None:
     replay = buffer(3)
     assert replay.size == 0
     for value in range(4):
@@ -115,7 +120,7 @@ def test_without_a_data_set_it_starts_empty() -> None:
     ("transform", "expected"),
     [("none", [-3.0, -1, 0, -5]), ("sparse", [-1.0, -1, 0, -1]), ("minus-one", [-4.0, -2, -1, -6])],
 )
-def test_rewards_are_transformed_alike_offline_and_online(
+def test_rewards_are_transformed_equally_offline_and_online(
     tmp_path: Path, spec: EnvironmentSpec, transform: str, expected: list[float]
 ) -> None:
     folder = solved_on_the_way(tmp_path, spec)
@@ -128,7 +133,7 @@ def test_rewards_are_transformed_alike_offline_and_online(
     assert replay.rewards.tolist() == expected
 
 
-def test_later_rewards_add_up_behind_a_success_unless_it_ends_the_episode(
+def test_rewards_after_a_success_count_unless_it_ends_the_episode(
     tmp_path: Path, spec: EnvironmentSpec
 ) -> None:
     """Relabelled episodes go on behind a solved state, and rewards fall again there."""
@@ -137,7 +142,7 @@ def test_later_rewards_add_up_behind_a_success_unless_it_ends_the_episode(
 
     def window(handling: str):
         data = offline_data(folder, success_handling=handling)
-        return gather_windows(data, start, horizon=2, discount=1.0, terminal_handling="keep")
+        return gather_windows(data, start, backup_steps=2, discount=1.0, terminal_handling="keep")
 
     assert window("continue").returns_B.item() == -5
     assert window("end").returns_B.item() == 0
@@ -152,7 +157,7 @@ def test_actions_are_scaled_from_their_bounds(tmp_path: Path, spec: EnvironmentS
     assert data.actions[:, 0].tolist() == pytest.approx([-limit, -0.5, 0.5, limit])
 
 
-def test_one_action_is_scaled_as_many_are() -> None:
+def test_scaling_one_action_equals_scaling_a_batch() -> None:
     rng = np.random.default_rng(0)
     low, high = rng.uniform(-3, 0, 5), rng.uniform(0, 3, 5)
     bounds = ActionBounds(low.tolist(), high.tolist(), CPU)
@@ -161,7 +166,7 @@ def test_one_action_is_scaled_as_many_are() -> None:
     np.testing.assert_array_equal(one_by_one, bounds.normalize(torch.from_numpy(actions)))
 
 
-def test_an_action_that_never_varies_has_no_scale() -> None:
+def test_a_constant_action_has_scale_one() -> None:
     bounds = ActionBounds([2.0], [2.0], CPU)
     assert bounds.normalize(torch.tensor([[2.0]])).tolist() == [[0.0]]
 
@@ -178,17 +183,17 @@ def solved_on_the_way(folder: Path, spec: EnvironmentSpec) -> Path:
             terminals=np.array([0, 0, 0, 1], np.float32),
         )
     )
-    writer.finish({})
+    writer.finish(DataSource())
     return folder / "d"
 
 
 def rows_of_windows(replay: Replay, horizon: int) -> dict[int, list[int]]:
     """By start, the rows of every window that can be drawn."""
     starts = torch.arange(replay.window_count(horizon))
-    return dict(zip(starts.tolist(), replay.follow(starts, horizon).tolist(), strict=True))
+    return dict(zip(starts.tolist(), replay.window_indices(starts, horizon).tolist(), strict=True))
 
 
-def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:
+def test_a_window_contains_one_environment_of_several(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 9, offline, num_envs=3)
@@ -204,7 +209,7 @@ def test_a_window_of_several_environments_stays_with_one(dataset: Path) -> None:
     assert replay.size == size + 9
 
 
-def test_several_environments_in_a_full_buffer_overwrite_and_stay_apart(dataset: Path) -> None:
+def test_environments_stay_separate_in_a_full_buffer(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 4, offline, num_envs=2)
@@ -219,7 +224,7 @@ def test_several_environments_in_a_full_buffer_overwrite_and_stay_apart(dataset:
     assert all(rows == [start, start + 2] for start, rows in rows_of_windows(replay, 2).items())
 
 
-def test_several_environments_each_have_a_seam(dataset: Path) -> None:
+def test_each_of_several_environments_has_an_episode_boundary(dataset: Path) -> None:
     offline = offline_data(dataset)
     size = offline.size
     replay = buffer(size + 6, offline, num_envs=2, replay_overwrites="online")
@@ -238,7 +243,7 @@ def test_several_environments_each_have_a_seam(dataset: Path) -> None:
 
 @pytest.mark.parametrize("overwrites", ["oldest", "online"])
 @pytest.mark.parametrize("added", [1, 3, 9, 170])
-def test_a_restored_buffer_of_several_environments_goes_on_alike(
+def test_a_restored_buffer_of_several_environments_continues_identically(
     dataset: Path, overwrites: str, added: int
 ) -> None:
     offline = offline_data(dataset)

@@ -1,4 +1,4 @@
-"""Parts of a data set take turns, in one place where that is asked for."""
+"""Shards of a data set replace each other, in place if requested."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from qc_core.data.dataset.dataset import Dataset, DatasetWriter, open_dataset
 from qc_core.data.replay.replay import OfflineData
 from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
@@ -17,11 +18,11 @@ CPU = torch.device("cpu")
 UPDATES = 3
 
 
-def slices_of(folder: Path, spec: EnvironmentSpec, lengths: list[int], resident: int):
+def shards_of(folder: Path, spec: EnvironmentSpec, lengths: list[int], shard_size: int):
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, lengths))
-    writer.finish({"kind": "test"})
-    config = Config(data=DataConfig(shard_size=resident, shard_updates=UPDATES))
+    writer.finish(DataSource(kind="test"))
+    config = Config(data=DataConfig(shard_size=shard_size, shard_updates=UPDATES))
 
     def load(part: Dataset) -> OfflineData:
         return OfflineData(part, CPU, config.data)
@@ -37,33 +38,33 @@ def contents(transitions: OfflineData) -> tuple[torch.Tensor, ...]:
         transitions.actions[every],
         transitions.rewards[every],
         transitions.terminals[every],
-        transitions.starts(torch.linspace(0, 0.999, 50, dtype=torch.float64), 5),
+        transitions.sample_starts(torch.linspace(0, 0.999, 50, dtype=torch.float64), 5),
     )
 
 
 @pytest.mark.parametrize("lengths", [[40, 40, 40], [45, 35, 40], [40, 45, 35]], ids=str)
-def test_a_part_in_place_is_the_part(
+def test_a_shard_copied_in_place_equals_the_loaded_shard(
     tmp_path: Path, spec: EnvironmentSpec, lengths: list[int]
 ) -> None:
     with (
-        slices_of(tmp_path / "a", spec, lengths, 40) as fresh,
-        slices_of(tmp_path / "b", spec, lengths, 40) as standing,
+        shards_of(tmp_path / "a", spec, lengths, 40) as fresh,
+        shards_of(tmp_path / "b", spec, lengths, 40) as standing,
     ):
-        resident = ShardBuffer(standing)
-        place, moves = resident.transitions.rewards.data_ptr(), 0
+        buffer = ShardBuffer(standing)
+        place, moves = buffer.transitions.rewards.data_ptr(), 0
         for update in range(1, 5 * UPDATES):
-            moved = resident.advance(update, in_place=True)
-            got, expected = contents(resident.transitions), contents(fresh.at(update))
+            moved = buffer.advance(update, in_place=True)
+            got, expected = contents(buffer.transitions), contents(fresh.shard_at(update))
             assert all(map(torch.equal, got, expected))
-            assert moved == (resident.transitions.rewards.data_ptr() != place)
-            place, moves = resident.transitions.rewards.data_ptr(), moves + moved
+            assert moved == (buffer.transitions.rewards.data_ptr() != place)
+            place, moves = buffer.transitions.rewards.data_ptr(), moves + moved
         # It moves only for a part that is longer than all before it.
         assert moves == sum(later > max(lengths[:i]) for i, later in enumerate(lengths) if i)
 
 
-def test_a_set_in_one_part_stays(tmp_path: Path, spec: EnvironmentSpec) -> None:
-    with slices_of(tmp_path / "a", spec, [30, 30], 0) as slices:
-        resident = ShardBuffer(slices)
-        before = resident.transitions
-        assert not any(resident.advance(update, in_place=False) for update in range(1, 20))
-        assert resident.transitions is before
+def test_a_single_shard_is_never_replaced(tmp_path: Path, spec: EnvironmentSpec) -> None:
+    with shards_of(tmp_path / "a", spec, [30, 30], 0) as shards:
+        buffer = ShardBuffer(shards)
+        before = buffer.transitions
+        assert not any(buffer.advance(update, in_place=False) for update in range(1, 20))
+        assert buffer.transitions is before

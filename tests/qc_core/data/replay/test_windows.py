@@ -1,4 +1,4 @@
-"""Windows are what a slow loop over rows says, and what the paper's code says."""
+"""Windows match a slow loop over rows and the paper's code."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.data.replay.windows import gather_windows, sample_windows
 
-VECTORS = Path(__file__).parents[2] / "data" / "vectors" / "windows.npz"
+VECTORS = Path(__file__).parents[3] / "data" / "vectors" / "windows.npz"
 
 
 class Rows:
@@ -27,11 +27,11 @@ class Rows:
         self.masks = tensors["masks"]
         self.terminals = tensors["terminals"]
 
-    def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-        return (uniform_B * (len(self.rewards) - horizon + 1)).long()
+    def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+        return (uniform_B * (len(self.rewards) - backup_steps + 1)).long()
 
-    def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-        return start_B[:, None] + torch.arange(horizon)
+    def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+        return start_B[:, None] + torch.arange(backup_steps)
 
     def observations_at(self, index: Tensor) -> Tensor:
         return self._observations[index]
@@ -40,14 +40,14 @@ class Rows:
         return self._next_observations[index]
 
 
-def test_windows_are_the_papers_for_every_horizon() -> None:
+def test_windows_match_the_papers_code_for_every_length() -> None:
     arrays = dict(np.load(VECTORS))
     rows = Rows({n[5:]: v for n, v in arrays.items() if n.startswith("data/")})
     discount = json.loads(str(arrays["meta"]))["discount"]
     start = torch.from_numpy(arrays["index"])
     whole = arrays["out/rewards"].shape[1]
     for horizon in range(1, whole + 1):
-        windows = gather_windows(rows, start, horizon=horizon, discount=discount)
+        windows = gather_windows(rows, start, backup_steps=horizon, discount=discount)
         last = horizon - 1
         np.testing.assert_allclose(
             windows.returns_B, arrays["out/rewards"][:, last], rtol=1e-5, atol=1e-5
@@ -84,7 +84,7 @@ def episodic_rows(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
 @settings(max_examples=200, deadline=None)
 @given(rows=episodic_rows(), horizon=st.integers(1, 6), discount=st.floats(0.5, 1.0))
-def test_windows_are_what_a_loop_over_rows_says(
+def test_dropped_windows_match_a_loop_over_rows(
     rows: dict[str, np.ndarray], horizon: int, discount: float
 ) -> None:
     size = len(rows["rewards"])
@@ -92,7 +92,7 @@ def test_windows_are_what_a_loop_over_rows_says(
         return
     starts = np.arange(size - horizon + 1)
     windows = gather_windows(
-        Rows(rows), torch.from_numpy(starts), horizon=horizon, discount=discount
+        Rows(rows), torch.from_numpy(starts), backup_steps=horizon, discount=discount
     )
     for row, start in enumerate(starts):
         total, mask, ended = 0.0, 1.0, 0.0
@@ -113,7 +113,7 @@ def test_windows_are_what_a_loop_over_rows_says(
 
 @settings(max_examples=200, deadline=None)
 @given(rows=episodic_rows(), horizon=st.integers(1, 6), discount=st.floats(0.5, 1.0))
-def test_kept_windows_stop_where_their_episode_stops(
+def test_kept_windows_end_with_their_episode(
     rows: dict[str, np.ndarray], horizon: int, discount: float
 ) -> None:
     size = len(rows["rewards"])
@@ -121,7 +121,7 @@ def test_kept_windows_stop_where_their_episode_stops(
         return
     starts = torch.arange(size - horizon + 1)
     kept = gather_windows(
-        Rows(rows), starts, horizon=horizon, discount=discount, terminal_handling="keep"
+        Rows(rows), starts, backup_steps=horizon, discount=discount, terminal_handling="keep"
     )
     for row, start in enumerate(starts.tolist()):
         total, mask, steps = 0.0, 1.0, 0
@@ -139,7 +139,7 @@ def test_kept_windows_stop_where_their_episode_stops(
         assert kept.weight_B[row] == 1
 
 
-def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
+def test_the_critic_learns_from_a_success_inside_a_chunk_only_if_kept() -> None:
     """Dropped, one start per episode is left from which the success can be learned."""
     size, horizon = 8, 5
     rows = Rows(
@@ -153,8 +153,10 @@ def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
         }
     )
     starts = torch.arange(4)
-    dropped = gather_windows(rows, starts, horizon=horizon, discount=1.0)
-    kept = gather_windows(rows, starts, horizon=horizon, discount=1.0, terminal_handling="keep")
+    dropped = gather_windows(rows, starts, backup_steps=horizon, discount=1.0)
+    kept = gather_windows(
+        rows, starts, backup_steps=horizon, discount=1.0, terminal_handling="keep"
+    )
     solved = dropped.bootstrap_B == 0
     assert solved.tolist() == (kept.bootstrap_B == 0).tolist() == [False, False, True, True]
     assert (dropped.weight_B * solved).sum() == 1
@@ -163,7 +165,7 @@ def test_a_success_inside_a_chunk_teaches_only_if_it_is_kept() -> None:
     assert (dropped.returns_B[3], kept.returns_B[3]) == (-4, -3)
 
 
-def test_every_start_is_drawn_up_to_the_last_whole_window() -> None:
+def test_starts_are_sampled_up_to_the_last_complete_window() -> None:
     size, horizon = 7, 5
     rows = Rows(
         {

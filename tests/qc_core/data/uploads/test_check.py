@@ -1,4 +1,4 @@
-"""What is no whole episode of the environment is refused with what, the limit and what was got."""
+"""Files that are not complete episodes are refused with the problem, the limit and the value."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -53,12 +53,12 @@ BAD = {
 }
 
 
-def test_whole_episodes_are_counted(tmp_path: Path, check: UploadCheck, arrays: Arrays) -> None:
+def test_complete_episodes_are_counted(tmp_path: Path, check: UploadCheck, arrays: Arrays) -> None:
     np.savez(tmp_path / "good.npz", **arrays)
     assert check(tmp_path / "good.npz") == 2
 
 
-def test_an_end_by_time_is_an_end(tmp_path: Path, check: UploadCheck, arrays: Arrays) -> None:
+def test_a_timeout_ends_an_episode(tmp_path: Path, check: UploadCheck, arrays: Arrays) -> None:
     first = np.arange(22) == 10
     marked = arrays | {"terminals": first, "timeouts": arrays["terminals"] & ~first}
     np.savez(tmp_path / "good.npz", **marked)
@@ -69,7 +69,7 @@ def test_an_end_by_time_is_an_end(tmp_path: Path, check: UploadCheck, arrays: Ar
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_wrong_is_said(
+def test_the_message_says_what_is_wrong(
     tmp_path: Path, check: UploadCheck, arrays: Arrays, kind: str
 ) -> None:
     spoil, message = BAD[kind]
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said(
     assert message in str(refusal.value)
 
 
-def test_an_episode_may_lie_across_blocks(
+def test_an_episode_may_span_blocks(
     tmp_path: Path, check: UploadCheck, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qc_core.data.uploads.check._BLOCK_ROWS", 4)

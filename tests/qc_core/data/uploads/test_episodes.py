@@ -1,4 +1,4 @@
-"""Uploaded episodes: the good ones are learned from once, the bad ones are set apart and told."""
+"""Valid uploads are ingested once; invalid uploads are quarantined with a reason."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def from_store(config: Config, *before: str) -> Config:
     return replace(config, data=replace(config.data, source=(*before, "store:episodes")))
 
 
-def test_a_bad_file_goes_to_quarantine_with_the_reason_and_the_rest_go_on(
+def test_an_invalid_file_is_quarantined_and_valid_files_are_accepted(
     tmp_path: Path, store: ObjectStore, arrays: Arrays, file: Path
 ) -> None:
     np.savez(tmp_path / "bad.npz", **{**arrays, "actions": arrays["actions"] * 3})
@@ -51,14 +51,14 @@ def test_a_bad_file_goes_to_quarantine_with_the_reason_and_the_rest_go_on(
     assert store.get(bad.key) == (tmp_path / "bad.npz").read_bytes()
 
 
-def test_the_same_file_twice_adds_nothing(store: ObjectStore, file: Path) -> None:
+def test_uploading_a_file_twice_stores_it_once(store: ObjectStore, file: Path) -> None:
     first = push_episodes(store, ENVIRONMENT, [file, file])
     again = push_episodes(store, ENVIRONMENT, [file])
     assert [upload.state for upload in (*first, *again)] == ["accepted", "known", "known"]
-    assert [entry["environment"] for entry in list_episodes(store)] == [ENVIRONMENT]
+    assert [entry.environment for entry in list_episodes(store)] == [ENVIRONMENT]
 
 
-def test_nothing_is_uploaded_where_a_file_is_missing(
+def test_nothing_is_uploaded_if_a_file_is_missing(
     store: ObjectStore, file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"none.npz does not exist"):
@@ -69,7 +69,7 @@ def test_nothing_is_uploaded_where_a_file_is_missing(
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_there_and_no_file_is_not_said_to_be_missing(
+def test_a_path_that_is_not_a_file_is_refused_as_such(
     tmp_path: Path, store: ObjectStore, file: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "data")
@@ -78,7 +78,7 @@ def test_what_is_there_and_no_file_is_not_said_to_be_missing(
     assert not list(list_episodes(store))
 
 
-def test_what_others_have_put_there_is_checked_on_arrival(
+def test_files_from_the_store_are_checked_when_downloaded(
     tmp_path: Path, store: ObjectStore, config: Config, arrays: Arrays, file: Path
 ) -> None:
     """Truncated, nonsense in a folder, of another zip, and a bomb that unpacks to terabytes."""
@@ -99,28 +99,28 @@ def test_what_others_have_put_there_is_checked_on_arrival(
     hostile["bomb.npz"] = (tmp_path / "bomb.npz").read_bytes()
     for name, content in hostile.items():
         store.put(f"episodes/{ENVIRONMENT}/{name}", content)
-    manifest = ingest(from_store(config), tmp_path / "data")
-    assert manifest["episodes"] == 2 and manifest["source"]["kind"] == "store"
+    info = ingest(from_store(config), tmp_path / "data")
+    assert info.episodes == 2 and info.source["kind"] == "store"
     assert open_dataset(tmp_path / "data", verify=True).transitions == 20
     listed = list(list_episodes(store))
-    assert [entry["reason"] for entry in listed].count(None) == 1
-    reasons = " ".join(entry["reason"] or "" for entry in listed)
+    assert [entry.reason for entry in listed].count(None) == 1
+    reasons = " ".join(entry.reason or "" for entry in listed)
     for name in hostile:
         assert name in reasons
     # The next one has nothing to say of them.
-    assert ingest(from_store(config), tmp_path / "again")["digest"] == manifest["digest"]
+    assert ingest(from_store(config), tmp_path / "again").digest == info.digest
 
 
-def test_without_uploads_the_other_sources_go_on(
+def test_other_sources_are_ingested_without_uploads(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"no episodes of cube-single.* yet"):
         ingest(from_store(config), tmp_path / "none")
-    manifest = ingest(from_store(config, str(dataset)), tmp_path / "data")
-    assert manifest["transitions"] == open_dataset(dataset).transitions
+    info = ingest(from_store(config, str(dataset)), tmp_path / "data")
+    assert info.transitions == open_dataset(dataset).transitions
 
 
-def test_a_file_that_may_not_be_read_is_not_called_bad(
+def test_an_unreadable_file_is_not_quarantined(
     store: ObjectStore, file: Path, forbid: Callable[[Path], None]
 ) -> None:
     forbid(file)

@@ -1,0 +1,115 @@
+"""`dataset.json`: the document that describes the arrays of a data set and their origin."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qc_core import documents
+from qc_core.data.dataset.columns import ARRAYS
+from qc_core.documents import Document
+from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import DataSource
+from qc_core.policy_format.environment_spec import EnvironmentSpec
+
+SCHEMA_VERSION = 2
+INFO_FILE = "dataset.json"
+
+
+class ArrayInfo(Document, frozen=True, kw_only=True):
+    """One array: its shape, its NumPy type and the SHA-256 of its file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    sha256: str
+
+
+class ObservationRange(Document, frozen=True, kw_only=True):
+    """Lowest and highest value of each observation, [O]."""
+
+    low: list[float]
+    high: list[float]
+
+
+class DatasetExtent(Document, frozen=True, kw_only=True):
+    """Size of a data set, and the range of its observations (None for those of older releases)."""
+
+    episodes: int
+    transitions: int
+    observation_range: ObservationRange | None
+
+
+class DatasetInfo(Document, frozen=True, kw_only=True):
+    """The content of `dataset.json`.
+
+    Attributes:
+        environment: id of the environment or robot; with the next six fields, an EnvironmentSpec.
+        units: of observations and actions.
+        solved_transitions: number of transitions that solve the task.
+        reward_range: lowest and highest reward.
+        observation_range: None for data sets of older releases.
+        reward_convention: the state to which the reward of a transition belongs.
+        mujoco_version: of the simulator that made the episodes; None if the source does not name
+            it.
+        source: origin of the episodes.
+        arrays: by name.
+        digest: SHA-256 over the checksums of all arrays.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    environment: str
+    observation_names: list[str]
+    action_names: list[str]
+    action_low: list[float]
+    action_high: list[float]
+    episode_limit: int
+    control_interval_seconds: float
+    units: str = "the environment's own, not normalised"
+    transitions: int
+    episodes: int
+    solved_transitions: int
+    reward_range: tuple[float, float]
+    observation_range: ObservationRange | None = None
+    reward_convention: str
+    mujoco_version: str | None
+    source: DataSource
+    arrays: dict[str, ArrayInfo]
+    digest: str
+
+    @classmethod
+    def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        version = content.get("schema-version")
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"{what}: data set schema {SCHEMA_VERSION} is needed, got {version!r}: "
+                "ingest the data again"
+            )
+        return content
+
+    @property
+    def extent(self) -> DatasetExtent:
+        return DatasetExtent(
+            episodes=self.episodes,
+            transitions=self.transitions,
+            observation_range=self.observation_range,
+        )
+
+
+def read_info(path: Path) -> tuple[DatasetInfo, EnvironmentSpec]:
+    """Read and check `dataset.json`; the spec is of the environment that it describes.
+
+    Raises:
+        UsageError: not a data set's document, or another schema version.
+    """
+    info = documents.read(path, DatasetInfo)
+    if missing := [name for name in ARRAYS if name not in info.arrays]:
+        raise UsageError(f"{path} is damaged: array {missing[0]!r} is missing")
+    return info, documents.convert(documents.to_json(info), EnvironmentSpec, str(path))
+
+
+def digest_of(arrays: Mapping[str, ArrayInfo]) -> str:
+    """Return the digest of a data set: SHA-256 over the checksums of its arrays."""
+    lines = "".join(f"{name} {arrays[name].sha256}\n" for name in ARRAYS)
+    return hashlib.sha256(lines.encode()).hexdigest()
