@@ -111,7 +111,7 @@ def test_transitions_match_the_minari_data_set(
         row += steps
     np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 1])
     np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
-    assert dataset.info.source["dataset"] == ID
+    assert dataset.info.source.dataset == ID
 
 
 def at(observations: Any, step: int) -> Any:

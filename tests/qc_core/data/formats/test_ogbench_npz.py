@@ -144,7 +144,7 @@ def test_shards_are_read_in_the_order_of_their_names(
     np.testing.assert_array_equal(dataset.observations, observations)
     ends = np.flatnonzero(dataset.terminals)
     assert np.diff(ends, prepend=-1).tolist() == [10, 10, 10, 7, 10, 10]
-    assert list(dataset.info.source["files"]) == ["a.npz", "b.npz", "c.npz"]
+    assert list(dataset.info.source.files) == ["a.npz", "b.npz", "c.npz"]
     assert dataset.validation is not None
     np.testing.assert_array_equal(dataset.validation.observations, arrays["observations"][22:])
 

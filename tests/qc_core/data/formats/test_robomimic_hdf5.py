@@ -128,7 +128,7 @@ def test_transitions_match_the_file_in_the_order_of_the_demonstrations(
     info = open_dataset(tmp_path / "dataset").info
     assert info.environment == "robomimic/lift-v0"
     assert info.episodes == dones.sum()
-    assert info.source["demonstrations"] == 3
+    assert info.source.demonstrations == 3
 
 
 def test_missing_next_observations_are_taken_from_the_next_row(tmp_path: Path, lift: Lift) -> None:

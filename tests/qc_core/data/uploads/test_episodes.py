@@ -100,7 +100,7 @@ def test_files_from_the_store_are_checked_when_downloaded(
     for name, content in hostile.items():
         store.put(f"episodes/{ENVIRONMENT}/{name}", content)
     info = ingest(from_store(config), tmp_path / "data")
-    assert info.episodes == 2 and info.source["kind"] == "store"
+    assert info.episodes == 2 and info.source.kind == "store"
     assert open_dataset(tmp_path / "data", verify=True).transitions == 20
     listed = list(list_episodes(store))
     assert [entry.reason for entry in listed].count(None) == 1
