@@ -79,16 +79,16 @@ def q_chunking(
         signing_secret=signing_secret,
     ).place
     # KFP's driver knows a placeholder only where it is the whole text.
-    run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
-    ending = place(outcome(run=run, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, recipe=recipe))
+    ending = place(outcome(run_id=run_id, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, recipe=recipe))
     with dsl.ExitHandler(exit_task=ending, name="From episodes to a policy"):
         configured = place(
             configure(
                 recipe=recipe,
                 method=method,
                 overrides=overrides,
-                study_name=run,
+                run_id=run_id,
                 gpus=gpus,
                 cpus=cpus,
                 memory=memory,
@@ -97,7 +97,7 @@ def q_chunking(
             )
         )
         config = configured.outputs["config"]
-        ingested = place(ingest(config=config, run=run))
+        ingested = place(ingest(config=config, run_id=run_id))
         dataset = ingested.outputs["dataset"]
         # A retraining that finds nothing new ends here.
         with dsl.If(ingested.outputs["Output"] == "train", name="If there is something to learn"):
@@ -120,7 +120,7 @@ def q_chunking(
                         dataset=dataset,
                         checkpoint=offline,
                         worker=worker,
-                        study_name=run,
+                        run_id=run_id,
                         gpu_type=gpu_type,
                         gpus=gpus,
                         cpus=cpus,
@@ -130,7 +130,7 @@ def q_chunking(
             best = place(
                 select(
                     trials=dsl.Collected(tuned.outputs["trials"]),
-                    study_name=run,
+                    run_id=run_id,
                 )
             )
             online = best.outputs["checkpoint"]
@@ -139,7 +139,7 @@ def q_chunking(
             ]
             policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
             promotion = place(
-                promote(config=config, policy=policy, checkpoint=online, run=run)
+                promote(config=config, policy=policy, checkpoint=online, run_id=run_id)
             ).outputs["promotion"]
             place(
                 report(
@@ -150,7 +150,7 @@ def q_chunking(
                     evaluation=evaluation,
                     policy=policy,
                     promotion=promotion,
-                    run=run,
+                    run_id=run_id,
                 )
             )
 

@@ -20,7 +20,7 @@ import yaml
 
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
-from pipeline.inputs import read_inputs
+from pipeline.inputs import parse_inputs
 from pipeline.server import Clash, NotFound, Server, Unreachable, each, named
 from qc_core import __version__
 from qc_core.errors import RunError
@@ -94,7 +94,7 @@ def compile_package(
     if not inputs:
         return package
     definitions = package.specification["root"]["inputDefinitions"]["parameters"]
-    given = read_inputs(inputs, definitions)
+    given = parse_inputs(inputs, definitions)
     return replace(package, parameters={**package.parameters, **given})
 
 

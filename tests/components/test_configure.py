@@ -15,7 +15,7 @@ FORM = {
     "recipe": "smoke",
     "method": "as the recipe says",
     "overrides": "--seed 3",
-    "study_name": "run-1",
+    "run_id": "run-1",
     "gpus": "0",
     "cpus": "500m",
     "memory": "1.5Gi",

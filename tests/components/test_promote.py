@@ -26,7 +26,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
         config=dsl.Artifact(uri=str(folder / "config")),
         policy=dsl.Model(uri=str(policy)),
         checkpoint=dsl.Model(uri=str(checkpoint)),
-        run=folder.name,
+        run_id=folder.name,
         promotion=dsl.Artifact(uri=str(folder / "promotion")),
         metrics=metrics,
     )

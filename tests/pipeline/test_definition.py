@@ -64,7 +64,7 @@ def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
 def test_no_two_runs_share_a_study(package: dict[str, Any]) -> None:
     tasks = tasks_of(package)
     for name in ("configure", "tune", "select"):
-        study = tasks[name]["inputs"]["parameters"]["study_name"]
+        study = tasks[name]["inputs"]["parameters"]["run_id"]
         assert study["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
 
 

@@ -173,5 +173,5 @@ def test_a_retraining_without_anything_new_stops_early(
     assert re.search(r"\(smoke\) finished: nothing new", done.stderr)
     assert set(json.loads((folder / "again" / "summary.json").read_text())) == {
         "folder",
-        "nothing-new",
+        "up-to-date",
     }
