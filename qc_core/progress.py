@@ -134,6 +134,8 @@ def progress_bar(total: int, label: str, unit: str, done: int = 0) -> tqdm:
         unit_scale=unit == "byte",
         dynamic_ncols=terminal,
         mininterval=_SECONDS_BETWEEN_FRAMES if terminal else _SECONDS_BETWEEN_LINES,
+        # Otherwise tqdm draws extra lines when the rate drops.
+        miniters=None if terminal else 1,
         bar_format=None if terminal else _LINE_FORMAT,
         file=sys.stderr if terminal else _LineWriter(sys.stderr),
     )

@@ -2,7 +2,7 @@
 
 import io
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -26,7 +26,7 @@ def console() -> Console:
 
 
 @pytest.fixture
-def send(monkeypatch: pytest.MonkeyPatch, console: Console) -> Iterator[Callable[..., None]]:
+def send(monkeypatch: pytest.MonkeyPatch, console: Console) -> Callable[..., None]:
     """Sends events to the console, and returns when they have been shown."""
 
     def send(*events: Event) -> None:
