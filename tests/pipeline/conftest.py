@@ -15,8 +15,8 @@ from tests.pipeline.kfp_server import KFP, serve
 QC = [sys.executable, "-m", "qc_core.cli.main"]
 
 
-def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
+def qc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*QC, *arguments], capture_output=True, text=True, cwd=folder)
 
 
 @pytest.fixture(scope="module")

@@ -138,8 +138,8 @@ def test_port_forward_is_used_with_a_kubeconfig_and_ends_with_the_command(
     # The forwarded port has closed when the user opens the page.
     assert f"page     /#/runs/details/{run_id}\n" in capsys.readouterr().out
     (line,) = (tmp_path / "log").read_text().splitlines()
-    process, _, words = line.partition(" ")
-    assert words == (
+    process, _, arguments = line.partition(" ")
+    assert arguments == (
         "port-forward --address 127.0.0.1 --namespace kubeflow service/ml-pipeline :8888"
     )
     with pytest.raises(ProcessLookupError):

@@ -46,9 +46,9 @@ def test_suggested_commands_work(
     monkeypatch.delenv("QC_STORE")
     suggested = re.findall(r"^  qc (.+)$", done.stdout, re.MULTILINE)
     assert len(suggested) == 3
-    for words in suggested:
-        extra = ["--episodes", "1"] if words.startswith("play") else []
-        result = qc(folder, *words.split(), *extra)
+    for arguments in suggested:
+        extra = ["--episodes", "1"] if arguments.startswith("play") else []
+        result = qc(folder, *arguments.split(), *extra)
         assert result.returncode == 0, result.stderr
 
 
@@ -68,11 +68,11 @@ def test_policy_records_its_run_and_its_data(
 ) -> None:
     folder, _ = run
     monkeypatch.delenv("QC_STORE")
-    told = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
-    assert told["manifest"]["run"] == "run"
-    provenance = told["contract"]["provenance"]
+    shown = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
+    assert shown["manifest"]["run"] == "run"
+    provenance = shown["contract"]["provenance"]
     assert provenance["config"]["seed"] == provenance["dataset-source"]["seed"] == 3
-    assert str(folder) not in json.dumps(told)
+    assert str(folder) not in json.dumps(shown)
 
 
 def test_report_is_one_self_contained_page(
@@ -81,14 +81,14 @@ def test_report_is_one_self_contained_page(
     folder, _ = run
     page = (folder / "run" / "report.html").read_text()
     assert page.count("<svg") == 4
-    for words in (
+    for arguments in (
         "chunks of 5, open loop",
         "behaviour cloning",
         "trial 1",
         "smoke:",
         "&#34;offline-steps&#34;: 60",
     ):
-        assert words in page
+        assert arguments in page
     # The page loads nothing: every src is a data URI, and there is no style sheet or script.
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]+)"', page))
     assert "<link" not in page and "<script" not in page and "url(http" not in page
@@ -153,8 +153,8 @@ def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
 
 
 def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path) -> None:
-    words = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
-    done = qc(tmp_path, "run", "smoke", "-o", "run", *words)
+    arguments = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
+    done = qc(tmp_path, "run", "smoke", "-o", "run", *arguments)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "step pretrain failed: training diverged before update" in last

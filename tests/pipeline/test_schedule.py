@@ -205,7 +205,7 @@ def test_multi_user_server_has_schedules_in_a_namespace(kfp: KFP) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["smoke"], "give either --cron or --every"),
         (["smoke", "--cron", "0 3 * * 1", "--every", "1h"], "give either --cron or --every"),
@@ -217,10 +217,10 @@ def test_multi_user_server_has_schedules_in_a_namespace(kfp: KFP) -> None:
         (["nosuch", "--every", "1h"], "nosuch"),
     ],
 )
-def test_wrong_words_are_refused_before_any_server_is_asked(
-    kfp: KFP, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+def test_wrong_arguments_are_refused_before_any_server_is_asked(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    assert main(["schedule", *words]) == 2
+    assert main(["schedule", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not kfp.requests

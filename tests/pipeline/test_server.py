@@ -18,9 +18,9 @@ LIST = ["schedule", "list"]
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 
 
-def refusal(capsys: pytest.CaptureFixture[str], code: int, words: list[str] = LIST) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], code: int, arguments: list[str] = LIST) -> str:
     """Runs a command that fails; returns its one line of output."""
-    assert main(words) == code
+    assert main(arguments) == code
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()

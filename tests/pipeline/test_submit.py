@@ -51,7 +51,7 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
 
 
 def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
-    words = [
+    arguments = [
         "--input",
         "gpus=1",
         "--input",
@@ -59,7 +59,7 @@ def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
         "--input",
         "method=fql",
     ]
-    assert main([*SUBMIT, *words]) == 0
+    assert main([*SUBMIT, *arguments]) == 0
     given = only(kfp.runs)["runtime_config"]["parameters"]
     assert (given["gpus"], given["node_selector"]) == ("1", {"pool": "gpu"})
     assert (given["method"], given["recipe"]) == ("fql", "smoke")
