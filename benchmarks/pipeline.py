@@ -1,8 +1,8 @@
 """Measures the overhead of the pipeline: time per step beyond its work, and duplicate bytes.
 
 Runs a recipe with `qc run`, each step in its own process through `kfp.local`, and then the same
-functions one after another in one process. The difference per step is the start of its process: the
-interpreter, imports and KFP. Also counts the bytes of all artifacts, and those of files that another
+functions one after another in one process. The difference per step is the start of its process:
+the interpreter, imports and KFP. Also counts the bytes of all artifacts, and of files that another
 step has written with the same content. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.pipeline -o benchmarks/results/pipeline.json

@@ -101,9 +101,13 @@ class Console:
         bar: Any = self._bars.get(key)
         if bar is None:
             bar = progress_bar(event.total, f"    {event.label}", event.unit, event.count)
+            # A bar that remains on the screen would mix with the lines of other bars.
+            bar.leave = False
             self._bars[key] = bar
         bar.set_postfix_str(event.note, refresh=False)
         bar.update(event.count - bar.n)
         if event.closed:
+            final_state = str(bar)
             bar.close()
             del self._bars[key]
+            self.write(final_state)

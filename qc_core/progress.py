@@ -137,6 +137,8 @@ def progress_bar(total: int, label: str, unit: str, done: int = 0) -> tqdm:
         # Otherwise tqdm draws extra lines when the rate drops.
         miniters=None if terminal else 1,
         bar_format=None if terminal else _LINE_FORMAT,
+        # In a log, bars have no position of their own to move the cursor to.
+        position=None if terminal else 0,
         file=sys.stderr if terminal else _LineWriter(sys.stderr),
     )
 

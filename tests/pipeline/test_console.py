@@ -64,6 +64,8 @@ def test_parallel_workers_announce_their_step_once_and_have_a_bar_each(
     send(started, started, *bars)
     shown = capsys.readouterr().err
     assert shown.count("▸ tune") == 1 and shown.count("8/8 episodes") == 2
+    # A log gets no control characters.
+    assert shown.replace("\n", "").isprintable()
 
 
 def test_first_failure_is_reported(console: Console, send: Callable[..., None]) -> None:
