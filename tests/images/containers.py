@@ -17,12 +17,12 @@ from typing import Any
 _BUCKET = "artifacts"
 
 
-def podman(*words: str) -> str:
+def podman(*command: str) -> str:
     """Run podman and return its output (AssertionError with the output: it failed)."""
     done = subprocess.run(
-        ["podman", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["podman", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert done.returncode == 0, f"podman {' '.join(words[:3])} …\n{done.stdout}"
+    assert done.returncode == 0, f"podman {' '.join(command[:3])} …\n{done.stdout}"
     return done.stdout.strip()
 
 
@@ -31,7 +31,7 @@ class Ran:
     """One container that ran: the step's name, podman's arguments, the output."""
 
     name: str
-    words: list[str]
+    command: list[str]
     output: str
 
 
@@ -233,7 +233,7 @@ class Cluster:
         arguments = [
             json.dumps(executor_input) if word == "{{$}}" else word for word in container["args"]
         ]
-        words = [
+        command = [
             "run",
             "--rm",
             "--read-only",
@@ -253,9 +253,9 @@ class Cluster:
             *arguments,
         ]
         try:
-            self.ran.append(Ran(name, words, podman(*words)))
+            self.ran.append(Ran(name, command, podman(*command)))
         except AssertionError as error:
-            self.ran.append(Ran(name, words, str(error)))
+            self.ran.append(Ran(name, command, str(error)))
             raise
         told = json.loads((home / "executor_output.json").read_text())
         return {**made, **told.get("parameterValues", {})}
@@ -264,8 +264,8 @@ class Cluster:
         """Return podman's arguments for the pod settings in the package's Kubernetes document."""
         user = pod["securityContext"]
         assert user["runAsNonRoot"]
-        words = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
-        words += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
+        command = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
+        command += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
         for kind, values, key in (
             ("configMap", self.settings, "configMapKey"),
             ("secret", self.secrets, "secretKey"),
@@ -274,7 +274,7 @@ class Cluster:
                 name = _resolved(entry[f"{kind}NameParameter"], around)
                 if name not in values and entry.get("optional"):
                     continue
-                words += [
+                command += [
                     f"--env={pair['envVar']}={values[name][pair[key]]}"
                     for pair in entry["keyToEnv"]
                 ]
@@ -285,8 +285,8 @@ class Cluster:
                 files.mkdir(exist_ok=True)
                 for key, value in self.secrets[name].items():
                     (files / key).write_text(value)
-                words.append(f"--volume={files}:{entry['mountPath']}:ro")
-        return words
+                command.append(f"--volume={files}:{entry['mountPath']}:ro")
+        return command
 
 
 def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:

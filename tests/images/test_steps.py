@@ -154,7 +154,7 @@ def test_every_step_runs_in_its_image(cluster: Cluster) -> None:
     steps = [ran.name.split("-")[0] for ran in cluster.ran]
     assert sorted(set(steps)) == sorted(STEPS)
     assert steps.count("tune") == 2
-    assert all(TRAIN_IMAGE in ran.words for ran in cluster.ran)
+    assert all(TRAIN_IMAGE in ran.command for ran in cluster.ran)
 
 
 def test_runtime_image_pulls_and_runs_the_policy_without_torch(
@@ -223,8 +223,8 @@ def test_run_status_is_in_the_store(cluster: Cluster, network: Network) -> None:
 def test_only_steps_that_use_the_store_can_reach_it(cluster: Cluster) -> None:
     for ran in cluster.ran:
         step = STEPS[ran.name.split("-")[0]]
-        reaches = "none" not in ran.words
-        given = any(_KEYS["secretkey"] in word for word in ran.words)
+        reaches = "none" not in ran.command
+        given = any(_KEYS["secretkey"] in word for word in ran.command)
         assert reaches == given == step.store, ran.name
 
 
