@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_EVENTS = 0.25
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_FRAMES = 0.1
-# What a log shows of a bar: there is no room to fill.
+# tqdm's default, but with the rate never inverted to seconds per unit.
+_BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+# The state of a bar as a line of a log.
 _LINE_FORMAT = (
     "{desc}: {n_fmt}/{total_fmt}{unit}s, {rate_noinv_fmt}, {elapsed} elapsed, {remaining} left"
     "{postfix}"
@@ -136,7 +138,7 @@ def progress_bar(total: int, label: str, unit: str, done: int = 0) -> tqdm:
         mininterval=_SECONDS_BETWEEN_FRAMES if terminal else _SECONDS_BETWEEN_LINES,
         # Otherwise tqdm draws extra lines when the rate drops.
         miniters=None if terminal else 1,
-        bar_format=None if terminal else _LINE_FORMAT,
+        bar_format=_BAR_FORMAT if terminal else _LINE_FORMAT,
         # In a log, bars have no position of their own to move the cursor to.
         position=None if terminal else 0,
         file=sys.stderr if terminal else _LineWriter(sys.stderr),
