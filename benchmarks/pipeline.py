@@ -1,9 +1,9 @@
-"""What does the pipeline cost beside the work of its steps?
+"""Measures the overhead of the pipeline: time per step beyond its work, and duplicate bytes.
 
-Runs a recipe as a user would, each step in a process of its own through `kfp.local`, and then the
-same functions one behind the other in one process. What a step takes longer in the pipeline is
-the start of its process: the interpreter, imports and KFP. Also counts the bytes that the steps
-leave, and those that two of them hold the same of. Prints a table and writes JSON.
+Runs a recipe with `qc run`, each step in its own process through `kfp.local`, and then the same
+functions one after another in one process. The difference per step is the start of its process:
+the interpreter, imports and KFP. Also counts the bytes of all artifacts, and of files that another
+step has written with the same content. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.pipeline -o benchmarks/results/pipeline.json
 """
@@ -25,13 +25,13 @@ from typing import Any
 from benchmarks.hardware import hardware
 from qc_core.files import sha256_of
 
-# One worker, for one process has no other beside it.
+# One worker, because a single process runs no others in parallel.
 _OVERRIDES = ["--tune.workers", "1"]
 _STUDY = "benchmark"
 
 
 def measure(recipe: str, threads: int) -> dict[str, Any]:
-    """Seconds per step both ways, and what the pipeline's steps leave on the disk."""
+    """Return the seconds per step in both cases, and the bytes that the pipeline's steps write."""
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as name:
         scratch = Path(name)
         load = os.getloadavg()[0]
@@ -42,8 +42,8 @@ def measure(recipe: str, threads: int) -> dict[str, Any]:
             "QC_THREADS": str(threads),
         }
 
-        def run(*words: str) -> str:
-            command = [sys.executable, "-m", *words]
+        def run(*arguments: str) -> str:
+            command = [sys.executable, "-m", *arguments]
             return subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, text=True, env=environment
             ).stdout
@@ -64,7 +64,7 @@ def measure(recipe: str, threads: int) -> dict[str, Any]:
 
 
 def run_directly(recipe: str, folder: Path) -> dict[str, float]:
-    """What each step calls, in this process; seconds per step, and those of the imports."""
+    """Call the functions of all steps in this process; return seconds per step and of imports."""
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -131,7 +131,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
 
 
 def _bytes_of(steps: Path) -> dict[str, int]:
-    """Bytes of all artifacts, and of those whose content another step's file has already."""
+    """Return the bytes of all artifacts, and of files with the content of an earlier one."""
     seen: set[str] = set()
     written = copied = 0
     for path in sorted(path for path in steps.rglob("*") if path.is_file()):
@@ -146,7 +146,7 @@ def _print(row: dict[str, Any]) -> None:
     pipeline, direct = row["pipeline-seconds"], row["one-process-seconds"]
     print(f"{'step':10} {'pipeline':>9} {'one process':>12} {'more':>7}")
     for step, seconds in pipeline.items():
-        # One process has nobody to tell the outcome.
+        # The single process reports no run status.
         once = direct.get(step, 0.0)
         print(f"{step:10} {seconds:7.1f} s {once:10.1f} s {seconds - once:5.1f} s")
     print(
@@ -159,7 +159,7 @@ def _print(row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="smoke")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, both ways")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, in both cases")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--direct", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)

@@ -67,8 +67,8 @@ def retrain(recipe: str, episodes: int, scratch: Path) -> dict[str, Any]:
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
-    if "nothing-new" in result:
-        return {"nothing-new": result["nothing-new"]}
+    if "up-to-date" in result:
+        return {"nothing-new": result["up-to-date"]}
     promotion = result["promotion"]
     return {
         "policy": f"{promotion['name']}:{promotion['version']}",

@@ -1,1 +1,1 @@
-"""The steps of the pipeline: thin KFP adapters over `qc_core`, one folder each."""
+"""The steps of the pipeline, one folder each: thin KFP adapters over `qc_core`."""

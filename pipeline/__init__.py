@@ -1,1 +1,1 @@
-"""The flow of the steps, and where it runs. No learning here."""
+"""The pipeline's graph of steps, and how it runs: locally or on a KFP server."""

@@ -1,7 +1,7 @@
-"""Where the KFP server is, and the token that opens it.
+"""Finds the address of the KFP server and the token for it.
 
-KFP_ENDPOINT names it. Without that, a pod asks the server of its own cluster, and a machine with a
-kubeconfig reaches into the cluster through a port-forward.
+`KFP_ENDPOINT` is the address. Without it, a pod uses the server of its own cluster, and a machine
+with a kubeconfig uses a port-forward into the cluster.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from pipeline.port_forward import SERVICE_PORT, port_forward
 from qc_core.errors import UsageError
 
-# Where Kubernetes tells a pod about itself.
+# Kubernetes mounts this file into every pod.
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-# Where KFP's manifests project a pod's token for KFP, unless the variable says otherwise.
+# KFP's manifests project a pod's token for KFP to this file, unless the variable names another.
 _TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
 _TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"
 
@@ -28,11 +28,11 @@ class Address:
     """How to reach a KFP server.
 
     Attributes:
-        api: base of its API's addresses.
-        ui: base of its pages' addresses, if they can be reached from here.
-        read_token: gives the bearer token of the moment; None asks without one.
-        ca_file: certificates to trust instead of the usual ones.
-        own_namespace: of the pod that asks, if a pod asks.
+        api: base URL of the API.
+        ui: base URL of the web pages; None if this machine cannot reach them.
+        read_token: returns the current bearer token; None sends no token.
+        ca_file: certificates to trust instead of the system's.
+        own_namespace: namespace of the pod that this process runs in, if any.
     """
 
     api: str
@@ -44,17 +44,21 @@ class Address:
 
 @contextmanager
 def find_address(endpoint: str | None) -> Iterator[Address]:
-    """Give the server's address for as long as it holds: a port-forward ends with it.
+    """Yield the server's address; a port-forward ends with the block.
 
     Args:
-        endpoint: instead of KFP_ENDPOINT.
+        endpoint: URL that overrides `KFP_ENDPOINT`.
+
+    Raises:
+        UsageError: no server is named, or a setting is invalid.
+        RunError: the port-forward failed.
     """
     endpoint = endpoint or os.environ.get("KFP_ENDPOINT")
     system_namespace = os.environ.get("KFP_NAMESPACE", "kubeflow")
     read_token, ca_file = _find_token(), _find_ca_file()
     own_namespace = _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else None
     if endpoint:
-        base = _checked(endpoint)
+        base = _validated(endpoint)
         yield Address(base, base, read_token, ca_file, own_namespace)
     elif os.environ.get("KUBERNETES_SERVICE_HOST"):
         base = f"http://ml-pipeline.{system_namespace}.svc.cluster.local:{SERVICE_PORT}"
@@ -65,24 +69,25 @@ def find_address(endpoint: str | None) -> Iterator[Address]:
     else:
         raise UsageError(
             "no KFP server is named: set KFP_ENDPOINT to http(s)://host[:port], or KUBECONFIG to "
-            "reach into a cluster"
+            "connect through a port-forward"
         )
 
 
-def _checked(endpoint: str) -> str:
-    form = "KFP_ENDPOINT is http(s)://host[:port][/path]"
+def _validated(endpoint: str) -> str:
+    """Return the endpoint without a trailing slash (UsageError: it is not a base URL)."""
+    expected = "KFP_ENDPOINT must be http(s)://host[:port][/path]"
     try:
         parts = urlsplit(endpoint)
-        # Raises for what is no port.
+        # Raises ValueError if it is not a port number.
         _ = parts.port
     except ValueError as error:
-        raise UsageError(f"{form}: {error}") from error
+        raise UsageError(f"{expected}: {error}") from error
     if parts.username is not None or parts.password is not None:
-        raise UsageError(f"{form}, without user and password: KFP_TOKEN takes a token")
+        raise UsageError(f"{expected} without user and password; set KFP_TOKEN to a token")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{form}, got {endpoint}")
+        raise UsageError(f"{expected}, got {endpoint}")
     if parts.query or parts.fragment:
-        raise UsageError(f"{form}, without what follows ? or #, got {endpoint}")
+        raise UsageError(f"{expected} without ? or #, got {endpoint}")
     return endpoint.rstrip("/")
 
 
@@ -90,18 +95,18 @@ def _find_token() -> Callable[[], str] | None:
     token = os.environ.get("KFP_TOKEN", "").strip()
     if token:
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise UsageError("KFP_TOKEN is the bare token, one word, without `Bearer`")
+            raise UsageError("KFP_TOKEN must be the bare token, one word, without `Bearer`")
         return lambda: token
     path = Path(os.environ.get(_TOKEN_FILE_VARIABLE, _TOKEN_FILE))
     if not path.exists():
         return None
 
     def read() -> str:
-        # The kubelet replaces it before it runs out, so it is read for every request.
+        # The kubelet renews the file before the token expires, so each request reads it.
         try:
             return path.read_text().strip()
         except OSError as error:
-            raise UsageError(f"cannot read KFP's token, {path}: {error.strerror}") from error
+            raise UsageError(f"cannot read the KFP token {path}: {error.strerror}") from error
 
     return read
 
@@ -109,7 +114,7 @@ def _find_token() -> Callable[[], str] | None:
 def _find_ca_file() -> str | None:
     path = os.environ.get("KFP_CA_FILE")
     if path and not Path(path).is_file():
-        raise UsageError(f"KFP_CA_FILE names no file, got {path}")
+        raise UsageError(f"KFP_CA_FILE must be a file, got {path}")
     return path or None
 
 

@@ -1,4 +1,4 @@
-"""Write the package that the KFP UI takes."""
+"""Compiles the pipeline to the YAML package that KFP uploads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any
 from qc_core.errors import UsageError
 from qc_core.files import reading, require_file_place, staged_file
 
-# What a package begins with.
-_MARK = "# PIPELINE DEFINITION"
+# First characters of every package.
+_HEADER = "# PIPELINE DEFINITION"
 
 
 def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> None:
-    """Compile the pipeline with this recipe and these overrides as its inputs' defaults.
+    """Compile the pipeline; recipe and overrides become the defaults of its inputs.
 
     Raises:
-        UsageError: not a .yaml file, one that is no package and would be lost, or a place that
-            cannot be written.
+        UsageError: the output is not a .yaml file, exists and is not a package, or is not writable.
     """
     from kfp import compiler
 
@@ -28,10 +27,12 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
     pipeline: Any = q_chunking
 
     if output.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"a pipeline package is a .yaml file, got {output}")
+        raise UsageError(f"the output must be a .yaml file, got {output}")
     require_file_place(output)
     if output.exists() and not _is_package(output):
-        raise UsageError(f"{output} is no pipeline package: choose another output or move it")
+        raise UsageError(
+            f"{output} exists and is not a pipeline package: choose another output or move it"
+        )
     with staged_file(output) as staging:
         compiler.Compiler().compile(
             pipeline,
@@ -42,4 +43,4 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
 
 def _is_package(path: Path) -> bool:
     with reading(path), path.open(errors="replace") as file:
-        return file.read(len(_MARK)) == _MARK
+        return file.read(len(_HEADER)) == _HEADER

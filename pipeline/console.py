@@ -1,151 +1,113 @@
-"""Draw what the steps of a local run report, and keep everything else in a log.
-
-`kfp.local` copies each step's output to this process line by line, its own log lines between
-them. Lines that are events become announcements and bars; all other lines, and what the events
-say in words, go to the log.
-"""
+"""Shows the events of a local run's steps on stderr: announcements, messages and progress bars."""
 
 from __future__ import annotations
 
-import io
-import json
-import re
+import socket
 import sys
+import tempfile
 import threading
 import time
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
-from qc_core.progress import EVENT_PREFIX
+from qc_core import events
+from qc_core.progress import progress_bar
 
-_LOG_INTERVAL = 15.0
-# What kfp puts before the output of a step.
-_INDENT = "    "
-_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
+_MAX_EVENT_BYTES = 1 << 20
+# A datagram that no step sends: it ends the thread that listens.
+_STOP = b""
 
 
-class Console(io.TextIOBase):
-    """A stream to put in place of stdout while `kfp.local` runs.
+class Console:
+    """Receives events while its block runs, and shows them.
 
     Attributes:
-        seconds: wall-clock time per step, the start of its processes included.
-        error: message and exit code of the step that refused or failed, if one did.
-        exception: the last exception that a step printed, if any.
+        address: path of the socket that steps send their events to.
+        seconds: wall-clock time per finished step, the start of its processes included.
+        failure: the first failure that a step reported, if any.
     """
 
-    def __init__(self, log: TextIO) -> None:
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="qc-")
+        self.address = str(Path(self._folder.name) / "events")
         self.seconds: dict[str, float] = {}
-        self.error: tuple[str, int] | None = None
-        self.exception: str | None = None
-        self._log = log
-        self._screen = sys.stderr
-        self._terminal = self._screen.isatty()
+        self.failure: events.StepFailed | None = None
+        # In order of their start, with the number of processes that are still at work.
+        self._running: dict[str, int] = {}
         self._bars: dict[tuple[int, str], tqdm] = {}
-        self._last_line: dict[tuple[int, str], float] = {}
-        self._announced: set[str] = set()
-        # Parallel steps are copied by threads.
-        self._lock = threading.RLock()
-        self._boundary = time.monotonic()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._last_end = time.monotonic()
 
-    def writable(self) -> bool:
-        return True
+    def __enter__(self) -> Console:
+        self._socket.bind(self.address)
+        self._thread.start()
+        return self
 
-    def write(self, text: str, /) -> int:
-        with self._lock:
-            for line in text.splitlines():
-                if not line.strip():
-                    continue
-                event = _as_event(line)
-                if event is not None:
-                    self._handle(event)
-                    continue
-                self._log.write(line.removeprefix(_INDENT) + "\n")
-                if _EXCEPTION.match(line.strip()):
-                    self.exception = line.strip()
-        return len(text)
-
-    def flush(self) -> None:
-        self._log.flush()
-
-    def say(self, text: str) -> None:
-        """One line on the screen, above the bars, and in the log."""
-        self._log.write(text + "\n")
-        tqdm.write(text, file=self._screen)
-
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        # Datagrams arrive in order: all events of the steps are read before this one.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(_STOP, self.address)
+        self._thread.join()
+        self._socket.close()
+        self._folder.cleanup()
         for bar in self._bars.values():
             bar.close()
-        self._bars.clear()
 
-    def _handle(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "step":
-            # The workers of one step announce it once.
-            if event["name"] not in self._announced:
-                self._announced.add(event["name"])
-                self.say(f"▸ {event['name']}: {event['description']}")
-        elif kind == "step-done":
-            now = time.monotonic()
-            before = self.seconds.get(event["name"], 0.0)
-            self.seconds[event["name"]] = before + now - self._boundary
-            self._boundary = now
-        elif kind == "say":
-            self.say(f"    {event['text']}")
-        elif kind == "error":
-            self.error = event["message"], event["code"]
-            self._log.write(f"{event['name']}: {event['message']}\n")
-        elif self._terminal:
-            self._draw(event)
-        else:
-            self._print_now_and_then(event)
+    @property
+    def unfinished(self) -> list[str]:
+        """Steps that started and did not report an end, in order of their start."""
+        return [step for step, processes in self._running.items() if processes]
 
-    def _draw(self, event: dict[str, Any]) -> None:
-        key = event["process"], event["label"]
-        bar = self._bars.get(key)
-        if bar is None:
-            bar = self._bars[key] = tqdm(
-                total=event["total"],
-                desc=f"    {event['label']}",
-                unit=event["unit"],
-                dynamic_ncols=True,
-                leave=False,
-                file=self._screen,
-            )
-        bar.set_postfix_str(event["note"], refresh=False)
-        bar.update(event["count"] - bar.n)
-        if event["closed"]:
-            summary = self._summary(event, bar.format_dict["elapsed"])
-            bar.close()
-            del self._bars[key]
-            self.say(summary)
-
-    def _print_now_and_then(self, event: dict[str, Any]) -> None:
-        key = event["process"], event["label"]
-        now = time.monotonic()
-        start = self._last_line.setdefault((-key[0], key[1]), now)
-        if event["closed"] or now - self._last_line.get(key, start) >= _LOG_INTERVAL:
-            self._last_line[key] = now
-            self.say(self._summary(event, now - start))
+    def show(self, event: events.Event) -> None:
+        """Show one event."""
+        match event:
+            case events.StepStarted(step=step, description=description):
+                # Parallel workers of one step are announced once.
+                if step not in self._running:
+                    self.write(f"▸ {step}: {description}")
+                self._running[step] = self._running.get(step, 0) + 1
+            case events.StepFinished(step=step):
+                self._running[step] -= 1
+                now = time.monotonic()
+                self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last_end
+                self._last_end = now
+            case events.StepFailed(step=step):
+                self._running[step] -= 1
+                self.failure = self.failure or event
+            case events.Message(text=text):
+                self.write(f"    {text}")
+            case events.ProgressUpdated():
+                self._update_bar(event)
 
     @staticmethod
-    def _summary(event: dict[str, Any], elapsed: float) -> str:
-        rate = event["count"] / elapsed if elapsed > 0 else 0.0
-        left = (event["total"] - event["count"]) / rate if rate else 0.0
-        time_text = f"{elapsed:.0f} s" if event["closed"] else f"{left:.0f} s left"
-        note = f", {event['note']}" if event["note"] else ""
-        return (
-            f"    {event['label']}: {event['count']:,}/{event['total']:,} {event['unit']}s, "
-            f"{rate:.1f}/s, {time_text}{note}"
-        )
+    def write(line: str) -> None:
+        """Write a line to stderr, above the bars."""
+        tqdm.write(line, file=sys.stderr)
 
+    def _listen(self) -> None:
+        while content := self._socket.recv(_MAX_EVENT_BYTES):
+            try:
+                self.show(events.decode_event(content))
+            except (msgspec.MsgspecError, OSError, ValueError, KeyError):
+                # What cannot be shown must not stop the run.
+                continue
 
-def _as_event(line: str) -> dict[str, Any] | None:
-    """The event in a line, if it is one; another process's chatter may look like one."""
-    if EVENT_PREFIX not in line:
-        return None
-    try:
-        event = json.loads(line[line.index(EVENT_PREFIX) + len(EVENT_PREFIX) :])
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+    def _update_bar(self, event: events.ProgressUpdated) -> None:
+        key = event.process, event.label
+        bar: Any = self._bars.get(key)
+        if bar is None:
+            bar = progress_bar(event.total, f"    {event.label}", event.unit, event.count)
+            # A bar that remains on the screen would mix with the lines of other bars.
+            bar.leave = False
+            self._bars[key] = bar
+        bar.set_postfix_str(event.note, refresh=False)
+        bar.update(event.count - bar.n)
+        if event.closed:
+            final_state = str(bar)
+            bar.close()
+            del self._bars[key]
+            self.write(final_state)

@@ -1,5 +1,5 @@
 # pyright: reportCallIssue=false
-# kfp supplies the outputs of a component, which pyright takes for missing arguments.
+# kfp supplies the output arguments of a component; pyright reports them as missing.
 """The pipeline: ingest → pretrain → tune → evaluate → export → promote → report."""
 
 from kfp import dsl
@@ -21,14 +21,14 @@ from qc_core.config.methods import METHODS
 from qc_core.config.resolve import AS_THE_RECIPE
 
 PIPELINE_NAME = "q-chunking"
-# What the form has for inputs that nobody fills in.
+# Defaults of the form for inputs of type object and list.
 ANY_NODE: dict = {}
 NO_TAINT: list = []
 
 
 @dsl.pipeline(
     name=PIPELINE_NAME,
-    description="From a data set of robot episodes to a deployed chunk policy.",
+    description="Trains a chunk policy on robot episodes, evaluates and publishes it.",
 )
 def q_chunking(
     recipe: str,
@@ -45,26 +45,26 @@ def q_chunking(
     webhook_secret: str = "q-chunking-webhook",
     signing_secret: str = "q-chunking-signing",
 ):
-    """From a data set of robot episodes to a deployed chunk policy.
+    """Trains a chunk policy on robot episodes, evaluates and publishes it.
 
     Args:
         recipe: Named configuration to start from.
-        method: What learns, with the values that the recipe has for it.
+        method: Training method, with the values that the recipe has for it.
         overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
             `qc run --help` lists them.
-        gpus: GPUs of each step that learns; 0 learns on the CPU. A worker of the tuning uses one.
+        gpus: GPUs of each training step; 0 trains on the CPU. A tuning worker uses one.
         gpu_type: Resource name under which nodes offer their GPUs.
-        cpus: Cores of each step that learns.
-        memory: Memory of each step that learns, such as 16Gi.
-        node_selector: Labels of the nodes to learn on, such as {"pool": "gpu"}.
-        tolerations: Taints of those nodes to put up with, such as
+        cpus: CPU cores of each training step.
+        memory: Memory of each training step, such as 16Gi.
+        node_selector: Labels of the nodes to train on, such as {"pool": "gpu"}.
+        tolerations: Taints of those nodes to tolerate, such as
             [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
         store_secret: Name of the Secret with the object store's accesskey and secretkey.
         study_secret: Name of the Secret with the url of the tuning study's database.
-        webhook_secret: Name of the Secret with the url that the outcome is sent to. There need not
-            be such a Secret, but the name must stand here.
-        signing_secret: Name of the Secret with the key that policies are signed with, and its
-            path. There need not be such a Secret, but the name must stand here.
+        webhook_secret: Name of the Secret with the url that the run status is posted to. The Secret
+            need not exist, but the name must not be empty.
+        signing_secret: Name of the Secret with the key that signs policies, and its path. The
+            Secret need not exist, but the name must not be empty.
     """
     place = Placement(
         gpu_type=gpu_type,
@@ -78,17 +78,18 @@ def q_chunking(
         webhook_secret=webhook_secret,
         signing_secret=signing_secret,
     ).place
-    # KFP's driver knows a placeholder only where it is the whole text.
-    run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    # KFP's driver replaces a placeholder only if it is the entire text of an argument.
+    run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
-    ending = place(outcome(run=run, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, recipe=recipe))
-    with dsl.ExitHandler(exit_task=ending, name="From episodes to a policy"):
+    run_name = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    exit_task = place(outcome(run_id=run_id, run_name=run_name, recipe=recipe))
+    with dsl.ExitHandler(exit_task=exit_task, name="From episodes to a policy"):
         configured = place(
             configure(
                 recipe=recipe,
                 method=method,
                 overrides=overrides,
-                study_name=run,
+                run_id=run_id,
                 gpus=gpus,
                 cpus=cpus,
                 memory=memory,
@@ -97,10 +98,10 @@ def q_chunking(
             )
         )
         config = configured.outputs["config"]
-        ingested = place(ingest(config=config, run=run))
+        ingested = place(ingest(config=config, run_id=run_id))
         dataset = ingested.outputs["dataset"]
-        # A retraining that finds nothing new ends here.
-        with dsl.If(ingested.outputs["Output"] == "train", name="If there is something to learn"):
+        # A retraining without new data ends here.
+        with dsl.If(ingested.outputs["Output"] == "train", name="If there is new data"):
             offline = place(
                 pretrain(
                     config=config,
@@ -112,7 +113,7 @@ def q_chunking(
                 )
             ).outputs["checkpoint"]
             workers = configured.outputs["Output"]
-            # A loop with a name of its own is one that Collected does not find on KFP's server.
+            # The loop must have no name of its own: on KFP's server, Collected would not find it.
             with dsl.ParallelFor(items=workers) as worker:
                 tuned = place(
                     tune(
@@ -120,7 +121,7 @@ def q_chunking(
                         dataset=dataset,
                         checkpoint=offline,
                         worker=worker,
-                        study_name=run,
+                        run_id=run_id,
                         gpu_type=gpu_type,
                         gpus=gpus,
                         cpus=cpus,
@@ -130,7 +131,7 @@ def q_chunking(
             best = place(
                 select(
                     trials=dsl.Collected(tuned.outputs["trials"]),
-                    study_name=run,
+                    run_id=run_id,
                 )
             )
             online = best.outputs["checkpoint"]
@@ -139,7 +140,7 @@ def q_chunking(
             ]
             policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
             promotion = place(
-                promote(config=config, policy=policy, checkpoint=online, run=run)
+                promote(config=config, policy=policy, checkpoint=online, run_id=run_id)
             ).outputs["promotion"]
             place(
                 report(
@@ -150,7 +151,7 @@ def q_chunking(
                     evaluation=evaluation,
                     policy=policy,
                     promotion=promotion,
-                    run=run,
+                    run_id=run_id,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""Drop-downs of the KFP form: inputs that take one of a few values."""
+"""Drop-down lists of the KFP form, for inputs that take one of a few values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from google.protobuf.struct_pb2 import Value
 
 
 def offer_choices(pipeline: Any, choices: Mapping[str, Sequence[str]]) -> None:
-    """Let inputs of a pipeline be picked from a list; the compiler has no way to say so.
+    """Give inputs of a pipeline a list of values; KFP's compiler has no option for it.
 
     Args:
-        choices: values by the name of a string input.
+        choices: allowed values by the name of a string input.
     """
     inputs = pipeline.pipeline_spec.root.input_definitions.parameters
     for name, values in choices.items():

@@ -1,64 +1,52 @@
-"""Inputs of the pipeline from a command line, checked before a run is asked for."""
+"""Parses the `--input NAME=VALUE` options of a command against the compiled pipeline."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qc_core.config.resources import check_resources
 from qc_core.errors import UsageError, closest
 
-# The command has words of its own for these.
-_OWN_WORDS = ("recipe", "overrides")
-_AMOUNT = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
-_JSON = {"STRUCT": (dict, "mapping"), "LIST": (list, "list")}
+# The command takes these as its own arguments.
+_COMMAND_ARGUMENTS = ("recipe", "overrides")
+_JSON = {"STRUCT": (dict, "object"), "LIST": (list, "list")}
 
 
-def read_inputs(words: Sequence[str], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by name.
+def parse_inputs(options: Sequence[str], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of pipeline inputs by name.
 
     Args:
-        words: `NAME=VALUE`; mappings and lists are JSON.
+        options: `NAME=VALUE`; mappings and lists are JSON.
         definitions: the parameters in the input definitions of a compiled pipeline.
 
     Raises:
-        UsageError: there is no such input, or it does not take that value.
+        UsageError: the pipeline has no such input, or the value is not valid for it.
     """
     values: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    for option in options:
+        name, equals, text = option.partition("=")
         if not equals:
-            raise UsageError(f"--input is NAME=VALUE, got {word!r}")
-        if name in _OWN_WORDS:
-            raise UsageError(f"--input {name}: the command's own words say that")
+            raise UsageError(f"--input must be NAME=VALUE, got {option!r}")
+        if name in _COMMAND_ARGUMENTS:
+            raise UsageError(f"--input {name}: the command's own arguments set it")
         if name not in definitions:
-            known = [name for name in definitions if name not in _OWN_WORDS]
+            known = [name for name in definitions if name not in _COMMAND_ARGUMENTS]
             raise UsageError(
-                f"--input: the pipeline has no {name!r}, but {', '.join(known)}."
+                f"--input: the pipeline has no input {name!r}; its inputs are {', '.join(known)}."
                 + closest(name, known)
             )
         values[name] = _value(name, text, definitions[name])
-        require_usable(name, text)
+        check_resources(**{name: text})
     return values
 
 
-def require_usable(name: str, text: str) -> None:
-    """Refuse what KFP's driver would stumble over, perhaps after days (UsageError)."""
-    if name == "gpus" and not (text.isascii() and text.isdecimal()):
-        raise UsageError(f"gpus is a number, 0 for none, got {text!r}")
-    if name in ("cpus", "memory") and not _AMOUNT.fullmatch(text):
-        raise UsageError(
-            f"{name} is an amount as Kubernetes has it, such as 2 or 16Gi, got {text!r}"
-        )
-    if name.endswith("_secret") and not text:
-        raise UsageError(f"{name} names a Secret, which need not be there: it may not be empty")
-
-
 def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
+    """Return the value of one input as KFP's API takes it."""
     choices = definition.get("literals")
     if choices and text not in choices:
-        raise UsageError(f"--input {name} is one of {', '.join(choices)}, got {text!r}")
+        raise UsageError(f"--input {name} must be one of {', '.join(choices)}, got {text!r}")
     if definition["parameterType"] not in _JSON:
         return text
     kind, noun = _JSON[definition["parameterType"]]
@@ -67,5 +55,5 @@ def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
     except ValueError:
         value = None
     if not isinstance(value, kind):
-        raise UsageError(f"--input {name} is a {noun} in JSON, got {text!r}")
+        raise UsageError(f"--input {name} must be a JSON {noun}, got {text!r}")
     return value

@@ -1,4 +1,4 @@
-"""Run the pipeline on this machine, without services, through `kfp.local`."""
+"""Runs the pipeline on this machine, without services, through `kfp.local`."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import Console
+from pipeline.run_log import RunLog
 from qc_core.errors import QCError, RunError, UsageError
+from qc_core.events import EVENTS_VARIABLE
 from qc_core.files import read_json, require_vacant, write_json
-from qc_core.progress import EVENTS_VARIABLE
 from qc_core.provenance import RUN_VARIABLE
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
 
-# kfp.local runs no more of a ParallelFor at once.
+# kfp.local runs at most this many iterations of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2
 _STEPS = "steps"
-# A run that is refused before this step is done has made nothing.
-_WORTH_KEEPING = {"ingest"}
+# If a step refuses its input before this one has finished, the run folder has nothing of value.
+_FIRST_VALUABLE_STEP = "ingest"
 
 
 @dataclass(frozen=True, slots=True)
 class UpToDate:
-    """A retraining that had nothing to learn.
+    """A retraining that found no new data.
 
     Attributes:
-        text: what it has found, in one line.
+        text: the reason, in one line.
     """
 
     folder: Path
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "nothing-new": self.text}
+        return {"folder": str(self.folder), "up-to-date": self.text}
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Where a finished run is and what came out.
+    """Where a finished run is, and its results.
 
     Attributes:
-        seconds: time per step.
+        seconds: wall-clock time per step, and `all`.
     """
 
     folder: Path
@@ -75,42 +76,46 @@ class RunResult:
 def run_locally(
     recipe: str, overrides: Sequence[str], workers: int, folder: Path
 ) -> RunResult | UpToDate:
-    """Run every step in a process of its own, artifacts and log below `folder`.
+    """Run each step in its own process; write artifacts and log to `folder`.
 
     Args:
         recipe, overrides: as `qc_core.config.resolve.resolve` takes them.
         workers: tuning workers of the resolved configuration.
 
     Raises:
-        UsageError: the folder is in use or cannot be written, or a step says so.
-        RunError: a step failed; the message is the step's own.
+        UsageError: the folder is in use or not writable, or a step refused its input.
+        RunError: a step failed.
     """
     require_vacant(folder)
     open_store().require_writable()
     existed = folder.exists()
+    log = folder / "run.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / "run.log").open("w", buffering=1, encoding="utf-8")
+        log_file = log.open("w", buffering=1, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
     start = time.monotonic()
-    with log, contextlib.closing(Console(log)) as console:
-        console.say(f"{recipe} in {folder}, everything it prints in {folder / 'run.log'}")
-        try:
-            _run(recipe, overrides, workers, folder, console)
-        except UsageError:
-            if not _WORTH_KEEPING & console.seconds.keys():
-                _clear(folder)
-                if not existed:
-                    folder.rmdir()
-            raise
-        seconds = {**console.seconds, "all": time.monotonic() - start}
+    console = Console()
+    try:
+        with log_file, console:
+            console.write(f"{recipe} in {folder}, complete output in {log}")
+            _run(recipe, overrides, workers, folder, console.address, RunLog(log_file))
+    except RuntimeError as error:
+        # kfp.local reports only that some step failed.
+        failure = _failure(console, log)
+        if isinstance(failure, UsageError) and _FIRST_VALUABLE_STEP not in console.seconds:
+            _clear(folder)
+            if not existed:
+                folder.rmdir()
+        raise failure from error
+    seconds = {**console.seconds, "all": time.monotonic() - start}
     steps = folder / _STEPS
-    news = read_json(_output(steps, "ingest", "news"))
-    if not news["new"]:
-        nothing = UpToDate(folder, news["text"])
-        write_json(folder / "summary.json", nothing.as_dict())
-        return nothing
+    new_data = read_json(_output(steps, "ingest", "new_data"))
+    if not new_data["new"]:
+        up_to_date = UpToDate(folder, new_data["text"])
+        write_json(folder / "summary.json", up_to_date.as_dict())
+        return up_to_date
     result = RunResult(
         folder=folder,
         report=folder / "report.html",
@@ -125,7 +130,7 @@ def run_locally(
 
 
 def _clear(folder: Path) -> None:
-    """Remove what is in a folder."""
+    """Delete the contents of a folder."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -134,17 +139,22 @@ def _clear(folder: Path) -> None:
 
 
 def _run(
-    recipe: str, overrides: Sequence[str], workers: int, folder: Path, console: Console
+    recipe: str,
+    overrides: Sequence[str],
+    workers: int,
+    folder: Path,
+    events_address: str,
+    log: RunLog,
 ) -> None:
+    """Run the pipeline with `kfp.local` (RuntimeError: a step failed)."""
     from kfp import local
 
     from pipeline.definition import q_chunking
 
     pipeline: Any = q_chunking
-    _without_retries(pipeline.pipeline_spec)
+    _remove_retries(pipeline.pipeline_spec)
 
-    # For every step, kfp remarks that the image's name says nothing about Python, and that what
-    # pods are given means nothing here.
+    # For each step, kfp warns that the image may lack Python and that it ignores resource requests.
     for category in (RuntimeWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module="kfp")
     local.init(
@@ -153,52 +163,55 @@ def _run(
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
     journal = (folder / "study.journal").resolve()
     steps_environment = {
-        EVENTS_VARIABLE: "1",
+        EVENTS_VARIABLE: events_address,
         RUN_VARIABLE: folder.resolve().name,
-        # A journal beside the run, unless the environment names a database.
+        # A journal file in the run folder, unless the environment names a database.
         STORAGE_VARIABLE: os.environ.get(STORAGE_VARIABLE) or str(journal),
         "QC_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
-        # The steps import the packages of this interpreter, wherever it found them.
+        # The steps import the same packages as this interpreter.
         "PYTHONPATH": os.pathsep.join([entry for entry in sys.path if entry]),
     }
     with (
         _environment(steps_environment),
         _print_restored(),
-        contextlib.redirect_stdout(console),
+        contextlib.redirect_stdout(log),
     ):
-        try:
-            pipeline(recipe=recipe, overrides=shlex.join(overrides))
-        except RuntimeError as error:
-            raise _failure(console, folder) from error
+        pipeline(recipe=recipe, overrides=shlex.join(overrides))
 
 
 def _output(steps: Path, step: str, name: str) -> Path:
-    """What a step wrote; kfp hands nothing out of steps behind which one always runs."""
+    """Return the path of a step's output; kfp returns no outputs from inside an exit handler."""
     (path,) = steps.glob(f"*/{step}/{name}")
     return path
 
 
-def _without_retries(specification: Any) -> None:
-    """A pod may lose its node; here, what failed once would fail again, after minutes."""
+def _remove_retries(specification: Any) -> None:
+    """Remove the steps' retries: they help on a lost node, and would repeat a local failure."""
     for component in (specification.root, *specification.components.values()):
         for task in component.dag.tasks.values():
             task.ClearField("retry_policy")
 
 
-def _failure(console: Console, folder: Path) -> QCError:
-    """What the failed step said, for `kfp.local` only says that it failed."""
-    if console.error is None:
-        cause = console.exception or "its process ended without a word"
-        return RunError(f"a step failed: {cause} ({folder / 'run.log'} has its output)")
-    message, code = console.error
-    return UsageError(message) if code == UsageError.exit_code else RunError(message)
+def _failure(console: Console, log: Path) -> QCError:
+    """Return the error of the step that failed."""
+    failed = console.failure
+    if failed is not None and failed.exit_code == UsageError.exit_code:
+        return UsageError(failed.message)
+    if failed is not None:
+        return RunError(f"step {failed.step} failed: {failed.message}; its output is in {log}")
+    if console.unfinished:
+        return RunError(
+            f"step {console.unfinished[0]} failed: its process ended without an error message, "
+            f"perhaps killed for lack of memory; its output is in {log}"
+        )
+    return RunError(f"a step failed before its work started; its output is in {log}")
 
 
 @contextlib.contextmanager
 def _print_restored() -> Iterator[None]:
-    """kfp leaves `print` indented for good when parallel steps end in another order."""
+    """Restore `print` afterwards: kfp leaves it indented if parallel steps overlap."""
     before = builtins.print
     try:
         yield
@@ -208,6 +221,7 @@ def _print_restored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Set environment variables, which the steps inherit, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

@@ -1,7 +1,7 @@
-"""The pipeline as one package, and the version of it that a KFP server keeps.
+"""The compiled pipeline as a package, and its upload to a KFP server as a pipeline version.
 
-A version is named after what is in it. The same code and options are the same version, whoever
-compiles them, and a changed package is a new one.
+The name of a version contains the digest of its content: the same code and options give the same
+version, whoever compiles them, and a changed package gives a new one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import yaml
 
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
-from pipeline.inputs import read_inputs
-from pipeline.server import Clash, NotFound, Server, Unreachable, each, named
+from pipeline.inputs import parse_inputs
+from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_all, name_filter
 from qc_core import __version__
 from qc_core.errors import RunError
 
@@ -33,9 +33,9 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        parameters: what was asked for, as inputs of the pipeline.
+        parameters: values for the inputs of the pipeline.
         content: YAML, the same for the same code and options: the specification, then the
-            platform's part if there is one.
+            Kubernetes document if there is one.
     """
 
     parameters: dict[str, Any]
@@ -43,26 +43,27 @@ class Package:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the content, hexadecimal."""
+        """SHA-256 of the content, hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()
 
     @property
     def version(self) -> str:
+        """Name of the pipeline version."""
         return f"{__version__}-{self.digest[:_DIGITS]}"
 
     @property
     def description(self) -> str:
-        """What a server keeps beside the version, to know its content again."""
+        """Description of the version on the server; its digest identifies the content."""
         return f"q-chunking {__version__}, sha256:{self.digest}"
 
     @cached_property
     def specification(self) -> dict[str, Any]:
-        """The pipeline, without the platform's part."""
+        """The pipeline specification, without the Kubernetes document."""
         return next(yaml.safe_load_all(self.content))
 
     @cached_property
     def steps(self) -> dict[str, str]:
-        """Tasks that run a container: our name by each of those that KFP may show."""
+        """Names of the steps by each name that KFP may show for their tasks."""
         components = self.specification["components"]
         graphs = [self.specification["root"], *components.values()]
         return {
@@ -82,6 +83,9 @@ def compile_package(
     Args:
         recipe, overrides: as `pipeline.compile.compile_pipeline` takes them.
         inputs: values for its other inputs, `NAME=VALUE`.
+
+    Raises:
+        UsageError: an input is unknown or its value invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -94,16 +98,16 @@ def compile_package(
     if not inputs:
         return package
     definitions = package.specification["root"]["inputDefinitions"]["parameters"]
-    given = read_inputs(inputs, definitions)
-    return replace(package, parameters={**package.parameters, **given})
+    values = parse_inputs(inputs, definitions)
+    return replace(package, parameters={**package.parameters, **values})
 
 
 def upload(server: Server, package: Package) -> Any:
-    """The package's version on the server, uploaded if it is not there.
+    """Return the package's version on the server; upload the package if it is missing.
 
     Raises:
-        RunError: another content has that version's name, or the upload broke off; the server
-            keeps nothing of a package that it did not receive whole.
+        RunError: a version of that name has other content, or the upload was interrupted. The
+            server stores nothing of an incomplete upload.
     """
     pipeline_id = _pipeline(server).pipeline_id
     found = _find_version(server, pipeline_id, package)
@@ -119,8 +123,8 @@ def upload(server: Server, package: Package) -> Any:
                 pipelineid=pipeline_id,
                 description=package.description,
             )
-        except Clash as error:
-            # Somebody was faster.
+        except AlreadyExists as error:
+            # Another client created it in the meantime.
             found = _find_version(server, pipeline_id, package)
             if found is None:
                 raise RunError(f"the package was not uploaded: {error}") from error
@@ -130,7 +134,7 @@ def upload(server: Server, package: Package) -> Any:
 
 
 def find_pipeline(server: Server) -> Any | None:
-    """The server's pipeline of our name, if it has one."""
+    """Return the pipeline named `PIPELINE_NAME`, or None if the server has none."""
     try:
         return server.pipelines.pipeline_service_get_pipeline_by_name(
             PIPELINE_NAME, namespace=server.namespace
@@ -140,7 +144,7 @@ def find_pipeline(server: Server) -> Any | None:
 
 
 def latest_version(server: Server, pipeline_id: str) -> str:
-    """The name of the newest version, which a run without a version takes."""
+    """Return the name of the newest version, which runs without a version use."""
     answer = server.pipelines.pipeline_service_list_pipeline_versions(
         pipeline_id, page_size=1, sort_by="created_at desc"
     )
@@ -148,6 +152,7 @@ def latest_version(server: Server, pipeline_id: str) -> str:
 
 
 def _pipeline(server: Server) -> Any:
+    """Return the pipeline named `PIPELINE_NAME`; create it if the server has none."""
     found = find_pipeline(server)
     if found is not None:
         return found
@@ -156,8 +161,8 @@ def _pipeline(server: Server) -> Any:
     )
     try:
         return server.pipelines.pipeline_service_create_pipeline(new)
-    except Clash:
-        # Somebody was faster.
+    except AlreadyExists:
+        # Another client created it in the meantime.
         found = find_pipeline(server)
         if found is None:
             raise
@@ -165,14 +170,15 @@ def _pipeline(server: Server) -> Any:
 
 
 def _find_version(server: Server, pipeline_id: str, package: Package) -> Any | None:
+    """Return the package's version, or None (RunError: that version has other content)."""
     list_page = server.pipelines.pipeline_service_list_pipeline_versions
-    for version in each(
-        list_page, "pipeline_versions", pipeline_id=pipeline_id, filter=named(package.version)
+    for version in list_all(
+        list_page, "pipeline_versions", pipeline_id=pipeline_id, filter=name_filter(package.version)
     ):
         if package.digest not in (version.description or ""):
             raise RunError(
-                f"the KFP server has a version {package.version} of {PIPELINE_NAME} that was not "
-                "made from this package: delete that version there"
+                f"version {package.version} of {PIPELINE_NAME} on the KFP server was not made from "
+                "this package: delete that version there"
             )
         return version
     return None

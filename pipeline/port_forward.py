@@ -1,4 +1,4 @@
-"""Reach a KFP server inside a cluster with what kubectl knows about the cluster."""
+"""Connects to a KFP server inside a cluster through `kubectl port-forward`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from contextlib import contextmanager
 
 from qc_core.errors import RunError, UsageError
 
-# Of KFP's API behind the Service `ml-pipeline`.
+# Port of KFP's API in the Service `ml-pipeline`.
 SERVICE_PORT = 8888
 _READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
-# Where a cluster does not answer, kubectl tries for minutes.
-_SECONDS_TO_BEGIN = 60.0
-_SECONDS_TO_END = 5.0
+# If the cluster does not answer, kubectl would try for minutes.
+_START_TIMEOUT_SECONDS = 60.0
+_END_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
-def port_forward(namespace: str) -> Iterator[str]:
-    """Give the address, on this machine, of the KFP server in a namespace of the cluster.
+def port_forward(
+    namespace: str, start_timeout_seconds: float = _START_TIMEOUT_SECONDS
+) -> Iterator[str]:
+    """Yield the local URL of the KFP server in a namespace of the cluster.
 
     Raises:
-        UsageError: there is no kubectl.
-        RunError: kubectl says that it cannot be done.
+        UsageError: kubectl is not installed.
+        RunError: kubectl could not connect in time; the message has its reason.
     """
     command = ["kubectl", "port-forward", "--address", "127.0.0.1", "--namespace", namespace]
     command += ["service/ml-pipeline", f":{SERVICE_PORT}"]
@@ -37,7 +39,7 @@ def port_forward(namespace: str) -> Iterator[str]:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                # Ctrl-C is for us: the last words to the server still go through it.
+                # Ctrl-C must not end kubectl before this process has sent its last requests.
                 start_new_session=True,
             )
         except FileNotFoundError as error:
@@ -46,26 +48,26 @@ def port_forward(namespace: str) -> Iterator[str]:
                 "KFP_ENDPOINT"
             ) from error
         assert process.stdout is not None
-        limit = threading.Timer(_SECONDS_TO_BEGIN, process.terminate)
+        limit = threading.Timer(start_timeout_seconds, process.terminate)
         limit.start()
         try:
-            # kubectl names the port that it chose, or ends.
+            # kubectl prints the port that it chose, or ends.
             match = _READY.match(process.stdout.readline())
             limit.cancel()
             if match is None:
                 process.wait()
                 errors.seek(0)
-                # Its last line is the one for people.
-                said = errors.read().strip().splitlines() or ["kubectl did not say why"]
+                # The last line has the reason.
+                lines = errors.read().strip().splitlines() or ["kubectl gave no reason"]
                 raise RunError(
-                    f"no port-forward to the KFP server in namespace {namespace}: {said[-1]}"
+                    f"no port-forward to the KFP server in namespace {namespace}: {lines[-1]}"
                 )
             yield f"http://127.0.0.1:{match[1]}"
         finally:
             limit.cancel()
             process.terminate()
             try:
-                process.wait(_SECONDS_TO_END)
+                process.wait(_END_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -1,7 +1,7 @@
-"""Talk to a KFP server; whatever goes wrong between here and there is one line.
+"""Client of a KFP server. Every error is one line with a remedy.
 
-The requests are those of KFP's own generated client. `kfp.Client` stands on the same client, but
-prints while it works, waits for ever, and cannot name a pipeline without one of its versions.
+It uses KFP's generated client, `kfp_server_api`. `kfp.Client` builds on the same client, but it
+prints, has no timeouts, and cannot refer to a pipeline without a version.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _LONGEST_MESSAGE = 300
 
 
 class Unreachable(RunError):
-    """No answer, or none from KFP itself; the same request may succeed later."""
+    """The server did not answer, or a proxy answered for it; a later request may succeed."""
 
 
 class NotFound(UsageError):
-    """KFP does not know what was asked for."""
+    """KFP has no object of that name or id."""
 
 
-class Clash(RunError):
-    """KFP has something of that name already."""
+class AlreadyExists(RunError):
+    """KFP already has an object of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A KFP server that answers.
+    """A KFP server that has answered.
 
     Attributes:
-        ui: base of its pages' addresses; None where they have none from outside.
-        namespace: whose runs these are on a multi-user server; None on a single-user one.
+        ui: base URL of its web pages; None if this machine cannot reach them.
+        namespace: the user's namespace on a multi-user server; None on a single-user one.
     """
 
     client: kfp_server_api.ApiClient
@@ -70,20 +70,20 @@ class Server:
         return kfp_server_api.RecurringRunServiceApi(self.client)
 
     def page(self, path: str) -> str:
-        """Where a person looks at it; `/#/…` where this machine does not know the UI's address."""
+        """Return the URL of a page; without host (`/#/…`) if the UI's address is unknown."""
         return f"{self.ui or ''}/#/{path}"
 
 
 @contextmanager
 def connect(endpoint: str | None = None, namespace: str | None = None) -> Iterator[Server]:
-    """Give a server that has answered once.
+    """Connect to a KFP server, and yield it once it has answered.
 
     Args:
-        endpoint: address of KFP; None looks for one as `pipeline.address` says.
-        namespace: the user's own, on a multi-user server.
+        endpoint: URL of KFP; None finds it as described in `pipeline.address`.
+        namespace: the user's namespace, on a multi-user server.
 
     Raises:
-        UsageError: no server is named, or it refuses, or it is not KFP.
+        UsageError: no server is named, it refuses the request, or it is not KFP.
         Unreachable: it does not answer.
     """
     with find_address(endpoint) as address:
@@ -93,18 +93,18 @@ def connect(endpoint: str | None = None, namespace: str | None = None) -> Iterat
             health = service.healthz_service_get_healthz()
         except NotFound as error:
             raise UsageError(
-                f"there is no KFP API below {address.api}: KFP_ENDPOINT is http(s)://host[:port], "
-                "with the path below which KFP is, if any"
+                f"there is no KFP API below {address.api}: KFP_ENDPOINT must be "
+                "http(s)://host[:port][/path], with the path of KFP on that host, if any"
             ) from error
         yield Server(client, address.ui, _namespace(bool(health.multi_user), namespace, address))
 
 
-def each(list_page: Callable[..., Any], field: str, **options: Any) -> Iterator[Any]:
-    """Every entry of a paged list.
+def list_all(list_page: Callable[..., Any], field: str, **options: Any) -> Iterator[Any]:
+    """Yield the entries of all pages of a list.
 
     Args:
         list_page: a `…_list_…` method of the generated client.
-        field: where its answers hold the entries.
+        field: of its answers, with the entries.
     """
     token = ""
     while True:
@@ -115,33 +115,34 @@ def each(list_page: Callable[..., Any], field: str, **options: Any) -> Iterator[
             return
 
 
-def named(name: str) -> str:
-    """The filter for entries of this display name."""
+def name_filter(name: str) -> str:
+    """Return a filter for entries of this display name."""
     predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
     return json.dumps({"predicates": [predicate]})
 
 
 def _namespace(multi_user: bool, namespace: str | None, address: Address) -> str | None:
+    """Return the namespace to use (UsageError: it is missing, or the server has none)."""
     if not multi_user:
         if namespace is not None:
             raise UsageError(
-                f"{address.api} serves a single user and takes no --namespace, got {namespace}"
+                f"{address.api} is a single-user server: leave out --namespace, got {namespace}"
             )
         return None
     found = namespace or address.own_namespace
     if found is None:
         raise UsageError(
-            f"{address.api} serves many users: say whose runs these are, --namespace NS"
+            f"{address.api} is a multi-user server: set --namespace NS to the namespace of the runs"
         )
     return found
 
 
 class _Client(kfp_server_api.ApiClient):
-    """The generated client, with a time limit for every request and errors for people."""
+    """The generated client, with a timeout for every request and one-line errors."""
 
     def __init__(self, address: Address) -> None:
         configuration: Any = kfp_server_api.Configuration(host=address.api)
-        # Also no redirect is followed: it would lead to a login page.
+        # This also disables redirects, which lead to login pages.
         configuration.retries = False
         configuration.ssl_ca_cert = address.ca_file
         if address.read_token is not None:
@@ -167,14 +168,14 @@ class _Client(kfp_server_api.ApiClient):
         _preload_content: bool = True,
         _request_timeout: Any = None,
     ) -> Any:
-        """What every request of the generated client goes through."""
+        """Send a request; every method of the generated client calls this."""
         where = self._address.api
         try:
             answer = super().request(
                 method, url, query_params, headers, post_params, body, _preload_content, TIMEOUT
             )
         except kfp_server_api.ApiException as error:
-            raise self._refusal(error) from error
+            raise self._http_error(error) from error
         except urllib3.exceptions.NewConnectionError as error:
             raise Unreachable(f"the KFP server at {where} cannot be reached: {_why(error)}") from (
                 error
@@ -183,7 +184,7 @@ class _Client(kfp_server_api.ApiClient):
             connect_limit, read_limit = TIMEOUT
             raise Unreachable(
                 f"the KFP server at {where} did not answer within {connect_limit:g} s to connect "
-                f"and {read_limit:g} s to reply: is the address right, is it overloaded?"
+                f"and {read_limit:g} s to reply: check the address and the load of the server"
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(
@@ -192,58 +193,65 @@ class _Client(kfp_server_api.ApiClient):
         try:
             json.loads(answer.data)
         except ValueError as error:
-            raise self._not_kfp("with a page that is not KFP's (a login page?)") from error
+            raise self._foreign_answer(
+                "with a page that is not from KFP (a login page?)"
+            ) from error
         return answer
 
-    def _refusal(self, error: Any) -> Exception:
+    def _http_error(self, error: Any) -> Exception:
+        """Return the error of an HTTP status that is not a success."""
         where, status = self._address.api, error.status
         if not status:
             return UsageError(
-                f"no TLS with {where}: {_one_line(error.reason)}; where its certificate is of your "
-                "own, KFP_CA_FILE names the authority's file"
+                f"TLS with {where} failed: {_one_line(error.reason)}; for a private certificate "
+                "authority, set KFP_CA_FILE to its certificate file"
             )
-        said = self._said(error.body)
+        message = self._message(error.body)
         if status in (401, 403):
             who = "refuses the token" if self._address.read_token else "asks for a token"
             return UsageError(
-                f"the KFP server at {where} {who} ({status}{said}): KFP_TOKEN takes a valid one"
+                f"the KFP server at {where} {who} ({status}{message}): "
+                "set KFP_TOKEN to a valid token"
             )
         if 300 <= status < 400:
-            return self._not_kfp(f"with a redirect ({status}, to a login page?)")
+            return self._foreign_answer(f"with a redirect ({status}, to a login page?)")
         if status == 400:
-            return UsageError(f"the KFP server at {where} refuses the request{said}")
+            return UsageError(f"the KFP server at {where} refuses the request{message}")
         if status == 404:
-            return NotFound(f"the KFP server at {where} has no such thing{said}")
+            return NotFound(f"the KFP server at {where} has no such object{message}")
         if status == 409:
-            return Clash(f"the KFP server at {where} has that already{said}")
+            return AlreadyExists(
+                f"the KFP server at {where} already has an object of that name{message}"
+            )
         if status in (502, 503, 504):
-            return Unreachable(f"the KFP server behind {where} is not there ({status}{said})")
-        return RunError(f"the KFP server at {where} failed ({status}{said})")
+            return Unreachable(f"the KFP server behind {where} does not answer ({status}{message})")
+        return RunError(f"the KFP server at {where} failed ({status}{message})")
 
-    def _not_kfp(self, how: str) -> UsageError:
+    def _foreign_answer(self, how: str) -> UsageError:
+        """Return the error of an answer that is not from KFP."""
         return UsageError(
-            f"{self._address.api} answers {how}: KFP_TOKEN takes a token that its proxy accepts, "
-            "or name the KFP server behind it"
+            f"{self._address.api} answers {how}: set KFP_TOKEN to a token that its proxy accepts, "
+            "or KFP_ENDPOINT to the KFP server behind the proxy"
         )
 
-    def _said(self, body: bytes | str | None) -> str:
-        """KFP's own words, `: …`; '' where the answer is not KFP's."""
+    def _message(self, body: bytes | str | None) -> str:
+        """Return KFP's error message as `: …`, or '' if the answer is not from KFP."""
         try:
             content = json.loads(body or "")
         except ValueError:
             return ""
         if not isinstance(content, dict):
             return ""
-        # The gateway's errors, and those of the upload handler.
-        said = content.get("message") or content.get("error_message") or content.get("error")
-        text = _one_line(str(said or ""))
+        # Fields of the API gateway's errors, and of the upload handler's.
+        message = content.get("message") or content.get("error_message") or content.get("error")
+        text = _one_line(str(message or ""))
         if self._address.read_token is not None:
             text = text.replace(self._address.read_token(), "***")
         return f": {text[:_LONGEST_MESSAGE]}" if text else ""
 
 
 def _why(error: Exception) -> str:
-    """The innermost reason, without the address of an object."""
+    """Return the innermost reason, without the representation of an object."""
     inner = error.__cause__ or next((a for a in error.args if isinstance(a, Exception)), error)
     return _one_line(str(getattr(inner, "strerror", None) or inner))
 

@@ -1,4 +1,4 @@
-"""Start a run of the pipeline on a KFP server."""
+"""Starts runs of the pipeline on a KFP server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import kfp_server_api
 
 from pipeline.package import Package, upload
-from pipeline.server import Clash, Server, each, named
+from pipeline.server import AlreadyExists, Server, list_all, name_filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class StartedRun:
     """A run that the server has accepted.
 
     Attributes:
-        page: where a person watches it.
-        version: the pipeline version that it runs.
+        page: URL of its page in the KFP UI.
+        version: name of its pipeline version.
     """
 
     id: str
@@ -29,10 +29,11 @@ class StartedRun:
 def submit(
     server: Server, package: Package, *, experiment: str, name: str, service_account: str
 ) -> StartedRun:
-    """Upload the package if the server lacks it, and start it.
+    """Upload the package if the server does not have it, and start a run.
 
     Args:
-        experiment: the group of runs that it joins, made if there is none of that name.
+        experiment: KFP's group of runs for this one; created if it does not exist.
+        name: of the run, in the UI.
         service_account: Kubernetes account of the run's pods.
     """
     version = upload(server, package)
@@ -52,23 +53,23 @@ def submit(
 
 
 def find_or_make_experiment(server: Server, name: str) -> str:
-    """The id of the experiment of that name."""
+    """Return the id of the experiment of that name; create it if it does not exist."""
     found = _find_experiment(server, name)
     if found is not None:
         return found
     new = kfp_server_api.V2beta1Experiment(display_name=name, namespace=server.namespace)
     try:
-        made: Any = server.experiments.experiment_service_create_experiment(new)
-    except Clash:
-        # Somebody was faster.
+        created: Any = server.experiments.experiment_service_create_experiment(new)
+    except AlreadyExists:
+        # Another client created it in the meantime.
         found = _find_experiment(server, name)
         if found is None:
             raise
         return found
-    return made.experiment_id
+    return created.experiment_id
 
 
 def _find_experiment(server: Server, name: str) -> str | None:
     list_page = server.experiments.experiment_service_list_experiments
-    options = {"filter": named(name), "namespace": server.namespace}
-    return next((e.experiment_id for e in each(list_page, "experiments", **options)), None)
+    options = {"filter": name_filter(name), "namespace": server.namespace}
+    return next((e.experiment_id for e in list_all(list_page, "experiments", **options)), None)

@@ -1,13 +1,15 @@
 """Messages for the person who runs a command or reads a pod's log, through Python's logging.
 
 Modules call `log.info(…)`. Entry points (the `qc` command, pipeline steps, worker processes) call
-`configure()`; a program that imports the runtime configures logging as it likes.
+`configure_logging()`. A program that imports the runtime configures logging as it likes.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+
+from qc_core.events import Message, send_event
 
 log = logging.getLogger("qc")
 
@@ -17,7 +19,14 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-class _Handler(logging.Handler):
+def configure_logging() -> None:
+    """Write messages to stderr, and in a step of a local run also send them to `qc run`."""
+    log.handlers[:] = [_StderrHandler(), _EventHandler()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+class _StderrHandler(logging.Handler):
     """Writes each message as one line to stderr, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -28,8 +37,9 @@ class _Handler(logging.Handler):
             print(text, file=sys.stderr)
 
 
-def configure(handler: logging.Handler | None = None) -> None:
-    """Show messages on stderr, or pass them to `handler`."""
-    log.handlers[:] = [handler or _Handler()]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+class _EventHandler(logging.Handler):
+    """Sends each message to `qc run`: the record's attribute `event`, or its text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        send_event(event or Message(printable(record.getMessage())))

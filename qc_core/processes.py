@@ -18,7 +18,7 @@ from multiprocessing.util import _run_finalizers  # pyright: ignore[reportAttrib
 from typing import Any, ParamSpec, TypeVar
 
 from qc_core.errors import TransientError
-from qc_core.progress import show_messages
+from qc_core.log import configure_logging
 
 # What the numeric libraries look at, once, when a process loads them.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -142,7 +142,7 @@ def _end_with_caller() -> None:
 
 def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     serve_caller()
-    show_messages()
+    configure_logging()
     if initializer is not None:
         initializer(*arguments)
 

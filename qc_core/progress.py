@@ -1,144 +1,119 @@
-"""How a step tells a person what it is doing.
+"""How a step reports its work: start and end, progress bars, errors.
 
-A step announces itself, counts its work and reports figures through this module and
-nothing else. On a terminal that is a bar; in a pod's log it is a line now and then; under
-`qc run`, which draws for several processes at once, it is one JSON event per line.
+On a terminal, progress is a tqdm bar. In a pod's log, it is a line every few seconds. In a step of
+a local run it is also sent as events to `qc run`, which shows the bars of all steps.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from qc_core.errors import DEBUG_VARIABLE, QCError
-from qc_core.log import configure, log, printable
+from qc_core.events import (
+    EVENTS_VARIABLE,
+    ProgressUpdated,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+    send_event,
+)
+from qc_core.log import configure_logging, log, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-EVENTS_VARIABLE = "QC_PROGRESS_EVENTS"
-EVENT_PREFIX = "@qc "
-_EVENT_INTERVAL = 0.25
-_LOG_INTERVAL = 10.0
-
-
-def _as_events() -> bool:
-    return bool(os.environ.get(EVENTS_VARIABLE))
-
-
-def emit(kind: str, **fields: Any) -> None:
-    """Write one event for the process that draws."""
-    # One write per line: two processes may share the pipe.
-    sys.stdout.write(EVENT_PREFIX + json.dumps({"event": kind, **fields}) + "\n")
-    sys.stdout.flush()
-
-
-class _EventHandler(logging.Handler):
-    """Passes messages to the process that draws."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        emit("say", text=printable(record.getMessage()))
-
-
-def show_messages() -> None:
-    """Show this process's messages on stderr, or pass them to the process that draws."""
-    configure(_EventHandler() if _as_events() else None)
+_SECONDS_BETWEEN_EVENTS = 0.25
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_FRAMES = 0.1
+# tqdm's default, but with the rate never inverted to seconds per unit.
+_BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+# The state of a bar as a line of a log.
+_LINE_FORMAT = (
+    "{desc}: {n_fmt}/{total_fmt}{unit}s, {rate_noinv_fmt}, {elapsed} elapsed, {remaining} left"
+    "{postfix}"
+)
 
 
 @contextmanager
 def step(name: str, description: str) -> Iterator[None]:
-    """Announce a step of the pipeline and how long it took, or in one line why it failed.
+    """Log the start of a pipeline step, and its duration or its error in one line.
 
-    An expected error ends the process with its exit code, and with its traceback only where
-    `QC_DEBUG` is set.
+    Raises:
+        SystemExit: the work raised a `QCError`; the exit code is the error's. If `QC_DEBUG` is set,
+            the error itself is raised, for its traceback.
     """
-    show_messages()
-    if _as_events():
-        emit("step", name=name, description=description)
-    else:
-        log.info(f"{name}: {description}")
+    configure_logging()
+    log.info(f"{name}: {description}", extra={"event": StepStarted(name, description)})
     start = time.monotonic()
     try:
         yield
     except QCError as error:
-        if _as_events():
-            emit("error", name=name, message=printable(str(error)), code=error.exit_code)
-        else:
-            log.info(f"{name}: {error}")
+        message = printable(str(error))
+        event = StepFailed(name, message, error.exit_code)
+        log.error(f"{name}: {message}", extra={"event": event})
         if os.environ.get(DEBUG_VARIABLE):
             raise
         raise SystemExit(error.exit_code) from None
-    if _as_events():
-        emit("step-done", name=name)
-    else:
-        log.info(f"{name}: done in {time.monotonic() - start:.1f} s")
+    except Exception as error:
+        message = printable(f"{type(error).__name__}: {error}")
+        send_event(StepFailed(name, message, exit_code=1))
+        raise
+    seconds = time.monotonic() - start
+    log.info(f"{name}: done in {seconds:.1f} s", extra={"event": StepFinished(name)})
 
 
 class Progress:
-    """A count towards a total, with a rate, an ETA and a short note.
+    """A count towards a total, with a rate, the time left and a short note.
 
     Args:
-        done: what an earlier process has counted already.
+        label: what is counted, a word or two.
+        unit: of the count, singular.
+        done: what an earlier process counted already.
     """
 
     def __init__(self, total: int, label: str, unit: str, done: int = 0) -> None:
-        self._events = _as_events()
         self._label, self._total, self._unit = label, total, unit
-        self._count, self._note, self._last = done, "", 0.0
-        self._bar: tqdm | None = None
-        if not self._events:
-            # Who only runs a policy has no tqdm.
-            from tqdm import tqdm
-
-            terminal = sys.stderr.isatty()
-            self._bar = tqdm(
-                total=total,
-                initial=done,
-                desc=label,
-                unit=unit,
-                dynamic_ncols=terminal,
-                mininterval=0.1 if terminal else _LOG_INTERVAL,
-                file=sys.stderr if terminal else _LineByLine(sys.stderr),
-            )
+        self._count, self._note = done, ""
+        self._sends_events = bool(os.environ.get(EVENTS_VARIABLE))
+        self._last_event = 0.0
+        self._bar = progress_bar(total, label, unit, done)
+        self._send()
 
     def update(self, count: int = 1, note: str | None = None) -> None:
-        """Count work done; `note` is shown behind the bar until the next one."""
+        """Count work done; `note` is shown after the bar until another note replaces it."""
         if note is not None:
             self._note = note
-        if self._bar is not None:
-            if note is not None:
-                self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(count)
-            return
+            self._bar.set_postfix_str(note, refresh=False)
         self._count += count
+        self._bar.update(count)
         now = time.monotonic()
-        if now - self._last >= _EVENT_INTERVAL or self._count >= self._total:
-            self._last = now
-            self._emit()
+        if now - self._last_event >= _SECONDS_BETWEEN_EVENTS:
+            self._last_event = now
+            self._send()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        else:
-            self._emit(closed=True)
+        """Show the final state."""
+        self._bar.close()
+        self._send(closed=True)
 
-    def _emit(self, closed: bool = False) -> None:
-        emit(
-            "progress",
-            process=os.getpid(),
-            label=self._label,
-            count=self._count,
-            total=self._total,
-            unit=self._unit,
-            note=self._note,
-            closed=closed,
-        )
+    def _send(self, closed: bool = False) -> None:
+        if self._sends_events:
+            send_event(
+                ProgressUpdated(
+                    process=os.getpid(),
+                    label=self._label,
+                    count=self._count,
+                    total=self._total,
+                    unit=self._unit,
+                    note=self._note,
+                    closed=closed,
+                )
+            )
 
     def __enter__(self) -> Progress:
         return self
@@ -147,14 +122,37 @@ class Progress:
         self.close()
 
 
-class _LineByLine:
-    """A log has no carriage return: each state of the bar becomes a line."""
+def progress_bar(total: int, label: str, unit: str, done: int = 0) -> tqdm:
+    """Return a bar on stderr: a drawn one on a terminal, otherwise a line every few seconds."""
+    # A robot, which only runs a policy, does not have tqdm.
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=label,
+        unit=f" {unit}",
+        unit_scale=unit == "byte",
+        dynamic_ncols=terminal,
+        mininterval=_SECONDS_BETWEEN_FRAMES if terminal else _SECONDS_BETWEEN_LINES,
+        # Otherwise tqdm draws extra lines when the rate drops.
+        miniters=None if terminal else 1,
+        bar_format=_BAR_FORMAT if terminal else _LINE_FORMAT,
+        # In a log, bars have no position of their own to move the cursor to.
+        position=None if terminal else 0,
+        file=sys.stderr if terminal else _LineWriter(sys.stderr),
+    )
+
+
+class _LineWriter:
+    """Turns each state of a bar into a line of a log, which knows no carriage return."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        text = text.strip("\r\n ")
+        text = text.strip("\r\n").rstrip()
         if text:
             self._stream.write(text + "\n")
 

@@ -20,7 +20,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter, Episodes
 from qc_core.envs.make import describe
 from qc_core.export.export import export
-from qc_core.log import configure
+from qc_core.log import configure_logging
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.pretrain import pretrain
@@ -40,7 +40,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     One core: what training does beside itself, it does in its own process.
     """
-    configure()
+    configure_logging()
     for name in list(os.environ):
         if name.startswith(("QC_", "AWS_", "KFP_")) and name != "QC_DEVICE":
             monkeypatch.delenv(name)

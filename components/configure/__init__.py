@@ -1,1 +1,1 @@
-"""Resolve the recipe and open the study."""
+"""Resolves the recipe and opens the tuning study."""

@@ -1,4 +1,4 @@
-"""Check what was asked for before anything costs time."""
+"""First step: checks all inputs and resolves the configuration before any work starts."""
 
 from typing import List
 
@@ -12,7 +12,7 @@ def configure(
     recipe: str,
     method: str,
     overrides: str,
-    study_name: str,
+    run_id: str,
     gpus: str,
     cpus: str,
     memory: str,
@@ -24,11 +24,11 @@ def configure(
 
     Args:
         recipe: Named configuration.
-        method: What learns, or AS_THE_RECIPE.
-        overrides: Options that change it, as on the command line.
-        study_name: Name of the tuning study in QC_STUDY_STORAGE.
-        gpus, cpus, memory, webhook_secret, signing_secret: What later steps are given, to check
-            it before they come.
+        method: Training method, or AS_THE_RECIPE.
+        overrides: Options that change the recipe, as text of a command line.
+        run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
+        gpus, cpus, memory, webhook_secret, signing_secret: Inputs of later steps, checked here
+            because a later step would fail on them only when it starts.
         config: The resolved configuration.
 
     Returns:
@@ -36,14 +36,16 @@ def configure(
     """
     from pathlib import Path
 
-    from pipeline.inputs import require_usable
+    from qc_core.config.resources import check_resources
     from qc_core.progress import step
     from qc_core.tuning.prepare import prepare
 
     with step("configure", "resolve the recipe, open the tuning study"):
-        require_usable("gpus", gpus)
-        require_usable("cpus", cpus)
-        require_usable("memory", memory)
-        require_usable("webhook_secret", webhook_secret)
-        require_usable("signing_secret", signing_secret)
-        return prepare(recipe, method, overrides, study_name, Path(config.path))
+        check_resources(
+            gpus=gpus,
+            cpus=cpus,
+            memory=memory,
+            webhook_secret=webhook_secret,
+            signing_secret=signing_secret,
+        )
+        return prepare(recipe, method, overrides, run_id, Path(config.path))

@@ -1,1 +1,1 @@
-"""Compare the policies on unseen episodes."""
+"""Compares the policies on unseen episodes."""

@@ -1,4 +1,4 @@
-"""Compare the policies on unseen episodes."""
+"""Compares the policies on unseen episodes."""
 
 from kfp import dsl
 
@@ -13,14 +13,15 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Play cloned, offline and fine-tuned policy on the same unseen episodes.
+    """Compare behaviour cloning, offline and fine-tuned policy on the same unseen episodes.
 
     Args:
         config: The resolved configuration.
         offline: The pretrained checkpoint.
         online: The fine-tuned checkpoint.
         evaluation: The comparison with intervals, as JSON.
-        metrics: Success and steps of each policy, or its return if success is not told.
+        metrics: Success and steps of each policy; its return if the environment does not report
+            success.
     """
     from pathlib import Path
 

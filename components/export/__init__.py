@@ -1,1 +1,1 @@
-"""Export the policy to ONNX."""
+"""Exports the policy to ONNX."""

@@ -1,4 +1,4 @@
-"""Export the fine-tuned policy to ONNX."""
+"""Exports the fine-tuned policy to ONNX."""
 
 from kfp import dsl
 
@@ -16,9 +16,9 @@ def export(
 
     Args:
         checkpoint: The fine-tuned checkpoint.
-        evaluation: The comparison, whose figures the policy carries.
+        evaluation: The comparison, whose results become metadata of the policy.
         policy: The policy folder.
-        metrics: What the policy's contract promises, and its size.
+        metrics: Size, actions per chunk, and success or return of the policy.
     """
     from pathlib import Path
 

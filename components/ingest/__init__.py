@@ -1,1 +1,1 @@
-"""Collect, fetch or convert the data set."""
+"""Collects, downloads or converts the dataset."""

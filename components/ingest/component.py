@@ -1,4 +1,4 @@
-"""Collect, fetch or convert the data set."""
+"""Collects, downloads or converts the dataset."""
 
 from kfp import dsl
 
@@ -8,22 +8,22 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def ingest(
     config: dsl.Input[dsl.Artifact],
-    run: str,
+    run_id: str,
     dataset: dsl.Output[dsl.Dataset],
-    news: dsl.Output[dsl.Artifact],
+    new_data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Write the data set folder, and tell whether there is anything new to learn from it.
+    """Write the dataset folder, and decide whether it has new data to train on.
 
     Args:
         config: The resolved configuration.
-        run: The run, whose outcome says so if there is nothing new.
+        run_id: Id of the run, whose status reports it if there is no new data.
         dataset: Memory-mappable arrays and dataset.json.
-        news: What training begins with, and whether the data are new to it, as JSON.
+        new_data: The parent policy, and whether the dataset is new to it, as JSON.
         metrics: Episodes and transitions.
 
     Returns:
-        "train", or "stop" where the parent has learned from the same data.
+        "train", or "stop" if the parent policy was trained on the same data.
     """
     from pathlib import Path
 
@@ -33,10 +33,10 @@ def ingest(
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
-    with step("ingest", "collect or convert the data set"):
+    with step("ingest", "collect or convert the dataset"):
         resolved = read_config(Path(config.path))
         info = ingest(resolved, Path(dataset.path))
-        new = tell_news(resolved, Path(dataset.path), open_store(), run, Path(news.path))
+        new = tell_news(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))
     metrics.log_metric("episodes", info.episodes)
     metrics.log_metric("transitions", info.transitions)
     metrics.log_metric("solved-transitions", info.solved_transitions)

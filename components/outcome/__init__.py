@@ -1,1 +1,1 @@
-"""The step that always runs."""
+"""Reports the run's status; always runs last."""

@@ -1,4 +1,8 @@
-"""Tell how the run ended, whether it went well or not."""
+"""Reports the run's status, whether it succeeded or failed.
+
+The name `outcome` remains because schedules that are pinned to an older version run a step of that
+name, and clusters have a service account for it.
+"""
 
 from kfp import dsl
 
@@ -6,12 +10,12 @@ from components.image import TRAIN_IMAGE
 
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
-def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe: str):
-    """Write the run's outcome to the store and to a webhook if one is configured.
+def outcome(status: dsl.PipelineTaskFinalStatus, run_id: str, run_name: str, recipe: str):
+    """Write the run's status to the store, and post it to a webhook if one is configured.
 
     Args:
-        status: How the steps ended, as far as KFP knows.
-        run: Id of the run.
+        status: Final status of the other steps, as KFP reports it.
+        run_id: Id of the run.
         run_name: Name of the run.
         recipe: Named configuration.
     """
@@ -19,10 +23,10 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run: str, run_name: str, recipe
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
-    with step("outcome", "tell how the run ended"):
+    with step("outcome", "report how the run ended"):
         tell_outcome(
             open_store(),
-            run=run,
+            run=run_id,
             name=run_name,
             recipe=recipe,
             error=status.error_message or "",

@@ -1,1 +1,1 @@
-"""Train offline."""
+"""Trains offline."""

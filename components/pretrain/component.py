@@ -1,4 +1,4 @@
-"""Train offline from the data set."""
+"""Trains offline on the dataset."""
 
 from kfp import dsl
 
@@ -16,13 +16,13 @@ def pretrain(
     checkpoint: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Train offline from the data set.
+    """Train offline on the dataset.
 
     Args:
         config: The resolved configuration.
-        dataset: The data set folder.
-        gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
-            condition, KFP hides from a pod's resources whatever is not one.
+        dataset: The dataset folder.
+        gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
+            condition, KFP passes only a step's arguments to its resource requests.
         checkpoint: Weights, optimiser state and learning curve.
         metrics: Losses and values at the end of the learning curve.
     """
@@ -35,7 +35,7 @@ def pretrain(
     from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
-    with step("pretrain", "learn offline from the data set"):
+    with step("pretrain", "train offline on the dataset"):
         require_gpus(gpus)
         pretrain(
             read_config(Path(config.path)),

@@ -1,1 +1,1 @@
-"""Publish the policy."""
+"""Publishes the policy."""

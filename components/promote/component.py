@@ -1,4 +1,4 @@
-"""Publish the policy in the store."""
+"""Publishes the policy in the store."""
 
 from kfp import dsl
 
@@ -10,7 +10,7 @@ def promote(
     config: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
     checkpoint: dsl.Input[dsl.Model],
-    run: str,
+    run_id: str,
     promotion: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -19,10 +19,11 @@ def promote(
     Args:
         config: The resolved configuration.
         policy: The policy folder.
-        checkpoint: What it was exported from, kept for later trainings to begin with.
-        run: The run that publishes, by which the version is found again.
-        promotion: Where it went and how it compared, as JSON.
-        metrics: The gate's decision and its figures.
+        checkpoint: The policy's checkpoint, published with it so that later training can start
+            from it.
+        run_id: Id of the run. A repeated step finds the version that it published by it.
+        promotion: Name and version of the policy and its comparison with the champion, as JSON.
+        metrics: The gate's decision and numbers.
     """
     from pathlib import Path
 
@@ -37,7 +38,7 @@ def promote(
             read_config(Path(config.path)),
             Path(policy.path),
             open_store(),
-            run,
+            run_id,
             Path(checkpoint.path),
         )
         write_json(Path(promotion.path), content)

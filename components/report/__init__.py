@@ -1,1 +1,1 @@
-"""Write the report."""
+"""Writes the report."""

@@ -1,4 +1,4 @@
-"""Write the report."""
+"""Writes the report."""
 
 from kfp import dsl
 
@@ -14,20 +14,20 @@ def report(
     evaluation: dsl.Input[dsl.Artifact],
     policy: dsl.Input[dsl.Model],
     promotion: dsl.Input[dsl.Artifact],
-    run: str,
+    run_id: str,
     page: dsl.Output[dsl.HTML],
 ):
     """Write one self-contained HTML page about the run.
 
     Args:
         config: The resolved configuration.
-        dataset: The data set folder.
+        dataset: The dataset folder.
         offline: The pretrained checkpoint.
         history: Every trial of the study.
         evaluation: The comparison of the policies.
         policy: The policy folder.
-        promotion: Where the policy went.
-        run: Id of the run, which ends with this.
+        promotion: Name and version of the policy and its comparison with the champion.
+        run_id: Id of the run, which this step marks as succeeded.
         page: The report.
     """
     from pathlib import Path
@@ -40,7 +40,7 @@ def report(
     from qc_core.report.html import write_report
     from qc_core.store.open import open_store
 
-    with step("report", "draw the curves, film the policy, write the report"):
+    with step("report", "draw the curves, record a video of the policy, write the report"):
         write_report(
             read_config(Path(config.path)),
             dataset=Path(dataset.path),
@@ -51,4 +51,4 @@ def report(
             promotion=Path(promotion.path),
             output=Path(page.path),
         )
-        note_end(open_store(), run, in_words(read_json(Path(promotion.path))))
+        note_end(open_store(), run_id, in_words(read_json(Path(promotion.path))))

@@ -1,1 +1,1 @@
-"""Pick the best trial."""
+"""Selects the best trial."""

@@ -1,4 +1,4 @@
-"""Pick the best trial of all workers."""
+"""Selects the best trial of all workers."""
 
 from typing import List
 
@@ -10,19 +10,19 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def select(
     trials: dsl.Input[List[dsl.Artifact]],
-    study_name: str,
+    run_id: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Pick the best trial of all workers.
+    """Select the best trial of all workers.
 
     Args:
-        trials: What each worker's trials came to; when all are there, the study is over.
-        study_name: Name of the tuning study in QC_STUDY_STORAGE.
+        trials: Results of each worker's trials. KFP starts this step when all workers have ended.
+        run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
-        metrics: How many trials came to what, and the best.
+        metrics: Number of trials by state, and the best result.
     """
     from pathlib import Path
 
@@ -31,7 +31,7 @@ def select(
     from qc_core.tuning.select import select_best
     from qc_core.tuning.trials import figures
 
-    with step("select", "pick the best trial"):
-        select_best(study_name, "", Path(checkpoint.path), Path(history.path))
+    with step("select", "select the best trial"):
+        select_best(run_id, "", Path(checkpoint.path), Path(history.path))
     for name, value in figures(read_json(Path(history.path))["trials"]).items():
         metrics.log_metric(name, value)

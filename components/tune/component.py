@@ -11,7 +11,7 @@ def tune(
     dataset: dsl.Input[dsl.Dataset],
     checkpoint: dsl.Input[dsl.Model],
     worker: str,
-    study_name: str,
+    run_id: str,
     gpu_type: str,
     gpus: str,
     cpus: str,
@@ -19,18 +19,18 @@ def tune(
     trials: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Fine-tune online, one trial after the other, until every one of the shared study has ended.
+    """Fine-tune online, one trial after another, until all trials of the shared study have ended.
 
     Args:
         config: The resolved configuration.
-        dataset: The data set folder.
+        dataset: The dataset folder.
         checkpoint: The pretrained checkpoint.
         worker: Number of this worker.
-        study_name: Name of the tuning study in QC_STUDY_STORAGE.
-        gpu_type, gpus, cpus, memory: What its pod is given. They are arguments because, inside a
-            loop, KFP hides from a pod's resources whatever is not one.
-        trials: What this worker's trials came to.
-        metrics: How many of them came to what, and the best.
+        run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
+        gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
+            loop, KFP passes only a step's arguments to its resource requests.
+        trials: Results of this worker's trials.
+        metrics: Number of this worker's trials by state, and the best result.
     """
     from pathlib import Path
 
@@ -41,14 +41,14 @@ def tune(
     from qc_core.tuning.trials import figures
     from qc_core.tuning.worker import run_worker
 
-    with step("tune", "fine-tune online, the trials of one study side by side"):
+    with step("tune", "fine-tune online, trials of one study in parallel"):
         require_gpus(gpus)
         run_worker(
             read_config(Path(config.path)),
             Path(checkpoint.path),
             Path(dataset.path),
             Path(trials.path),
-            study_name=study_name,
+            study_name=run_id,
             storage="",
             worker=int(worker),
         )

@@ -73,9 +73,7 @@ def _make(options: Namespace, overrides: Sequence[str]) -> None:
     from qc_core.config.resolve import expand, resolve
 
     trigger = (
-        interval_trigger(options.every)
-        if options.every is not None
-        else cron_trigger(options.cron, options.time_zone)
+        interval_trigger(options.every) if options.every is not None else cron_trigger(options.cron)
     )
     config = resolve(options.what, overrides)
     recipe, words = expand(options.what, overrides)

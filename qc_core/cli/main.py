@@ -11,8 +11,7 @@ from qc_core import __version__
 from qc_core.cli.commands import COMMANDS, Command
 from qc_core.cli.words import Parser, split_overrides
 from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
-from qc_core.log import printable
-from qc_core.progress import show_messages
+from qc_core.log import configure_logging, printable
 
 _INTERRUPTED = 130
 # What a shell reports of a program that wrote to a reader who had left.
@@ -40,7 +39,7 @@ def _run(words: Sequence[str] | None) -> int:
     words = [word for word in words if word != "--debug"]
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
-    show_messages()
+    configure_logging()
     try:
         return _dispatch(words)
     except KeyboardInterrupt:

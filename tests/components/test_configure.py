@@ -1,4 +1,4 @@
-"""What a person may get wrong in the KFP form is refused before anything costs time."""
+"""The configure step refuses invalid inputs of the KFP form before any work starts."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ FORM = {
     "recipe": "smoke",
     "method": "as the recipe says",
     "overrides": "--seed 3",
-    "study_name": "run-1",
+    "run_id": "run-1",
     "gpus": "0",
     "cpus": "500m",
     "memory": "1.5Gi",
@@ -29,7 +29,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / "study.journal"))
 
 
-def test_the_form_as_it_stands_opens_the_study(tmp_path: Path) -> None:
+def test_valid_form_opens_the_study(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     workers = step.python_func(**FORM, config=dsl.Artifact(uri=str(config)))
     assert workers == ["0", "1"] and read_json(config)["seed"] == 3
@@ -48,7 +48,7 @@ def test_the_form_as_it_stands_opens_the_study(tmp_path: Path) -> None:
         ("signing_secret", ""),
     ],
 )
-def test_what_would_fail_a_later_step_is_refused_by_its_name(
+def test_input_that_would_fail_a_later_step_is_refused_by_name(
     tmp_path: Path, field: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = dsl.Artifact(uri=str(tmp_path / "config.json"))

@@ -1,4 +1,4 @@
-"""What the promote step shows in the KFP UI."""
+"""The promote step shows metrics in the KFP UI."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
         config=dsl.Artifact(uri=str(folder / "config")),
         policy=dsl.Model(uri=str(policy)),
         checkpoint=dsl.Model(uri=str(checkpoint)),
-        run=folder.name,
+        run_id=folder.name,
         promotion=dsl.Artifact(uri=str(folder / "promotion")),
         metrics=metrics,
     )
@@ -37,7 +37,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
 def let_play(
     monkeypatch: pytest.MonkeyPatch, champion: list[EpisodeResult], challenger: list[EpisodeResult]
 ) -> None:
-    """Let these be the games of the next match."""
+    """Makes these the games of the next match."""
     games = [
         {"champion": held, "challenger": tried}
         for held, tried in zip(champion, challenger, strict=True)
@@ -45,7 +45,7 @@ def let_play(
     monkeypatch.setattr(match, "play_side_by_side", lambda *_, **__: (game for game in games))
 
 
-def test_the_metrics_show_the_decision_and_its_numbers(
+def test_metrics_show_the_decision_and_its_numbers(
     config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = metrics_of(config, policy, checkpoint, tmp_path / "first")
@@ -60,7 +60,7 @@ def test_the_metrics_show_the_decision_and_its_numbers(
     assert second["steps saved: low"] < -60 < second["steps saved: high"] < 0
 
 
-def test_where_no_success_is_told_they_show_returns(
+def test_metrics_show_returns_without_success(
     config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics_of(config, policy, checkpoint, tmp_path / "first")

@@ -1,8 +1,8 @@
-"""Plays the cluster for a compiled package: every step's own command, in its image, under podman.
+"""Runs a compiled package like a cluster: each step's own command, in its image, with podman.
 
-What a step is given is read from the package as KFP's driver reads it: arguments, artifacts from
-step to step, environment from Secrets and ConfigMaps, volumes, user. Nothing else: the root is
-read-only, and the only network is the one in which the store listens.
+It reads the settings of a step from the package like KFP's driver: arguments, artifacts of earlier
+steps, environment from Secrets and ConfigMaps, volumes, user. The root file system is read-only,
+and the only network is the one in which the store listens.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 _BUCKET = "artifacts"
 
 
-def podman(*words: str) -> str:
-    """Run podman and return all that it printed (AssertionError with that if it failed)."""
+def podman(*command: str) -> str:
+    """Run podman and return its output (AssertionError with the output: it failed)."""
     done = subprocess.run(
-        ["podman", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["podman", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert done.returncode == 0, f"podman {' '.join(words[:3])} …\n{done.stdout}"
+    assert done.returncode == 0, f"podman {' '.join(command[:3])} …\n{done.stdout}"
     return done.stdout.strip()
 
 
 @dataclass
 class Ran:
-    """One container that was run: the step's name, its words for podman, what it printed."""
+    """One container that ran: the step's name, podman's arguments, the output."""
 
     name: str
-    words: list[str]
+    command: list[str]
     output: str
 
 
@@ -41,11 +41,11 @@ class Cluster:
 
     Attributes:
         package, platform: the two documents of a compiled package.
-        folder: stands for the bucket that KFP keeps artifacts in.
-        network: as podman takes it.
+        folder: replaces the bucket of KFP's artifacts.
+        network: podman's option `--network`.
         secrets, settings: values by name and key.
-        volumes: host folders by path, for every step.
-        run_id: of the run, which is called "a run".
+        volumes: paths in every container by host folder.
+        run_id: of the run; its name is "a run".
     """
 
     package: dict[str, Any]
@@ -59,7 +59,7 @@ class Cluster:
     ran: list[Ran] = field(default_factory=list)
 
     def run(self, parameters: dict[str, Any]) -> None:
-        """Run every task, those behind an exit handler also when it fails."""
+        """Run every task; run exit tasks also after a failure."""
         definitions = self.package["root"]["inputDefinitions"]["parameters"]
         defaults = {name: entry.get("defaultValue") for name, entry in definitions.items()}
         given = {**defaults, **parameters}
@@ -109,7 +109,7 @@ class Cluster:
         around: dict[str, Any],
         place: str,
     ) -> dict[str, Any]:
-        """Run a step or a graph; `around` are the parameters of the graph that it stands in."""
+        """Run a step or a graph; `around` are the parameters of its graph."""
         component = self.package["components"][task["componentRef"]["name"]]
         if "dag" not in component:
             name = component["executorLabel"].removeprefix("exec-")
@@ -136,7 +136,7 @@ class Cluster:
 
     @staticmethod
     def _outputs(component: dict[str, Any], done: dict[str, Any]) -> dict[str, Any]:
-        """What a graph hands out, by its selectors."""
+        """Return the outputs of a graph, by its selectors."""
         handed = component["dag"].get("outputs", {}).get("artifacts", {})
         return {
             name: done["tasks"][selector["producerSubtask"]][selector["outputArtifactKey"]]
@@ -155,14 +155,14 @@ class Cluster:
         values: dict[str, Any] = {}
         for name, entry in entries.get("parameters", {}).items():
             if "componentInputParameter" in entry:
-                # What the graph was not given, the driver does not find either.
+                # The driver finds only inputs of the graph.
                 values[name] = parameters[entry["componentInputParameter"]]
             elif "taskOutputParameter" in entry:
                 source = entry["taskOutputParameter"]
                 values[name] = outputs[source["producerTask"]][source["outputParameterKey"]]
             elif "taskFinalStatus" in entry:
-                # KFP 2.17 gives no message, and where a pod was killed or a condition did not
-                # hold, the state stays this one.
+                # KFP 2.17 has no message. If a pod was killed or a condition is false, the state
+                # remains RUNNING.
                 values[name] = {
                     "state": "RUNNING",
                     "pipelineJobResourceName": self.run_id,
@@ -171,7 +171,7 @@ class Cluster:
                 }
             else:
                 constant = entry["runtimeValue"]["constant"]
-                # KFP's driver replaces a text that is a placeholder, and none within a text.
+                # KFP's driver replaces a placeholder only if it is the entire text.
                 known = {
                     "{{$.pipeline_job_uuid}}": self.run_id,
                     "{{$.pipeline_job_name}}": "a run",
@@ -195,14 +195,14 @@ class Cluster:
         artifacts: dict[str, Any],
         around: dict[str, Any],
     ) -> dict[str, Any]:
-        """Run one container; returns its artifacts and parameters by output name."""
+        """Run one container; return its artifacts and parameters by output name."""
         label = component["executorLabel"]
         container = self.package["deploymentSpec"]["executors"][label]["container"]
         pod = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
         definitions = component.get("outputDefinitions", {})
         home = self.folder / name
         home.mkdir(parents=True)
-        # The user of the container writes here; nobody else's files are its own.
+        # The user of the container writes here, with another id than the user of the test.
         home.chmod(0o777)
         made = {
             output: [
@@ -233,11 +233,11 @@ class Cluster:
         arguments = [
             json.dumps(executor_input) if word == "{{$}}" else word for word in container["args"]
         ]
-        words = [
+        command = [
             "run",
             "--rm",
             "--read-only",
-            # Podman's own /tmp and /run would hide what the package forgot to mount.
+            # Podman's own /tmp and /run would hide mounts that are missing in the package.
             "--read-only-tmpfs=false",
             "--network",
             self.network if "secretAsEnv" in pod else "none",
@@ -253,19 +253,19 @@ class Cluster:
             *arguments,
         ]
         try:
-            self.ran.append(Ran(name, words, podman(*words)))
+            self.ran.append(Ran(name, command, podman(*command)))
         except AssertionError as error:
-            self.ran.append(Ran(name, words, str(error)))
+            self.ran.append(Ran(name, command, str(error)))
             raise
         told = json.loads((home / "executor_output.json").read_text())
         return {**made, **told.get("parameterValues", {})}
 
     def _pod(self, pod: dict[str, Any], around: dict[str, Any]) -> list[str]:
-        """What the platform's part of the package says of a pod, in podman's words."""
+        """Return podman's arguments for the pod settings in the package's Kubernetes document."""
         user = pod["securityContext"]
         assert user["runAsNonRoot"]
-        words = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
-        words += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
+        command = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
+        command += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
         for kind, values, key in (
             ("configMap", self.settings, "configMapKey"),
             ("secret", self.secrets, "secretKey"),
@@ -274,7 +274,7 @@ class Cluster:
                 name = _resolved(entry[f"{kind}NameParameter"], around)
                 if name not in values and entry.get("optional"):
                     continue
-                words += [
+                command += [
                     f"--env={pair['envVar']}={values[name][pair[key]]}"
                     for pair in entry["keyToEnv"]
                 ]
@@ -285,12 +285,12 @@ class Cluster:
                 files.mkdir(exist_ok=True)
                 for key, value in self.secrets[name].items():
                     (files / key).write_text(value)
-                words.append(f"--volume={files}:{entry['mountPath']}:ro")
-        return words
+                command.append(f"--volume={files}:{entry['mountPath']}:ro")
+        return command
 
 
 def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:
-    """Whether a task's condition is true; the pipeline compares inputs with words."""
+    """Return whether a task's condition is true; the pipeline compares inputs with constants."""
     if condition is None:
         return True
     compared = re.fullmatch(r"inputs\.parameter_values\['(.+)'\] == '(.+)'", condition)
@@ -299,7 +299,7 @@ def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:
 
 
 def _resolved(named: dict[str, Any], around: dict[str, Any]) -> str:
-    """A name that is an input of the graph, or that the package gives."""
+    """Return a name that is an input of the graph, or a constant of the package."""
     if "componentInputParameter" in named:
         return around[named["componentInputParameter"]]
     return named["runtimeValue"]["constant"]

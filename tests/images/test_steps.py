@@ -35,12 +35,12 @@ _KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 
 def _why_not() -> str | None:
     if shutil.which("podman") is None:
-        return "there is no podman"
+        return "podman is not installed"
     if os.getuid() != 0:
         return "only root can put a store into the containers' network"
     for image in (TRAIN_IMAGE, RUNTIME_IMAGE):
         if subprocess.run(["podman", "image", "exists", image]).returncode:
-            return f"there is no image {image}: make images"
+            return f"image {image} is missing: run `make images`"
     return None
 
 
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
 
 @dataclass
 class Network:
-    """A network with nothing in it but a store."""
+    """A network that contains only a store."""
 
     container: str
     enter: list[str]
@@ -144,20 +144,20 @@ def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cl
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
-    """A whole run of the smoke recipe."""
+    """A complete run of the smoke recipe."""
     cluster = _cluster(tmp_path_factory.mktemp("run"), network, "run-1", "--seed", "5")
     cluster.run({})
     return cluster
 
 
-def test_every_step_of_the_pipeline_ran_in_its_image(cluster: Cluster) -> None:
+def test_every_step_runs_in_its_image(cluster: Cluster) -> None:
     steps = [ran.name.split("-")[0] for ran in cluster.ran]
     assert sorted(set(steps)) == sorted(STEPS)
     assert steps.count("tune") == 2
-    assert all(TRAIN_IMAGE in ran.words for ran in cluster.ran)
+    assert all(TRAIN_IMAGE in ran.command for ran in cluster.ran)
 
 
-def test_the_image_pulls_and_runs_the_policy_without_torch(
+def test_runtime_image_pulls_and_runs_the_policy_without_torch(
     cluster: Cluster, network: Network
 ) -> None:
     code = (
@@ -195,7 +195,7 @@ from qc_core.store.open import open_store
 """
 
 
-def test_the_policy_is_signed_with_the_key_of_the_secret(
+def test_policy_is_signed_with_the_key_of_the_secret(
     cluster: Cluster, network: Network, tmp_path: Path
 ) -> None:
     public = _PRIVATE_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -211,38 +211,38 @@ def test_the_policy_is_signed_with_the_key_of_the_secret(
     assert (tmp_path / "policy" / "policy.onnx").is_file()
 
 
-def test_the_outcome_is_in_the_store(cluster: Cluster, network: Network) -> None:
+def test_run_status_is_in_the_store(cluster: Cluster, network: Network) -> None:
     said = network.python(
         f"{_OPEN_STORE}\nprint(open_store().get('runs/run-1/outcome.json').decode())"
     )
-    outcome = json.loads(said)
-    assert outcome["succeeded"] and outcome["recipe"] == "smoke"
-    assert "is the first champion" in outcome["text"]
+    status = json.loads(said)
+    assert status["succeeded"] and status["recipe"] == "smoke"
+    assert "is the first champion" in status["text"]
 
 
 def test_only_steps_that_use_the_store_can_reach_it(cluster: Cluster) -> None:
     for ran in cluster.ran:
         step = STEPS[ran.name.split("-")[0]]
-        reaches = "none" not in ran.words
-        given = any(_KEYS["secretkey"] in word for word in ran.words)
+        reaches = "none" not in ran.command
+        given = any(_KEYS["secretkey"] in word for word in ran.command)
         assert reaches == given == step.store, ran.name
 
 
-def test_no_secret_is_in_what_the_steps_print_or_leave(cluster: Cluster) -> None:
+def test_output_and_artifacts_of_steps_contain_no_secret(cluster: Cluster) -> None:
     secret = _KEYS["secretkey"]
     assert all(secret not in ran.output for ran in cluster.ran)
     for path in cluster.folder.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
-def test_the_artifacts_say_what_built_them(cluster: Cluster) -> None:
+def test_artifacts_record_the_image_and_the_commit(cluster: Cluster) -> None:
     contract = json.loads((cluster.artifact("export", "policy") / "policy.json").read_text())
     labels = json.loads(podman("inspect", "--format={{json .Labels}}", TRAIN_IMAGE))
     assert labels["org.opencontainers.image.version"] == __version__
     assert contract["git-commit"] == labels["org.opencontainers.image.revision"]
 
 
-def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
+def test_failed_run_reports_its_status_and_skips_later_steps(
     tmp_path: Path, network: Network
 ) -> None:
     cluster = _cluster(tmp_path, network, "run-2", "--data", "nowhere.npz")
@@ -252,7 +252,7 @@ def test_a_run_that_fails_tells_so_and_runs_nothing_behind_it(
     assert "a run (smoke) FAILED" in cluster.container("outcome").output
 
 
-def test_images_are_small_have_no_root_and_no_torch_where_it_is_not_needed() -> None:
+def test_images_are_small_and_run_without_root() -> None:
     for image in (TRAIN_IMAGE, RUNTIME_IMAGE):
         assert podman("inspect", "--format={{.Config.User}}", image) == "1000:1000"
         said = podman("run", "--rm", "--network=none", image, "qc", "--version")

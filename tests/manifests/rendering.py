@@ -1,4 +1,4 @@
-"""What kustomize makes of the manifests, and the pods in it."""
+"""Renders the manifests with kustomize, and finds the pods in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("overlays/local", "overlays/gpu")
-# Everything that a cluster owner applies as it is; parts/minio/kfp changes KFP's objects instead.
+# Folders that are applied unchanged; parts/minio/kfp changes KFP's objects instead.
 APPLIED = (*OVERLAYS, "parts/serving", "parts/time-slicing", "parts/service-accounts")
 
 needs_kubectl = pytest.mark.skipif(
@@ -27,7 +27,7 @@ needs_kubectl = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Pod:
-    """The pod that an object makes.
+    """Return the pod that an object creates.
 
     Attributes:
         containers: those of the init phase first.
@@ -43,7 +43,7 @@ class Pod:
 
 @functools.cache
 def render(folder: str) -> list[Object]:
-    """The objects of one folder below manifests/."""
+    """Return the objects of one folder below manifests/."""
     return kustomize(MANIFESTS / folder)
 
 

@@ -1,4 +1,4 @@
-"""KFP's own objects, once changed, are whole and point at our MinIO; the rest is as it was."""
+"""KFP's own objects use our MinIO after the change, and keep all other fields."""
 
 import copy
 import shutil
@@ -22,7 +22,7 @@ pytestmark = needs_kubectl
 
 KFP = Path(__file__).parent / "data" / "kfp-2.17.yaml"
 SETTINGS = MANIFESTS / "parts/minio/kfp"
-# What KFP's launcher reads of a provider: backend/src/v2/config/s3.go.
+# Fields of a provider that KFP's launcher reads: backend/src/v2/config/s3.go.
 PROVIDER = {"endpoint", "region", "disableSSL", "forcePathStyle", "maxRetries", "credentials"}
 SECRET = {"secretName", "accessKeyKey", "secretKeyKey"}
 
@@ -34,7 +34,7 @@ def before() -> list[Object]:
 
 @pytest.fixture(scope="module")
 def after(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
-    """As server-side apply merges them: maps by key, environment by name."""
+    """Merges like server-side apply: maps by key, environment by name."""
     folder = tmp_path_factory.mktemp("kfp")
     shutil.copy(KFP, folder / "kfp.yaml")
     patches = yaml.safe_load((SETTINGS / "kustomization.yaml").read_text())["resources"]
@@ -47,7 +47,7 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
 
 @pytest.fixture(scope="module")
 def minio() -> str:
-    """Where pods of the namespace reach MinIO."""
+    """Address of MinIO for pods of the namespace."""
     service = named(render("overlays/local"), "Service", "q-chunking-minio")
     (port,) = service["spec"]["ports"]
     return f"{service['metadata']['name']}.{service['metadata']['namespace']}:{port['port']}"
@@ -62,9 +62,7 @@ def environment(o: Object) -> dict[str, object]:
     return {entry["name"]: entry.get("value") for entry in container["env"]}
 
 
-def test_the_objects_stay_whole_and_only_what_is_meant_changes(
-    before: list[Object], after: list[Object]
-) -> None:
+def test_only_the_intended_fields_change(before: list[Object], after: list[Object]) -> None:
     for o in after:
         kubernetes_validate.validate(o, "1.32", strict=True)
     restored = copy.deepcopy(after)
@@ -85,9 +83,7 @@ def test_the_objects_stay_whole_and_only_what_is_meant_changes(
         assert named(restored, kind, name) == named(before, kind, name)
 
 
-def test_the_launcher_and_argo_write_where_the_servers_read(
-    after: list[Object], minio: str
-) -> None:
+def test_launcher_and_argo_write_where_the_servers_read(after: list[Object], minio: str) -> None:
     host, _, port = minio.partition(":")
     launcher = named(after, "ConfigMap", "kfp-launcher")["data"]
     scheme, _, root = launcher["defaultPipelineRoot"].partition("://")
@@ -116,7 +112,7 @@ def test_the_launcher_and_argo_write_where_the_servers_read(
     assert needed == set(job.containers[0]["command"][3:])
 
 
-def test_logs_stay_where_the_ui_looks_for_them(before: list[Object], after: list[Object]) -> None:
+def test_logs_are_stored_where_the_ui_reads_them(before: list[Object], after: list[Object]) -> None:
     def repository(objects: list[Object]) -> Object:
         data = named(objects, "ConfigMap", "workflow-controller-configmap")["data"]
         return yaml.safe_load(data["artifactRepository"])
@@ -126,7 +122,7 @@ def test_logs_stay_where_the_ui_looks_for_them(before: list[Object], after: list
     assert now == was
 
 
-def test_the_runs_account_may_read_the_keys_that_the_launcher_names(after: list[Object]) -> None:
+def test_account_of_runs_may_read_the_keys_of_the_launcher(after: list[Object]) -> None:
     launcher = named(after, "ConfigMap", "kfp-launcher")
     (provider,) = yaml.safe_load(launcher["data"]["providers"]).values()
     secret = provider["default"]["credentials"]["secretRef"]["secretName"]

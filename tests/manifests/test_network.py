@@ -1,4 +1,4 @@
-"""Who may talk to whom, once all policies are added up."""
+"""The network policies together allow only the intended connections."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ DNS = 53
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod of the namespace, or an address outside if it has no labels."""
+    """A pod of the namespace, or an external address if it has no labels."""
 
     labels: dict[str, str] | None
 
@@ -72,7 +72,7 @@ def receives(policies: list[Object], target: Peer, source: Peer, port: int) -> b
 def allowed(
     policies: list[Object], pod: Peer, direction: str, field: str, peer: Peer, port: int
 ) -> bool:
-    """Kubernetes' rule: a pod that any policy selects for a direction needs one that allows."""
+    """Whether the policies allow it: a pod that a policy selects needs a policy that allows."""
     chosen = [
         policy
         for policy in policies
@@ -86,7 +86,7 @@ def allowed(
     )
 
 
-def test_steps_reach_what_they_need(policies: list[Object]) -> None:
+def test_steps_reach_the_services_that_they_need(policies: list[Object]) -> None:
     study, minio = ours("q-chunking-study"), ours("q-chunking-minio")
     for target, port in (
         (study, 5432),
@@ -118,14 +118,14 @@ def test_only_steps_and_the_dashboard_reach_the_database(policies: list[Object])
         assert not passes(policies, study, target, port), target
 
 
-def test_nobody_reaches_the_dashboard_over_the_network(policies: list[Object]) -> None:
+def test_no_pod_reaches_the_dashboard(policies: list[Object]) -> None:
     dashboard = ours("q-chunking-dashboard")
     for source in (STEP, OTHER_RUN, KFP_SERVER, STRANGER, OUTSIDE):
         assert not receives(policies, dashboard, source, 8080)
     assert not passes(policies, dashboard, OUTSIDE, 443)
 
 
-def test_the_store_answers_its_clients_alone(policies: list[Object]) -> None:
+def test_only_clients_of_the_store_reach_it(policies: list[Object]) -> None:
     minio = ours("q-chunking-minio")
     serving = ours("q-chunking-policy")
     for source in (STEP, OTHER_RUN, KFP_SERVER, ours("q-chunking-buckets"), serving):
@@ -143,6 +143,6 @@ def test_robots_reach_the_served_policy(policies: list[Object]) -> None:
     assert not passes(policies, STRANGER, serving, 22)
 
 
-def test_kfp_itself_is_left_alone(policies: list[Object]) -> None:
+def test_no_policy_selects_the_pods_of_kfp(policies: list[Object]) -> None:
     assert passes(policies, KFP_SERVER, KFP_SERVER, 3306)
     assert passes(policies, OTHER_RUN, OUTSIDE, 80)

@@ -1,4 +1,4 @@
-"""Every pod is restricted, bounded and watched, from an image that does not change."""
+"""Every pod is restricted, has limits and probes, and uses a fixed image."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_no_container_is_privileged_or_root(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", all_pods())
-def test_every_container_says_what_it_needs_and_may_take(folder: str) -> None:
+def test_every_container_has_requests_and_limits(folder: str) -> None:
     for pod in pods(render(folder)):
         for container in pod.containers:
             resources = container["resources"]
@@ -49,7 +49,7 @@ def test_every_container_says_what_it_needs_and_may_take(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", all_pods())
-def test_what_serves_is_probed_and_given_time_to_start(folder: str) -> None:
+def test_servers_have_probes_and_time_to_start(folder: str) -> None:
     for pod in pods(render(folder)):
         if pod.serves:
             probes = {"startupProbe", "readinessProbe", "livenessProbe"}
@@ -57,7 +57,7 @@ def test_what_serves_is_probed_and_given_time_to_start(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_images_have_fixed_tags_and_ours_the_version_of_the_package(folder: str) -> None:
+def test_images_have_fixed_tags_and_ours_have_the_version_of_the_package(folder: str) -> None:
     ours = set()
     for pod in pods(render(folder)):
         for container in pod.containers:
@@ -67,12 +67,12 @@ def test_images_have_fixed_tags_and_ours_the_version_of_the_package(folder: str)
     assert ours == {f"q-chunking-{name}:{__version__}" for name in ("train", "runtime")}
 
 
-def test_on_one_machine_the_images_are_those_that_a_package_names() -> None:
+def test_local_overlay_uses_the_images_of_a_compiled_package() -> None:
     images = {c["image"] for pod in pods(render("overlays/local")) for c in pod.containers}
     assert TRAIN_IMAGE in images
 
 
-def test_the_server_of_policies_has_a_fixed_version() -> None:
+def test_policy_server_has_a_fixed_version() -> None:
     (pod,) = pods(render("parts/serving"))
     (model,) = pod.containers
     assert re.fullmatch(r"\d\d\.\d\d-py3", model["runtimeVersion"])
@@ -84,7 +84,7 @@ def test_no_pod_has_a_token_of_the_kubernetes_api(folder: str) -> None:
         assert pod.spec["automountServiceAccountToken"] is False, pod.name
 
 
-def test_only_the_overlay_for_gpus_asks_for_one() -> None:
+def test_only_the_gpu_overlay_requests_gpus() -> None:
     def asks(objects: list[Object]) -> bool:
         return any(".com/gpu" in str(pod.spec) for pod in pods(objects))
 

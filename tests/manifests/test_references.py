@@ -1,4 +1,4 @@
-"""What a pod asks for by name is there, or the README says how it is made."""
+"""Every object that a pod refers to exists, or the README creates it."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ RECOMMENDED = {f"app.kubernetes.io/{name}" for name in ("name", "component", "pa
 
 
 def references(o: object) -> Iterator[tuple[str, str, str | None]]:
-    """Kind, name and key of every Secret, ConfigMap, claim and account below an object."""
+    """Kind, name and key of every Secret, ConfigMap, claim and account in an object."""
     if isinstance(o, list):
         for entry in o:
             yield from references(entry)
@@ -40,11 +40,11 @@ def secrets() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("folder", APPLIED)
-def test_whatever_is_referenced_exists_or_is_documented(
+def test_referenced_objects_exist_or_are_documented(
     folder: str, secrets: dict[str, dict[str, str]]
 ) -> None:
     objects = render(folder)
-    # Parts stand beside the base.
+    # Parts are applied together with the base.
     around = [*render("base"), *objects]
     there = {(o["kind"], o["metadata"]["name"]): o.get("data", {}) for o in around}
     there |= {("Secret", name): content for name, content in secrets.items()}
@@ -62,7 +62,7 @@ def test_whatever_is_referenced_exists_or_is_documented(
 
 
 @pytest.mark.parametrize("folder", APPLIED)
-def test_no_secret_is_in_the_manifests(folder: str) -> None:
+def test_manifests_contain_no_secrets(folder: str) -> None:
     assert not [o for o in render(folder) if o["kind"] == "Secret"]
 
 
@@ -77,7 +77,7 @@ def test_objects_and_pods_have_the_recommended_labels(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_services_and_workloads_find_their_pods(folder: str) -> None:
+def test_selectors_match_their_pods(folder: str) -> None:
     objects = render(folder)
     made = list(pods(objects))
 
@@ -95,7 +95,7 @@ def test_services_and_workloads_find_their_pods(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_the_account_of_the_runs_may_do_only_what_is_named(folder: str) -> None:
+def test_account_of_runs_has_only_the_listed_rights(folder: str) -> None:
     roles = [o for o in render(folder) if o["kind"] in ("Role", "ClusterRole")]
     assert [o["kind"] for o in roles] == ["Role"]
     for rule in roles[0]["rules"]:

@@ -1,4 +1,4 @@
-"""Where a cluster takes the part, each step has an account of its own."""
+"""The part service-accounts gives each step its own account."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_each_step_has_an_account_with_the_rights_of_the_run() -> None:
     assert binding["roleRef"]["name"] == "q-chunking-runner"
 
 
-def test_the_policy_reads_the_label_that_placement_sets(tmp_path: Path) -> None:
+def test_policy_reads_the_label_that_placement_sets(tmp_path: Path) -> None:
     from qc_core.cli.main import main
 
     assert main(["compile", "smoke", "-o", str(tmp_path / "pipeline.yaml")]) == 0

@@ -1,4 +1,4 @@
-"""One whole run of the pipeline, and a KFP server, which several tests look at."""
+"""One complete run of the pipeline and a KFP server, which several tests share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.pipeline.kfp_server import KFP, serve
 QC = [sys.executable, "-m", "qc_core.cli.main"]
 
 
-def qc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*QC, *words], capture_output=True, text=True, cwd=folder)
+def qc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*QC, *arguments], capture_output=True, text=True, cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One run of the smoke recipe, with a store of its own beside it."""
+    """One run of the smoke recipe, with its own store in the same folder."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("QC_", "AWS_", "KFP_"))]:
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
 
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No cluster of the person who runs the tests is found."""
+    """Hides the cluster of the person who runs the tests."""
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KF_PIPELINES_SA_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -41,7 +41,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
-    """A server on loopback that KFP_ENDPOINT names; what it refused fails the test."""
+    """A server on loopback that KFP_ENDPOINT names; a request that it refused fails the test."""
     with serve() as server:
         monkeypatch.setenv("KFP_ENDPOINT", server.url)
         yield server

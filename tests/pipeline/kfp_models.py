@@ -1,4 +1,4 @@
-"""Whether JSON is what KFP publishes: checked with the models of its own generated client."""
+"""Validates JSON with the models of KFP's generated client."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PRIMITIVES: dict[str, type] = {"str": str, "int": int, "bool": bool, "float": f
 
 
 def check(value: Any, kind: str, where: str = "") -> None:
-    """Raise AssertionError unless the value is of a published model, field by field.
+    """Raise AssertionError unless the value matches a published model in every field.
 
     Args:
-        kind: a type as the generated models write it: `str`, `list[V2beta1Run]`, `V2beta1Run`.
+        kind: type in the notation of the models: `str`, `list[V2beta1Run]`, `V2beta1Run`.
     """
     where = where or kind
     if kind == "object":

@@ -1,4 +1,4 @@
-"""A KFP server over HTTP on loopback, which can be told to go wrong."""
+"""A KFP server over HTTP on loopback, with faults that a test can inject."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Act = Callable[["_Handler"], None]
 
 @dataclass
 class Fault:
-    """Something that goes wrong with matching requests.
+    """A fault of matching requests.
 
     Attributes:
-        act: does it, in the place of the answer; None loses the answer of a request that is done.
-        times: how often yet.
+        act: replaces the answer; None executes the request and drops its answer.
+        times: number of requests that it still affects.
     """
 
     method: str
@@ -36,13 +36,13 @@ class Fault:
 
 @dataclass
 class KFP(State):
-    """A server with an address."""
+    """A KFP server with a URL and faults."""
 
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
 
     def fail(self, method: str, path: str, act: Act | None, times: int = 1) -> None:
-        """Let requests go wrong whose method and path match."""
+        """Inject a fault into requests whose method and path match."""
         self.faults.append(Fault(method, path, act, times))
 
     def next_fault(self, method: str, path: str) -> Fault | None:
@@ -55,7 +55,7 @@ class KFP(State):
 
 @contextmanager
 def serve(context: Any = None) -> Iterator[KFP]:
-    """Run one on a free port.
+    """Serve on a free port.
 
     Args:
         context: an ssl.SSLContext to serve https with.
@@ -77,7 +77,7 @@ def serve(context: Any = None) -> Iterator[KFP]:
 
 
 def answer(status: int, content: str, kind: str = "application/json") -> Act:
-    """A fault: this answer instead."""
+    """A fault: the server sends this answer instead."""
 
     def act(handler: _Handler) -> None:
         handler.read_body()
@@ -87,7 +87,7 @@ def answer(status: int, content: str, kind: str = "application/json") -> Act:
 
 
 def drop(handler: _Handler) -> None:
-    """A fault: half of the body is read, then the connection is reset."""
+    """A fault: the server reads half of the body and resets the connection."""
     handler.read_body(0.5)
     handler.reset()
 

@@ -1,7 +1,7 @@
-"""What a KFP server keeps and does, as far as we ask it to.
+"""The state and the endpoints of a KFP server, as far as the pipeline uses them.
 
-Each request and each answer is checked with KFP's published models, an uploaded package with KFP's
-own schema of packages. A request that does not pass is refused, and remembered.
+Each request and answer is validated with KFP's published models, and an uploaded package with KFP's
+own schema. An invalid request is refused and recorded.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Refused(Exception):
 
 @dataclass
 class State:
-    """A server's memory, and its endpoints.
+    """The objects of a server, and its endpoints.
 
     Attributes:
-        script: for each look at a run, what to change in it first.
-        requests: method and path of each request that came.
-        refused: what clients asked for that KFP's models do not know.
+        script: changes of a run, one for each request of it.
+        requests: method and path of each request.
+        refused: requests that do not match KFP's models.
     """
 
     token: str | None = None
@@ -57,10 +57,10 @@ class State:
     def answer(
         self, method: str, path: str, query: dict[str, str], body: bytes, authorization: str | None
     ) -> tuple[int, Any]:
-        """HTTP status and content of the answer to a request.
+        """Return HTTP status and content of the answer to a request.
 
         Args:
-            body: JSON; of an upload, a MIME message with its head.
+            body: JSON; for an upload, a MIME message with its header.
         """
         try:
             with self._lock:
@@ -219,7 +219,7 @@ class State:
         start, size = int(query.get("page_token") or 0), min(int(query["page_size"]), 2)
         more = start + size < len(entries)
         page: dict[str, Any] = {"total_size": len(entries)}
-        # KFP leaves out what is empty.
+        # KFP omits empty fields.
         if entries[start : start + size]:
             page[name] = entries[start : start + size]
         if more:

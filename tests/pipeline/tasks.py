@@ -1,4 +1,4 @@
-"""Reading a compiled package."""
+"""Reads a compiled package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def tasks_of(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every task by its name, in whatever graph it stands."""
+    """Returns every task of all graphs, by its name."""
     graphs = [package["root"], *package["components"].values()]
     return {
         name: task

@@ -1,4 +1,4 @@
-"""Where the KFP server is looked for, and a port-forward that begins and ends with its use."""
+"""The KFP server's address is found, and a port-forward lasts as long as its use."""
 
 import os
 import shutil
@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import address, port_forward
+from pipeline import address
 from pipeline.address import find_address
+from pipeline.port_forward import port_forward
 from qc_core.cli.main import main
 from qc_core.errors import RunError, UsageError
 from tests.pipeline.kfp_server import KFP, answer
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
 
-# Listens as kubectl does, and says so in its words.
+# Listens and prints like kubectl.
 KUBECTL = """\
 #!{python}
 import os, socket, sys, threading
@@ -39,7 +40,7 @@ while True:
 
 @pytest.fixture
 def kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Of a cluster where nobody answers."""
+    """Kubeconfig of a cluster that does not answer."""
     path = tmp_path / "kubeconfig"
     path.write_text(
         textwrap.dedent("""\
@@ -55,7 +56,7 @@ def kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
-def test_without_any_server_it_says_how_to_name_one(
+def test_missing_address_is_an_error_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["schedule", "list"]) == 2
@@ -73,12 +74,12 @@ def test_without_any_server_it_says_how_to_name_one(
         "https://host/?ns=anna",
     ],
 )
-def test_what_is_no_address_is_refused(endpoint: str) -> None:
-    with pytest.raises(UsageError, match=r"KFP_ENDPOINT is http\(s\)"), find_address(endpoint):
+def test_invalid_address_is_refused(endpoint: str) -> None:
+    with pytest.raises(UsageError, match=r"KFP_ENDPOINT must be http\(s\)"), find_address(endpoint):
         pass
 
 
-def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
+def test_password_in_the_address_is_refused_and_not_printed() -> None:
     with (
         pytest.raises(UsageError, match="without user and password") as refused,
         find_address("https://anna:hunter2@host"),
@@ -87,14 +88,14 @@ def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_path_before_the_api_is_kept(kfp: KFP) -> None:
+def test_path_of_the_address_is_used(kfp: KFP) -> None:
     kfp.fail("GET", "^/pipeline/apis/v2beta1/healthz$", answer(200, '{"multi_user": false}'))
     kfp.fail("GET", "^/pipeline/apis/v2beta1/pipelines/names/q-chunking$", answer(404, "{}"))
     assert main(["schedule", "list", "--endpoint", f"{kfp.url}/pipeline/"]) == 0
     assert len(kfp.requests) == 2
 
 
-def test_a_pod_asks_the_server_of_its_cluster(
+def test_pod_uses_the_server_of_its_cluster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     namespace = tmp_path / "namespace"
@@ -108,7 +109,7 @@ def test_a_pod_asks_the_server_of_its_cluster(
 
 
 @pytest.mark.parametrize("token", ["Bearer abc", "two\nlines", "größe"])
-def test_a_token_that_is_none_is_refused_and_not_shown(
+def test_invalid_token_is_refused_and_not_printed(
     monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", token)
@@ -117,7 +118,7 @@ def test_a_token_that_is_none_is_refused_and_not_shown(
     assert token not in str(refused.value)
 
 
-def test_a_kubeconfig_reaches_in_through_a_port_forward_that_ends_with_the_command(
+def test_port_forward_is_used_with_a_kubeconfig_and_ends_with_the_command(
     kfp: KFP,
     kubeconfig: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,24 +135,24 @@ def test_a_kubeconfig_reaches_in_through_a_port_forward_that_ends_with_the_comma
     monkeypatch.delenv("KFP_ENDPOINT")
     assert main(["submit", "smoke"]) == 0
     (run_id,) = kfp.runs
-    # The forwarded port is gone when a person looks.
+    # The forwarded port has closed when the user opens the page.
     assert f"page     /#/runs/details/{run_id}\n" in capsys.readouterr().out
     (line,) = (tmp_path / "log").read_text().splitlines()
-    process, _, words = line.partition(" ")
-    assert words == (
+    process, _, arguments = line.partition(" ")
+    assert arguments == (
         "port-forward --address 127.0.0.1 --namespace kubeflow service/ml-pipeline :8888"
     )
     with pytest.raises(ProcessLookupError):
         os.kill(int(process), 0)
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
-def test_what_kubectl_says_is_one_line(kubeconfig: Path) -> None:
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_error_of_kubectl_is_one_line(kubeconfig: Path) -> None:
     with pytest.raises(RunError, match=r"The connection to the server .* was refused"):
-        port_forward.port_forward("kubeflow").__enter__()
+        port_forward("kubeflow").__enter__()
 
 
-def test_without_kubectl_it_says_what_to_install(
+def test_missing_kubectl_is_an_error_with_a_remedy(
     kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -159,12 +160,11 @@ def test_without_kubectl_it_says_what_to_install(
     assert "kubectl is not installed" in capsys.readouterr().err
 
 
-def test_a_kubectl_that_waits_for_ever_is_ended(
+def test_kubectl_that_does_not_connect_is_ended(
     kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "kubectl").write_text("#!/bin/sh\nexec sleep 1000\n")
     (tmp_path / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(port_forward, "_SECONDS_TO_BEGIN", 0.05)
-    with pytest.raises(RunError, match="kubectl did not say why"):
-        port_forward.port_forward("kubeflow").__enter__()
+    with pytest.raises(RunError, match="kubectl gave no reason"):
+        port_forward("kubeflow", start_timeout_seconds=0.05).__enter__()

@@ -1,4 +1,4 @@
-"""The compiled package is the pipeline that runs here, with inputs that a person understands."""
+"""The compiled package has the steps of the local pipeline, and inputs with descriptions."""
 
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ def package(tmp_path: Path) -> dict[str, Any]:
     return next(yaml.safe_load_all(path.read_text()))
 
 
-def test_every_step_is_there_in_the_one_versioned_image(package: dict[str, Any]) -> None:
+def test_every_step_uses_the_same_versioned_image(package: dict[str, Any]) -> None:
     executors = package["deploymentSpec"]["executors"]
     assert {name.removeprefix("exec-") for name in executors} == set(STEPS)
     assert {executor["container"]["image"] for executor in executors.values()} == {TRAIN_IMAGE}
     assert TRAIN_IMAGE.endswith(f":{__version__}")
 
 
-def test_no_step_installs_anything_when_it_runs(package: dict[str, Any]) -> None:
+def test_no_step_installs_packages_at_run_time(package: dict[str, Any]) -> None:
     for executor in package["deploymentSpec"]["executors"].values():
         assert "pip install" not in " ".join(executor["container"]["command"])
 
@@ -41,14 +41,14 @@ def test_inputs_have_descriptions_and_the_recipe_as_default(package: dict[str, A
     assert all(entry.get("description") for entry in inputs.values())
 
 
-def test_recipe_and_method_are_picked_from_lists(package: dict[str, Any]) -> None:
+def test_recipe_and_method_have_drop_down_lists(package: dict[str, Any]) -> None:
     inputs = package["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe"]["literals"] == recipe_names()
     assert inputs["method"]["literals"][1:] == list(METHODS)
     assert inputs["method"]["defaultValue"] == inputs["method"]["literals"][0]
 
 
-def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
+def test_placeholders_are_entire_arguments(
     package: dict[str, Any],
 ) -> None:
     constants = [
@@ -61,23 +61,23 @@ def test_placeholders_stand_alone_for_the_driver_replaces_none_within_a_text(
     assert set(placeholders) == {"{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}"}
 
 
-def test_no_two_runs_share_a_study(package: dict[str, Any]) -> None:
+def test_each_run_has_its_own_study(package: dict[str, Any]) -> None:
     tasks = tasks_of(package)
     for name in ("configure", "tune", "select"):
-        study = tasks[name]["inputs"]["parameters"]["study_name"]
+        study = tasks[name]["inputs"]["parameters"]["run_id"]
         assert study["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
 
 
-def test_loops_and_conditions_are_called_as_the_driver_looks_them_up(
+def test_loops_keep_the_names_that_the_driver_looks_up(
     package: dict[str, Any],
 ) -> None:
-    """What collects from a loop finds it by its key, but KFP's server keeps it by its name."""
+    """`Collected` looks up a loop by its key, but KFP's server stores it under its name."""
     for name, task in tasks_of(package).items():
         if "parameterIterator" in task:
             assert task["taskInfo"]["name"] == name
 
 
-def test_every_recipe_can_be_compiled_to_a_default_that_the_form_offers(tmp_path: Path) -> None:
+def test_recipe_without_a_form_entry_compiles_to_one_of_the_form(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     assert main(["compile", "cube-double-task1", "-o", str(path)]) == 0
     inputs = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
@@ -86,33 +86,33 @@ def test_every_recipe_can_be_compiled_to_a_default_that_the_form_offers(tmp_path
         assert entry.get("defaultValue") in entry.get("literals", [entry.get("defaultValue")])
 
 
-def test_the_outcome_is_told_however_the_steps_end(package: dict[str, Any]) -> None:
+def test_run_status_is_reported_after_success_and_failure(package: dict[str, Any]) -> None:
     outcome = package["root"]["dag"]["tasks"]["outcome"]
     assert outcome["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     (steps,) = outcome["dependentTasks"]
     assert outcome["inputs"]["parameters"]["status"]["taskFinalStatus"]["producerTask"] == steps
 
 
-def _learning(package: dict[str, Any]) -> dict[str, Any]:
-    """The tasks that a retraining without anything new leaves out."""
+def _training(package: dict[str, Any]) -> dict[str, Any]:
+    """The tasks that a retraining without new data skips."""
     return package["components"]["comp-condition-2"]["dag"]["tasks"]
 
 
-def test_nothing_is_learned_unless_there_is_something_new(package: dict[str, Any]) -> None:
+def test_training_is_skipped_without_new_data(package: dict[str, Any]) -> None:
     tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert set(tasks) == {"configure", "ingest", "condition-2"}
     condition = tasks["condition-2"]["triggerPolicy"]["condition"]
     assert condition.endswith("['pipelinechannel--ingest-Output'] == 'train'")
-    assert {"pretrain", "promote", "report"} <= set(_learning(package))
+    assert {"pretrain", "promote", "report"} <= set(_training(package))
 
 
 def test_tuning_runs_in_parallel_workers(package: dict[str, Any]) -> None:
-    (loop,) = [task for task in _learning(package).values() if "parameterIterator" in task]
+    (loop,) = [task for task in _training(package).values() if "parameterIterator" in task]
     assert loop["dependentTasks"] == ["pretrain"]
 
 
-def test_the_best_is_picked_when_every_worker_is_done(package: dict[str, Any]) -> None:
-    tasks = _learning(package)
+def test_best_trial_is_selected_after_all_workers_have_ended(package: dict[str, Any]) -> None:
+    tasks = _training(package)
     (loop,) = [name for name, task in tasks.items() if "parameterIterator" in task]
     assert loop in tasks["select"]["dependentTasks"]
 
@@ -125,7 +125,7 @@ def test_every_step_shows_metrics_or_the_report(package: dict[str, Any]) -> None
         assert kinds & shown, name
 
 
-def test_no_secret_and_no_path_of_this_machine_is_compiled_in(
+def test_package_contains_no_secret_and_no_local_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
@@ -136,13 +136,13 @@ def test_no_secret_and_no_path_of_this_machine_is_compiled_in(
     assert str(Path.home()) not in content and str(tmp_path) not in content
 
 
-def test_a_package_takes_the_place_of_packages_only(
+def test_compile_overwrites_only_packages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("recipe: smoke  # with notes\n")
     assert main(["compile", "smoke", "-o", str(path)]) == 2
-    assert "mine.yaml is no pipeline package" in capsys.readouterr().err
+    assert "mine.yaml exists and is not a pipeline package" in capsys.readouterr().err
     assert path.read_text() == "recipe: smoke  # with notes\n"
     path.unlink()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine, as `qc run` starts it."""
+"""`qc run` runs the complete pipeline on this machine."""
 
 import html
 import json
@@ -15,7 +15,7 @@ from tests.pipeline.conftest import qc
 from tests.qc_core.report.test_video import renders
 
 _CHROMIUM = shutil.which("chromium")
-# Plays the film until it has shown a frame; false if none comes.
+# Plays the video until it has shown a frame; false if none appears.
 _SHOWS_A_FRAME = """film => Promise.race([
   film.play().then(() => new Promise(shown => film.requestVideoFrameCallback(
     () => shown(film.videoWidth > 0)))),
@@ -23,11 +23,13 @@ _SHOWS_A_FRAME = """film => Promise.race([
 ])"""
 
 
-def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_run_prints_steps_progress_and_results(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     folder, done = run
     steps = re.findall(r"▸ (\w+):", done.stderr)
     assert steps == list(STEPS)
-    assert re.search(r"collecting: 6/6 episodes, [\d.]+/s", done.stderr)
+    assert re.search(r"collecting: 6/6 episodes, +[\d.]+ episode/s", done.stderr)
     assert re.search(r"offline: 60/60 updates", done.stderr)
     for line in ("behaviour cloning ", "offline Q-learning ", "fine-tuned online ", "pretrain "):
         assert re.search(rf"^{line}", done.stdout, re.MULTILINE), done.stdout
@@ -37,20 +39,20 @@ def test_a_person_can_follow_it(run: tuple[Path, subprocess.CompletedProcess[str
     assert (folder / "run" / "run.log").stat().st_size > 0
 
 
-def test_the_commands_it_suggests_work(
+def test_suggested_commands_work(
     run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, done = run
     monkeypatch.delenv("QC_STORE")
     suggested = re.findall(r"^  qc (.+)$", done.stdout, re.MULTILINE)
     assert len(suggested) == 3
-    for words in suggested:
-        extra = ["--episodes", "1"] if words.startswith("play") else []
-        result = qc(folder, *words.split(), *extra)
+    for arguments in suggested:
+        extra = ["--episodes", "1"] if arguments.startswith("play") else []
+        result = qc(folder, *arguments.split(), *extra)
         assert result.returncode == 0, result.stderr
 
 
-def test_the_summary_says_where_everything_is(
+def test_summary_has_the_paths_of_all_results(
     run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = run
@@ -61,33 +63,33 @@ def test_the_summary_says_where_everything_is(
     assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
 
 
-def test_the_policy_leads_to_its_run_and_its_data(
+def test_policy_records_its_run_and_its_data(
     run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = run
     monkeypatch.delenv("QC_STORE")
-    told = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
-    assert told["manifest"]["run"] == "run"
-    provenance = told["contract"]["provenance"]
+    shown = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
+    assert shown["manifest"]["run"] == "run"
+    provenance = shown["contract"]["provenance"]
     assert provenance["config"]["seed"] == provenance["dataset-source"]["seed"] == 3
-    assert str(folder) not in json.dumps(told)
+    assert str(folder) not in json.dumps(shown)
 
 
-def test_the_report_is_one_self_contained_page(
+def test_report_is_one_self_contained_page(
     run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = run
     page = (folder / "run" / "report.html").read_text()
     assert page.count("<svg") == 4
-    for words in (
+    for arguments in (
         "chunks of 5, open loop",
         "behaviour cloning",
         "trial 1",
         "smoke:",
         "&#34;offline-steps&#34;: 60",
     ):
-        assert words in page
-    # Nothing is fetched: every src is data, and no style sheet or script is named.
+        assert arguments in page
+    # The page loads nothing: every src is a data URI, and there is no style sheet or script.
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]+)"', page))
     assert "<link" not in page and "<script" not in page and "url(http" not in page
     if renders():
@@ -97,8 +99,8 @@ def test_the_report_is_one_self_contained_page(
 
 
 # The KFP UI shows a report in a sandboxed frame without an origin.
-@pytest.mark.skipif(_CHROMIUM is None, reason="there is no chromium")
-def test_in_a_frame_as_the_kfp_ui_has_it_curves_and_film_are_visible_and_nothing_is_fetched(
+@pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
+def test_report_is_complete_in_the_sandboxed_frame_of_the_kfp_ui(
     run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = run
@@ -127,12 +129,12 @@ def test_in_a_frame_as_the_kfp_ui_has_it_curves_and_film_are_visible_and_nothing
             film.scroll_into_view_if_needed()
             assert film.evaluate(_SHOWS_A_FRAME)
         browser.close()
-    # Data and the frame's own document are no requests to anywhere.
+    # Data URIs and the frame's own document are not network requests.
     assert [url for url in asked if not url.startswith(("data:", "about:"))] == []
     assert complaints == []
 
 
-def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:
+def test_invalid_input_of_a_step_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"nonsense")
     done = qc(tmp_path, "run", "smoke", "-o", "run", "--data", "bad.npz")
     assert done.returncode == 2
@@ -142,7 +144,7 @@ def test_a_step_that_refuses_says_so_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_refused_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to("mine")
     done = qc(tmp_path, "run", "smoke", "-o", "link", "--data", "nowhere.npz")
@@ -150,15 +152,17 @@ def test_a_run_that_is_refused_leaves_a_folder_that_was_there(tmp_path: Path) ->
     assert (tmp_path / "link").is_symlink() and not [*(tmp_path / "mine").iterdir()]
 
 
-def test_a_step_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> None:
-    words = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
-    done = qc(tmp_path, "run", "smoke", "-o", "run", *words)
+def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path) -> None:
+    arguments = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
+    done = qc(tmp_path, "run", "smoke", "-o", "run", *arguments)
     assert done.returncode == 1
-    assert "training diverged before update" in done.stderr.splitlines()[-1]
+    last = done.stderr.splitlines()[-1]
+    assert "step pretrain failed: training diverged before update" in last
+    assert last.endswith("its output is in run/run.log")
     assert "Traceback" not in done.stderr
 
 
-def test_a_retraining_without_anything_new_stops_early(
+def test_retraining_without_new_data_stops_early(
     run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = run
@@ -173,5 +177,5 @@ def test_a_retraining_without_anything_new_stops_early(
     assert re.search(r"\(smoke\) finished: nothing new", done.stderr)
     assert set(json.loads((folder / "again" / "summary.json").read_text())) == {
         "folder",
-        "nothing-new",
+        "up-to-date",
     }

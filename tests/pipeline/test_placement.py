@@ -1,4 +1,4 @@
-"""What the compiled package says of every step's pod."""
+"""The compiled package has the Kubernetes settings of each step's pod."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pipeline.placement import STEPS
 from qc_core.cli.main import main
 from tests.pipeline.tasks import tasks_of
 
-LEARNING = [name for name, step in STEPS.items() if step.learns]
+TRAINING = [name for name, step in STEPS.items() if step.trains]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def pods(documents: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, dict[str
 
 
 def _tasks(package: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every task that runs a container, wherever it stands."""
+    """Every task that runs a container, in all graphs."""
     return {name: task for name, task in tasks_of(package).items() if name in STEPS}
 
 
@@ -45,7 +45,7 @@ def _input(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_each_pod_is_bounded_and_has_no_rights(
+def test_each_pod_has_limits_and_no_privileges(
     package: dict[str, Any], pods: dict[str, dict[str, Any]], name: str
 ) -> None:
     pod, step, task = pods[name], STEPS[name], _tasks(package)[name]
@@ -64,15 +64,15 @@ def test_each_pod_is_bounded_and_has_no_rights(
     retry = task["retryPolicy"]
     assert retry["maxRetryCount"] == step.retries > 0
     assert retry["backoffDuration"] == "60s" and retry["backoffFactor"] == 2.0
-    # Argo ends all attempts so long after the first began.
+    # Argo ends all attempts this long after the start of the first.
     deadline = int(retry["backoffMaxDuration"].removesuffix("s"))
     assert deadline > step.hours * 3600 * (step.retries + 1)
     resources = _resources(package, name)
     assert resources["resourceMemoryRequest"] and resources["resourceMemoryLimit"]
 
 
-@pytest.mark.parametrize("name", LEARNING)
-def test_steps_that_learn_run_where_the_inputs_say(
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_steps_use_the_resources_and_nodes_of_the_inputs(
     package: dict[str, Any], pods: dict[str, dict[str, Any]], name: str
 ) -> None:
     resources, pod = _resources(package, name), pods[name]
@@ -93,18 +93,18 @@ def test_steps_that_learn_run_where_the_inputs_say(
     assert shared in pod["emptyDirMounts"]
 
 
-def test_other_steps_leave_gpus_and_their_nodes_alone(
+def test_other_steps_use_no_gpus_and_any_node(
     package: dict[str, Any], pods: dict[str, dict[str, Any]]
 ) -> None:
-    for name in set(STEPS) - set(LEARNING):
+    for name in set(STEPS) - set(TRAINING):
         assert "accelerator" not in _resources(package, name)
         assert "nodeSelector" not in pods[name] and "tolerations" not in pods[name]
 
 
-def test_whatever_a_pod_takes_from_an_input_reaches_its_graph(
+def test_inputs_of_pods_are_inputs_of_their_graphs(
     package: dict[str, Any], pods: dict[str, dict[str, Any]]
 ) -> None:
-    """The compiler forgets inputs that only a pod inside a loop or an exit handler uses."""
+    """The compiler omits inputs that only a pod inside a loop or an exit handler uses."""
     graphs = {"root": package["root"], **package["components"]}
     for graph_name, graph in graphs.items():
         has = set(graph.get("inputDefinitions", {}).get("parameters", {}))
@@ -119,7 +119,7 @@ def test_whatever_a_pod_takes_from_an_input_reaches_its_graph(
 
 
 def _named_in(value: Any) -> list[dict[str, Any]]:
-    """Every mapping inside a pod's settings that names an input."""
+    """Every object inside a pod's settings that refers to an input."""
     if isinstance(value, list):
         return [found for entry in value for found in _named_in(entry)]
     if not isinstance(value, dict):
@@ -129,15 +129,15 @@ def _named_in(value: Any) -> list[dict[str, Any]]:
     return [found for entry in value.values() for found in _named_in(entry)]
 
 
-def test_the_driver_can_read_every_resource(package: dict[str, Any]) -> None:
-    """KFP's driver takes the string value of an input, and has an empty one for numbers."""
+def test_resource_inputs_are_strings(package: dict[str, Any]) -> None:
+    """KFP's driver uses the string value of an input, which is empty for numbers."""
     inputs = package["root"]["inputDefinitions"]["parameters"]
     for name in ("gpus", "gpu_type", "cpus", "memory"):
         assert inputs[name]["parameterType"] == "STRING"
     assert inputs["gpus"]["defaultValue"] == "0"
 
 
-def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
+def test_each_step_receives_only_the_secrets_that_it_needs(
     pods: dict[str, dict[str, Any]],
 ) -> None:
     variables = {
@@ -162,6 +162,6 @@ def test_each_step_is_given_the_secrets_that_it_needs_and_no_others(
             assert named.removeprefix("pipelinechannel--").endswith("_secret")
 
 
-def test_no_step_is_taken_from_a_cache(package: dict[str, Any]) -> None:
+def test_no_step_is_cached(package: dict[str, Any]) -> None:
     for name, task in _tasks(package).items():
         assert not task.get("cachingOptions", {}).get("enableCache"), name

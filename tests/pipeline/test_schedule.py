@@ -1,4 +1,4 @@
-"""`qc schedule`: a recurring run is made, found by name, replaced, paused and deleted."""
+"""`qc schedule` creates, finds by name, replaces, pauses and deletes recurring runs."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def package() -> Package:
 
 @pytest.fixture
 def make(kfp: KFP, package: Package) -> Callable[..., Any]:
-    """Makes a schedule without the command around it."""
+    """Creates a schedule without the command."""
 
     def make(name: str = "nightly", interval: str = "12h", pin: bool = False) -> Any:
         with connect() as server:
@@ -42,7 +42,7 @@ def make(kfp: KFP, package: Package) -> Callable[..., Any]:
     return make
 
 
-def test_it_asks_for_the_latest_version_with_what_was_asked_for(
+def test_schedule_uses_the_latest_version_and_all_parameters(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*WEEKLY, "--time-zone", "UTC"]) == 0
@@ -60,14 +60,14 @@ def test_it_asks_for_the_latest_version_with_what_was_asked_for(
     )
 
 
-def test_a_pinned_one_stays_with_its_version(kfp: KFP, make: Callable[..., Any]) -> None:
+def test_pinned_schedule_uses_its_own_version(kfp: KFP, make: Callable[..., Any]) -> None:
     schedule, runs_now = make(pin=True)
     (entry,) = kfp.recurring_runs.values()
     assert entry["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
     assert [schedule.version] == [runs_now] == kfp.names(kfp.versions)
 
 
-def test_an_older_package_than_the_latest_is_noted(
+def test_package_older_than_the_latest_version_is_noted(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in ("3", "4"):
@@ -79,9 +79,7 @@ def test_an_older_package_than_the_latest_is_noted(
     assert latest in said and f"that is not {older}" in note
 
 
-def test_a_schedule_of_the_same_name_is_replaced_and_never_fires_twice(
-    kfp: KFP, make: Callable[..., Any]
-) -> None:
+def test_replacing_a_schedule_never_has_two_active(kfp: KFP, make: Callable[..., Any]) -> None:
     make(interval="12h")
     (old,) = kfp.recurring_runs
     kfp.requests.clear()
@@ -94,7 +92,7 @@ def test_a_schedule_of_the_same_name_is_replaced_and_never_fires_twice(
     assert changes == [f"{old}:disable", "recurringruns", old]
 
 
-def test_others_of_that_name_are_left_alone(kfp: KFP, make: Callable[..., Any]) -> None:
+def test_schedules_of_other_pipelines_are_not_changed(kfp: KFP, make: Callable[..., Any]) -> None:
     make()
     (entry,) = kfp.recurring_runs.values()
     foreign = {"pipeline_id": "1" * 36}
@@ -106,7 +104,7 @@ def test_others_of_that_name_are_left_alone(kfp: KFP, make: Callable[..., Any]) 
     assert list(kfp.recurring_runs) == ["0" * 36]
 
 
-def test_a_failed_replacement_leaves_the_old_one_at_work(
+def test_failed_replacement_leaves_the_old_schedule_active(
     kfp: KFP, make: Callable[..., Any]
 ) -> None:
     make()
@@ -117,7 +115,7 @@ def test_a_failed_replacement_leaves_the_old_one_at_work(
     assert list(kfp.recurring_runs.values()) == [old] and old["status"] == "ENABLED"
 
 
-def test_a_failed_replacement_leaves_a_paused_one_paused(
+def test_failed_replacement_leaves_a_paused_schedule_paused(
     kfp: KFP, make: Callable[..., Any]
 ) -> None:
     make()
@@ -129,7 +127,7 @@ def test_a_failed_replacement_leaves_a_paused_one_paused(
     assert old["status"] == "DISABLED"
 
 
-def test_a_replacement_whose_answer_is_lost_is_found(kfp: KFP, make: Callable[..., Any]) -> None:
+def test_replacement_with_a_lost_answer_is_found(kfp: KFP, make: Callable[..., Any]) -> None:
     make(interval="12h")
     kfp.fail(*CREATE, None)
     assert make(interval="6h")[0].when == "every 6h"
@@ -137,13 +135,13 @@ def test_a_replacement_whose_answer_is_lost_is_found(kfp: KFP, make: Callable[..
     assert entry["trigger"]["periodic_schedule"]["interval_second"] == "21600"
 
 
-def test_a_server_that_dies_in_between_is_one_line_that_says_how_to_go_on(
+def test_server_that_fails_during_a_replacement_is_one_line_with_a_remedy(
     kfp: KFP, make: Callable[..., Any]
 ) -> None:
     make()
     kfp.fail(*CREATE, drop)
     kfp.fail("POST", ":enable$", drop)
-    with pytest.raises(RunError, match="qc schedule resume nightly sets it to work again"):
+    with pytest.raises(RunError, match="`qc schedule resume nightly` resumes it"):
         make()
     (old,) = kfp.recurring_runs.values()
     assert old["status"] == "DISABLED"
@@ -151,7 +149,9 @@ def test_a_server_that_dies_in_between_is_one_line_that_says_how_to_go_on(
     assert old["status"] == "ENABLED"
 
 
-def test_an_old_one_that_cannot_be_deleted_stays_paused(kfp: KFP, make: Callable[..., Any]) -> None:
+def test_old_schedule_that_cannot_be_deleted_stays_paused(
+    kfp: KFP, make: Callable[..., Any]
+) -> None:
     make()
     (old,) = kfp.recurring_runs
     kfp.fail("DELETE", "/recurringruns/", drop)
@@ -161,7 +161,7 @@ def test_an_old_one_that_cannot_be_deleted_stays_paused(kfp: KFP, make: Callable
     assert states.pop(old) == "DISABLED" and list(states.values()) == ["ENABLED"]
 
 
-def test_all_are_listed_over_more_than_one_page(
+def test_schedules_of_all_pages_are_listed(
     kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("c", "a", "b"):
@@ -182,7 +182,7 @@ def test_all_are_listed_over_more_than_one_page(
     assert first.split() == ["a", "every", "12h", "paused", "latest"]
 
 
-def test_without_any_the_list_says_how_to_make_one(
+def test_empty_list_shows_how_to_create_a_schedule(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["schedule", "list"]) == 0
@@ -190,14 +190,14 @@ def test_without_any_the_list_says_how_to_make_one(
 
 
 @pytest.mark.parametrize("word", ["pause", "resume", "delete"])
-def test_an_unknown_schedule_is_wrong_use(
+def test_unknown_schedule_is_a_usage_error(
     kfp: KFP, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:
     assert main(["schedule", word, "nightly"]) == 2
     assert "there is no schedule nightly" in capsys.readouterr().err
 
 
-def test_many_users_keep_their_schedules_apart(kfp: KFP) -> None:
+def test_multi_user_server_has_schedules_in_a_namespace(kfp: KFP) -> None:
     kfp.multi_user = True
     assert main([*WEEKLY, "--namespace", "anna"]) == 0
     (entry,) = kfp.recurring_runs.values()
@@ -205,7 +205,7 @@ def test_many_users_keep_their_schedules_apart(kfp: KFP) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["smoke"], "give either --cron or --every"),
         (["smoke", "--cron", "0 3 * * 1", "--every", "1h"], "give either --cron or --every"),
@@ -217,10 +217,10 @@ def test_many_users_keep_their_schedules_apart(kfp: KFP) -> None:
         (["nosuch", "--every", "1h"], "nosuch"),
     ],
 )
-def test_wrong_words_are_refused_before_any_server_is_asked(
-    kfp: KFP, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+def test_wrong_arguments_are_refused_before_any_server_is_asked(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    assert main(["schedule", *words]) == 2
+    assert main(["schedule", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not kfp.requests

@@ -1,4 +1,4 @@
-"""Reaching a KFP server: each thing that can go wrong is one line with the right exit code."""
+"""Each failure to reach a KFP server is one line with the right exit code."""
 
 import json
 import socket
@@ -18,16 +18,16 @@ LIST = ["schedule", "list"]
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 
 
-def refusal(capsys: pytest.CaptureFixture[str], code: int, words: list[str] = LIST) -> str:
-    """The one line that a command ends with."""
-    assert main(words) == code
+def refusal(capsys: pytest.CaptureFixture[str], code: int, arguments: list[str] = LIST) -> str:
+    """Runs a command that fails; returns its one line of output."""
+    assert main(arguments) == code
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
     return line
 
 
-def test_a_closed_port_is_unreachable(
+def test_closed_port_is_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as free:
@@ -39,7 +39,7 @@ def test_a_closed_port_is_unreachable(
     )
 
 
-def test_a_server_that_hangs_is_given_up(
+def test_server_that_does_not_answer_is_an_error(
     kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "TIMEOUT", (1.0, 0.05))
@@ -62,11 +62,11 @@ def test_a_server_that_hangs_is_given_up(
         (502, "<html>bad gateway</html>", 1, "(502)"),
         (400, '{"error_message": "Bad\\nname"}', 2, "refuses the request: Bad name"),
         (200, "<html>Log in</html>", 2, "a login page?"),
-        (200, "[1, 2", 2, "that is not KFP's"),
+        (200, "[1, 2", 2, "that is not from KFP"),
         (302, "", 2, "a redirect (302"),
     ],
 )
-def test_a_refusal_says_what_the_server_said(
+def test_http_error_has_the_message_of_the_server(
     kfp: KFP,
     capsys: pytest.CaptureFixture[str],
     status: int,
@@ -80,31 +80,29 @@ def test_a_refusal_says_what_the_server_said(
     assert kfp.requests == ["GET /apis/v2beta1/healthz"]
 
 
-def test_a_token_opens_the_server(kfp: KFP, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_token_is_accepted(kfp: KFP, monkeypatch: pytest.MonkeyPatch) -> None:
     kfp.token = TOKEN
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     assert main(LIST) == 0
 
 
-def test_without_a_token_the_server_asks_for_one(
-    kfp: KFP, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_token_is_an_error(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.token = TOKEN
     assert "asks for a token (401" in refusal(capsys, 2)
 
 
-def test_a_refused_token_is_not_shown(
+def test_refused_token_is_not_printed(
     kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kfp.token = "another"
     monkeypatch.setenv("KFP_TOKEN", TOKEN)
     line = refusal(capsys, 2)
-    # The server has said it back.
+    # The message of the server contains it.
     assert "refuses the token" in line and "no valid token in 'Bearer ***'" in line
     assert TOKEN not in line
 
 
-def test_a_pods_projected_token_is_read_anew_for_each_request(
+def test_projected_token_of_a_pod_is_read_for_each_request(
     kfp: KFP, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
@@ -117,7 +115,7 @@ def test_a_pods_projected_token_is_read_anew_for_each_request(
         assert opened.pipelines.pipeline_service_list_pipeline_versions("0" * 36, page_size=1)
 
 
-def test_many_users_need_a_namespace(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+def test_multi_user_server_needs_a_namespace(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.multi_user = True
     assert "--namespace NS" in refusal(capsys, 2)
     assert main(["submit", "smoke", "--namespace", "anna"]) == 0
@@ -125,13 +123,13 @@ def test_many_users_need_a_namespace(kfp: KFP, capsys: pytest.CaptureFixture[str
     assert [e["namespace"] for e in kfp.experiments.values()] == ["anna"]
 
 
-def test_a_single_user_server_takes_no_namespace(
+def test_single_user_server_refuses_a_namespace(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "takes no --namespace, got anna" in refusal(capsys, 2, [*LIST, "--namespace", "anna"])
+    assert "leave out --namespace, got anna" in refusal(capsys, 2, [*LIST, "--namespace", "anna"])
 
 
-def test_a_certificate_of_ones_own_is_trusted_when_named(
+def test_private_certificate_authority_is_trusted_if_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -179,13 +177,13 @@ def own_certificate(folder: Path) -> Path:
     return path
 
 
-def test_the_answer_is_json_for_scripts(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_has_the_run_and_its_page(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "smoke", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["run"] in kfp.runs and content["url"].endswith(content["run"])
 
 
-def test_qc_info_says_whether_the_server_answers_and_lets_it_in(
+def test_qc_info_reports_whether_the_server_answers(
     kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["info"]) == 0

@@ -28,7 +28,7 @@ def only(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tasks(**states: str) -> dict[str, Any]:
-    """What a look at a run shows of its tasks."""
+    """The tasks of a run, as the server returns them."""
     details = [
         {"task_id": name, "display_name": name.replace("_", "-"), "state": state}
         for name, state in states.items()
@@ -36,7 +36,7 @@ def tasks(**states: str) -> dict[str, Any]:
     return {"run_details": {"task_details": details}}
 
 
-def test_a_run_starts_with_what_was_asked_for(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SUBMIT, "--run-name", "mine", "--experiment", "nightly"]) == 0
     run = only(kfp.runs)
     assert run["display_name"] == "mine"
@@ -50,8 +50,8 @@ def test_a_run_starts_with_what_was_asked_for(kfp: KFP, capsys: pytest.CaptureFi
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in printed
 
 
-def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
-    words = [
+def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
+    arguments = [
         "--input",
         "gpus=1",
         "--input",
@@ -59,11 +59,11 @@ def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
         "--input",
         "method=fql",
     ]
-    assert main([*SUBMIT, *words]) == 0
+    assert main([*SUBMIT, *arguments]) == 0
     given = only(kfp.runs)["runtime_config"]["parameters"]
     assert (given["gpus"], given["node_selector"]) == ("1", {"pool": "gpu"})
     assert (given["method"], given["recipe"]) == ("fql", "smoke")
-    # They belong to the run, not to the package.
+    # Inputs belong to the run, not to the package.
     assert main(SUBMIT) == 0
     assert len(kfp.versions) == 1
 
@@ -73,17 +73,17 @@ def test_inputs_of_the_pipeline_are_passed_on(kfp: KFP) -> None:
     [
         ("gpus", "NAME=VALUE"),
         ("gpu=1", "Did you mean gpus?"),
-        ("recipe=other", "the command's own words"),
-        ("method=sarsa", "is one of as the recipe says, qc"),
-        ("tolerations={}", "is a list in JSON"),
-        ("node_selector=pool", "is a mapping in JSON"),
-        ("gpus=one", "gpus is a number, 0 for none, got 'one'"),
-        ("memory=16GB", "memory is an amount as Kubernetes has it"),
-        ("cpus=0", "cpus is an amount as Kubernetes has it"),
-        ("signing_secret=", "signing_secret names a Secret, which need not be there"),
+        ("recipe=other", "the command's own arguments"),
+        ("method=sarsa", "must be one of as the recipe says, qc"),
+        ("tolerations={}", "must be a JSON list"),
+        ("node_selector=pool", "must be a JSON object"),
+        ("gpus=one", "gpus must be a number, 0 for none, got 'one'"),
+        ("memory=16GB", "memory must be a Kubernetes quantity"),
+        ("cpus=0", "cpus must be a Kubernetes quantity"),
+        ("signing_secret=", "signing_secret must be the name of a Secret"),
     ],
 )
-def test_an_input_that_the_pipeline_does_not_take_is_refused(
+def test_invalid_input_is_refused(
     kfp: KFP, capsys: pytest.CaptureFixture[str], word: str, expected: str
 ) -> None:
     assert main([*SUBMIT, "--input", word]) == 2
@@ -91,7 +91,7 @@ def test_an_input_that_the_pipeline_does_not_take_is_refused(
     assert not kfp.requests
 
 
-def test_a_version_is_uploaded_only_when_the_package_changed(kfp: KFP) -> None:
+def test_version_is_uploaded_only_if_the_package_changed(kfp: KFP) -> None:
     for _ in range(2):
         assert main(SUBMIT) == 0
     assert len(kfp.runs) == 2 and len(kfp.versions) == 1 and len(kfp.pipelines) == 1
@@ -99,12 +99,12 @@ def test_a_version_is_uploaded_only_when_the_package_changed(kfp: KFP) -> None:
     assert len(kfp.versions) == 2 and len(kfp.experiments) == 1
 
 
-def test_a_recipe_of_one_task_is_submitted_too(kfp: KFP) -> None:
+def test_recipe_of_one_task_is_submitted(kfp: KFP) -> None:
     assert main(["submit", "cube-double-task1"]) == 0
     assert only(kfp.runs)["runtime_config"]["parameters"]["recipe"] == "cube-double-task1"
 
 
-def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:
+def test_concurrent_submits_share_one_version(kfp: KFP) -> None:
     package = compile_package("smoke", [])
     versions = []
 
@@ -120,9 +120,9 @@ def test_two_submitters_at_once_share_one_version(kfp: KFP) -> None:
     assert versions == [next(iter(kfp.versions))] * 4
 
 
-def test_what_somebody_makes_in_between_is_used(kfp: KFP) -> None:
+def test_objects_that_another_client_creates_meanwhile_are_used(kfp: KFP) -> None:
     assert main(SUBMIT) == 0
-    # Nothing is there yet when we look, and all of it when we make it.
+    # Each object is missing when it is looked up, and exists when it is created.
     kfp.fail("GET", "/pipelines/names/", answer(404, "{}"))
     kfp.fail("GET", "/versions$", answer(200, "{}"))
     kfp.fail("GET", "/experiments$", answer(200, "{}"))
@@ -132,7 +132,7 @@ def test_what_somebody_makes_in_between_is_used(kfp: KFP) -> None:
     assert kfp.requests.count("POST /apis/v2beta1/pipelines/upload_version") == 2
 
 
-def test_a_version_of_that_name_with_other_content_is_refused(
+def test_version_of_the_same_name_with_other_content_is_refused(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(SUBMIT) == 0
@@ -142,7 +142,7 @@ def test_a_version_of_that_name_with_other_content_is_refused(
     assert len(kfp.runs) == 1
 
 
-def test_a_version_clash_that_nothing_explains_is_one_line(
+def test_unexplained_version_conflict_is_one_line(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = json.dumps({"error_message": "Failed to create a pipeline version"})
@@ -153,9 +153,7 @@ def test_a_version_clash_that_nothing_explains_is_one_line(
     assert "Failed to create a pipeline version" in line
 
 
-def test_a_connection_lost_in_mid_upload_leaves_nothing(
-    kfp: KFP, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupted_upload_leaves_nothing(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.fail("POST", "/upload_version$", drop)
     assert main(SUBMIT) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -164,7 +162,7 @@ def test_a_connection_lost_in_mid_upload_leaves_nothing(
     assert main(SUBMIT) == 0
 
 
-def test_following_tells_each_change_of_a_step_once(
+def test_wait_reports_each_change_of_a_step_once(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.script = [
@@ -185,7 +183,7 @@ def test_following_tells_each_change_of_a_step_once(
     ]
 
 
-def test_a_failed_run_fails_the_command_and_names_the_step(
+def test_failed_run_fails_the_command_and_names_the_step(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = tasks(root="FAILED", ingest="SUCCEEDED", tune="FAILED", executor="FAILED")
@@ -200,13 +198,13 @@ def test_a_failed_run_fails_the_command_and_names_the_step(
     assert printed.err.splitlines()[-1] == "qc: the run failed: step tune: Error (exit code 1)"
 
 
-def test_a_canceled_run_fails_the_command(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+def test_canceled_run_fails_the_command(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.script = [{"state": "CANCELED", "error": {"code": 1, "message": "terminated by anna"}}]
     assert main([*SUBMIT, "--wait"]) == 1
     assert "qc: the run canceled: terminated by anna" in capsys.readouterr().err
 
 
-def test_following_survives_lost_connections_and_says_so_once(
+def test_wait_survives_lost_connections_and_reports_them_once(
     kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.002)
@@ -215,18 +213,18 @@ def test_following_survives_lost_connections_and_says_so_once(
     kfp.script = [{"state": "SUCCEEDED"}]
     assert main([*SUBMIT, "--wait"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and "the run goes on, trying again" in lines[0]
+    assert len(lines) == 2 and "the run continues, trying again" in lines[0]
 
 
-def test_a_server_that_stays_away_is_given_up(kfp: KFP, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_ends_if_the_server_stays_away(kfp: KFP, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "PATIENCE", 0.02)
     monkeypatch.setattr(follow, "LONGEST_PAUSE", 0.01)
     kfp.fail("GET", "/runs/", drop, times=1000)
-    with pytest.raises(RunError, match="the run goes on"):
+    with pytest.raises(RunError, match="the run continues"):
         follow.follow(connect, "0" * 36, {}, lambda _: None)
 
 
-def test_an_interrupt_stops_the_following_not_the_run(
+def test_interrupt_ends_the_wait_and_not_the_run(
     kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_: float) -> None:
