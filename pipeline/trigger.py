@@ -35,7 +35,7 @@ _INTERVAL = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def cron_trigger(expression: str, time_zone: str | None) -> Any:
+def cron_trigger(expression: str, time_zone: str | None = None) -> Any:
     """A trigger from a cron expression of five fields, or six with the seconds first.
 
     Args:

@@ -41,7 +41,7 @@ def describe_source(source: str) -> dict[str, Any]:
     """
     kind, path = kind_of(source), Path(source)
     if kind in ("collect", "ogbench", "store"):
-        raise UsageError(f"{source}: --describe takes a path or minari:ID")
+        raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
         return _of_dataset(open_dataset(path))
     if kind == "npz":

@@ -60,7 +60,7 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
         store.delete(mark)
         raise UsageError(
             f"{name}:{version} is {' and '.join(named)}: move the alias first "
-            "(`qc promote --rollback`)"
+            "(`qc rollback`)"
         )
     store.delete(manifest_key(name, version))
     store.delete_folder(version_prefix(name, version))
