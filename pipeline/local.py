@@ -19,7 +19,7 @@ from pipeline.console import Console
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import read_json, require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
-from qc_core.provenance import RUN_VARIABLE
+from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
@@ -154,7 +154,7 @@ def _run(
     journal = (folder / "study.journal").resolve()
     steps_environment = {
         EVENTS_VARIABLE: "1",
-        RUN_VARIABLE: folder.resolve().name,
+        RUN_ID_VARIABLE: folder.resolve().name,
         # A journal beside the run, unless the environment names a database.
         STORAGE_VARIABLE: os.environ.get(STORAGE_VARIABLE) or str(journal),
         "QC_THREADS": str(threads),

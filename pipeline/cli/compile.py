@@ -19,7 +19,7 @@ def run(options: Namespace) -> None:
     from pipeline.compile import compile_pipeline
     from qc_core.config.resolve import expand, resolve
 
-    resolve(options.recipe, options.overrides)
-    name, words = expand(options.recipe, options.overrides)
-    compile_pipeline(name, words, options.output)
+    name, overrides = expand(options.recipe, options.overrides)
+    resolve(name, overrides)
+    compile_pipeline(name, overrides, options.output)
     print(f"wrote {options.output}: upload it in the KFP UI")

@@ -33,18 +33,18 @@ def run(options: Namespace) -> None:
     from qc_core.config.resolve import expand, resolve
     from qc_core.registry.registry import CHAMPION, LATEST
 
-    config = resolve(options.recipe, options.overrides)
+    name, overrides = expand(options.recipe, options.overrides)
+    config = resolve(name, overrides)
     if os.environ.get("QC_DEVICE"):
         # Refuse an unusable device before the data is collected.
         from qc_core.training.device import training_device
 
         training_device()
-    name, words = expand(options.recipe, options.overrides)
     folder = options.output
     if folder is None:
         folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
     with redirect_stdout(sys.stderr):
-        result = run_locally(name, words, config.tune.workers, folder)
+        result = run_locally(name, overrides, config.tune.workers, folder)
     if options.json:
         print_json(result.as_dict())
         return

@@ -69,9 +69,9 @@ def create(options: Namespace) -> None:
     trigger = (
         interval_trigger(options.every) if options.every is not None else cron_trigger(options.cron)
     )
-    config = resolve(options.recipe, options.overrides)
-    recipe, words = expand(options.recipe, options.overrides)
-    package = compile_package(recipe, words, inputs=options.input)
+    recipe, overrides = expand(options.recipe, options.overrides)
+    config = resolve(recipe, overrides)
+    package = compile_package(recipe, overrides, inputs=options.input)
     with connect(options.endpoint, options.namespace) as server:
         schedule, version = make_schedule(
             server,

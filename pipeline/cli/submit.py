@@ -39,10 +39,10 @@ def run(options: Namespace) -> int:
     from pipeline.submit import submit
     from qc_core.config.resolve import expand, resolve
 
-    config = resolve(options.recipe, options.overrides)
-    recipe, words = expand(options.recipe, options.overrides)
+    recipe, overrides = expand(options.recipe, options.overrides)
+    config = resolve(recipe, overrides)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, words, inputs=options.input)
+    package = compile_package(recipe, overrides, inputs=options.input)
     reach = partial(connect, options.endpoint, options.namespace)
     with reach() as server:
         started = submit(

@@ -31,7 +31,11 @@ def config_help() -> str:
         for option in found:
             lines.append(f"  {_written(option)} ({_text(option.default)})")
             lines += textwrap.wrap(
-                _help(option), width, initial_indent=_INDENT, subsequent_indent=_INDENT
+                _help(option),
+                width,
+                initial_indent=_INDENT,
+                subsequent_indent=_INDENT,
+                break_on_hyphens=False,
             )
     return "\n".join(lines)
 

@@ -58,10 +58,10 @@ class Parser(argparse.ArgumentParser):
         if self._subcommands is not None:
             words = self._with_subcommand_first(words)
         if self.takes_config_options:
-            from qc_core.config.options import split_options, words_of
+            from qc_core.config.options import split_options, to_argv
 
             words, texts = split_options(words)
-            overrides = words_of(texts)
+            overrides = to_argv(texts)
         options, unknown = super().parse_known_args(words)
         if unknown:
             raise UsageError(

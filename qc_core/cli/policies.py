@@ -213,10 +213,10 @@ def _evaluation_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if gate is None:
-        return [("gate", _UNKNOWN)]
+        return [("gate result", _UNKNOWN)]
     result = "became champion" if gate["champion"] else "did not become champion"
     return [
-        ("gate", f"{result}: {gate['reason']}"),
+        ("gate result", f"{result}: {gate['reason']}"),
         ("gate opponent", gate["champion-before"] or "none: there was no champion"),
         ("gate episodes", f"{gate['episodes']} of at most {gate['episodes-at-most']}"),
         ("gate rule", gate["rule"]),

@@ -224,7 +224,7 @@ def test_many_users_keep_their_schedules_apart(kfp: KFP) -> None:
         (["pause"], "qc schedule pause: the following arguments are required: name"),
         (["list", "nightly"], "unknown option nightly"),
         (["delete", "nightly", "--seed", "3"], "unknown option --seed"),
-        (["--help-me"], "--help-me"),
+        ([], "required: SUBCOMMAND"),
     ],
 )
 def test_wrong_words_are_refused_before_any_server_is_asked(

@@ -199,11 +199,11 @@ def test_show_prints_the_gate_record(
     rows = shown(capsys, "policies", "show", f"cube:{second}").splitlines()
     found = {
         name: " ".join(line.removeprefix(name).split())
-        for name in ("gate ", "gate opponent", "gate episodes", "gate rule")
+        for name in ("gate result", "gate opponent", "gate episodes", "gate rule")
         for line in rows
         if line.startswith(name)
     }
-    assert found["gate "].startswith("became champion: better: 40.0 steps saved per episode (")
+    assert found["gate result"].startswith("became champion: better: 40.0 steps saved per episode (")
     assert found["gate opponent"] == first
     assert found["gate episodes"] == "30 of at most 200"
     assert found["gate rule"] == rule.text
@@ -212,7 +212,7 @@ def test_show_prints_the_gate_record(
     assert "unknown" in next(
         line
         for line in shown(capsys, "policies", "show", f"cube:{first}").splitlines()
-        if line.startswith("gate ")
+        if line.startswith("gate result")
     )
 
 
