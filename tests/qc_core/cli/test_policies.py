@@ -203,7 +203,9 @@ def test_show_prints_the_gate_record(
         for line in rows
         if line.startswith(name)
     }
-    assert found["gate result"].startswith("became champion: better: 40.0 steps saved per episode (")
+    assert found["gate result"].startswith(
+        "became champion: better: 40.0 steps saved per episode ("
+    )
     assert found["gate opponent"] == first
     assert found["gate episodes"] == "30 of at most 200"
     assert found["gate rule"] == rule.text
