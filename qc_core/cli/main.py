@@ -20,14 +20,14 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Returns:
         0 success, 1 the work failed, 2 wrong usage, 130 Ctrl-C, 141 the reader of the output
         closed it early.
     """
-    code = _run(words)
+    code = _run(argv)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -40,15 +40,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(words: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if words is None else words)
-    debug = "--debug" in words or bool(os.environ.get(DEBUG_VARIABLE))
-    words = [word for word in words if word != "--debug"]
+def _run(argv: Sequence[str] | None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv or bool(os.environ.get(DEBUG_VARIABLE))
+    argv = [argument for argument in argv if argument != "--debug"]
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
     show_messages()
     try:
-        return _dispatch(words)
+        return _dispatch(argv)
     except KeyboardInterrupt:
         print("qc: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -91,14 +91,14 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
-    if words[0] == "--version":
+    if argv[0] == "--version":
         print(f"qc {__version__}")
         return 0
-    name, *rest = current_form(words)
+    name, *rest = current_form(argv)
     command = COMMANDS.get(name)
     if command is None:
         raise UsageError(f"unknown command {name!r}: see qc --help.{closest(name, list(COMMANDS))}")

@@ -8,13 +8,13 @@ from qc_core.log import log
 _SCHEDULE = ("create", "list", "pause", "resume", "delete")
 
 
-def current_form(words: list[str]) -> list[str]:
+def current_form(argv: list[str]) -> list[str]:
     """Return the arguments of `qc` in their current form; a hint names the new command.
 
     Raises:
         UsageError: an option that was removed.
     """
-    command, rest = words[0], words[1:]
+    command, rest = argv[0], argv[1:]
     if command == "study":
         return _renamed("qc study FILE", "qc sweep FILE", ["sweep", *rest])
     if command == "ingest" and _has(rest, "--describe"):
@@ -39,29 +39,29 @@ def current_form(words: list[str]) -> list[str]:
                 "--time-zone was removed: KFP has one time zone for all schedules, "
                 "cronScheduleTimezone; leave the option out"
             )
-        names = [word for word in rest if not word.startswith("-")]
+        names = [argument for argument in rest if not argument.startswith("-")]
         if names and names[0] not in _SCHEDULE:
             return _renamed(
                 "qc schedule RECIPE", "qc schedule create RECIPE", ["schedule", "create", *rest]
             )
-    return words
+    return argv
 
 
-def _renamed(old: str, new: str, words: list[str]) -> list[str]:
+def _renamed(old: str, new: str, argv: list[str]) -> list[str]:
     log.info(f"`{old}` is now `{new}`; the old form will be removed")
-    return words
+    return argv
 
 
-def _has(words: list[str], flag: str) -> bool:
-    return any(word == flag or word.startswith(f"{flag}=") for word in words)
+def _has(argv: list[str], flag: str) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in argv)
 
 
-def _take(words: list[str], flag: str) -> tuple[list[str], list[str]]:
+def _take(argv: list[str], flag: str) -> tuple[list[str], list[str]]:
     """Return the value of an option, if it has one, and the other arguments."""
-    place = next(i for i, word in enumerate(words) if word.partition("=")[0] == flag)
-    before, word, after = words[:place], words[place], words[place + 1 :]
-    if "=" in word:
-        return [word.partition("=")[2]], [*before, *after]
+    place = next(i for i, argument in enumerate(argv) if argument.partition("=")[0] == flag)
+    before, argument, after = argv[:place], argv[place], argv[place + 1 :]
+    if "=" in argument:
+        return [argument.partition("=")[2]], [*before, *after]
     if after and not after[0].startswith("-"):
         return [after[0]], [*before, *after[1:]]
     return [], [*before, *after]

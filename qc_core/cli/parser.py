@@ -53,16 +53,16 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse arguments (UsageError: one is unknown, missing or has an invalid value)."""
-        words = list(args or ())
+        argv = list(args or ())
         overrides: list[str] = []
         if self._subcommands is not None:
-            words = self._with_subcommand_first(words)
+            argv = self._with_subcommand_first(argv)
         if self.takes_config_options:
             from qc_core.config.options import split_options, to_argv
 
-            words, texts = split_options(words)
+            argv, texts = split_options(argv)
             overrides = to_argv(texts)
-        options, unknown = super().parse_known_args(words)
+        options, unknown = super().parse_known_args(argv)
         if unknown:
             raise UsageError(
                 f"unknown option {unknown[0]}.{closest(unknown[0], self._known_flags())}"
@@ -81,14 +81,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}")
 
-    def _with_subcommand_first(self, words: list[str]) -> list[str]:
-        first = next((word for word in words if not word.startswith("-")), "")
+    def _with_subcommand_first(self, argv: list[str]) -> list[str]:
+        first = next((argument for argument in argv if not argument.startswith("-")), "")
         if first in self._subcommands.choices:
-            place = words.index(first)
-            return [first, *words[:place], *words[place + 1 :]]
-        if self._default_subcommand is None or words[:1] in (["-h"], ["--help"]):
-            return words
-        return [self._default_subcommand, *words]
+            place = argv.index(first)
+            return [first, *argv[:place], *argv[place + 1 :]]
+        if self._default_subcommand is None or argv[:1] in (["-h"], ["--help"]):
+            return argv
+        return [self._default_subcommand, *argv]
 
     def _known_flags(self) -> list[str]:
         if not self.takes_config_options:
