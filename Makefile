@@ -1,15 +1,15 @@
-# Everything is set up on the way: `make run` does the main job, `make test` the tests.
+# `make run` installs everything and runs the quickstart, `make test` the tests.
 # `make robomimic` adds the simulator of robomimic's tasks, `make javascript` onnxruntime for Node; the
-# tests then try them too.
+# tests then cover them too.
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 ENGINE ?= $(firstword $(foreach engine,podman docker,$(if $(shell command -v $(engine)),$(engine))))
-# What builds an image from a Dockerfile; `buildah bud` will do.
+# The command that builds an image from a Dockerfile, such as `buildah bud`.
 IMAGE_BUILD ?= $(if $(ENGINE),$(ENGINE) build)
 QC_IMAGE_REGISTRY ?= localhost
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
-# onnxruntime-gpu for nodes that also play policies on a GPU.
+# onnxruntime-gpu for nodes that also run policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
 .PHONY: run test lint types robomimic javascript images clean
@@ -17,8 +17,8 @@ ONNXRUNTIME ?= onnxruntime
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
 
-# One process to a core, each in one thread. In their own order the files that run the whole pipeline
-# come early; by their number of tests they would come last, one process waiting for the other.
+# One process per core, each with one thread. Files run in alphabetical order, which starts those that run
+# the complete pipeline early; by default, the files with the fewest tests run last.
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile \
 	  --no-loadscope-reorder
@@ -66,7 +66,7 @@ clean:
 	@$(PIP) --editable '.[train,pipeline,robomimic]'
 	@touch $@
 
-# Its scripts would only fetch CUDA.
+# Its install scripts only download CUDA.
 node_modules/onnxruntime-node:
 	@npm install --silent --prefix . --no-save --no-audit --no-fund --ignore-scripts onnxruntime-node@1.30.0
 	@touch $@

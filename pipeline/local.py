@@ -20,7 +20,7 @@ from pipeline.run_log import RunLog
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.events import EVENTS_VARIABLE
 from qc_core.files import read_json, require_vacant, write_json
-from qc_core.provenance import RUN_VARIABLE
+from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
@@ -164,7 +164,7 @@ def _run(
     journal = (folder / "study.journal").resolve()
     steps_environment = {
         EVENTS_VARIABLE: events_address,
-        RUN_VARIABLE: folder.resolve().name,
+        RUN_ID_VARIABLE: folder.resolve().name,
         # A journal file in the run folder, unless the environment names a database.
         STORAGE_VARIABLE: os.environ.get(STORAGE_VARIABLE) or str(journal),
         "QC_THREADS": str(threads),

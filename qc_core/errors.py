@@ -1,37 +1,37 @@
-"""The ways in which a command can end badly."""
+"""The errors that a command reports in one line, with their exit codes."""
 
 from __future__ import annotations
 
-# Set to anything to see tracebacks, in every process of a run.
+# Any value shows tracebacks, in every process of a run.
 DEBUG_VARIABLE = "QC_DEBUG"
 
 
 class QCError(Exception):
-    """One line for a person: what, the limit, what was got, what to do."""
+    """An error whose message is one line: what is wrong, the value, the limit, what to do."""
 
     exit_code = 1
 
 
 class RunError(QCError):
-    """The work was asked for rightly and could not be done (exit code 1)."""
+    """The request is valid, but the work failed (exit code 1)."""
 
 
 class TrainingDiverged(RunError):
-    """A training's figures are no longer finite: the setting's fault, not the machine's."""
+    """Losses or weights are not finite, because of the settings: do not retry."""
 
 
 class TransientError(RunError):
-    """The machine failed, not what was asked of it: another try may do better."""
+    """The machine failed, such as a killed process or a full disk: a retry may succeed."""
 
 
 class UsageError(QCError):
-    """The request or its input is wrong; the message says how to mend it (exit code 2)."""
+    """The request or its input is invalid; the message says how to fix it (exit code 2)."""
 
     exit_code = 2
 
 
 def closest(word: str, known: list[str]) -> str:
-    """' Did you mean …?' for a near miss, else ''."""
+    """Return ' Did you mean X?' with the most similar known word, or '' if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)

@@ -1,4 +1,7 @@
-"""Whole or absent: folders and files are written aside and renamed."""
+"""Atomic writes of files and folders, and reads with one-line errors.
+
+A file or folder is written under a temporary name and renamed, so that readers see all or nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +19,36 @@ from typing import Any
 from qc_core.errors import QCError, RunError, TransientError, UsageError
 
 _BLOCK = 1 << 20
-# The disk is full, or the person's share of it.
+# The disk is full, or the quota of the user is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of a path in a message, which may be as long as a person likes.
-_SHOWN = 200
-_TO_DO = "check the path and its permissions"
+# Maximum characters of a path in a message.
+_MAX_SHOWN = 200
+_REMEDY = "check the path and its permissions"
 
 
 class Unwritable(UsageError, OSError):
-    """A place that cannot be written; who knows what it is for catches OSError and says more."""
+    """A place cannot be written; callers that catch OSError can add what it is for."""
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`; on success it becomes `target`, else it is gone.
+    """Yield an empty folder that becomes `target` on success, and is deleted on an error.
 
     Raises:
-        UsageError: `target` holds files already, or its place cannot be written.
+        UsageError: `target` contains files, or cannot be written.
         TransientError: the disk is full.
     """
     require_vacant(target, staged=True)
     target = Path(target).resolve()
-    with _telling(target.parent):
+    with _write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        # mkdtemp makes a private folder; an artifact is for others to read.
+        # mkdtemp makes a private folder; other users may read an artifact.
         staging.chmod(0o755)
         with writing_to(target.parent):
             yield staging
-        with _telling(target):
+        with _write_errors(target):
             os.replace(staging, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -53,21 +56,21 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _telling(target: Path) -> Iterator[None]:
-    """Make what the system says of a place that it does not let write one line."""
+def _write_errors(target: Path) -> Iterator[None]:
+    """Turn errors of the operating system into Unwritable, or TransientError for a full disk."""
     try:
         with writing_to(target):
             yield
     except OSError as error:
         reason = error.strerror or str(error)
-        refusal = Unwritable(f"cannot write to {str(target)[:_SHOWN]}: {reason}")
+        refusal = Unwritable(f"cannot write to {str(target)[:_MAX_SHOWN]}: {reason}")
         refusal.strerror = reason
         raise refusal from error
 
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Make a full disk one line (TransientError)."""
+    """Turn the error of a full disk into TransientError."""
     try:
         yield
     except OSError as error:
@@ -77,7 +80,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Refuse to start what the disk has no room for (RunError).
+    """Raise RunError if the disk has too little free space.
 
     Args:
         size: bytes that will be written below the folder.
@@ -90,12 +93,12 @@ def require_space(folder: Path, size: int) -> None:
 
 
 def require_vacant(target: Path, *, staged: bool = False) -> None:
-    """Refuse a target that is not an empty folder and cannot become one (UsageError).
+    """Raise UsageError unless `target` is an empty folder or can become one.
 
     Args:
-        staged: it will be written aside and renamed, for which its parent must be writable.
+        staged: `staged_folder` will write it, which needs a writable parent.
     """
-    with _possible(target):
+    with _path_errors(target):
         place = target.resolve()
         in_use = place.exists() and (not place.is_dir() or any(place.iterdir()))
     if in_use:
@@ -104,8 +107,8 @@ def require_vacant(target: Path, *, staged: bool = False) -> None:
 
 
 def require_file_place(target: Path) -> None:
-    """Refuse a target that is no file and cannot become one; a file may be there (UsageError)."""
-    with _possible(target):
+    """Raise UsageError unless `target` is a file or can become one."""
+    with _path_errors(target):
         is_other = target.exists() and not target.is_file()
     if is_other:
         raise UsageError(f"{target} is not a file: choose another output or delete it first")
@@ -113,51 +116,52 @@ def require_file_place(target: Path) -> None:
 
 
 def require_new_file(target: Path) -> None:
-    """As `require_file_place`, and nothing may be there yet (UsageError)."""
+    """Raise UsageError unless `target` does not exist and can become a file."""
     require_file_place(target)
     if target.exists():
         raise UsageError(f"{target} is in use: choose another output or delete it first")
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written, or that cannot be made (UsageError)."""
-    with _possible(folder):
+    """Raise UsageError unless files can be written to `folder`, which may have to be made."""
+    with _path_errors(folder):
         place = folder.resolve()
         nearest = next(path for path in (place, *place.parents) if path.exists())
     if not nearest.is_dir():
         raise UsageError(f"cannot write to {folder}: {nearest} is not a folder")
-    # Only the attempt tells; the file has no name, or loses it at once.
-    with _telling(nearest), tempfile.TemporaryFile(dir=nearest):
+    # Permissions alone do not decide, such as on a read-only mount: try it with a nameless file.
+    with _write_errors(nearest), tempfile.TemporaryFile(dir=nearest):
         pass
 
 
 @contextmanager
-def _possible(target: Path) -> Iterator[None]:
-    """Make what no path can be, such as a loop of links, one line (UsageError)."""
+def _path_errors(target: Path) -> Iterator[None]:
+    """Turn errors of impossible paths, such as a loop of links, into UsageError."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot write to {str(target)[:_SHOWN]!r}: {reason}") from error
+        raise UsageError(f"cannot write to {str(target)[:_MAX_SHOWN]!r}: {reason}") from error
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is there and is no file: a folder, a device, a pipe (UsageError)."""
+    """Raise UsageError if `path` exists and is not a file but a folder, a device or a pipe."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is not a file")
 
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
-    """Give a file beside `target` to write; on success it replaces `target`, else it is gone.
+    """Yield a file that replaces `target` on success, and is deleted on an error.
 
-    A reader sees the old file or the new one, never a part.
+    A reader sees the old file or the new file, both complete.
 
     Raises:
-        UsageError: `target` is there and no file (a device would be gone), or cannot be written.
+        UsageError: `target` exists and is not a file, or cannot be written.
         TransientError: the disk is full.
     """
-    with _telling(target):
+    with _write_errors(target):
+        # Otherwise the rename would replace a device.
         require_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -176,47 +180,56 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Without this, what bears the new name after a loss of power may be empty."""
+    """Write a file to the disk; without this, it may be empty after a power failure."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`, whole."""
+    """Replace the content of a file (raises as `staged_file`)."""
     with staged_file(path) as staging:
         staging.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write readable JSON with stable key order, atomically."""
+    """Write readable JSON with sorted keys, atomically."""
     write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make what the system does not give us to read one line, as `unreadable` has it."""
+    """Turn errors of the operating system while reading into those of `unreadable`."""
     try:
         yield
     except OSError as error:
         raise unreadable(str(error.filename or path), error) from error
 
 
-def unreadable(what: str, error: OSError, to_do: str = _TO_DO) -> QCError:
-    """The one line for a person.
+def unreadable(what: str, error: OSError, to_do: str = _REMEDY) -> QCError:
+    """Return the one-line error for a file that cannot be read.
+
+    Args:
+        what: the file or object.
+        to_do: the remedy.
 
     Returns:
-        UsageError where no path can be that long, RunError where something is missing or not ours
-        to read, TransientError where the machine does not give it.
+        UsageError for a path that is too long, RunError for a missing file or permission, else
+        TransientError.
     """
-    told = f"{what[:_SHOWN]} cannot be read ({error.strerror}): {to_do}"
+    message = f"{what[:_MAX_SHOWN]} cannot be read ({error.strerror}): {to_do}"
     if error.errno == errno.ENAMETOOLONG:
-        return UsageError(told)
-    asked = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    return RunError(told) if isinstance(error, asked) else TransientError(told)
+        return UsageError(message)
+    permanent = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    return RunError(message) if isinstance(error, permanent) else TransientError(message)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is UsageError that names it, else as `reading`."""
+    """Read a JSON file.
+
+    Raises:
+        UsageError: it does not exist, is not a file, or is not JSON.
+        QCError: it cannot be read, as `unreadable`.
+    """
     try:
         require_file(path)
         return parse_json(path.read_bytes())
@@ -229,7 +242,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """The value of JSON that others wrote (ValueError: broken, or nested too deeply)."""
+    """Parse JSON of untrusted origin (ValueError: invalid, or nested too deeply)."""
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -237,10 +250,10 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
-    """Refuse JSON content that is not an object with these fields of these types (UsageError).
+    """Raise UsageError unless `content` is a JSON object with these fields of these types.
 
     Args:
-        what: the file or object, as the message names it.
+        what: the file or object, for error messages.
     """
     if not isinstance(content, dict):
         raise UsageError(f"{what} must hold a JSON object, got {type(content).__name__}")
@@ -253,7 +266,7 @@ def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], 
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks (it cannot be: as `reading`)."""
+    """Return the hexadecimal SHA-256 of a file (raises as `reading`)."""
     digest = hashlib.sha256()
     with reading(path), path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -1,157 +1,316 @@
-"""Worker processes that neither outlive their caller nor spoil its last line."""
+"""Pools of worker processes that exit with their parent and print no traceback on shutdown.
+
+`concurrent.futures.ProcessPoolExecutor` cannot interrupt a running call through its public
+interface, so the pool here manages its own processes: one pipe and one thread for each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from multiprocessing.util import _run_finalizers  # pyright: ignore[reportAttributeAccessIssue]
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from qc_core.errors import TransientError
+from qc_core.errors import RunError, TransientError
 from qc_core.log import configure_logging
 
-# What the numeric libraries look at, once, when a process loads them.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# The numeric libraries read these variables once, when a process imports them.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# For cleaning up behind work that is broken off.
+# Time for an interrupted call to clean up before its process is signalled again.
 _GRACE_SECONDS = 3
+# Time after which a process that ignores its signals is killed.
+_KILL_SECONDS = 60
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Given = ParamSpec("Given")
+Params = ParamSpec("Params")
+_Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+_Task = tuple[Future[Any], _Call]
 
-_is_at_work = False
-_broken_off_at = -math.inf
+_KILLED = "a worker process was killed, perhaps because memory ran out: use fewer workers"
+
+# State of this process, if it is a worker.
+_is_running = False
+_stopped_at = -math.inf
 
 
-class _Pool(ProcessPoolExecutor):
-    """Its processes tell a call that they are at from waiting for one."""
-
-    def submit(
-        self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
-    ) -> Future[Result]:
-        return super().submit(_call, fn, *args, **kwargs)
+class WorkerKilled(TransientError):
+    """A worker process of this process's pool ended before it returned a result."""
 
 
 @contextmanager
 def worker_pool(
     workers: int, initializer: Callable[..., None] | None = None, *arguments: Any
-) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes; when its block fails, their work is broken off.
+) -> Iterator[Executor]:
+    """A pool of fresh processes; an exception in the block interrupts their calls.
+
+    An interrupted call sees SystemExit, cleans up, and its process exits.
 
     Args:
-        initializer: called with `arguments` in each process. It should only take note of them:
-            what fails here cannot be reported.
+        workers: maximum number of processes; each starts when a call needs it.
+        initializer: called with `arguments` in each process. It should only store them: its
+            errors cannot be reported.
 
     Raises:
-        TransientError: a process was killed.
+        WorkerKilled: a process was killed; every call of the pool fails.
     """
-    pool = _Pool(
-        workers, get_context("spawn"), initializer=_start, initargs=(initializer, arguments)
-    )
+    pool = _Pool(workers, initializer, arguments)
     try:
         yield pool
-    except BaseException as error:
-        processes, results = list(pool._processes.values()), pool._result_queue
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        pool.shutdown()
+    except BaseException:
+        pool.stop()
+        raise
+
+
+class _Pool(Executor):
+    """Runs each call in the first process that is free."""
+
+    def __init__(
+        self, workers: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
+    ) -> None:
+        self._workers, self._initializer, self._arguments = workers, initializer, arguments
+        self._context = get_context("spawn")
+        # A task, or None for each thread that should end.
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._processes: list[BaseProcess] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._is_closed = self._is_broken = False
+
+    def submit(
+        self, fn: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
+    ) -> Future[Result]:
+        future: Future[Result] = Future()
+        with self._lock:
+            if self._is_broken:
+                raise WorkerKilled(_KILLED)
+            if self._is_closed:
+                raise RuntimeError("cannot submit a call to a pool that is shut down")
+            self._tasks.put((future, (fn, args, kwargs)))
+            if len(self._processes) < self._workers:
+                self._start_worker()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the processes exit after the last call; `wait` returns once they have."""
+        self._close()
+        if cancel_futures:
+            for future in self._waiting():
+                future.cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+            for process in self._processes:
+                process.join()
+
+    def stop(self) -> None:
+        """Interrupt the running calls, drop the waiting ones and wait for the processes to exit."""
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
             process.terminate()
-        for process in processes:
-            # A signal that reaches it in a finalizer is lost.
+        deadline = time.monotonic() + _KILL_SECONDS
+        for process in self._processes:
             while process.is_alive():
                 process.join(_GRACE_SECONDS)
+                # An exception that a signal raises in a finalizer is lost: signal again.
+                process.terminate() if time.monotonic() < deadline else process.kill()
+
+    def _start_worker(self) -> None:
+        connection, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve_calls, args=(theirs, self._initializer, self._arguments)
+        )
+        process.start()
+        # The connection ends with the process only if no other process has this end open.
+        theirs.close()
+        # A thread that is unpickling a result does not delay the exit of this process.
+        thread = threading.Thread(target=self._feed, args=(connection,), daemon=True)
+        thread.start()
+        self._processes.append(process)
+        self._threads.append(thread)
+
+    def _feed(self, connection: Connection) -> None:
+        """Send one task after another to a process until there are no more."""
+        with connection:
+            while (task := self._tasks.get()) is not None:
+                if not _run_remotely(connection, *task):
+                    self._break()
+                    return
+                # Do not hold the result while waiting for the next task.
+                del task
+
+    def _break(self) -> None:
+        """Fail all calls, because a process has ended before it returned a result."""
+        with self._lock:
+            was_closed, self._is_closed, self._is_broken = self._is_closed, True, True
+        for future in self._waiting():
+            if future.set_running_or_notify_cancel():
+                future.set_exception(WorkerKilled(_KILLED))
+        if not was_closed:
+            for process in self._processes:
                 process.terminate()
-        # Else this one waits for the rest of a result that was being sent.
-        results._writer.close()  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(error, BrokenProcessPool):
-            raise TransientError(
-                "a worker process was killed, perhaps for want of memory: use fewer of them"
-            ) from None
-        raise
-    pool.shutdown()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+
+    def _waiting(self) -> Iterator[Future[Any]]:
+        """Remove the calls that no process has begun."""
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except Empty:
+                return
+            if task is not None:
+                yield task[0]
 
 
-def serve_caller() -> None:
-    """Make this process one that its caller alone ends, and that ends with its caller.
+def _run_remotely(connection: Connection, future: Future[Any], call: _Call) -> bool:
+    """Run a call in a worker and resolve its future; returns whether the worker is alive."""
+    if not future.set_running_or_notify_cancel():
+        return True
+    try:
+        request = pickle.dumps(call)
+    except Exception as error:
+        future.set_exception(error)
+        return True
+    try:
+        connection.send_bytes(request)
+        answer = connection.recv_bytes()
+    except (EOFError, OSError):
+        future.set_exception(WorkerKilled(_KILLED))
+        return False
+    try:
+        value, error, text = pickle.loads(answer)
+    except Exception as problem:
+        future.set_exception(problem)
+        return True
+    if error is None:
+        future.set_result(value)
+    else:
+        error.__cause__ = _RemoteTraceback(text)
+        future.set_exception(error)
+    return True
 
-    What it is at in `at_work` is broken off, and cleans up behind itself.
+
+class _RemoteTraceback(Exception):
+    """The traceback of an error in a worker process, as the error's cause."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def _serve_calls(
+    connection: Connection,
+    initializer: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> None:
+    """The main function of a worker process: run calls until the parent closes the connection."""
+    exit_with_parent()
+    configure_logging()
+    if initializer is not None:
+        initializer(*arguments)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            connection.send_bytes(_answer(connection.recv_bytes()))
+
+
+def _answer(request: bytes) -> bytes:
+    """Run a call; returns its pickled value, error and traceback."""
+    try:
+        function, args, kwargs = pickle.loads(request)
+        with running():
+            value = function(*args, **kwargs)
+        return pickle.dumps((value, None, ""))
+    except BaseException as error:
+        if _stopped_at > -math.inf:
+            raise
+        text = traceback.format_exc()
+        if isinstance(error, WorkerKilled):
+            # The worker of a pool inside this call: the caller's own pool works.
+            error = TransientError(str(error))
+        try:
+            return pickle.dumps((None, error, text))
+        except Exception:
+            reason = " ".join(str(error).split())
+            return pickle.dumps((None, RunError(f"{type(error).__name__}: {reason}"), text))
+
+
+def exit_with_parent() -> None:
+    """Let only the parent process end this one: on its SIGTERM, or when the parent exits.
+
+    Work inside `running` is interrupted by SystemExit and can clean up. Ctrl-C is ignored.
     """
-    # Ctrl-C reaches the whole group; the caller alone decides what it means.
+    # Ctrl-C reaches all processes of the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _break_off)
-    sys.unraisablehook = _complain
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    signal.signal(signal.SIGTERM, _stop)
+    sys.unraisablehook = _report_unraisable
+    threading.Thread(target=_watch_parent, daemon=True).start()
 
 
 @contextmanager
-def at_work() -> Iterator[None]:
-    """Work that is broken off by an exception; once it is, this process goes no further."""
-    global _is_at_work
+def running() -> Iterator[None]:
+    """Work that SIGTERM interrupts with SystemExit; after an interruption the process exits."""
+    global _is_running
     try:
-        _is_at_work = True
+        _is_running = True
         yield
     finally:
-        _is_at_work = False
-        if _broken_off_at > -math.inf:
-            # Pools that the work had leave semaphores, which somebody else would complain about.
-            _run_finalizers(0)
-            os._exit(1)
+        _is_running = False
+        if _stopped_at > -math.inf:
+            sys.exit(1)
 
 
-def _call(function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-    with at_work():
-        return function(*args, **kwargs)
-
-
-def _break_off(*_: object) -> None:
-    """End work by SystemExit, and a process that is not at work at once."""
-    global _broken_off_at
+def _stop(*_: object) -> None:
+    """Interrupt the running work; exit at once if there is none."""
+    global _stopped_at
     now = time.monotonic()
-    # Once one process has left, its pool tells the others again: they are cleaning up by then.
-    if now - _broken_off_at < _GRACE_SECONDS / 2:
+    # The parent and `_watch_parent` may both signal: the second one must not interrupt cleanup.
+    if now - _stopped_at < _GRACE_SECONDS / 2:
         return
-    if not _is_at_work:
+    if not _is_running:
         os._exit(1)
-    _broken_off_at = now
+    _stopped_at = now
     sys.exit(1)
 
 
-def _complain(unraisable: sys.UnraisableHookArgs) -> None:
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     if unraisable.exc_type is not SystemExit:
         sys.__unraisablehook__(unraisable)
 
 
-def _end_with_caller() -> None:
-    caller = parent_process()
-    assert caller is not None
-    caller.join()
+def _watch_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE_SECONDS)
 
 
-def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    serve_caller()
-    configure_logging()
-    if initializer is not None:
-        initializer(*arguments)
-
-
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let every process that is started within this block compute in one thread."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    """Processes that start within this block compute in one thread."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
         yield
     finally:
@@ -163,13 +322,13 @@ def one_thread_each() -> Iterator[None]:
 
 
 def map_in_order(
-    pool: ProcessPoolExecutor,
+    pool: Executor,
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
     ahead: int,
 ) -> Iterator[Result]:
-    """Like `pool.map`, but at most `ahead` results are under way or wait to be taken."""
+    """Like `pool.map`, but with at most `ahead` calls running or not yet yielded."""
     pending: deque[Future[Result]] = deque()
     for item in items:
         if len(pending) == ahead:

@@ -1,4 +1,4 @@
-"""Which code, on which versions, produced something."""
+"""The code, the package versions and the run that produce an artifact."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 COMMIT_VARIABLE = "QC_GIT_COMMIT"
 IMAGE_VARIABLE = "QC_IMAGE"
-RUN_VARIABLE = "QC_RUN"
+RUN_ID_VARIABLE = "QC_RUN_ID"
+_OLD_RUN_ID_VARIABLE = "QC_RUN"
 _PACKAGES = ("torch", "mujoco", "ogbench", "onnx", "onnxruntime", "numpy")
 
 
 def git_commit() -> str:
-    """The commit that runs: what the image says, else the clone's, else 'unknown'.
+    """Return the git commit of this code, from the image or the clone, or 'unknown'.
 
-    A clone with changes that no commit holds says so with '-dirty'.
+    It ends in '-dirty' if the clone has uncommitted changes.
     """
     if commit := os.environ.get(COMMIT_VARIABLE):
         return commit
@@ -31,25 +32,25 @@ def git_commit() -> str:
     return f"{commit}-dirty" if changed else commit
 
 
-def _git(root: Path, *words: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
 
 
 def image() -> str:
-    """The container image that runs, as it says itself, else 'unknown'."""
+    """Return the name of the container image from $QC_IMAGE, or 'unknown'."""
     return os.environ.get(IMAGE_VARIABLE) or "unknown"
 
 
-def run_name() -> str | None:
-    """What the run is called that this belongs to, where it has a name of its own."""
-    return os.environ.get(RUN_VARIABLE) or None
+def run_id() -> str | None:
+    """Return the id of the run from $QC_RUN_ID (or the old $QC_RUN), or None."""
+    return os.environ.get(RUN_ID_VARIABLE) or os.environ.get(_OLD_RUN_ID_VARIABLE) or None
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages whose behaviour a policy depends on, those installed."""
+    """Return the versions of the installed packages that can change how a policy behaves."""
     found = {}
     for name in _PACKAGES:
         try:

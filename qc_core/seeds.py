@@ -1,7 +1,7 @@
-"""Seeds for episodes, from ranges that never meet.
+"""Seeds of episodes, from disjoint ranges.
 
-Each purpose owns a range of 2^27 seeds, so that an episode of the evaluation is never one
-that collection, fine-tuning or a trial's own scoring has seen, whatever the run's seed.
+Each purpose has its own range of 2^27 seeds. So evaluation never repeats an episode that was
+collected or used in fine-tuning or in the scores of trials, whatever the seed of the run.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ Purpose = Literal[
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 _RANGE = 1 << 27
 _STRIDE = 1 << 17
-# Run seeds for which no two runs share an episode.
+# Number of run seeds whose runs share no episode.
 RUN_SEEDS = _RANGE // _STRIDE
 
 
 def seeds_for(purpose: Purpose, run_seed: int, count: int, *, offset: int = 0) -> list[int]:
-    """`count` different seeds of that purpose's range, from the run's seed.
+    """Return `count` different seeds of a purpose for a run.
 
     Args:
-        run_seed: the seed of the run; seeds of neighbouring runs start 131072 apart.
-        offset: skip that many, to go on where an earlier call stopped. A run has 131072 seeds
-            for each purpose; beyond, they begin again.
+        run_seed: the seed of the run; the seeds of adjacent runs start 131072 apart.
+        offset: number of seeds to skip, to continue after an earlier call. A run has 131072
+            seeds for each purpose; after the last, they repeat.
 
     Raises:
-        UsageError: more than that at once.
+        UsageError: `count` is larger than 131072.
     """
     if count > _STRIDE:
-        raise UsageError(f"a run has {_STRIDE:,} episodes to {purpose}, got {count:,}")
+        raise UsageError(f"a run has at most {_STRIDE:,} episodes to {purpose}, got {count:,}")
     start = _PURPOSES.index(purpose) * _RANGE + run_seed % RUN_SEEDS * _STRIDE
     return [start + (offset + i) % _STRIDE for i in range(count)]

@@ -1,22 +1,22 @@
-"""Names that tell when a thing was begun, and that no two writers share."""
+"""Unique names that start with the time of their creation."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta, timezone
 
-_FORM = "%Y%m%dT%H%M%S"
+_FORMAT = "%Y%m%dT%H%M%S"
 
 
 def new_stamp() -> str:
-    """Such as 20261125T163346-1f0c9a2b, in UTC: sorts by age."""
-    return f"{datetime.now(timezone.utc):{_FORM}}-{secrets.token_hex(4)}"
+    """Return a unique name, such as 20261125T163346-1f0c9a2b (UTC); names sort by time."""
+    return f"{datetime.now(timezone.utc):{_FORMAT}}-{secrets.token_hex(4)}"
 
 
 def older_than(stamp: str, age: timedelta) -> bool:
-    """Whether it was made so long ago; False for a name of another form."""
+    """Whether a name of `new_stamp` is older than `age`; False for any other name."""
     try:
-        made = datetime.strptime(stamp.partition("-")[0], _FORM).replace(tzinfo=timezone.utc)
+        created = datetime.strptime(stamp.partition("-")[0], _FORMAT).replace(tzinfo=timezone.utc)
     except ValueError:
         return False
-    return datetime.now(timezone.utc) - made > age
+    return datetime.now(timezone.utc) - created > age

@@ -1,24 +1,152 @@
-"""What each room must not import, shown by blocking it in a fresh interpreter."""
+"""Packages import only packages below them, and need only the libraries of their purpose."""
 
+import ast
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# The packages and single modules of `qc_core`, from the bottom up: each imports only those before
+# it in this list, except from its own subpackages.
+ORDER: list[str] = [
+    *("errors", "seeds", "statistics", "timestamps", "names", "files", "provenance", "log"),
+    *("progress", "processes", "documents"),
+    *("config", "policy_format", "store", "registry", "runtime", "envs"),
+    *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
+    *("networks", "agents", "training", "tuning", "evaluation", "export", "publish"),
+    *("retraining", "notify", "report", "sweeps", "cli"),
+]
+# Each top-level package imports only those before it.
+TOP_LEVEL = ["qc_core", "components", "pipeline"]
+# The only module of `qc_core` that names modules of `pipeline`: as text, for optional commands.
+COMMAND_TABLE = "qc_core.cli.commands"
+
+TRAINING_LIBRARIES = {
+    *("torch", "gymnasium", "optuna", "ogbench", "mujoco", "tqdm", "onnx", "scipy", "jinja2"),
+    *("matplotlib", "safetensors", "h5py", "pyarrow", "minari"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the product, by name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in TOP_LEVEL
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
+
+
+MODULES = modules()
+
+
+def imports(module: str) -> Iterator[str]:
+    """Modules of the product that a module imports anywhere in its code."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
+            assert node.module is not None
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in submodules]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.partition(".")[0] in TOP_LEVEL:
+                assert name in MODULES, f"{module} imports {name}, which does not exist"
+                yield name
+
+
+def package(module: str) -> str:
+    """The entry of `ORDER` that a module of `qc_core` belongs to."""
+    parts = module.split(".")[1:]
+    for name in (".".join(parts[:2]), ".".join(parts[:1])):
+        if name in ORDER:
+            return name
+    raise AssertionError(f"{module} belongs to no package: add its package to ORDER")
+
+
+def test_packages_import_only_packages_before_them() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if module.startswith("qc_core.")
+        for name in imports(module)
+        if name.startswith("qc_core.") and ORDER.index(package(name)) > ORDER.index(package(module))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_top_level_packages_import_only_packages_before_them() -> None:
+    def place(module: str) -> int:
+        return TOP_LEVEL.index(module.partition(".")[0])
+
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        for name in imports(module)
+        if place(name) > place(module)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_have_no_import_cycles() -> None:
+    graph = {module: set(imports(module)) - {module} for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_only_the_table_of_commands_names_other_packages_as_text() -> None:
+    naming = {
+        module
+        for module in MODULES
+        if module.startswith("qc_core")
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and " " not in node.value
+        and node.value.startswith(("pipeline.", "components."))
+    }
+    # The prefixes in `main` tell the product's own modules from missing libraries.
+    assert naming - {"qc_core.cli.main"} == {COMMAND_TABLE}
+
+
+def test_only_the_command_line_uses_a_command_line_library() -> None:
+    using = {
+        module
+        for module in MODULES
+        if ".cli" not in module
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        )
+        if name in ("argparse", "tyro", "click", "typer")
+    }
+    assert not using
+
 
 BLOCKED_IMPORT = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked!r}:
-            raise ImportError("blocked: " + name)
+            raise ModuleNotFoundError("blocked: " + name, name=name)
 sys.meta_path.insert(0, Block())
 {code}
 """
 
 
-def run_blocked(blocked: set[str], code: str) -> None:
+def run_blocked(blocked: set[str], code: str) -> str:
+    """Run a program without some packages; returns its output."""
     program = BLOCKED_IMPORT.format(blocked=blocked, code=code)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_the_block_works() -> None:
@@ -27,18 +155,16 @@ def test_the_block_works() -> None:
     assert "blocked: numpy" in result.stderr
 
 
-def test_the_runtime_needs_no_training_packages(policy: Path) -> None:
-    blocked = {"torch", "gymnasium", "optuna", "kfp", "ogbench", "mujoco", "tyro", "tqdm", "onnx"}
-    blocked |= {"scipy", "yaml", "jinja2", "matplotlib", "safetensors", "kubernetes"}
+def test_the_runtime_needs_no_training_libraries(policy: Path) -> None:
     run_blocked(
-        blocked,
+        {*TRAINING_LIBRARIES, "kfp", "yaml", "kubernetes"},
         "import numpy; from qc_core.runtime import ChunkPolicy; "
         f"print(ChunkPolicy.load({str(policy)!r}).act(numpy.zeros(28)))",
     )
 
 
-def test_importing_the_runtime_brings_numpy_and_nothing_slower() -> None:
-    """A robot's program starts at once: onnxruntime and the store client come when needed."""
+def test_importing_the_runtime_imports_only_numpy() -> None:
+    """A robot's program starts fast: onnxruntime and the store client are imported when needed."""
     program = (
         "import sys; before = set(sys.modules); import qc_core.runtime; "
         "names = {name.partition('.')[0] for name in set(sys.modules) - before}; "
@@ -52,10 +178,9 @@ def test_importing_the_runtime_brings_numpy_and_nothing_slower() -> None:
     assert names == {"msgspec", "numpy", "qc_core"}
 
 
-def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> None:
-    blocked = {"torch", "gymnasium", "optuna", "kfp", "ogbench", "mujoco", "tyro", "tqdm", "onnx"}
+def test_pulling_needs_no_training_libraries(policy: Path, tmp_path: Path) -> None:
     run_blocked(
-        blocked,
+        {*TRAINING_LIBRARIES, "kfp", "pipeline", "components"},
         "from pathlib import Path; from qc_core.store.open import open_store; "
         "from qc_core.registry.registry import Registry; from qc_core.cli.main import main; "
         f"r = Registry(open_store()); v = r.publish(Path({str(policy)!r}), 'p'); "
@@ -70,14 +195,58 @@ def test_pulling_needs_no_training_packages(policy: Path, tmp_path: Path) -> Non
     )
 
 
+def test_compiling_and_publishing_need_no_training_libraries(tmp_path: Path) -> None:
+    """The extra `pipeline` is enough for a machine that only submits and manages policies."""
+    run_blocked(
+        {*TRAINING_LIBRARIES, "onnxruntime"},
+        "from qc_core.cli.main import main; import pipeline.package, pipeline.schedule, "
+        "pipeline.submit, pipeline.follow; "
+        f"assert main(['compile', 'smoke', '-o', {str(tmp_path / 'p.yaml')!r}]) == 0; "
+        "assert main(['policies']) == main(['recipes']) == main(['info']) == 0",
+    )
+
+
+@pytest.mark.parametrize("name", ["run", "compile", "submit", "schedule"])
+def test_without_the_pipeline_its_commands_say_what_to_install(name: str) -> None:
+    shown = run_blocked(
+        {"pipeline", "components"},
+        "from qc_core.cli.main import main; import contextlib; "
+        "assert main(['--help']) == 0; contextlib.redirect_stderr(sys.stdout).__enter__(); "
+        f"assert main([{name!r}, 'smoke']) == 2",
+    )
+    assert f"\n  {name} " in shown
+    assert shown.splitlines()[-1] == (
+        "qc: this command needs pipeline, which is not installed; "
+        "run: pip install 'q-chunking[train,pipeline]'"
+    )
+
+
+def test_info_works_without_the_pipeline() -> None:
+    shown = run_blocked(
+        {"pipeline", "components", "torch"},
+        "import os; os.environ['KFP_ENDPOINT'] = 'http://localhost:1'; "
+        "from qc_core.cli.main import main; assert main(['info']) == 0",
+    )
+    assert "pipeline is not installed" in shown
+
+
+def test_the_help_imports_only_the_standard_library() -> None:
+    program = (
+        "import sys; before = set(sys.modules); from qc_core.cli.main import main; "
+        "main(['--help']); names = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(*sorted(names - set(sys.stdlib_module_names)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stdout.splitlines()[-1] == "qc_core"
+
+
 def test_the_core_imports_no_kfp() -> None:
-    root = Path(__file__).parents[1]
-    modules = [
-        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        for path in sorted((root / "qc_core").rglob("*.py"))
-    ]
-    assert len(modules) > 40
+    core = [module for module in MODULES if module.startswith("qc_core")]
+    assert len(core) > 40
     run_blocked(
         {"kfp", "kubernetes", "pipeline", "components"},
-        "import importlib\n" + "\n".join(f"importlib.import_module({m!r})" for m in modules),
+        "import importlib\n" + "\n".join(f"importlib.import_module({m!r})" for m in core),
     )

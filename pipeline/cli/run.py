@@ -1,43 +1,55 @@
-"""`qc run`: the pipeline here, then a short account of it."""
+"""`qc run`: run the complete pipeline on this machine and print a summary."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from argparse import Namespace
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_policies, print_table
-from qc_core.config.resolve import expand, resolve
-from qc_core.registry.registry import CHAMPION, LATEST
+from qc_core.cli.parser import Parser
 
 
-def run(recipe: str, overrides: Sequence[str], folder: Path | None, *, as_json: bool) -> None:
-    """Run a recipe and print what came of it.
+def arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="run folder (default: ./runs/TIME-RECIPE)",
+    )
+    json_argument(parser)
+    parser.set_defaults(run=run)
 
-    Args:
-        folder: run folder; None makes one in ./runs, named by time and recipe.
-    """
+
+def run(options: Namespace) -> None:
+    """Run a recipe and print its result."""
     from pipeline.local import UpToDate, run_locally
+    from qc_core.config.resolve import expand, resolve
+    from qc_core.registry.registry import CHAMPION, LATEST
 
-    config = resolve(recipe, overrides)
+    name, overrides = expand(options.recipe, options.overrides)
+    config = resolve(name, overrides)
     if os.environ.get("QC_DEVICE"):
-        # Better refused now than after the data is collected.
+        # Refuse an unusable device before the data is collected.
         from qc_core.training.device import training_device
 
         training_device()
-    name, words = expand(recipe, overrides)
+    folder = options.output
     if folder is None:
         folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
     with redirect_stdout(sys.stderr):
-        result = run_locally(name, words, config.tune.workers, folder)
-    if as_json:
+        result = run_locally(name, overrides, config.tune.workers, folder)
+    if options.json:
         print_json(result.as_dict())
         return
     if isinstance(result, UpToDate):
-        print(f"{result.text}: no training, {folder} has the data set")
+        print(f"{result.text}: no training, {folder} has the dataset")
         return
     promotion, episodes = result.promotion, result.evaluation["episodes"]
     alias = CHAMPION if promotion["champion"] else LATEST

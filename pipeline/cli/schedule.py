@@ -3,81 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
-from pipeline.cli.submit import run_arguments, server_arguments
+from pipeline.cli.server import run_arguments, server_arguments
+from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_table
+from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 
-_USAGE = """qc schedule RECIPE (--cron "0 3 * * 1" | --every 12h) [options]
-       qc schedule list
-       qc schedule (pause | resume | delete) NAME"""
-_EPILOG = """A schedule of the same name is replaced. A run never starts while the one before it
-goes on, and a start that was missed is not made up for. The words list, pause, resume and delete
-are never taken for a recipe."""
-_WITH_NAME = ("pause", "resume", "delete")
+_CREATE_HELP = """create a schedule, or replace the one of the same name
+
+A run starts only after the previous run has ended. Missed runs are not started later."""
 
 
-def arguments(parser: ArgumentParser) -> None:
-    parser.usage = _USAGE
-    parser.epilog = _EPILOG
-    parser.add_argument("what", metavar="RECIPE", help="a name from `qc recipes`, or a YAML file")
-    parser.add_argument("target", nargs="?", metavar="NAME", help="the schedule, for those words")
+def arguments(parser: Parser) -> None:
+    _create_arguments(parser.add_subcommand("create", "create or replace a schedule", create))
+    others = [parser.add_subcommand("list", "list all schedules", list_all)]
+    for name, description, run in (
+        ("pause", "stop starting runs until `resume`", pause),
+        ("resume", "start runs again", resume),
+        ("delete", "delete a schedule", delete),
+    ):
+        others.append(parser.add_subcommand(name, description, run))
+        others[-1].add_argument("name", help="name of the schedule")
+    for subcommand in others:
+        server_arguments(subcommand)
+        json_argument(subcommand)
+
+
+def _create_arguments(parser: Parser) -> None:
+    parser.description = _CREATE_HELP
+    recipe_argument(parser)
     parser.add_argument(
         "--cron",
         metavar="FIELDS",
-        help="minute hour day month weekday (0 is Sunday); six fields begin with the second",
+        help=(
+            "minute hour day month weekday (0 is Sunday), in the server's time zone, "
+            "$KFP_TIME_ZONE; six fields begin with the second"
+        ),
     )
     parser.add_argument("--every", metavar="TIME", help="an interval: 90m, 12h, 7d")
-    parser.add_argument(
-        "--time-zone",
-        metavar="ZONE",
-        help="what --cron means; must be KFP's own, $KFP_TIME_ZONE (default: UTC)",
-    )
-    parser.add_argument("--name", help="of the schedule (default: the policy's)")
+    parser.add_argument("--name", help="name of the schedule (default: name of the policy)")
     parser.add_argument(
         "--pin",
         action="store_true",
-        help="always run the version that this makes, not the latest one on the server",
+        help="always run this version, not the latest one on the server",
     )
     run_arguments(parser)
     server_arguments(parser)
+    json_argument(parser)
 
 
-def run(options: Namespace, overrides: Sequence[str]) -> None:
-    """Do what the first word says; any other word is a recipe to schedule."""
-    word, target = options.what, options.target
-    if word == "list" or word in _WITH_NAME:
-        if overrides or options.cron or options.every or options.name or options.pin:
-            raise UsageError(f"qc schedule {word} takes no options of a schedule or a recipe")
-        if (target is None) != (word == "list"):
-            raise UsageError(f"usage: qc schedule {word}{'' if word == 'list' else ' NAME'}")
-        _list(options) if word == "list" else _change(options)
-    else:
-        if target is not None:
-            raise UsageError(f"qc schedule takes one recipe, got {word} and {target}")
-        if (options.cron is None) == (options.every is None):
-            raise UsageError("qc schedule: when? give either --cron or --every")
-        if options.every is not None and options.time_zone is not None:
-            raise UsageError("qc schedule: --time-zone is for --cron; --every knows no zone")
-        _make(options, overrides)
-
-
-def _make(options: Namespace, overrides: Sequence[str]) -> None:
+def create(options: Namespace) -> None:
+    """Upload the pipeline if necessary, and create or replace a schedule that runs it."""
     from pipeline.package import compile_package
     from pipeline.schedule import make_schedule
     from pipeline.server import connect
     from pipeline.trigger import cron_trigger, interval_trigger, server_zone
     from qc_core.config.resolve import expand, resolve
 
+    if (options.cron is None) == (options.every is None):
+        raise UsageError("qc schedule create: give either --cron or --every")
     trigger = (
         interval_trigger(options.every) if options.every is not None else cron_trigger(options.cron)
     )
-    config = resolve(options.what, overrides)
-    recipe, words = expand(options.what, overrides)
-    package = compile_package(recipe, words, inputs=options.input)
+    recipe, overrides = expand(options.recipe, options.overrides)
+    config = resolve(recipe, overrides)
+    package = compile_package(recipe, overrides, inputs=options.input)
     with connect(options.endpoint, options.namespace) as server:
         schedule, version = make_schedule(
             server,
@@ -95,10 +89,11 @@ def _make(options: Namespace, overrides: Sequence[str]) -> None:
     runs = f"always version {version}" if options.pin else f"the latest version, now {version}"
     print(f"schedule {schedule.name}: {schedule.when}{zone}, {runs}")
     if version != package.version:
-        print(f"note: that is not {package.version}, which this command made; --pin would run it")
+        print(f"note: that is not {package.version}, the version of this machine; --pin runs it")
 
 
-def _list(options: Namespace) -> None:
+def list_all(options: Namespace) -> None:
+    """Print every schedule of this pipeline."""
     from pipeline.schedule import list_schedules
     from pipeline.server import connect
     from pipeline.trigger import server_zone
@@ -108,7 +103,7 @@ def _list(options: Namespace) -> None:
     if options.json:
         print_json([_as_dict(schedule) for schedule in schedules])
     elif not schedules:
-        print('no schedules: qc schedule RECIPE --cron "0 3 * * 1" makes one')
+        print('no schedules: create one with qc schedule create RECIPE --cron "0 3 * * 1"')
     else:
         print_table(
             ("schedule", f"when ({server_zone()})", "state", "version"),
@@ -119,21 +114,33 @@ def _list(options: Namespace) -> None:
         )
 
 
-def _change(options: Namespace) -> None:
-    from pipeline import schedule
+def pause(options: Namespace) -> None:
+    from pipeline.schedule import pause_schedule
+
+    _change(options, pause_schedule, "paused")
+
+
+def resume(options: Namespace) -> None:
+    from pipeline.schedule import resume_schedule
+
+    _change(options, resume_schedule, "active")
+
+
+def delete(options: Namespace) -> None:
+    from pipeline.schedule import delete_schedule
+
+    _change(options, delete_schedule, "deleted")
+
+
+def _change(options: Namespace, change: Callable[[Any, str], None], state: str) -> None:
     from pipeline.server import connect
 
-    change, done = {
-        "pause": (schedule.pause_schedule, "paused"),
-        "resume": (schedule.resume_schedule, "active"),
-        "delete": (schedule.delete_schedule, "deleted"),
-    }[options.what]
     with connect(options.endpoint, options.namespace) as server:
-        change(server, options.target)
+        change(server, options.name)
     if options.json:
-        print_json({"name": options.target, "state": done})
+        print_json({"name": options.name, "state": state})
     else:
-        print(f"schedule {options.target}: {done}")
+        print(f"schedule {options.name}: {state}")
 
 
 def _as_dict(schedule: Any) -> dict[str, Any]:

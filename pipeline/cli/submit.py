@@ -1,74 +1,48 @@
-"""`qc submit`: a run on a KFP server."""
+"""`qc submit`: start a run on a KFP server."""
 
 from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Namespace
 from functools import partial
 
+from pipeline.cli.server import run_arguments, server_arguments
+from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
+from qc_core.cli.parser import Parser
 
 _INTERRUPTED = 130
-EXPERIMENT = "q-chunking"
-SERVICE_ACCOUNT = "q-chunking-runner"
 
 
-def server_arguments(parser: ArgumentParser) -> None:
-    """The options of every command that asks a KFP server."""
-    parser.add_argument("--endpoint", metavar="URL", help="KFP server (default: $KFP_ENDPOINT)")
+def arguments(parser: Parser) -> None:
+    recipe_argument(parser)
     parser.add_argument(
-        "--namespace", metavar="NS", help="whose runs these are, where KFP serves many users"
-    )
-
-
-def run_arguments(parser: ArgumentParser) -> None:
-    """The options of every command that has a KFP server start runs."""
-    parser.add_argument(
-        "--experiment",
-        default=EXPERIMENT,
+        "--run-name",
         metavar="NAME",
-        help=f"group of runs that it joins ({EXPERIMENT})",
-    )
-    parser.add_argument(
-        "--service-account",
-        default=SERVICE_ACCOUNT,
-        metavar="NAME",
-        help=f"Kubernetes account of its pods ({SERVICE_ACCOUNT})",
-    )
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an input of the pipeline, such as gpus=1; once for each",
-    )
-
-
-def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--run-name", metavar="NAME", help="how KFP shows it (default: the policy's, and the time)"
+        help="name of the run in KFP (default: name of the policy, and the time)",
     )
     run_arguments(parser)
     parser.add_argument(
-        "--wait", action="store_true", help="follow it to its end, and exit with its result"
+        "--wait", action="store_true", help="follow the run, and exit with its result"
     )
     server_arguments(parser)
+    json_argument(parser)
+    parser.set_defaults(run=run)
 
 
-def run(options: Namespace, overrides: Sequence[str]) -> int:
-    """Start a run, print where it is, and follow it if asked to."""
+def run(options: Namespace) -> int:
+    """Start a run and print its address; --wait follows it."""
     from pipeline.follow import follow
     from pipeline.package import compile_package
     from pipeline.server import connect
     from pipeline.submit import submit
     from qc_core.config.resolve import expand, resolve
 
-    config = resolve(options.recipe, overrides)
-    recipe, words = expand(options.recipe, overrides)
+    recipe, overrides = expand(options.recipe, options.overrides)
+    config = resolve(recipe, overrides)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, words, inputs=options.input)
+    package = compile_package(recipe, overrides, inputs=options.input)
     reach = partial(connect, options.endpoint, options.namespace)
     with reach() as server:
         started = submit(
@@ -93,13 +67,13 @@ def run(options: Namespace, overrides: Sequence[str]) -> int:
     if not options.wait:
         return 0
     try:
-        follow(reach, started.id, package.steps, _say)
+        follow(reach, started.id, package.steps, _report)
     except KeyboardInterrupt:
-        _say(f"no longer followed; the run goes on: {started.page}")
+        _report(f"stopped following; the run continues: {started.page}")
         return _INTERRUPTED
-    _say("the run succeeded")
+    _report("the run succeeded")
     return 0
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""The `qc` command: words in, one function of the packages called, a result or one line out."""
+"""The `qc` command: parses arguments, calls one function, prints the result."""

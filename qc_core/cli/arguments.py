@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from pathlib import Path
 
-Overrides = list[str]
+from qc_core.cli.parser import Parser
 
 RECIPE = "a name from `qc recipes`, or a YAML file"
 
 
-def recipe(parser: ArgumentParser) -> None:
+def recipe_argument(parser: Parser) -> None:
+    """Add the recipe, whose options can then be anywhere among the arguments."""
     parser.add_argument("recipe", help=RECIPE)
+    parser.takes_config_options = True
 
 
-def output(parser: ArgumentParser, what: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help=what)
+def output_argument(parser: Parser, description: str) -> None:
+    """Add the required option -o."""
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PATH", help=description
+    )
 
 
-def json_flag(parser: ArgumentParser) -> None:
+def json_argument(parser: Parser) -> None:
+    """Add the option --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,24 +1,38 @@
-"""`qc ingest --describe`: what is inside a source of episodes."""
+"""`qc describe`: show what a source of episodes contains."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import print_json, print_table
-from qc_core.data.describe import SourceDescription, describe_source
+from qc_core.cli.parser import Parser
 from qc_core.documents import to_json
 
-# Names and bounds in the table; JSON has them all.
+if TYPE_CHECKING:
+    from qc_core.data.describe import SourceDescription
+
+# Maximum number of names and bounds in the table; JSON has all of them.
 _SHOWN = 6
 
 
-def describe(source: str, *, as_json: bool) -> None:
+def arguments(parser: Parser) -> None:
+    parser.add_argument("source", help="a file, a folder, or minari:ID")
+    json_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
     """Print sizes, names, bounds, lengths, rewards and successes."""
-    content = describe_source(source)
-    if as_json:
+    from qc_core.data.describe import describe_source
+
+    content = describe_source(options.source)
+    if options.json:
         print_json(to_json(content))
     else:
-        print_table(("what", "is"), _rows(content))
+        print_table(("property", "value"), _rows(content))
 
 
 def _rows(content: SourceDescription) -> list[tuple[str, str]]:
@@ -27,14 +41,14 @@ def _rows(content: SourceDescription) -> list[tuple[str, str]]:
     rows = [
         ("kind", content.kind),
         ("name", content.name),
-        ("environment", content.environment or "not said"),
+        ("environment", content.environment or "unknown"),
         ("episodes", _counted(content.episodes, content.transitions)),
         ("lengths", f"{lengths.min} to {lengths.max}, median {lengths.median:g}"),
         ("observations", _shortened(content.observation_size, content.observation_names or ())),
         ("actions", _shortened(content.action_size, content.action_names or ())),
         ("action bounds", _bounds(content.action_low, content.action_high)),
-        ("rewards", "not said" if rewards is None else f"{rewards[0]:g} to {rewards[1]:g}"),
-        ("solved", "not said" if rewards is None else f"{content.solved_episodes:,} episodes"),
+        ("rewards", "unknown" if rewards is None else f"{rewards[0]:g} to {rewards[1]:g}"),
+        ("solved", "unknown" if rewards is None else f"{content.solved_episodes:,} episodes"),
         ("filters", ", ".join(f"{k} ({v})" for k, v in content.filters.items()) or "none"),
         (
             "validation",

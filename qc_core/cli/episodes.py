@@ -1,20 +1,34 @@
-"""`qc episodes`: upload what robots and simulators have played, and see what is there."""
+"""`qc episodes`: upload episodes of robots and simulators, and list the uploads."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
+from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import print_json, print_table
-from qc_core.data.uploads.episodes import list_episodes, push_episodes
+from qc_core.cli.parser import Parser
 from qc_core.documents import to_json
 from qc_core.errors import UsageError
-from qc_core.store.open import open_store
 
 
-def push(files: list[Path], environment: str, *, as_json: bool) -> None:
-    """Upload files and print what became of each (UsageError in the end if one was bad)."""
-    uploads = push_episodes(open_store(), environment, files)
-    if as_json:
+def arguments(parser: Parser) -> None:
+    push = parser.add_subcommand("push", "upload npz files of episodes", push_files)
+    push.add_argument("files", nargs="+", type=Path, metavar="FILE", help="npz file to upload")
+    push.add_argument(
+        "--environment", required=True, metavar="ID", help="Gymnasium id of the environment"
+    )
+    json_argument(push)
+    json_argument(parser.add_subcommand("list", "list all uploads", list_uploads))
+
+
+def push_files(options: Namespace) -> None:
+    """Upload files and print the result of each (UsageError after all: a file is invalid)."""
+    from qc_core.data.uploads.episodes import push_episodes
+    from qc_core.store.open import open_store
+
+    uploads = push_episodes(open_store(), options.environment, options.files)
+    if options.json:
         print_json([to_json(upload) for upload in uploads])
     else:
         print_table(
@@ -24,21 +38,24 @@ def push(files: list[Path], environment: str, *, as_json: bool) -> None:
     bad = sum(upload.state == "quarantined" for upload in uploads)
     if bad:
         raise UsageError(
-            f"{bad} of {len(uploads)} files are in quarantine, the rest are there to learn from"
+            f"{bad} of {len(uploads)} files are invalid and in quarantine; the others are uploaded"
         )
 
 
-def list_all(*, as_json: bool) -> None:
-    """Print every file that was uploaded, and why those in quarantine are there."""
+def list_uploads(options: Namespace) -> None:
+    """Print every uploaded file, and why files are in quarantine."""
+    from qc_core.data.uploads.episodes import list_episodes
+    from qc_core.store.open import open_store
+
     store = open_store()
     store.check()
     entries = list(list_episodes(store))
-    if as_json:
+    if options.json:
         print_json([to_json(entry) for entry in entries])
     elif not entries:
-        print(f"no episodes in {store.describe()}: qc episodes push adds some")
+        print(f"no episodes in {store.describe()}: add some with qc episodes push")
     else:
         print_table(
-            ("environment", "key", "quarantined because"),
+            ("environment", "key", "reason for quarantine"),
             [(e.environment, e.key, e.reason or "-") for e in entries],
         )

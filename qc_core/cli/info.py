@@ -1,19 +1,27 @@
-"""`qc info`: what is here and what answers."""
+"""`qc info`: versions, devices, and whether the services answer."""
 
 from __future__ import annotations
 
 import os
 import platform
+from argparse import Namespace
 from typing import Any
 
 from qc_core import __version__
+from qc_core.cli.arguments import json_argument
+from qc_core.cli.commands import CHECK_SERVER, load
 from qc_core.cli.output import print_json, print_table
+from qc_core.cli.parser import Parser
 from qc_core.errors import QCError
 from qc_core.provenance import git_commit, versions
-from qc_core.store.open import open_store
 
 
-def info(*, as_json: bool) -> None:
+def arguments(parser: Parser) -> None:
+    json_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
     """Print versions, devices, and whether the store and the KFP server answer."""
     content: dict[str, Any] = {
         "q-chunking": __version__,
@@ -26,10 +34,10 @@ def info(*, as_json: bool) -> None:
         "store": _store(),
         "kfp-server": _server(),
     }
-    if as_json:
+    if options.json:
         print_json(content)
     else:
-        print_table(("what", "is"), [(key, str(value)) for key, value in content.items()])
+        print_table(("property", "value"), [(key, str(value)) for key, value in content.items()])
 
 
 def _devices() -> str:
@@ -54,6 +62,8 @@ def _precision() -> str:
 
 
 def _store() -> str:
+    from qc_core.store.open import open_store
+
     try:
         store = open_store()
         store.check()
@@ -67,11 +77,9 @@ def _server() -> str:
     if not endpoint:
         return "KFP_ENDPOINT is not set"
     try:
-        from pipeline.server import connect
-
-        with connect():
-            return f"{endpoint} answers"
+        load(CHECK_SERVER)()
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
     except QCError as error:
         return f"does not answer: {error}"
+    return f"{endpoint} answers"

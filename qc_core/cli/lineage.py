@@ -1,21 +1,23 @@
-"""`qc policies lineage`: a policy and those that it comes from."""
+"""`qc policies lineage`: a policy and its chain of parents."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
 from qc_core.cli.output import print_json, print_table
-from qc_core.retraining.lineage import lineage
-from qc_core.store.open import open_store
 
 _DIGEST = 12
 
 
-def show_lineage(reference: str, *, as_json: bool) -> None:
-    """Print the chain of parents: which run, which data, which gate."""
-    chain = lineage(open_store(), reference)
-    if as_json:
+def show_lineage(options: Namespace) -> None:
+    """Print the run, data and gate result of a policy and of each parent."""
+    from qc_core.retraining.lineage import lineage
+    from qc_core.store.open import open_store
+
+    chain = lineage(open_store(), options.policy)
+    if options.json:
         print_json(chain)
         return
     print_table(
@@ -25,14 +27,14 @@ def show_lineage(reference: str, *, as_json: bool) -> None:
 
 
 def _rows(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A row per source of the data; the first one tells the rest too."""
+    """One row for each source of the data; the first row has all other columns too."""
     if "created" not in entry:
         return [(entry["policy"], "deleted", "-", "-", "-")]
     gate = entry["gate"]
-    told = "-" if gate is None else gate["reason"]
+    reason = "-" if gate is None else gate["reason"]
     sources = [_source(source) for source in entry["data"]] or ["unknown"]
     created = entry["created"][:19].replace("T", " ")
-    first = (entry["policy"], created, entry["run"] or "-", sources[0], told)
+    first = (entry["policy"], created, entry["run"] or "-", sources[0], reason)
     return [first, *(("", "", "", source, "") for source in sources[1:])]
 
 

@@ -8,63 +8,69 @@ import sys
 from collections.abc import Sequence
 
 from qc_core import __version__
-from qc_core.cli.commands import COMMANDS, Command
-from qc_core.cli.words import Parser, split_overrides
+from qc_core.cli.commands import COMMANDS, load
+from qc_core.cli.old_forms import current_form
+from qc_core.cli.parser import Parser
 from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
 from qc_core.log import configure_logging, printable
 
 _INTERRUPTED = 130
-# What a shell reports of a program that wrote to a reader who had left.
-_READER_LEFT = 141
+# The exit code that shells report for a program that was killed by SIGPIPE.
+_BROKEN_PIPE = 141
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 the work failed, 2 wrong use."""
-    code = _run(words)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Returns:
+        0 success, 1 the work failed, 2 wrong usage, 130 Ctrl-C, 141 the reader of the output
+        closed it early.
+    """
+    code = _run(argv)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # All is done, and the reader has what it wanted, `qc recipes | head`.
-        _write_nowhere()
+        # The command has succeeded and the reader has all it wanted, as in `qc recipes | head`.
+        _discard_output()
     except OSError as error:
-        _write_nowhere()
+        _discard_output()
         print(f"qc: cannot write the output: {error.strerror}", file=sys.stderr)
         code = code or 1
     return code
 
 
-def _run(words: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if words is None else words)
-    debug = "--debug" in words or bool(os.environ.get(DEBUG_VARIABLE))
-    words = [word for word in words if word != "--debug"]
+def _run(argv: Sequence[str] | None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv or bool(os.environ.get(DEBUG_VARIABLE))
+    argv = [argument for argument in argv if argument != "--debug"]
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
     configure_logging()
     try:
-        return _dispatch(words)
+        return _dispatch(argv)
     except KeyboardInterrupt:
         print("qc: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         if debug:
             raise
-        # Whatever broke, the command has not done its work.
+        # Any pipe may have broken: the command has not finished its work.
         with contextlib.suppress(OSError):
-            print("qc: stopped, for a reader of what it writes has left", file=sys.stderr)
-        _write_nowhere()
-        return _READER_LEFT
+            print("qc: stopped, because the reader of its output closed it", file=sys.stderr)
+        _discard_output()
+        return _BROKEN_PIPE
     except QCError as error:
         if debug:
             raise
-        # Names in it may come from files, which hold anything.
+        # The message may quote a file, which can contain control characters.
         print(f"qc: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if debug or (error.name or "").startswith(("qc_core", "pipeline", "components")):
+        if debug or (error.name or "").startswith(("qc_core.", "pipeline.", "components.")):
             raise
         print(
-            f"qc: this command needs {error.name}, which is not installed here: "
-            "install q-chunking[train,pipeline]",
+            f"qc: this command needs {error.name}, which is not installed; "
+            "run: pip install 'q-chunking[train,pipeline]'",
             file=sys.stderr,
         )
         return UsageError.exit_code
@@ -73,71 +79,48 @@ def _run(words: Sequence[str] | None) -> int:
             raise
         text = printable(" ".join(str(error).split()))
         print(
-            f"qc: unexpected {type(error).__name__}: {text} (--debug shows where)", file=sys.stderr
+            f"qc: unexpected {type(error).__name__}: {text} (--debug shows the traceback)",
+            file=sys.stderr,
         )
         return 1
 
 
-def _write_nowhere() -> None:
-    """What Python still holds back for stdout goes nowhere when it ends."""
+def _discard_output() -> None:
+    """Redirect stdout to nowhere, so that Python cannot fail to flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
-    if words[0] == "--version":
+    if argv[0] == "--version":
         print(f"qc {__version__}")
         return 0
-    name, rest = words[0], words[1:]
+    name, *rest = current_form(argv)
     command = COMMANDS.get(name)
     if command is None:
         raise UsageError(f"unknown command {name!r}: see qc --help.{closest(name, list(COMMANDS))}")
-    parser = _parser(name, command)
-    if command.takes_overrides:
-        if {"-h", "--help"} & set(rest):
-            parser.print_help()
-            print("\noptions of the configuration, with the defaults of the paper:")
-            _print_options()
-            return 0
-        rest, overrides = split_overrides(rest)
-    else:
-        overrides = []
-    options, unknown = parser.parse_known_args(rest)
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        if command.takes_overrides:
-            from qc_core.config.options import options as config_options
-
-            known += [f"--{option}" for option in config_options()]
-        raise UsageError(f"unknown option {unknown[0]}.{closest(unknown[0], known)}")
-    return command.run(options, overrides) or 0
-
-
-def _parser(name: str, command: Command) -> Parser:
     parser = Parser(prog=f"qc {name}", description=command.description)
-    command.add_arguments(parser)
-    return parser
+    load(command.arguments)(parser)
+    try:
+        options = parser.parse_args(rest)
+    except SystemExit as stop:
+        # argparse has printed the help.
+        return int(stop.code or 0)
+    return options.run(options) or 0
 
 
 def _help() -> str:
     lines = [
         "qc: training pipelines for action-chunking robot policies",
         "",
-        "usage: qc COMMAND … [--debug]      qc COMMAND --help tells more",
+        "usage: qc COMMAND ... [--debug]      qc COMMAND --help shows its options",
         "",
     ]
     lines += [f"  {name:<10} {command.description}" for name, command in COMMANDS.items()]
     lines += ["", "first steps: qc recipes, then qc run cube-single-quickstart"]
     return "\n".join(lines)
-
-
-def _print_options() -> None:
-    from qc_core.config.options import options as config_options
-
-    for option in config_options().values():
-        print(f"  --{option.name} ({option.default})\n      {option.help}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How results look on a terminal."""
+"""Prints results as tables and JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from qc_core.log import printable
 
 
 def print_json(content: Any) -> None:
+    """Print readable JSON."""
     print(json.dumps(content, indent=2))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell, each row one line whatever is in it."""
+    """Print a table; each row is one line, whatever characters its cells have."""
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in lines) for i in range(len(header))]
     for row in lines:
@@ -24,7 +25,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
-    """`96% (87% to 99%)` from a value with its interval, `96% (no interval)` without its ends."""
+    """Format an estimate: `96% (87% to 99%)`, or `96% (no interval)` if it has no bounds."""
     if entry is None:
         return "-"
     if entry["low"] is None:
@@ -34,7 +35,7 @@ def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
 
 
 def measures(result: Mapping[str, Any]) -> dict[str, str]:
-    """What an evaluation says of a policy: success and steps, or return if success is not told."""
+    """The measures of a policy: success and steps, or the return if success is not reported."""
     if result.get("reports-success", result.get("success-told", True)):
         return {
             "success": estimate(result["success"], "{:.0%}"),
@@ -44,7 +45,7 @@ def measures(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def print_policies(what: str, policies: Sequence[Mapping[str, Any]]) -> None:
-    """One row per policy of an evaluation, `what` above their names."""
+    """Print one row for each policy of an evaluation, under the header `what`."""
     print_table(
         (what, *measures(policies[0])),
         [(policy["name"], *measures(policy).values()) for policy in policies],

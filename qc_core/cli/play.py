@@ -1,35 +1,65 @@
-"""`qc play`: a pulled policy in its environment, with onnxruntime."""
+"""`qc play`: run a pulled policy in its environment, with onnxruntime."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import measures, print_json
-from qc_core.envs.episode_file import record_policy, write_episodes
-from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_results
-from qc_core.envs.play import play_episodes
+from qc_core.cli.parser import Parser
 from qc_core.errors import RunError, UsageError
-from qc_core.files import require_file_place, require_new_file
-from qc_core.policy_format.policy_folder import read_contract, verify
-from qc_core.runtime.executor import require_execution_horizon
-from qc_core.runtime.pulled_policy import PulledPolicy
 from qc_core.seeds import RUN_SEEDS, seeds_for
 
 
-def play(
-    folder: Path,
-    *,
-    episodes: int,
-    seed: int,
-    workers: int,
-    execution_horizon: int | None,
-    video: Path | None,
-    record: Path | None,
-    as_json: bool,
-) -> None:
+def arguments(parser: Parser) -> None:
+    rollout_arguments(parser)
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="also record one episode as an mp4 film"
+    )
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="also save the episodes as npz, for `qc episodes push`",
+    )
+    json_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def rollout_arguments(parser: Parser) -> None:
+    """Add the policy, and which episodes it plays how."""
+    parser.add_argument("policy", type=Path, help="pulled policy folder")
+    parser.add_argument("--episodes", type=int, default=50, help="number of episodes (50)")
+    parser.add_argument("--seed", type=int, default=0, help="selects other episodes (0)")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes (2)")
+    parser.add_argument(
+        "--execution-horizon",
+        type=int,
+        metavar="K",
+        help="steps of a chunk to execute before the next chunk (as the policy says)",
+    )
+
+
+def run(options: Namespace) -> None:
     """Play unseen episodes and print success and steps with intervals, or else the return."""
-    seeds = play_seeds(episodes, seed, workers)
+    from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+    from qc_core.envs.play import play_episodes
+    from qc_core.envs.recorder import write_episodes
+    from qc_core.files import require_file_place, require_new_file
+    from qc_core.policy_format.policy_folder import read_contract, verify
+    from qc_core.runtime.executor import require_execution_horizon
+    from qc_core.runtime.pulled_policy import PulledPolicy
+
+    folder, episodes, execution_horizon = (
+        options.policy,
+        options.episodes,
+        options.execution_horizon,
+    )
+    video, record = options.video, options.record
+    workers = min(options.workers, episodes)
+    seeds = play_seeds(options)
     if video is not None:
         if video.suffix != ".mp4":
             raise UsageError(f"--video writes an .mp4 file, got {video}")
@@ -45,12 +75,10 @@ def play(
         length = require_execution_horizon(execution_horizon, contract.chunk_length)
     environment, policy = contract.environment, PulledPolicy(folder, length)
     if record is None:
-        played = play_episodes(
-            environment, {"success": policy}, seeds, workers=min(workers, episodes)
-        )
+        played = play_episodes(environment, {"success": policy}, seeds, workers=workers)
         outcomes = played["success"]
     else:
-        kept = record_policy(environment, policy, seeds, workers=min(workers, episodes))
+        kept = record_policy(environment, policy, seeds, workers=workers)
         write_episodes(record, kept)
         outcomes = [episode.result for episode in kept]
     result: dict[str, Any] = {
@@ -62,7 +90,7 @@ def play(
     }
     if video is not None:
         _film(folder, seeds, length, video, result)
-    if as_json:
+    if options.json:
         print_json(result)
         return
     solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
@@ -70,7 +98,7 @@ def play(
     print(
         contract.environment + (solved if result["success-told"] else untold),
         *(f"{what} {text}" for what, text in measures(result).items()),
-        f"playing {length} of {contract.chunk_length} actions of a chunk",
+        f"executing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",
     )
     if record is not None:
@@ -79,14 +107,15 @@ def play(
         print(f"{video}: {result['video']}")
 
 
-def play_seeds(episodes: int, seed: int, workers: int) -> list[int]:
-    """The episodes that such options ask for (UsageError: a value outside its limits)."""
-    for name, value, low in (("episodes", episodes, 1), ("workers", workers, 1), ("seed", seed, 0)):
+def play_seeds(options: Namespace) -> list[int]:
+    """Return the seeds of the episodes to play (UsageError: an option is outside its limits)."""
+    for name, low in (("episodes", 1), ("workers", 1), ("seed", 0)):
+        value = getattr(options, name)
         if value < low:
             raise UsageError(f"--{name} must be at least {low}, got {value}")
-    if seed >= RUN_SEEDS:
-        raise UsageError(f"--seed must be less than {RUN_SEEDS}, got {seed}")
-    return seeds_for("play", seed, episodes)
+    if options.seed >= RUN_SEEDS:
+        raise UsageError(f"--seed must be less than {RUN_SEEDS}, got {options.seed}")
+    return seeds_for("play", options.seed, options.episodes)
 
 
 def _film(

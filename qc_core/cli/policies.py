@@ -1,67 +1,68 @@
-"""`qc policies` and `qc promote --rollback`: what the store holds, and what goes from it."""
+"""`qc policies` and `qc rollback`: list, show, delete and roll back published policies."""
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qc_core import documents
+from qc_core.cli.arguments import json_argument
 from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
+from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 from qc_core.log import printable
 from qc_core.policy_format.contract import Contract, TuningSummary
 from qc_core.policy_format.data_source import DataSource
-from qc_core.registry.aliases import Alias
-from qc_core.registry.gate_record import GateRecord
-from qc_core.registry.registry import CHAMPION, Registry
-from qc_core.registry.removal import delete_version, prune
-from qc_core.store.open import open_store
+
+if TYPE_CHECKING:
+    from qc_core.registry.aliases import Alias
+    from qc_core.registry.gate_record import GateRecord
 
 _UNKNOWN = "unknown"
 
 
-def policies(words: list[str], keep: int | None, *, as_json: bool) -> None:
-    """Do what the words behind `qc policies` say: list, or show, delete or prune one.
-
-    Args:
-        keep: how many versions pruning leaves.
-    """
-    action = words[0] if words else ""
-    if (keep is not None) != (action == "prune"):
-        raise UsageError(
-            "qc policies prune NAME --keep N: --keep says how many newest versions stay"
-        )
-    if action not in ("show", "lineage", "delete", "prune"):
-        if len(words) > 1:
-            raise UsageError(
-                f"qc policies takes one name, or show, lineage, delete or prune, got {action!r}"
-            )
-        list_versions(action or None, as_json=as_json)
-        return
-    if len(words) != 2:
-        raise UsageError(f"qc policies {action} takes one policy, got {len(words) - 1}")
-    if action == "show":
-        show(words[1], as_json=as_json)
-    elif action == "lineage":
-        show_lineage(words[1], as_json=as_json)
-    elif action == "delete":
-        delete(words[1], as_json=as_json)
-    else:
-        prune_versions(words[1], keep or 0, as_json=as_json)
+def arguments(parser: Parser) -> None:
+    listing = parser.add_subcommand("list", "list the versions of all policies or of one", list_all)
+    listing.add_argument("name", nargs="?", help="name of a policy (all)")
+    details = parser.add_subcommand("show", "show where a policy comes from", show)
+    lineage = parser.add_subcommand("lineage", "show a policy and its parents", show_lineage)
+    for subcommand in (details, lineage):
+        subcommand.add_argument("policy", help="NAME, NAME@ALIAS or NAME:VERSION")
+    deletion = parser.add_subcommand("delete", "delete a version that no alias names", delete)
+    deletion.add_argument("policy", metavar="NAME:VERSION", help="the version to delete")
+    pruning = parser.add_subcommand("prune", "delete all but the newest versions", prune_versions)
+    pruning.add_argument("name", help="name of a policy")
+    pruning.add_argument(
+        "--keep", type=int, required=True, metavar="N", help="number of newest versions to keep"
+    )
+    for subcommand in (listing, details, lineage, deletion, pruning):
+        json_argument(subcommand)
+    parser.set_default_subcommand("list")
 
 
-def list_versions(name: str | None, *, as_json: bool) -> None:
-    """Print every version, of one name or of all."""
+def rollback_arguments(parser: Parser) -> None:
+    parser.add_argument("name", help="name of a policy")
+    parser.add_argument("--alias", default="champion", help="alias to move (champion)")
+    json_argument(parser)
+    parser.set_defaults(run=roll_back)
+
+
+def list_all(options: Namespace) -> None:
+    """Print every version of one policy or of all policies."""
+    from qc_core.registry.registry import Registry
+    from qc_core.store.open import open_store
+
     store = open_store()
     store.check()
-    versions = Registry(store).versions(name)
-    if as_json:
+    versions = Registry(store).versions(options.name)
+    if options.json:
         print_json([documents.to_json(version) for version in versions])
         return
     if not versions:
-        print(f"no policies in {store.describe()}: qc run cube-single-quickstart makes one")
+        print(f"no policies in {store.describe()}: create one with qc run cube-single-quickstart")
         return
     print_table(
         ("policy", "version", "aliases", "success", "created (UTC)", "run"),
@@ -79,16 +80,19 @@ def list_versions(name: str | None, *, as_json: bool) -> None:
     )
 
 
-def show(reference: str, *, as_json: bool) -> None:
+def show(options: Namespace) -> None:
     """Print where a policy comes from and what it is."""
-    details = Registry(open_store()).details(reference)
-    if as_json:
+    from qc_core.registry.registry import Registry
+    from qc_core.store.open import open_store
+
+    details = Registry(open_store()).details(options.policy)
+    if options.json:
         print_json(documents.to_json(details))
         return
     manifest, contract = details.manifest, details.contract
     provenance = contract.provenance
     print_table(
-        ("what", "is"),
+        ("property", "value"),
         [
             ("policy", f"{manifest.name}:{manifest.version}"),
             ("created (UTC)", _moment(manifest.created)),
@@ -102,20 +106,20 @@ def show(reference: str, *, as_json: bool) -> None:
             ("offline updates", _known(contract.offline_steps)),
             ("online steps", _known(contract.online_steps)),
             ("tuning", _tuning(contract.tuning)),
-            ("data set", _extent(contract)),
-            ("data set digest", contract.dataset_digest or _UNKNOWN),
-            *(("data set source", text) for text in _sources(provenance.dataset_source)),
+            ("dataset", _extent(contract)),
+            ("dataset digest", contract.dataset_digest or _UNKNOWN),
+            *(("dataset source", text) for text in _sources(provenance.dataset_source)),
             ("code commit", contract.git_commit or _UNKNOWN),
             ("image", provenance.image or _UNKNOWN),
             ("parent policy", provenance.parent or "none"),
-            ("checkpoint", "kept" if manifest.checkpoint else "none"),
+            ("checkpoint", "stored" if manifest.checkpoint else "none"),
             ("versions", ", ".join(f"{k} {v}" for k, v in contract.versions.items())),
         ],
     )
     print()
     print_table(
         ("alias", "version", "since (UTC)"),
-        [row for alias, said in details.aliases.items() for row in _alias_rows(alias, said)],
+        [row for name, alias in details.aliases.items() for row in _alias_rows(name, alias)],
     )
     print()
     print_table(
@@ -128,38 +132,49 @@ def show(reference: str, *, as_json: bool) -> None:
         print_table(("option", "value"), _options(config))
 
 
-def delete(reference: str, *, as_json: bool) -> None:
+def delete(options: Namespace) -> None:
     """Delete one version, named as NAME:VERSION."""
-    if ":" not in reference:
-        raise UsageError(f"qc policies delete takes NAME:VERSION, got {reference!r}")
+    from qc_core.registry.registry import Registry
+    from qc_core.registry.removal import delete_version
+    from qc_core.store.open import open_store
+
+    if ":" not in options.policy:
+        raise UsageError(f"qc policies delete takes NAME:VERSION, got {options.policy!r}")
     store = open_store()
-    name, version = Registry(store).resolve(reference)
+    name, version = Registry(store).resolve(options.policy)
     delete_version(store, name, version)
-    if as_json:
+    if options.json:
         print_json({"name": name, "version": version})
     else:
         print(f"deleted {name}:{version}")
 
 
-def prune_versions(name: str, keep: int, *, as_json: bool) -> None:
-    """Delete all but the newest versions of a name, and what was never whole."""
-    gone = prune(open_store(), name, keep)
-    if as_json:
+def prune_versions(options: Namespace) -> None:
+    """Delete all but the newest versions of a policy, and uploads that were interrupted."""
+    from qc_core.registry.removal import prune
+    from qc_core.store.open import open_store
+
+    name = options.name
+    gone = prune(open_store(), name, options.keep)
+    if options.json:
         print_json(documents.to_json(gone))
         return
     for version in gone.versions:
         print(f"deleted {name}:{printable(version)}")
     for version in gone.leftovers:
-        print(f"deleted {name}:{printable(version)}, which was never whole")
+        print(f"deleted {name}:{printable(version)}, an incomplete upload")
     if not gone.versions and not gone.leftovers:
-        print(f"nothing to delete of {name}")
+        print(f"nothing to delete for {name}")
 
 
-def roll_back(name: str, alias: str | None, *, as_json: bool) -> None:
-    """Give an alias the version that it had before; None takes the champion."""
-    alias = alias or CHAMPION
+def roll_back(options: Namespace) -> None:
+    """Point an alias at the version that it named before."""
+    from qc_core.registry.registry import Registry
+    from qc_core.store.open import open_store
+
+    name, alias = options.name, options.alias
     before, after = Registry(open_store()).roll_back(name, alias)
-    if as_json:
+    if options.json:
         print_json({"name": name, "alias": alias, "from": before, "to": after})
     else:
         print(f"{name}@{alias}: from {before} back to {after}")
@@ -171,13 +186,13 @@ def _contract_rows(contract: Contract) -> list[tuple[str, str]]:
         ("environment", contract.environment),
         ("method", contract.method),
         (
-            "takes",
+            "inputs",
             f"{contract.observation_size} observations, noise {list(contract.noise.shape)}",
         ),
         (
-            "gives",
+            "output",
             f"{contract.chunk_length} actions of {contract.action_size} numbers, one per "
-            f"{interval:g} s, of which {contract.execution_horizon} are played",
+            f"{interval:g} s, of which {contract.execution_horizon} are executed",
         ),
     ]
 
@@ -200,19 +215,19 @@ def _evaluation_rows(contract: Contract) -> list[tuple[str, str]]:
 
 def _gate_rows(gate: GateRecord | None) -> list[tuple[str, str]]:
     if gate is None:
-        return [("gate", _UNKNOWN)]
-    outcome = "became champion" if gate.champion else "did not become champion"
+        return [("gate result", _UNKNOWN)]
+    result = "became champion" if gate.champion else "did not become champion"
     return [
-        ("gate", f"{outcome}: {gate.reason}"),
-        ("played against", gate.champion_before or "nobody: there was no champion"),
-        ("gate's episodes", f"{gate.episodes} of at most {gate.max_episodes}"),
-        ("gate's rule", gate.rule),
+        ("gate result", f"{result}: {gate.reason}"),
+        ("gate opponent", gate.champion_before or "none: there was no champion"),
+        ("gate episodes", f"{gate.episodes} of at most {gate.max_episodes}"),
+        ("gate rule", gate.rule),
     ]
 
 
-def _alias_rows(alias: str, said: Alias) -> list[tuple[str, str, str]]:
-    now = (alias, said.version or "-", _moment(said.updated or ""))
-    return [now, *(("before", e.version, _moment(e.updated)) for e in said.previous)]
+def _alias_rows(name: str, alias: Alias) -> list[tuple[str, str, str]]:
+    now = (name, alias.version or "-", _moment(alias.updated or ""))
+    return [now, *(("before", e.version, _moment(e.updated)) for e in alias.previous)]
 
 
 def _options(config: Mapping[str, Any], prefix: str = "--") -> list[tuple[str, str]]:
@@ -250,5 +265,5 @@ def _sources(source: DataSource | None) -> list[str]:
 
 
 def _moment(iso: str) -> str:
-    """To the second, or '-' where it is not known."""
+    """Format a time to the second, or '-' if it is unknown."""
     return iso[:19].replace("T", " ") or "-"

@@ -1,4 +1,4 @@
-"""`qc serve`: a policy behind HTTP until it is told to stop."""
+"""`qc serve`: serve a policy over HTTP."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import os
 import signal
 import sys
 import threading
+from argparse import Namespace
 from pathlib import Path
 
+from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
-from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.serve import PolicyServer
 
 
-def serve(policy: str, host: str, port: int) -> None:
-    """Serve a policy folder or a policy of the store; ends on SIGTERM and Ctrl-C."""
+def arguments(parser: Parser) -> None:
+    parser.add_argument("policy", help="a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="0 chooses a free port (8080)")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
+    """Serve a policy folder or a policy of the store until SIGTERM or Ctrl-C."""
+    from qc_core.runtime import ChunkPolicy
+    from qc_core.runtime.serve import PolicyServer
+
+    policy, host, port = options.policy, options.host, options.port
     name = Path(policy).resolve().name if os.path.exists(policy) else _name_of(policy)
     with ChunkPolicy.load(policy) as loaded:
         try:
@@ -22,7 +33,7 @@ def serve(policy: str, host: str, port: int) -> None:
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
         with server:
-            # A server is shut down from another thread than its own.
+            # `shutdown` must be called from another thread than `serve_forever`.
             stop = threading.Thread(target=server.shutdown)
 
             def end(*_: object) -> None:

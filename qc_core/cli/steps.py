@@ -1,78 +1,70 @@
-"""The pipeline's steps as commands, each without KFP.
+"""The steps of the pipeline as commands that need no KFP.
 
-Imports stand inside the functions: `qc --help` must not wait for torch.
+Functions import what they run: help must not wait for torch.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from qc_core.cli.arguments import RECIPE, Overrides, json_flag, output, recipe
+from qc_core.cli.arguments import json_argument, output_argument, recipe_argument
 from qc_core.cli.output import print_json, print_policies
-from qc_core.errors import UsageError
+from qc_core.cli.parser import Parser
 
 
-def ingest_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help=RECIPE)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="PATH", help="data set folder to write"
-    )
-    parser.add_argument(
-        "--describe", metavar="SOURCE", help="only tell what is in a file, a folder or minari:ID"
-    )
-    json_flag(parser)
+def ingest_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    output_argument(parser, "dataset folder to write")
+    json_argument(parser)
+    parser.set_defaults(run=ingest_step)
 
 
-def ingest_step(options: Namespace, overrides: Overrides) -> None:
-    if options.describe is not None:
-        from qc_core.cli.describe import describe
-
-        if options.recipe or options.output or overrides:
-            raise UsageError("qc ingest: --describe SOURCE stands alone, or with --json")
-        describe(options.describe, as_json=options.json)
-        return
-    if not options.recipe or not options.output:
-        raise UsageError("qc ingest: the following arguments are required: recipe, -o/--output")
+def ingest_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.data.ingest import ingest
     from qc_core.documents import to_json
 
-    info = ingest(resolve(options.recipe, overrides), options.output)
+    info = ingest(resolve(options.recipe, options.overrides), options.output)
     if options.json:
         print_json(to_json(info))
 
 
-def pretrain_arguments(parser: ArgumentParser) -> None:
-    recipe(parser)
-    parser.add_argument("dataset", type=Path, help="data set folder")
-    output(parser, "checkpoint folder to write")
+def pretrain_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    parser.add_argument("dataset", type=Path, help="dataset folder")
+    output_argument(parser, "checkpoint folder to write")
+    parser.set_defaults(run=pretrain_step)
 
 
-def pretrain_step(options: Namespace, overrides: Overrides) -> None:
+def pretrain_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.training.pretrain import pretrain
 
-    pretrain(resolve(options.recipe, overrides), options.dataset, options.output)
+    pretrain(resolve(options.recipe, options.overrides), options.dataset, options.output)
 
 
-def tune_arguments(parser: ArgumentParser) -> None:
-    recipe(parser)
-    parser.add_argument("dataset", type=Path, help="data set folder")
+def tune_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    parser.add_argument("dataset", type=Path, help="dataset folder")
     parser.add_argument("checkpoint", type=Path, help="pretrained checkpoint folder")
-    output(parser, "checkpoint folder to write: the best trial's")
+    output_argument(parser, "checkpoint folder of the best trial to write")
     parser.add_argument(
-        "--history", type=Path, metavar="FILE", help="where all trials go (default: OUTPUT.json)"
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="JSON file of all trials to write (OUTPUT.json)",
     )
+    parser.set_defaults(run=tune_step)
 
 
-def tune_step(options: Namespace, overrides: Overrides) -> None:
+def tune_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.tuning.tune import tune
 
     target: Path = options.output
     tune(
-        resolve(options.recipe, overrides),
+        resolve(options.recipe, options.overrides),
         options.checkpoint,
         options.dataset,
         target,
@@ -80,22 +72,23 @@ def tune_step(options: Namespace, overrides: Overrides) -> None:
     )
 
 
-def evaluate_arguments(parser: ArgumentParser) -> None:
-    recipe(parser)
+def evaluate_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
     parser.add_argument("offline", type=Path, help="pretrained checkpoint folder")
     parser.add_argument("online", type=Path, help="fine-tuned checkpoint folder")
-    output(parser, "JSON file to write")
-    json_flag(parser)
+    output_argument(parser, "JSON file to write")
+    json_argument(parser)
+    parser.set_defaults(run=evaluate_step)
 
 
-def evaluate_step(options: Namespace, overrides: Overrides) -> None:
+def evaluate_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.evaluation.evaluate import evaluate
     from qc_core.files import require_new_file
 
     require_new_file(options.output)
     content = evaluate(
-        resolve(options.recipe, overrides), options.offline, options.online, options.output
+        resolve(options.recipe, options.overrides), options.offline, options.online, options.output
     )
     if options.json:
         print_json(content)
@@ -103,54 +96,44 @@ def evaluate_step(options: Namespace, overrides: Overrides) -> None:
         print_policies("policy", content["policies"])
 
 
-def export_arguments(parser: ArgumentParser) -> None:
+def export_arguments(parser: Parser) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint folder")
-    output(parser, "policy folder to write")
+    output_argument(parser, "policy folder to write")
     parser.add_argument(
-        "--evaluation", type=Path, metavar="FILE", help="what `qc evaluate` wrote, to carry along"
+        "--evaluation",
+        type=Path,
+        metavar="FILE",
+        help="output of `qc evaluate` to include in the policy",
     )
+    parser.set_defaults(run=export_step)
 
 
-def export_step(options: Namespace, _: Overrides) -> None:
+def export_step(options: Namespace) -> None:
     from qc_core.export.export import export
 
     export(options.checkpoint, options.output, options.evaluation)
 
 
-def promote_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help=RECIPE)
-    parser.add_argument("policy", nargs="?", type=Path, help="policy folder")
+def promote_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    parser.add_argument("policy", type=Path, help="policy folder")
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="what it was exported from, to keep for --train.warm-start",
+        help="checkpoint of the policy, stored for --train.warm-start",
     )
-    parser.add_argument(
-        "--rollback", metavar="NAME", help="instead, give this policy's alias its version before"
-    )
-    parser.add_argument("--alias", help="with --rollback: which alias (champion)")
-    json_flag(parser)
+    json_argument(parser)
+    parser.set_defaults(run=promote_step)
 
 
-def promote_step(options: Namespace, overrides: Overrides) -> None:
-    if options.rollback is not None:
-        from qc_core.cli.policies import roll_back
-
-        if options.recipe or options.checkpoint or overrides:
-            raise UsageError("qc promote: --rollback NAME stands alone, or with --alias and --json")
-        roll_back(options.rollback, options.alias, as_json=options.json)
-        return
-    if not options.recipe or not options.policy:
-        raise UsageError("qc promote: the following arguments are required: recipe, policy")
-    if options.alias is not None:
-        raise UsageError("--alias is for --rollback: give both")
+def promote_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
     content = promote(
-        resolve(options.recipe, overrides),
+        resolve(options.recipe, options.overrides),
         options.policy,
         open_store(),
         checkpoint=options.checkpoint,

@@ -1,34 +1,43 @@
-"""`qc study`: methods, tasks and seeds side by side, then a table."""
+"""`qc sweep`: run methods, tasks and seeds in parallel and compare them."""
 
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import estimate, print_table
+from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
-from qc_core.sweeps.definition import read_sweep
-from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
-from qc_core.sweeps.summary import summarize
 
 
-def study(file: Path, folder: Path | None, workers: int | None) -> None:
-    """Run a study, or go on with it, and print where each method ends.
+def arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "sweep", type=Path, metavar="FILE", help="YAML file: recipes, methods, seeds and more"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="sweep folder (default: ./runs/NAME)"
+    )
+    parser.add_argument("--workers", type=int, help="runs in parallel (default: one per core)")
+    parser.set_defaults(run=run)
 
-    Args:
-        folder: None takes `runs/NAME`.
-        workers: None takes one per core.
-    """
-    asked = read_sweep(file)
+
+def run(options: Namespace) -> None:
+    """Run or resume a sweep, and print the result of each method."""
+    from qc_core.sweeps.definition import read_sweep
+    from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
+    from qc_core.sweeps.summary import summarize
+
+    sweep, workers = read_sweep(options.sweep), options.workers
     if workers is None:
         workers = len(os.sched_getaffinity(0))
     if workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}")
-    folder = folder or Path("runs") / asked.name
-    rows = run_sweep(asked, folder, workers)
-    print_table(*as_table(summarize(asked, rows)))
+    folder = options.output or Path("runs") / sweep.name
+    rows = run_sweep(sweep, folder, workers)
+    print_table(*as_table(summarize(sweep, rows)))
     print(f"\ncurves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
 
 

@@ -1,1 +1,1 @@
-"""Named configurations and how overrides change them."""
+"""The settings of a run: named recipes, options that override them, and the document."""

@@ -1,6 +1,7 @@
-"""The recipes that run here, and how any recipe is found by its name.
+"""All recipes by name.
 
-A recipe of a domain with several tasks has a name for each, `cube-double-task1` to `-task5`.
+A recipe of a domain with numbered tasks also has a name for each task, `cube-double-task1` to
+`cube-double-task5`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from qc_core.config.settings import (
 )
 from qc_core.errors import UsageError, closest
 
-# Sized for two CPU cores. Small normalised networks learn fast at a high rate, at which the policy
-# swings by several percent between updates: the rate falls, and stays low online. Alpha 100
-# keeps to the data enough: at 30 and below the policy climbs errors of the young critic.
+# Sized for two CPU cores. Small normalised networks learn fast at a high learning rate, but success
+# then varies by several percent between updates: the rate decays offline and stays low online.
+# With alpha at 30 and below, the policy exploits errors of the critic early in training.
 _QUICKSTART_TRAIN = train_config(
     "qc-fql",
     hidden_dims=(256, 256, 256),
@@ -36,9 +37,9 @@ _QUICKSTART_TRAIN = train_config(
     learning_starts=200,
 )
 
-_HERE: dict[str, Recipe] = {
+_LOCAL_RECIPES: dict[str, Recipe] = {
     "cube-single-quickstart": Recipe(
-        "cube-single task 1 on two CPU cores in under ten minutes, data collected on the way",
+        "cube-single task 1 on two CPU cores in under ten minutes, including data collection",
         Config(
             recipe="cube-single-quickstart",
             data=DataConfig(terminal_handling="keep"),
@@ -46,25 +47,25 @@ _HERE: dict[str, Recipe] = {
             tune=TuneConfig(
                 trials=4,
                 evaluations=2,
-                # With 40 a trial of 89% once looked like one of 98% and went on.
+                # With 40 episodes, a trial with 89% success once scored 98%.
                 episodes=100,
                 alpha_factor=1.5,
                 learning_rate_factor=3.0,
             ),
         ),
         {
-            # The cost of an update is N's: the paper's 32 are too many for two cores.
+            # The cost of an update grows with N: the paper's 32 are too slow for two cores.
             "qc": {"num_samples": 8},
             "fql": {"alpha": 100.0},
             "fql-n": {"alpha": 100.0},
-            # What learns only online has no pretrained policy to be gentle with.
+            # These methods have no pretrained policy that a high rate could destroy.
             "rlpd": {"online_learning_rate": 3e-4},
             "rlpd-ac": {"online_learning_rate": 3e-4},
             "qc-rlpd": {"online_learning_rate": 3e-4},
         },
     ),
     "smoke": Recipe(
-        "every step of the pipeline in about a minute, for tests; it does not learn",
+        "every step of the pipeline in about a minute, for tests; the policy does not improve",
         Config(
             recipe="smoke",
             data=DataConfig(episodes=6, workers=1),
@@ -82,7 +83,7 @@ _HERE: dict[str, Recipe] = {
             ),
             tune=TuneConfig(trials=2, evaluations=1, episodes=1),
             evaluate=EvaluateConfig(episodes=4, workers=1),
-            # It learns nothing: with a minimum there would be no champion to pull.
+            # The policy never succeeds: a minimum would prevent a champion.
             publish=PublishConfig(minimum_success=0.0, gate_episodes=2),
         ),
         {"fql": {"alpha": 30.0}, "fql-n": {"alpha": 30.0}},
@@ -90,38 +91,38 @@ _HERE: dict[str, Recipe] = {
 }
 
 FILE_SUFFIXES = (".yaml", ".yml")
-RECIPES: dict[str, Recipe] = {**_HERE, **PAPER_RECIPES}
+RECIPES: dict[str, Recipe] = {**_LOCAL_RECIPES, **PAPER_RECIPES}
 
 
 def recipe_names() -> list[str]:
-    """Every name that `find_recipe` takes."""
+    """Return every name that `find_recipe` accepts."""
     return [
         name
         for recipe, content in RECIPES.items()
         for name in (
             recipe,
-            *(f"{recipe}-task{task}" for task in range(1, 6) if content.several_tasks),
+            *(f"{recipe}-task{task}" for task in range(1, 6) if content.has_numbered_tasks),
         )
     ]
 
 
-def is_recipe(word: str) -> bool:
-    """Whether a word of a command line names a recipe or a recipe file."""
-    if word.endswith(FILE_SUFFIXES):
+def is_recipe(argument: str) -> bool:
+    """Whether an argument of a command names a recipe or a recipe file."""
+    if argument.endswith(FILE_SUFFIXES):
         return True
     try:
-        find_recipe(word)
+        find_recipe(argument)
     except UsageError:
         return False
     return True
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name, or of a name with a task's number behind (UsageError: unknown)."""
+    """Return the recipe of a name, such as `smoke` or `cube-double-task3` (UsageError: unknown)."""
     if name in RECIPES:
         return RECIPES[name]
     match = re.fullmatch(r"(.+)-task([1-5])", name)
-    if match and match[1] in RECIPES and RECIPES[match[1]].several_tasks:
+    if match and match[1] in RECIPES and RECIPES[match[1]].has_numbered_tasks:
         recipe = RECIPES[match[1]]
         environment = re.sub(r"-task\d", f"-task{match[2]}", recipe.config.environment)
         config = replace(recipe.config, recipe=name, environment=environment)

@@ -1,4 +1,7 @@
-"""The resolved configuration as a JSON document, which every step reads."""
+"""The resolved configuration as a JSON document, which every step reads.
+
+Checkpoints and policies contain the same mapping without a schema version of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from qc_core.config.options import RENAMED, apply, options
 from qc_core.config.settings import Config, TrainConfig, check
 from qc_core.errors import UsageError, closest
 from qc_core.files import read_json, write_json
+
+# 1, without a number in the document, has the old names of `RENAMED`, and the settings of every
+# method whatever the method is.
+SCHEMA_VERSION = 2
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -44,16 +51,23 @@ def _list(value: Any) -> Any:
 def as_config(mapping: Any, what: str) -> Config:
     """Return the configuration of a document, every value checked; the inverse of `to_mapping`.
 
-    Documents of earlier releases are read: old names, and settings of other methods.
+    Reads documents of every schema version.
 
     Args:
         what: the file, for error messages.
 
     Raises:
-        UsageError: an unknown option, or a value of the wrong type or outside its limits.
+        UsageError: a newer schema version, an unknown option, or a value of the wrong type or
+            outside its limits.
     """
     if not isinstance(mapping, dict) or not isinstance(mapping.get("recipe"), str):
         raise UsageError(f"{what} is damaged: a configuration must have the name of its 'recipe'")
+    version = mapping.get("schema-version", 1)
+    if version not in (1, SCHEMA_VERSION):
+        raise UsageError(
+            f"{what} has schema version {version!r}, this release reads 1 to {SCHEMA_VERSION}: "
+            "update q-chunking"
+        )
     try:
         values = _values(mapping)
         method = values.get("train.method", Config().train.method)
@@ -74,17 +88,17 @@ def read_config(path: Path) -> Config:
 
 def write_config(path: Path, config: Config) -> None:
     """Write a resolved configuration, atomically."""
-    write_json(path, to_mapping(config))
+    write_json(path, {"schema-version": SCHEMA_VERSION, **to_mapping(config)})
 
 
 def _values(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Typed values by option name."""
+    """Return the values by option name, converted to their types."""
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             values |= _values(value, f"{name}.")
-        elif name != "recipe":
+        elif name not in ("recipe", "schema-version"):
             name = RENAMED.get(name, name)
             if name not in options():
                 raise UsageError(f"unknown option --{name}.{closest(name, list(options()))}")

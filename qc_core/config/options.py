@@ -1,4 +1,4 @@
-"""The options of a configuration: their names, and how text becomes typed values.
+"""The options of a configuration: their names, and conversion of text to typed values.
 
 An option is a setting's path with dashes: `train.offline-steps`. The settings of the method's
 algorithm are options of `train`, beside the settings that all methods have.
@@ -21,10 +21,10 @@ from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import UsageError, closest
 from qc_core.log import log
 
-# Text of one value, the texts of a list, or a flag.
+# The text of one value, the texts of a list, or the value of a flag.
 OptionText = str | list[str] | bool
 _SHORT = {"data": "data.source"}
-# Names of earlier releases, read and accepted for one more release.
+# Old names: documents may always contain them, and this release still accepts them as options.
 RENAMED = {
     "data.resident-transitions": "data.shard-size",
     "data.slice-updates": "data.shard-updates",
@@ -48,9 +48,10 @@ class Option:
     """One option.
 
     Attributes:
-        kind: type of its value.
-        default: the default without a recipe.
-        methods: names of the methods that have it; None for all.
+        name: such as `train.offline-steps`, without dashes in front.
+        kind: type of the value.
+        default: the value without a recipe, and with the first of `methods`.
+        methods: names of the methods that have the option; None for all.
     """
 
     name: str
@@ -110,28 +111,30 @@ def _fields_of(part: Any) -> dict[str, tuple[Any, str, Any]]:
     return found
 
 
-def split_options(words: Sequence[str]) -> tuple[list[str], dict[str, OptionText]]:
-    """Separate options from all other words of a command line, wherever they are.
+def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, OptionText]]:
+    """Separate configuration options, wherever they are, from all other arguments.
 
     Returns:
-        (the other words, the texts of the options by name)
+        (the other arguments, the texts of the options by name)
 
     Raises:
-        UsageError: a list that is given twice, an unknown option, or one without its value.
+        UsageError: an unknown option, an option without its value, or a list given twice.
     """
     others: list[str] = []
     texts: dict[str, OptionText] = {}
-    rest = list(words)
+    rest = list(argv)
     while rest:
-        word = rest.pop(0)
-        written, equals, text = word.partition("=")
+        argument = rest.pop(0)
+        written, equals, text = argument.partition("=")
         if not _is_option(written):
-            others.append(word)
+            others.append(argument)
             continue
         option, flag = _find(written)
         if option.is_list:
             if option.name in texts:
-                raise UsageError(f"{written} is given twice: name all its values after one")
+                raise UsageError(
+                    f"{written} is given twice: list all its values after one {written}"
+                )
             values = [text] if equals else _take_list(rest)
             if not values:
                 raise UsageError(f"{written} needs at least one value")
@@ -145,17 +148,17 @@ def split_options(words: Sequence[str]) -> tuple[list[str], dict[str, OptionText
     return others, texts
 
 
-def _is_option(word: str) -> bool:
-    name = word[2:].replace("_", "-")
-    return word.startswith("--") and (name in options() or name in _SHORT or "." in name)
+def _is_option(argument: str) -> bool:
+    name = argument[2:].replace("_", "-")
+    return argument.startswith("--") and (name in options() or name in _SHORT or "." in name)
 
 
-def _is_value(word: str) -> bool:
-    return not word.startswith("-") or word == "-" or _NUMBER.match(word) is not None
+def _is_value(argument: str) -> bool:
+    return not argument.startswith("-") or argument == "-" or _NUMBER.match(argument) is not None
 
 
 def _take_list(rest: list[str]) -> list[str]:
-    """Take the values of a list; a recipe's name ends it, for commands take one after options."""
+    """Take the values of a list; it ends at an option, or at the recipe of a command."""
     from qc_core.config.catalog import is_recipe
 
     values: list[str] = []
@@ -165,7 +168,7 @@ def _take_list(rest: list[str]) -> list[str]:
 
 
 def _find(written: str) -> tuple[Option, bool]:
-    """The option of `--name` or `--no-name`, and the value that it gives a flag."""
+    """Return the option of `--name` or `--no-name`, and the value of a flag written so."""
     name = written[2:].replace("_", "-")
     name = _SHORT.get(name, name)
     if name in RENAMED:
@@ -182,8 +185,8 @@ def _find(written: str) -> tuple[Option, bool]:
     return known[name], True
 
 
-def texts_of(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionText]:
-    """The texts of nested options, as a YAML file has them.
+def texts_from_nested(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionText]:
+    """Return the texts of the nested options of a YAML file, by name.
 
     Raises:
         UsageError: an unknown option.
@@ -192,7 +195,7 @@ def texts_of(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionTe
     for key, value in mapping.items():
         written = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            texts |= texts_of(value, f"{written}.")
+            texts |= texts_from_nested(value, f"{written}.")
             continue
         option, _ = _find(f"--{written}")
         if isinstance(value, list):
@@ -202,16 +205,16 @@ def texts_of(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionTe
     return texts
 
 
-def words_of(texts: Mapping[str, OptionText]) -> list[str]:
-    """The same options as words of a command line."""
-    words: list[str] = []
+def to_argv(texts: Mapping[str, OptionText]) -> list[str]:
+    """Return options as arguments of a command, the inverse of `split_options`."""
+    argv: list[str] = []
     for name, text in texts.items():
         if isinstance(text, bool):
             head, _, leaf = name.rpartition(".")
-            words.append(f"--{name}" if text else f"--{head}.no-{leaf}")
+            argv.append(f"--{name}" if text else f"--{head}.no-{leaf}")
         else:
-            words += [f"--{name}", *([text] if isinstance(text, str) else text)]
-    return words
+            argv += [f"--{name}", *([text] if isinstance(text, str) else text)]
+    return argv
 
 
 def apply(config: Config, values: Mapping[str, Any]) -> Config:

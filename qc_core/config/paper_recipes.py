@@ -1,7 +1,7 @@
-"""The paper's experiments: its domains, its tuned values, its budgets.
+"""The experiments of the paper as recipes (arXiv 2507.07969, appendix).
 
-Widths, rates, discount, horizon and batch are the defaults of `TrainConfig`; here stands what
-differs by domain (arXiv 2507.07969, appendix).
+The defaults of `TrainConfig` are the paper's values. These recipes contain what differs by domain:
+environment, data and tuned settings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from qc_core.config.recipe import Recipe
 from qc_core.config.settings import Config, DataConfig, TrainConfig, TuneConfig
 
-# One fine-tuning run as it stands, scored every 100,000 steps.
+# One fine-tuning run without tuning, evaluated every 100,000 steps.
 _PROTOCOL = TuneConfig(trials=1, workers=1, evaluations=10, episodes=50)
 
 
@@ -48,10 +48,10 @@ def _ogbench(
         tune=_PROTOCOL,
     )
     return Recipe(
-        f"the paper's {name}, OGBench's play data; tasks 1 to 5 as {name}-task1 and so on",
+        f"the paper's {name} with OGBench's play data; tasks 1 to 5 are {name}-task1 to -task5",
         config,
         tuned,
-        several_tasks=True,
+        has_numbered_tasks=True,
     )
 
 
@@ -64,7 +64,7 @@ def _robomimic(task: str) -> Recipe:
         tune=_PROTOCOL,
     )
     return Recipe(
-        f"the paper's robomimic {task}, multi-human data; give its file with --data",
+        f"the paper's robomimic {task} with multi-human data; --data names its file",
         config,
         _tuned(10_000, 10_000, 10_000, 4, 16),
     )
@@ -81,7 +81,7 @@ _QUADRUPLE = DataConfig(
     shard_updates=1_000,
 )
 _RECIPES = (
-    # The paper has no cube-single: its values are cube-double's.
+    # The paper has no cube-single; this recipe has the values of cube-double.
     _ogbench("cube-single", "cube-single", 2, _CUBE_DOUBLE, _OFFICIAL),
     _ogbench("cube-double", "cube-double", 2, _CUBE_DOUBLE, _OFFICIAL),
     _ogbench("cube-triple", "cube-triple", 2, _LARGE_CUBES, _OFFICIAL),

@@ -1,4 +1,4 @@
-"""What a recipe is: a configuration for each method."""
+"""A recipe: a named configuration, with tuned settings for each method."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Recipe:
     """A named configuration.
 
     Attributes:
-        config: with the method that the recipe is for.
-        settings: train settings that were tuned for a method, by its name.
-        several_tasks: the environment's id ends in a task's number, from 1 to 5.
+        config: the configuration with the recipe's own method.
+        settings: tuned train settings by method.
+        has_numbered_tasks: the environment has tasks 1 to 5, and its id contains the number.
     """
 
     description: str
     config: Config
     settings: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
-    several_tasks: bool = False
+    has_numbered_tasks: bool = False
 
     def for_method(self, method: str) -> Config:
-        """The configuration with this method and what was tuned for it."""
+        """Return the configuration with this method and the settings tuned for it."""
         defaults = METHODS[method].defaults if method in METHODS else {}
         values = {"method": method, **defaults, **self.settings.get(method, {})}
         return replace(self.config, train=self.config.train.changed(**values))

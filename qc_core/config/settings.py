@@ -1,7 +1,7 @@
 """The resolved configuration of a run, as one frozen tree of typed settings.
 
 The same names serve the command line (`--train.offline-steps 5000`), YAML files, the KFP form and
-Python. `Help` contains each setting's help text.
+Python. `Help` annotates each setting with its help text.
 """
 
 from __future__ import annotations
@@ -105,15 +105,15 @@ class TrainConfig:
 
     method: Annotated[
         str,
-        Help(f"Algorithm: {', '.join(METHODS)}. Each recipe has tuned values for each method."),
+        Help(f"Method: {', '.join(METHODS)}. Recipes have tuned values for each method."),
     ] = "qc-fql"
     algorithm: AlgorithmSettings = dataclasses.field(default_factory=AlgorithmSettings)
     warm_start: Annotated[
         str,
         Help(
             "Alias or version of the policy in the store whose weights training starts from, such "
-            "as `champion`. Empty starts from fresh weights, and so does `champion` while there is "
-            "none."
+            "as `champion`. Training starts from random weights if this is empty, or if it is "
+            "`champion` and the policy has no champion yet."
         ),
     ] = ""
     backup_horizon: Annotated[
@@ -153,7 +153,7 @@ class TrainConfig:
         5_000
     )
     num_envs: Annotated[
-        int, Help("Environments explored side by side, a step of each in turn.")
+        int, Help("Environments that explore in parallel, one step of each in turn.")
     ] = 1
     utd_ratio: Annotated[int, Help("Online updates per environment step.")] = 1
     replay_capacity: Annotated[
@@ -170,8 +170,8 @@ class TrainConfig:
     precision: Annotated[
         Precision,
         Help(
-            "Precision of the products between hidden layers during training. `auto` takes "
-            "bfloat16 where the device multiplies it. Weights, rollouts and exports are float32."
+            "Precision of the products between hidden layers during training. `auto` uses "
+            "bfloat16 if the device supports it. Weights, rollouts and exports are float32."
         ),
     ] = "auto"
     log_every: Annotated[int, Help("Updates between two points of the learning curves.")] = 500
@@ -269,8 +269,8 @@ class PublishConfig:
     margin: Annotated[
         float,
         Help(
-            "What `not-worse` tolerates: this share of the episode's limit in steps, and this share "
-            "of the episodes in success."
+            "`not-worse` tolerates this share of the episode limit in steps, and this share of the "
+            "episodes in success."
         ),
     ] = 0.05
     minimum_success: Annotated[
@@ -374,7 +374,7 @@ _MAY_BE_ZERO = {
 
 
 def _require_in_range(option: str, name: str, value: Any) -> None:
-    """Refuse a number that is below its limit, infinite or not a number (UsageError)."""
+    """Raise UsageError for a number that is below its limit, infinite or NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low = 0 if name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 1e-12

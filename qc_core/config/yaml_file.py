@@ -23,7 +23,7 @@ def read_yaml(path: Path) -> Any:
 
 def _require_no_cycle(value: Any, above: tuple[int, ...] = ()) -> None:
     if id(value) in above:
-        raise ValueError("an alias (*) stands within what it names")
+        raise ValueError("an alias (*) is inside the value that it names")
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in inner:
         _require_no_cycle(child, (*above, id(value)))

@@ -95,7 +95,7 @@ def describe_source(source: str) -> SourceDescription:
     """
     kind, path = kind_of(source), Path(source)
     if kind in ("collect", "ogbench", "store"):
-        raise UsageError(f"{source} cannot be described: give a path or minari:ID")
+        raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
         return _describe_dataset(open_dataset(path))
     if kind == "npz":

@@ -22,7 +22,7 @@ import numpy as np
 
 from qc_core.envs.make import make_environment
 from qc_core.errors import DEBUG_VARIABLE, QCError, RunError, TransientError
-from qc_core.processes import at_work, one_thread_each, serve_caller
+from qc_core.processes import exit_with_parent, one_thread_each, running
 
 # The simulator may have to finish a step before its process can end.
 _GRACE_SECONDS = 3
@@ -170,9 +170,9 @@ def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: 
 
 
 def _serve(environment: str, connection: Connection) -> None:
-    serve_caller()
+    exit_with_parent()
     # The process ends quietly when the caller closes the connection.
-    with at_work(), contextlib.suppress(EOFError, ConnectionError):
+    with running(), contextlib.suppress(EOFError, ConnectionError):
         try:
             with contextlib.closing(make_environment(environment)) as made:
                 while True:

@@ -12,7 +12,7 @@ from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
-from qc_core.provenance import run_name
+from qc_core.provenance import run_id
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.gate.match import fresh_seeds, hold_match
 from qc_core.publish.gate.minimum import Minimum
@@ -45,7 +45,7 @@ def promote(
     was not or had not, or the other way round.
 
     Args:
-        run: the pipeline's run, kept with the version; `QC_RUN` goes before it.
+        run: the pipeline's run, kept with the version; `QC_RUN_ID` has precedence.
         checkpoint: what the policy was exported from, kept with the version for trainings that
             begin with it.
 
@@ -58,7 +58,7 @@ def promote(
     store.require_writable()
     registry = Registry(store)
     # Published before it is compared: nothing that goes wrong from here on loses the policy.
-    version = _publish(registry, folder, name, run_name() or run, checkpoint)
+    version = _publish(registry, folder, name, run_id() or run, checkpoint)
     gate = gate_record.read_gate_record(store, name, version)
     if gate is None:
         gate = _settle(config, registry, folder, version)

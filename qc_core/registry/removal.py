@@ -54,8 +54,7 @@ def delete_version(store: ObjectStore, name: str, version: str) -> None:
     if named:
         store.delete(mark)
         raise UsageError(
-            f"{name}:{version} is {' and '.join(named)}: move the alias first "
-            "(`qc promote --rollback`)"
+            f"{name}:{version} is {' and '.join(named)}: move the alias first (`qc rollback`)"
         )
     store.delete(manifest_key(name, version))
     store.delete_folder(version_prefix(name, version))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.config.catalog import find_recipe
-from qc_core.config.options import texts_of, words_of
+from qc_core.config.options import texts_from_nested, to_argv
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
 from qc_core.config.yaml_file import read_yaml
@@ -123,7 +123,7 @@ def read_sweep(path: Path) -> Study:
     for name in ("evaluate-every", "episodes"):
         if type(values[name]) is not int or values[name] < 1:
             raise UsageError(f"{path}: {name!r} must be at least 1, got {values[name]}")
-    overrides = words_of(texts_of(content))
+    overrides = to_argv(texts_from_nested(content))
     for name in ("recipe", "seed", "train.method"):
         if f"--{name}" in overrides:
             plural = name.split(".")[-1] + "s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from qc_core.data.ingest import ingest
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import read_json, require_vacant, require_writable, staged_file, write_json
 from qc_core.log import log
-from qc_core.processes import worker_pool
+from qc_core.processes import WorkerKilled, worker_pool
 from qc_core.sweeps.definition import Job, Study
 from qc_core.sweeps.figure import draw
 from qc_core.sweeps.job import is_finished, read_points, run_job
@@ -58,7 +57,7 @@ def run_sweep(study: Study, folder: Path, workers: int) -> list[dict[str, Any]]:
         for future in as_completed(futures):
             try:
                 future.result()
-            except BrokenProcessPool:
+            except WorkerKilled:
                 raise RunError(
                     "a run's process was killed, perhaps for want of memory: go on with fewer "
                     "--workers"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from qc_core.config.document import to_mapping
+from qc_core.config.document import write_config
 from qc_core.config.resolve import AS_THE_RECIPE, resolve
 from qc_core.errors import UsageError
-from qc_core.files import write_json
 from qc_core.registry.parent import pin_parent
 from qc_core.tuning.checkpointing import study_store
 from qc_core.tuning.study import create_study
@@ -39,5 +38,5 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
     config = pin_parent(resolve(recipe, words))
     study_store("").require_writable()
     create_study(study_name, "", config)
-    write_json(output, to_mapping(config))
+    write_config(output, config)
     return [str(worker) for worker in range(min(config.tune.workers, config.tune.trials))]

@@ -14,7 +14,7 @@ from qc_core.cli.main import main
 from qc_core.errors import RunError
 from tests.pipeline.kfp_server import KFP, answer, drop
 
-WEEKLY = ["schedule", "smoke", "--seed", "3", "--cron", "0 3 * * 1"]
+WEEKLY = ["schedule", "create", "smoke", "--seed", "3", "--cron", "0 3 * * 1"]
 CREATE = ("POST", "/recurringruns$")
 
 
@@ -45,7 +45,7 @@ def make(kfp: KFP, package: Package) -> Callable[..., Any]:
 def test_schedule_uses_the_latest_version_and_all_parameters(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*WEEKLY, "--time-zone", "UTC"]) == 0
+    assert main(WEEKLY) == 0
     (entry,) = kfp.recurring_runs.values()
     assert entry["display_name"] == "smoke" and entry["status"] == "ENABLED"
     assert entry["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
@@ -65,6 +65,15 @@ def test_pinned_schedule_uses_its_own_version(kfp: KFP, make: Callable[..., Any]
     (entry,) = kfp.recurring_runs.values()
     assert entry["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
     assert [schedule.version] == [runs_now] == kfp.names(kfp.versions)
+
+
+def test_the_old_form_without_create_still_works(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedule", "--seed", "3", "smoke", "--cron", "0 3 * * 1"]) == 0
+    (entry,) = kfp.recurring_runs.values()
+    assert entry["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
+    assert "is now `qc schedule create RECIPE`" in capsys.readouterr().err
 
 
 def test_package_older_than_the_latest_version_is_noted(
@@ -186,7 +195,7 @@ def test_empty_list_shows_how_to_create_a_schedule(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["schedule", "list"]) == 0
-    assert "no schedules: qc schedule RECIPE" in capsys.readouterr().out
+    assert "no schedules: create one with qc schedule create RECIPE" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("word", ["pause", "resume", "delete"])
@@ -207,14 +216,15 @@ def test_multi_user_server_has_schedules_in_a_namespace(kfp: KFP) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["smoke"], "give either --cron or --every"),
-        (["smoke", "--cron", "0 3 * * 1", "--every", "1h"], "give either --cron or --every"),
-        (["smoke", "--every", "1h", "--time-zone", "UTC"], "--time-zone is for --cron"),
-        (["smoke", "other", "--every", "1h"], "takes one recipe, got smoke and other"),
-        (["pause"], "usage: qc schedule pause NAME"),
-        (["list", "nightly"], "usage: qc schedule list"),
-        (["delete", "nightly", "--seed", "3"], "takes no options of a schedule"),
-        (["nosuch", "--every", "1h"], "nosuch"),
+        (["create", "smoke"], "give either --cron or --every"),
+        (["create", "smoke", "--cron", "0 3 * * 1", "--every", "1h"], "give either --cron or"),
+        (["create", "smoke", "--cron", "0 3 * * 1", "--time-zone", "UTC"], "was removed"),
+        (["create", "smoke", "other", "--every", "1h"], "unknown option other"),
+        (["create", "nosuch", "--every", "1h"], "nosuch"),
+        (["pause"], "qc schedule pause: the following arguments are required: name"),
+        (["list", "nightly"], "unknown option nightly"),
+        (["delete", "nightly", "--seed", "3"], "unknown option --seed"),
+        ([], "required: SUBCOMMAND"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_server_is_asked(

@@ -232,5 +232,5 @@ def test_interrupt_ends_the_wait_and_not_the_run(
 
     monkeypatch.setattr(follow.time, "sleep", interrupt)
     assert main([*SUBMIT, "--wait"]) == 130
-    assert "the run goes on" in capsys.readouterr().err
+    assert "stopped following; the run continues" in capsys.readouterr().err
     assert only(kfp.runs)["state"] == "PENDING"

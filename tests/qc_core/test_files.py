@@ -1,4 +1,4 @@
-"""Folders and files are whole or absent."""
+"""Folders and files are complete or absent."""
 
 import os
 import pickle
@@ -24,7 +24,7 @@ from qc_core.files import (
 PLACES = (require_vacant, require_file_place, require_new_file)
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_staged_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b"
     with staged_folder(target) as staging:
         (staging / "file").write_text("x")
@@ -33,7 +33,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_place_that_can_be_none_is_refused(tmp_path: Path) -> None:
+def test_impossible_paths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for name in ("loop", "nul\0"):
         with pytest.raises(UsageError, match="cannot write to"), staged_folder(tmp_path / name):
@@ -41,7 +41,7 @@ def test_a_place_that_can_be_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("require", PLACES)
-def test_a_place_below_a_file_is_refused_and_nothing_is_made(
+def test_a_path_below_a_file_is_refused_and_nothing_is_created(
     tmp_path: Path, require: Callable[[Path], None]
 ) -> None:
     (tmp_path / "plain").touch()
@@ -57,7 +57,7 @@ def test_a_place_below_a_file_is_refused_and_nothing_is_made(
 
 
 @pytest.mark.parametrize("require", PLACES)
-def test_a_place_in_a_folder_that_cannot_be_written_is_refused(
+def test_a_path_in_an_unwritable_folder_is_refused(
     require: Callable[[Path], None],
 ) -> None:
     # Not even by root.
@@ -66,7 +66,7 @@ def test_a_place_in_a_folder_that_cannot_be_written_is_refused(
             require(Path(name))
 
 
-def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     require_file_place(tmp_path / "file")
@@ -77,17 +77,17 @@ def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
             require(tmp_path / "folder")
 
 
-def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_unwritable_files_are_reported_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot write to .*xxx: File name too long") as refusal:
         write_atomically(tmp_path / ("x" * 300), b"")
     assert isinstance(refusal.value, OSError)
-    # As a worker process sends it.
+    # A worker process pickles errors.
     again = pickle.loads(pickle.dumps(refusal.value))
     assert type(again) is Unwritable and str(again) == str(refusal.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="pipe is not a file"):
         read_json(tmp_path / "pipe")
@@ -102,7 +102,7 @@ def test_a_device_or_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "device").is_fifo()
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), staged_folder(tmp_path / "b") as staging:
         (staging / "file").write_text("x")
         raise RuntimeError
@@ -110,7 +110,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_no_files(tmp_path: Path) -> None:
     with (
         pytest.raises(RunError, match="has no room left") as refusal,
         staged_folder(tmp_path / "b") as staging,
@@ -122,19 +122,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_so_it_is_for_a_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_staged_file(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has no room left"), staged_file(tmp_path / "b"):
         Path("/dev/full").write_bytes(b"x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_will_not_fit_is_not_begun(tmp_path: Path) -> None:
+def test_require_space(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
     with pytest.raises(RunError, match=r"has room for .* MB, 1,000,000,000,000 MB are needed"):
         require_space(tmp_path, 10**18)
 
 
-def test_a_folder_in_use_is_refused_and_kept(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_and_unchanged(tmp_path: Path) -> None:
     target = tmp_path / "b"
     target.mkdir()
     (target / "precious").write_text("x")
@@ -143,14 +143,14 @@ def test_a_folder_in_use_is_refused_and_kept(tmp_path: Path) -> None:
     assert (target / "precious").read_text() == "x"
 
 
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+def test_an_empty_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with staged_folder(tmp_path / "b") as staging:
         (staging / "file").write_text("x")
     assert (tmp_path / "b" / "file").exists()
 
 
-def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
+def test_a_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
     write_atomically(path, b"new")
@@ -158,7 +158,7 @@ def test_a_replaced_file_is_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_name(
+def test_a_file_is_synced_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named: list[bool] = []
@@ -168,7 +168,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 100_000])
-def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
+def test_invalid_json_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UsageError, match=r"x\.json is not readable JSON"):
         read_json(tmp_path / "x.json")
@@ -177,7 +177,7 @@ def test_broken_json_is_named(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("read", [read_json, sha256_of])
-def test_what_may_not_be_read_is_one_line(
+def test_unreadable_files_are_one_line(
     tmp_path: Path, forbid: Callable[[Path], None], read: Callable[[Path], object]
 ) -> None:
     with pytest.raises(UsageError, match=r"^x{200} cannot be read \(File name too long\)"):

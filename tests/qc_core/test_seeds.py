@@ -1,4 +1,4 @@
-"""No episode of one purpose is ever an episode of another."""
+"""Purposes and runs share no episode."""
 
 from itertools import combinations
 from typing import get_args
@@ -17,7 +17,7 @@ def test_purposes_never_share_a_seed() -> None:
         assert all(0 <= seed < 2**32 for seeds in drawn for seed in seeds)
 
 
-def test_an_offset_goes_on_where_the_last_call_stopped() -> None:
+def test_an_offset_continues_after_an_earlier_call() -> None:
     assert seeds_for("online", 3, 10)[4:] == seeds_for("online", 3, 6, offset=4)
 
 
@@ -30,7 +30,7 @@ def test_run_seeds_give_different_episodes() -> None:
     assert not set(seeds_for("evaluate", 0, 1000)) & set(seeds_for("evaluate", 1, 1000))
 
 
-def test_a_run_has_no_more_episodes_than_differ() -> None:
+def test_too_many_episodes_are_refused() -> None:
     assert len(set(seeds_for("evaluate", 7, 131_072))) == 131_072
     with pytest.raises(UsageError, match="131,072 episodes to evaluate, got 131,073"):
         seeds_for("evaluate", 7, 131_073)

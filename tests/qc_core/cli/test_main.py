@@ -1,4 +1,4 @@
-"""The command says what is wrong in one line, with the right exit code, and leaves nothing."""
+"""Commands report errors in one line, return the right exit code and leave no files."""
 
 import json
 import os
@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from qc_core.cli.main import main
-from qc_core.cli.words import split_overrides
 from qc_core.config.catalog import RECIPES
 from qc_core.networks.kernels import choose
 from qc_core.policy_format.policy_folder import write_checksums
@@ -46,10 +45,11 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["ingest", "smoke", "-o", "out", "--data", "none.npz"], "none.npz does not exist"),
         (["ingest", "smoke"], "-o/--output"),
         (["ingest", "-o", "out"], "required: recipe"),
-        (["ingest", "--describe", "none"], "none does not exist"),
-        (["ingest", "--describe", "collect"], "--describe takes a path or minari:ID"),
-        (["ingest", "smoke", "--describe", "none"], "--describe SOURCE stands alone"),
-        (["ingest", "--describe", "none", "--seed", "3"], "--describe SOURCE stands alone"),
+        (["describe", "none"], "none does not exist"),
+        (["describe", "collect"], "qc describe takes a path or minari:ID"),
+        (["describe", "smoke", "none"], "unknown option none"),
+        (["describe", "none", "--seed", "3"], "unknown option --seed"),
+        (["rollback"], "required: name"),
         (["ingest", "smoke", "-o", "out", "--data", "minari:x"], "is no Minari id"),
         (["ingest", "smoke", "-o", "out", "--data", "ogbench:x"], "is no official data set"),
         (["ingest", "smoke", "-o", "out", "--data", "store:x"], "store:episodes, got store:x"),
@@ -60,7 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
         (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
         (["export", "none", "-o", "out"], "none is not a checkpoint folder"),
-        (["study", "none.yaml"], "cannot read none.yaml"),
+        (["sweep", "none.yaml"], "cannot read none.yaml"),
         (["promote", "smoke", "none"], "none is not a policy folder"),
         (["compile", "smoke", "-o", "out.txt"], "a pipeline package is a .yaml file"),
         (["pull", "none", "-o", "out"], "there is no policy 'none'"),
@@ -68,18 +68,23 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["play", "none"], "none is not a policy folder"),
         (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
         (["play", "none", "--video", "x.avi"], "--video writes an .mp4 file"),
-        (["play", "none", "--against", "x"], "--against is for --coherence"),
-        (["play", "none", "--coherence", "x.svg", "--video", "y.mp4"], "ask for one at a time"),
-        (["play", "none", "--coherence", "x.png"], "--coherence writes an .svg file, got x.png"),
-        (["play", "none", "--coherence"], "none is not a policy folder"),
-        (["play", "none", "--coherence", "--episodes", "0"], "--episodes must be at least 1"),
+        (["play", "none", "--against", "x"], "unknown option --against"),
+        (["coherence", "none", "--video", "y.mp4"], "unknown option --video"),
+        (["coherence", "none", "-o", "x.png"], "--output must be an .svg file, got x.png"),
+        (["coherence", "none"], "none is not a policy folder"),
+        (["coherence", "none", "--episodes", "0"], "--episodes must be at least 1"),
+        (["episodes"], "required: SUBCOMMAND"),
+        (["episodes", "pull"], "invalid choice: 'pull'"),
+        (["episodes", "list", "x.npz"], "unknown option x.npz"),
+        (["episodes", "push", "x.npz"], "required: --environment"),
+        (["run", "smoke", "--outptu", "x"], "Did you mean --output?"),
         (["policies", "none"], "there is no policy 'none'"),
         (["run", "smoke", "--publish.name", "My Policy"], "got 'My Policy'"),
         (["ingest", "smoke", "-o", "out", "--data", "x" * 5000], "cannot be the path"),
         (["ingest", "smoke", "-o", "out", "--data", "a\0b"], "cannot be the path"),
     ],
 )
-def test_wrong_use_is_one_line_and_leaves_nothing(
+def test_wrong_usage_is_one_line_and_leaves_no_files(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -93,7 +98,7 @@ def test_wrong_use_is_one_line_and_leaves_nothing(
     assert list(empty.iterdir()) == []
 
 
-def test_output_folders_in_use_are_kept(
+def test_output_folders_in_use_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, dataset: Path, checkpoint: Path
 ) -> None:
     (tmp_path / "mine").write_text("x")
@@ -126,12 +131,12 @@ def test_output_folders_in_use_are_kept(
         "play none --record folder.npz",
         "play none --video plain/x.mp4",
         "play none --video folder.mp4",
-        "play none --coherence plain/x.svg",
-        "play none --coherence folder.svg",
-        "study study.yaml -o plain/x",
+        "coherence none -o plain/x.svg",
+        "coherence none -o folder.svg",
+        "sweep sweep.yaml -o plain/x",
     ],
 )
-def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+def test_an_unwritable_output_is_refused_before_inputs_are_read(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -143,17 +148,17 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
     (place / "plain").touch()
     for name in ("folder", "folder.npz", "folder.mp4", "folder.svg"):
         (place / name).mkdir()
-    (place / "study.yaml").write_text(
+    (place / "sweep.yaml").write_text(
         "{name: x, recipes: [smoke], methods: [qc], seeds: [0], evaluate-every: 1, episodes: 1}"
     )
     before = sorted(place.rglob("*"))
     line = refused(capsys, command.split())
-    told = ("plain is not a folder", "is not a file: choose another", "choose another file")
-    assert any(part in line for part in told), line
+    expected = ("plain is not a folder", "is not a file: choose another", "choose another file")
+    assert any(part in line for part in expected), line
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_store_that_cannot_be_written_stops_a_run_at_once(
+def test_a_run_is_refused_if_the_store_is_not_writable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -163,7 +168,7 @@ def test_a_store_that_cannot_be_written_stops_a_run_at_once(
     assert not (tmp_path / "run").exists()
 
 
-def test_lists_come_as_json(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+def test_json_output(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
     from qc_core.registry.registry import Registry
     from qc_core.store.open import open_store
 
@@ -183,15 +188,15 @@ def test_lists_come_as_json(capsys: pytest.CaptureFixture[str], policy: Path) ->
         ["latest"],
         None,
     )
-    told = output("info")
-    assert told["store"].endswith("answers")
-    assert told["training-precision"] == choose(torch.device("cpu"), "auto").name
+    info = output("info")
+    assert info["store"].endswith("answers")
+    assert info["training-precision"] == choose(torch.device("cpu"), "auto").name
     played = output("play", str(policy), "--episodes", "2", "--workers", "1")
     assert played["episodes"] == 2
     assert 0 <= played["success"]["value"] <= 1
 
 
-def test_tables_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     assert "cube-single-quickstart" in capsys.readouterr().out
     assert main(["policies"]) == 0
@@ -202,11 +207,11 @@ def test_tables_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--train.offline-steps" in capsys.readouterr().out
 
 
-def test_coherence_is_printed_and_drawn(
+def test_coherence_prints_measures_and_draws_a_figure(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, policy: Path
 ) -> None:
     figure = tmp_path / "figure.svg"
-    words = ["play", str(policy), "--coherence", str(figure), "--episodes", "2", "--workers", "1"]
+    words = ["coherence", str(policy), "-o", str(figure), "--episodes", "2", "--workers", "1"]
     assert main(words) == 0
     shown = capsys.readouterr().out
     for word in ("chunks of 5, open loop", "single actions", "difference", "autocorrelation"):
@@ -222,7 +227,7 @@ def test_coherence_is_printed_and_drawn(
     assert len(printed["rollouts"][0]["per-episode"]) == 2
 
 
-def test_play_takes_an_execution_horizon(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
+def test_play_with_an_execution_horizon(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
     words = ["play", str(policy), "--episodes", "1", "--workers", "1", "--execution-horizon"]
     assert main([*words, "2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["execution-length"] == 2
@@ -231,19 +236,7 @@ def test_play_takes_an_execution_horizon(capsys: pytest.CaptureFixture[str], pol
     )
 
 
-def test_overrides_are_told_apart_wherever_they_stand() -> None:
-    others, overrides = split_overrides(
-        ["--train.hidden-dims", "3", "4", "--seed", "1", "smoke", "--data=x", "-o", "out"]
-    )
-    assert others == ["smoke", "-o", "out"]
-    assert overrides == ["--train.hidden-dims", "3", "4", "--seed", "1", "--data=x"]
-    several = ["--data", "collect", "x.npz"]
-    assert split_overrides([*several, "smoke", "data"]) == (["smoke", "data"], several)
-    flags = ["--train.normalize-observations", "smoke", "--train.no-normalize-observations"]
-    assert split_overrides(flags) == (["smoke"], [flags[0], flags[2]])
-
-
-def test_single_steps_make_the_pipelines_folders(
+def test_steps_as_commands(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -262,7 +255,7 @@ def test_single_steps_make_the_pipelines_folders(
     assert (tmp_path / "pulled" / "policy.onnx").exists()
 
 
-def test_a_worker_that_cannot_start_is_one_line(
+def test_an_error_in_a_worker_is_one_line(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, policy: Path
 ) -> None:
     copy = Path(shutil.copytree(policy, tmp_path / "copy"))
@@ -275,7 +268,7 @@ def test_a_worker_that_cannot_start_is_one_line(
     assert "Traceback" not in shown
 
 
-def test_an_unusable_device_is_refused_before_anything_runs(
+def test_a_run_is_refused_if_the_device_is_unusable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("QC_DEVICE", "warp")
@@ -286,7 +279,7 @@ def test_an_unusable_device_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize("words", [["play", "none"], ["ingest", "smoke", "-o", "out"]])
-def test_a_renderer_that_there_is_not_is_refused(words: list[str], tmp_path: Path) -> None:
+def test_an_unknown_renderer_is_refused(words: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qc_core.cli.main", *words],
         cwd=tmp_path,
@@ -299,7 +292,7 @@ def test_a_renderer_that_there_is_not_is_refused(words: list[str], tmp_path: Pat
 
 
 @pytest.mark.parametrize("words", [["policies"], ["episodes", "list"], ["pull", "x", "-o", "out"]])
-def test_a_store_that_may_not_be_read_is_not_called_empty(
+def test_an_unreadable_store_is_not_reported_as_empty(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     forbid: Callable[[Path], None],
@@ -310,7 +303,7 @@ def test_a_store_that_may_not_be_read_is_not_called_empty(
     assert "store cannot be read (Permission denied)" in refused(capsys, words, code=1)
 
 
-def test_an_error_cannot_command_the_terminal(
+def test_control_characters_in_errors_are_not_printed(
     capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
@@ -320,7 +313,7 @@ def test_an_error_cannot_command_the_terminal(
     assert "holds rewards for x??[2Jy, not cube" in refused(capsys, words)
 
 
-def test_debug_shows_where_it_happened() -> None:
+def test_debug_shows_the_traceback() -> None:
     command = [sys.executable, "-m", "qc_core.cli.main", "pretrain", "smoke", "none", "-o", "out"]
     plain = subprocess.run(command, capture_output=True, text=True)
     debug = subprocess.run([*command, "--debug"], capture_output=True, text=True)
@@ -328,7 +321,7 @@ def test_debug_shows_where_it_happened() -> None:
     assert debug.returncode != 0 and "Traceback" in debug.stderr
 
 
-def test_an_npz_of_ones_own_is_taken(
+def test_an_npz_file_without_terminals_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -349,24 +342,27 @@ def help_to(file: IO[bytes], *, buffered: bool = True) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def left_pipe() -> IO[bytes]:
-    """A pipe whose reader has left."""
+def closed_pipe() -> IO[bytes]:
+    """A pipe without a reader."""
     read, write = os.pipe()
     os.close(read)
     return open(write, "wb")
 
 
-def test_a_reader_that_has_what_it_wanted_is_no_failure() -> None:
-    with left_pipe() as pipe:
+def test_a_closed_pipe_after_success_is_no_error() -> None:
+    with closed_pipe() as pipe:
         assert help_to(pipe) == (0, "")
 
 
-def test_work_that_stops_for_want_of_a_reader_is_not_done() -> None:
-    with left_pipe() as pipe:
-        code, said = help_to(pipe, buffered=False)
-    assert (code, said) == (141, "qc: stopped, for a reader of what it writes has left\n")
+def test_a_closed_pipe_during_the_work_is_an_error() -> None:
+    with closed_pipe() as pipe:
+        code, error = help_to(pipe, buffered=False)
+    assert (code, error) == (
+        141,
+        "qc: stopped, because the reader of its output closed it\n",
+    )
 
 
-def test_output_that_cannot_be_written_is_one_line() -> None:
+def test_output_to_a_full_disk_is_one_line() -> None:
     with open("/dev/full", "wb") as full:
         assert help_to(full) == (1, "qc: cannot write the output: No space left on device\n")

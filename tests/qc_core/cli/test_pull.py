@@ -1,4 +1,4 @@
-"""`qc pull` gives a policy the form that its consumer reads, and can check it here."""
+"""`qc pull` downloads a policy in two layouts and can check its golden cases."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ def publish(policy: Path) -> None:
 
 @pytest.fixture
 def wrong(policy: Path, tmp_path: Path) -> Path:
-    """A policy whose golden cases ask for other chunks."""
+    """A policy whose golden cases expect other actions."""
     copy = Path(shutil.copytree(policy, tmp_path / "wrong"))
     with np.load(copy / "golden.npz") as file:
         cases = dict(file)
@@ -44,9 +44,7 @@ def test_a_policy_is_pulled_and_checked(
     )
 
 
-def test_tritons_layout_is_a_model_of_a_repository(
-    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_triton_layout(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(policy)
     words = ["pull", "cube@latest", "-o", str(tmp_path / "models"), "--layout", "triton"]
     assert main([*words, "--check"]) == 0
@@ -62,7 +60,7 @@ def test_tritons_layout_is_a_model_of_a_repository(
 
 
 @pytest.mark.parametrize("layout", ["policy", "triton"])
-def test_a_policy_that_computes_something_else_is_a_failure(
+def test_a_policy_that_fails_its_golden_cases_is_an_error(
     wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
 ) -> None:
     publish(wrong)

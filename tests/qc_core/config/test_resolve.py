@@ -1,4 +1,4 @@
-"""Recipes and overrides give one checked configuration, or one line that says why not."""
+"""Recipes and overrides resolve to a checked configuration, or to a one-line error."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from qc_core.errors import UsageError
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_resolves_and_survives_being_saved(name: str) -> None:
+def test_every_recipe_resolves_and_can_be_saved(name: str) -> None:
     config = resolve(name)
     assert config.recipe == name
     assert as_config(to_mapping(config), "saved") == config
@@ -31,7 +31,7 @@ def test_every_recipe_resolves_and_survives_being_saved(name: str) -> None:
         ("square-mh", "robomimic/square-v0", 10_000, 10_000, 10_000, 16, 4),
     ],
 )
-def test_the_papers_recipes_have_its_values_for_each_method(
+def test_paper_recipes_have_the_tuned_values_of_each_method(
     recipe: str, environment: str, qc_fql: int, fql: int, fql_n: int, qc: int, bfn: int
 ) -> None:
     def train(method: str) -> TrainConfig:
@@ -58,7 +58,7 @@ def test_the_papers_recipes_have_its_values_for_each_method(
         assert (values.batch_size, values.learning_starts) == (256, 5_000)
 
 
-def test_rewards_are_the_papers() -> None:
+def test_paper_recipes_have_the_rewards_of_the_paper() -> None:
     transforms = {name: resolve(name).data.reward_transform for name in RECIPES}
     assert {name for name in transforms if transforms[name] == "sparse"} == {
         "scene-sparse",
@@ -71,20 +71,20 @@ def test_rewards_are_the_papers() -> None:
     }
 
 
-def test_what_is_asked_for_wins_over_what_was_tuned() -> None:
+def test_overrides_have_precedence_over_tuned_values() -> None:
     words = ["--train.method", "fql", "--train.alpha", "7", "--train.num-critics", "4"]
     train = resolve("puzzle-3x3-sparse", words).train
     settings: Any = train.algorithm
     assert (settings.alpha, train.num_critics) == (7, 4)
 
 
-def test_only_recipes_with_tasks_have_names_for_them() -> None:
+def test_only_recipes_with_numbered_tasks_have_task_names() -> None:
     for name in ("smoke-task1", "lift-mh-task1", "cube-double-task6"):
         with pytest.raises(UsageError, match="unknown recipe"):
             resolve(name)
 
 
-def test_overrides_change_what_they_name() -> None:
+def test_overrides_change_only_their_options() -> None:
     config = resolve(
         "smoke",
         [
@@ -103,7 +103,7 @@ def test_overrides_change_what_they_name() -> None:
     assert config.train.batch_size == RECIPES["smoke"].config.train.batch_size
 
 
-def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
+def test_a_yaml_file_overrides_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "recipe: smoke\nseed: 3\ntrain:\n  offline-steps: 9\n  widths: [8, 8]\n"
@@ -148,7 +148,7 @@ def test_a_file_names_a_recipe_and_overrides_it(tmp_path: Path) -> None:
         ("none.yaml", [], "cannot read none.yaml"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], message: str) -> None:
+def test_invalid_values_are_one_line_errors(recipe: str, words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as refusal:
         resolve(recipe, words)
     assert "\n" not in str(refusal.value)
@@ -168,7 +168,7 @@ def test_what_is_wrong_is_said_in_one_line(recipe: str, words: list[str], messag
         "recipe: smoke\ntrain: {widths: &a [[*a]]}",
     ],
 )
-def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_yaml_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=r"x\.yaml") as refusal:
         resolve(str(tmp_path / "x.yaml"))
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> No
 
 
 @pytest.mark.parametrize("key", ["help: true", "h: true", "help: 3"])
-def test_a_file_that_asks_for_help_is_refused_as_any_unknown_key(
+def test_help_is_an_unknown_key_of_a_yaml_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, key: str
 ) -> None:
     (tmp_path / "x.yaml").write_text(f"recipe: smoke\n{key}\n")
@@ -185,7 +185,7 @@ def test_a_file_that_asks_for_help_is_refused_as_any_unknown_key(
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_named_twice_is_no_cycle(tmp_path: Path) -> None:
+def test_a_yaml_alias_that_is_no_cycle_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(
         "recipe: smoke\ntrain: {widths: &a [8, 8]}\ndata: {source: *a}\n"
     )
@@ -193,6 +193,6 @@ def test_what_is_named_twice_is_no_cycle(tmp_path: Path) -> None:
     assert (config.train.hidden_dims, config.data.source) == ((8, 8), ("8", "8"))
 
 
-def test_a_name_that_no_store_could_keep_is_refused_at_once() -> None:
+def test_an_invalid_policy_name_is_refused() -> None:
     with pytest.raises(UsageError, match="got 'My Policy'"):
         resolve("smoke", ["--publish.name", "My Policy"])

@@ -152,10 +152,10 @@ def test_the_command_prints_a_table_or_json(
 ) -> None:
     path = write_file(tmp_path / "low_dim.hdf5")
     monkeypatch.chdir(tmp_path)
-    assert main(["ingest", "--describe", str(path)]) == 0
+    assert main(["describe", str(path)]) == 0
     table = capsys.readouterr().out
     assert "robomimic/lift-v0" in table and "few (2), lost (2)" in table
-    assert main(["ingest", "--describe", str(path), "--json"]) == 0
+    assert main(["describe", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == as_json(describe_source(str(path)))
     assert list(tmp_path.iterdir()) == [path]
 
@@ -168,5 +168,5 @@ def test_control_characters_in_names_are_replaced(
     info = json.loads((folder / "meta/info.json").read_text())
     info["features"]["action"]["names"] = ["\x1b[2Jx", "y\nz"]
     (folder / "meta/info.json").write_text(json.dumps(info))
-    assert main(["ingest", "--describe", str(folder)]) == 0
+    assert main(["describe", str(folder)]) == 0
     assert "?[2Jx, y?z" in capsys.readouterr().out

@@ -19,7 +19,13 @@ from qc_core.training.pretrain import pretrain
 
 ROOT = Path(__file__).parents[3]
 # A run that knows nothing of this one's hash seed, zone, language or home.
-ELSEWHERE = {"PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": "/", "QC_RUN": "b"}
+ELSEWHERE = {
+    "PYTHONHASHSEED": "77",
+    "TZ": "Asia/Tokyo",
+    "LC_ALL": "C",
+    "HOME": "/",
+    "QC_RUN_ID": "b",
+}
 
 
 def make_policy(config: Config, dataset: Path, folder: Path) -> None:

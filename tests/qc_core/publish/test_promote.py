@@ -292,7 +292,7 @@ def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
     private, public = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
     monkeypatch.setenv("QC_SIGNING_KEY", str(private))
     promote(config, policy, open_store(), run="run-7")
-    monkeypatch.setenv("QC_RUN", "20261125-mine")
+    monkeypatch.setenv("QC_RUN_ID", "20261125-mine")
     duel(champion=[90], challenger=[90])
     promote(config, policy, open_store(), run="run-8")
     registry = Registry(open_store())

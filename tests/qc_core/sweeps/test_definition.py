@@ -67,7 +67,7 @@ def test_all_runs_of_a_recipe_share_its_data(tmp_path: Path) -> None:
         (STUDY, "", "must hold a YAML mapping with a study's fields, got nothing"),
         ("online-steps: 40", "help: true", "unknown option --train.help"),
         ("episodes: 2", "episodes: 2\nhelp: true", "unknown option --help"),
-        ("{online-steps: 40}", "&a {widths: *a}", "an alias .* stands within what it names"),
+        ("{online-steps: 40}", "&a {widths: *a}", "an alias .* is inside the value that it names"),
         (STUDY, "a: [", "cannot read"),
     ],
 )

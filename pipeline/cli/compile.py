@@ -1,0 +1,25 @@
+"""`qc compile`: write the package for the KFP UI."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from qc_core.cli.arguments import output_argument, recipe_argument
+from qc_core.cli.parser import Parser
+
+
+def arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    output_argument(parser, "package to write, a .yaml file")
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> None:
+    """Compile the pipeline with a recipe and its overrides as defaults of its inputs."""
+    from pipeline.compile import compile_pipeline
+    from qc_core.config.resolve import expand, resolve
+
+    name, overrides = expand(options.recipe, options.overrides)
+    resolve(name, overrides)
+    compile_pipeline(name, overrides, options.output)
+    print(f"wrote {options.output}: upload it in the KFP UI")

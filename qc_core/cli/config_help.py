@@ -1,0 +1,71 @@
+"""The options of the configuration, as the help of a command lists them."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from itertools import groupby
+from typing import Any
+
+from qc_core.config.options import Option, options
+
+_TITLES = {
+    "": "options of the run",
+    "data": "options of the data",
+    "train": "options of training",
+    "tune": "options of tuning",
+    "evaluate": "options of evaluation",
+    "publish": "options of publishing",
+}
+_VALUES = {int: "N", float: "X", str: "TEXT"}
+_INDENT = " " * 6
+_MAX_WIDTH = 100
+
+
+def config_help() -> str:
+    """Return all options by group, with their values, defaults and help texts."""
+    width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
+    lines = ["configuration options, with the paper's defaults; a recipe can override these:"]
+    for group, found in groupby(options().values(), key=_group):
+        lines += ["", f"{_TITLES.get(group, group)}:"]
+        for option in found:
+            lines.append(f"  {_written(option)} ({_text(option.default)})")
+            lines += textwrap.wrap(
+                _help(option),
+                width,
+                initial_indent=_INDENT,
+                subsequent_indent=_INDENT,
+                break_on_hyphens=False,
+            )
+    return "\n".join(lines)
+
+
+def _group(option: Option) -> str:
+    return option.name.rpartition(".")[0]
+
+
+def _written(option: Option) -> str:
+    """`--tune.trials N`, or both forms of a flag."""
+    if option.kind is bool:
+        group, _, name = option.name.rpartition(".")
+        return f"--{option.name}, --{group}.no-{name}"
+    if option.choices:
+        return f"--{option.name} {{{','.join(option.choices)}}}"
+    if option.is_list:
+        return f"--{option.name} VALUE ..."
+    return f"--{option.name} {_VALUES.get(option.kind, 'VALUE')}"
+
+
+def _help(option: Option) -> str:
+    if option.methods is None:
+        return option.help
+    return f"{option.help} Only for {', '.join(option.methods)}."
+
+
+def _text(value: Any) -> str:
+    """A default as a command line has it."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) or "empty"

@@ -1,0 +1,108 @@
+"""Arguments, subcommands and options of the configuration are parsed and shown in the help."""
+
+from argparse import Namespace
+
+import pytest
+
+from qc_core.cli.arguments import recipe_argument
+from qc_core.cli.commands import COMMANDS, load
+from qc_core.cli.main import main
+from qc_core.cli.parser import Parser
+from qc_core.config.options import options
+from qc_core.errors import UsageError
+
+
+def recipe_parser() -> Parser:
+    parser = Parser(prog="qc test")
+    recipe_argument(parser)
+    parser.add_argument("-o", "--output")
+    return parser
+
+
+def do_nothing(_: Namespace) -> None: ...
+
+
+@pytest.fixture
+def group() -> Parser:
+    parser = Parser(prog="qc group")
+    recipe_argument(parser.add_subcommand("create", "create one", do_nothing))
+    parser.add_subcommand("list", "list all", do_nothing).add_argument("name", nargs="?")
+    return parser
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "smoke --seed 3 --train.hidden-dims 3 4 -o out",
+        "--seed 3 --train.hidden-dims 3 4 smoke -o out",
+        "--seed=3 -o out --train.hidden_dims 3 4 smoke",
+    ],
+)
+def test_config_options_can_be_anywhere(words: str) -> None:
+    parsed = recipe_parser().parse_args(words.split())
+    assert (parsed.recipe, parsed.output) == ("smoke", "out")
+    assert parsed.overrides == ["--seed", "3", "--train.hidden-dims", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("word", "suggestion"),
+    [("--sede", "--seed"), ("--outptu", "--output"), ("--tune.trails", "--tune.trials")],
+)
+def test_unknown_options_are_refused_with_the_closest_one(word: str, suggestion: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean {suggestion}"):
+        recipe_parser().parse_args(["smoke", word])
+
+
+def test_options_cannot_be_abbreviated() -> None:
+    with pytest.raises(UsageError, match="unknown option --out"):
+        recipe_parser().parse_args(["smoke", "--out", "x"])
+
+
+def test_subcommands_take_their_own_arguments(group: Parser) -> None:
+    assert group.parse_args(["create", "--seed", "3", "smoke"]).overrides == ["--seed", "3"]
+    assert group.parse_args(["list", "x"]).name == "x"
+    assert group.parse_args(["list"]).run is do_nothing
+    with pytest.raises(UsageError, match="unknown option --seed"):
+        group.parse_args(["list", "--seed", "3"])
+    with pytest.raises(UsageError, match="invalid choice: 'other'"):
+        group.parse_args(["other"])
+    with pytest.raises(UsageError, match="required: SUBCOMMAND"):
+        group.parse_args([])
+
+
+def test_a_default_subcommand_runs_if_none_is_named(group: Parser) -> None:
+    group.set_default_subcommand("list")
+    assert group.parse_args([]).name is None
+    assert group.parse_args(["x"]).name == "x"
+    assert group.parse_args(["create", "smoke"]).recipe == "smoke"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: qc {name}")
+
+
+def test_help_lists_the_config_options_of_recipe_commands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["run"], ["pretrain"], ["schedule", "create"]):
+        assert main([*words, "--help"]) == 0
+        shown = capsys.readouterr().out
+        for option in options().values():
+            assert f"\n  --{option.name}" in shown
+        for line in (
+            "--tune.trials N (8)",
+            "--data.terminal-handling {drop,keep} (drop)",
+            "--train.hidden-dims VALUE ... (512 512 512 512)",
+            "--train.normalize-observations, --train.no-normalize-observations (no)",
+            "Only for qc-fql, fql, fql-n.",
+        ):
+            assert line in " ".join(shown.split())
+    assert main(["pull", "--help"]) == 0
+    assert "--train." not in capsys.readouterr().out
+
+
+def test_every_command_can_be_loaded() -> None:
+    for name, command in COMMANDS.items():
+        load(command.arguments)(Parser(prog=f"qc {name}"))
