@@ -11,7 +11,6 @@ import torch
 
 from qc_core import __version__
 from qc_core.agents.agent import Agent
-from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
 from qc_core.errors import RunError, UsageError
@@ -111,7 +110,7 @@ def _contract(
             "high": list(spec.action_high),
         },
         "noise": {"shape": list(agent.noise_shape), "law": "standard normal, independent"},
-        "flow-steps": agent.settings.flow_steps if isinstance(agent, BestOfNAgent) else 0,
+        "flow-steps": agent.policy_flow_steps,
         "opset": OPSET,
         "versions": {"q-chunking": __version__, **versions()},
         "dataset-digest": info.dataset_digest,

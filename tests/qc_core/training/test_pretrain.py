@@ -38,7 +38,7 @@ def test_a_checkpoint_says_what_is_behind_it(config: Config, checkpoint: Path) -
 def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, dataset: Path) -> None:
     train = replace(config.train, offline_steps=300, log_every=100)
     pretrain(replace(config, train=train), dataset, tmp_path / "c")
-    losses = [point["actor/cloning_loss"] for point in read_curve(tmp_path / "c")]
+    losses = [point["actor/bc_loss"] for point in read_curve(tmp_path / "c")]
     assert losses[-1] < losses[0]
 
 
