@@ -114,7 +114,8 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 if self._held_out is not None:
                     point |= self._validate(self._held_out)
                 self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
-                note = f"value {point['critic/value']:.1f}"
+                if "critic/value" in point:
+                    note = f"value {point['critic/value']:.1f}"
             on_update(count, note)
         self._seconds = time.monotonic() - start
 

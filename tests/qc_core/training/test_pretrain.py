@@ -135,3 +135,11 @@ def test_an_agent_plays_both_its_policies(checkpoint: Path) -> None:
     cloned = AgentPolicy(agent, "cloned")(observation, noise)
     assert learned.shape == cloned.shape == (3, 5, 5)
     assert not np.allclose(learned, cloned)
+
+
+def test_curves_of_earlier_releases_are_read_under_the_new_names(tmp_path: Path) -> None:
+    (tmp_path / "curve.csv").write_text(
+        "step,actor/cloning_loss,validation/cloning_loss\n10,0.5,0.25\n"
+    )
+    expected = {"step": 10, "actor/bc_loss": 0.5, "validation/bc_loss": 0.25}
+    assert read_curve(tmp_path) == [expected]
