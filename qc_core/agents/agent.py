@@ -145,7 +145,7 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         """The losses of one update by name; the name is the prefix of their figures.
 
         Each loss is differentiated on its own, so two losses must not share intermediate results
-        that need gradients: add them up to one loss, or detach one of them.
+        that need gradients: add them up to one loss, or detach one.
         """
 
     def validation_losses(self, windows: Windows, noise: Noise) -> Info:
