@@ -1,10 +1,9 @@
-"""How long does an exported policy take to answer?
+"""How long does an exported policy take to return a chunk?
 
-Exports a best-of-N policy (qc) and a one-step policy (qc-fql) with random weights, asks each for
-one chunk many times, through `ChunkPolicy.chunk` and through bare onnxruntime, and asks plain
-float32 torch the same in the same process. The arithmetic floor is the time that the products
-alone would take at the highest rate at which torch multiplies matrices here. Prints a table and
-writes JSON.
+Exports a best-of-N policy (qc) and a one-step policy (qc-fql) with random weights, and measures one
+chunk at a time through `ChunkPolicy.chunk`, plain onnxruntime, and plain float32 torch, in the same
+process. The arithmetic floor is the time of the matrix products alone, at torch's highest rate here.
+Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.inference -o benchmarks/results/inference.json
 """
@@ -45,13 +44,13 @@ _OBSERVATIONS, _ACTIONS = 40, 5
 _METHODS = ("qc", "qc-fql")
 _CEILING_ROWS = 1024
 _COMPARED = 100
-# Each row's calls come in rounds, between those of the others.
+# Calls of the rows alternate in rounds.
 _ROUNDS, _WARM_UP = 20, 5
 _NO_CUDA = "not measured: no CUDA execution provider here"
 
 
 def random_agent(method: str) -> Agent:
-    """An agent of the paper's size; weights are as at the start, biases not zero."""
+    """An agent of the paper's size with initial weights and random biases."""
     torch.manual_seed(0)
     agent = make_agent(_OBSERVATIONS, _ACTIONS, TrainConfig(method=method)).eval()
     for name, parameter in agent.named_parameters():
@@ -61,7 +60,7 @@ def random_agent(method: str) -> Agent:
 
 
 def exported(agent: Agent, folder: Path) -> Path:
-    """The agent's policy folder."""
+    """Export the agent and return its policy folder."""
     spec = EnvironmentSpec(
         id="benchmark",
         observation_names=tuple(f"observation-{i}" for i in range(_OBSERVATIONS)),
@@ -83,25 +82,25 @@ def exported(agent: Agent, folder: Path) -> Path:
 
 
 def plain_chunk(agent: Agent, observation_BO: Tensor, noise: Tensor) -> Tensor:
-    """The equations as they stand: each step and each critic takes each candidate's whole input."""
+    """The equations without sharing: each step and each critic gets the full input per sample."""
     if not isinstance(agent, BestOfNAgent):
         return agent.chunk(observation_BO, noise)
-    batch, candidates, steps = len(noise), agent.settings.num_samples, agent.settings.flow_steps
+    batch, samples, steps = len(noise), agent.settings.num_samples, agent.settings.flow_steps
     normal_BO = (observation_BO - agent.observation_mean) / agent.observation_std
-    rows_RO = normal_BO.repeat_interleave(candidates, dim=0)
+    rows_RO = normal_BO.repeat_interleave(samples, dim=0)
     chunk_RL = noise.flatten(0, 1)
     for step in range(steps):
         time_R1 = torch.full((len(rows_RO), 1), step / steps)
         chunk_RL = chunk_RL + agent.flow(rows_RO, chunk_RL, time_R1) / steps
     chunk_RL = chunk_RL.clamp(-1, 1)
     value_KR = agent.critic(torch.cat([rows_RO, chunk_RL], dim=-1)).squeeze(-1)
-    best_B = value_KR.mean(dim=0).reshape(batch, candidates).argmax(dim=1)
-    chunk_BNL = chunk_RL.reshape(batch, candidates, -1)
+    best_B = value_KR.mean(dim=0).reshape(batch, samples).argmax(dim=1)
+    chunk_BNL = chunk_RL.reshape(batch, samples, -1)
     return agent.in_environment_units(chunk_BNL[torch.arange(batch), best_B])
 
 
 def operations(agent: Agent) -> int:
-    """FLOPs of the matrix products for one observation, nothing computed twice."""
+    """FLOPs of the matrix products for one observation, each shared product counted once."""
     config, settings, chunk = agent.config, agent.settings, agent.chunk_size
 
     def products(inputs: int, outputs: int) -> int:
@@ -119,14 +118,14 @@ def operations(agent: Agent) -> int:
 
 
 def bare_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
-    """onnxruntime as anyone would start it, on the CPU."""
+    """An onnxruntime session with default options, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str, Any]:
-    """All rows of one policy."""
+    """Measure all rows of one policy."""
     agent = random_agent(method)
     folder = exported(agent, scratch / method)
     rng = np.random.default_rng(0)
@@ -183,11 +182,11 @@ def measure(method: str, calls: int, ceiling: float, scratch: Path) -> dict[str,
 
 
 def latencies(functions: Sequence[Callable[[], object]], calls: int) -> list[list[float]]:
-    """Seconds of each call of each function."""
+    """Return the seconds of each call of each function."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(_ROUNDS):
         for function, seconds in zip(functions, times, strict=True):
-            # Until the threads of the one before have stopped waiting for more work.
+            # Threads of the previous function stop spinning within this time.
             time.sleep(0.05)
             for _ in range(_WARM_UP):
                 function()
@@ -200,7 +199,7 @@ def latencies(functions: Sequence[Callable[[], object]], calls: int) -> list[lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=1000, help="of each row; at least 100")
+    parser.add_argument("--calls", type=int, default=1000, help="calls per row; at least 100")
     parser.add_argument("--torch-threads", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -224,7 +223,7 @@ def main() -> None:
 
 
 def table(policies: Sequence[dict[str, Any]], cuda: bool) -> list[tuple[str, ...]]:
-    """What is printed."""
+    """The printed rows."""
     rows: list[tuple[str, ...]] = []
     for policy in policies:
         method = policy["method"]

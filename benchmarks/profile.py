@@ -1,7 +1,7 @@
-"""Where does the time of an update go, and what does each choice of kernels gain?
+"""Which operations take the time of an update, and how much does each choice of kernels gain?
 
-On the CPU at the reference size: the operations that take most of it, with plain torch and with
-the kernels that training chooses, and updates with one choice added after the other, in turns.
+On the CPU at the reference size: the operations that take most of the time, with plain torch and
+with the kernels that training chooses, and the time per update with one choice added at a time.
 
     .venv/bin/python -m benchmarks.profile -o benchmarks/results/profile.json
 """
@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.hardware import hardware
 from benchmarks.update import REFERENCE, SMALL, Case, Runner, random_dataset
-from qc_core.networks.kernels import CPU_FLOAT32, PLAIN, Arithmetic, choose
+from qc_core.networks.kernels import CPU_FLOAT32, PLAIN, Kernels, choose
 
 _CPU = torch.device("cpu")
 _CASES = (Case("qc", REFERENCE), Case("qc-fql", REFERENCE), Case("qc-fql", SMALL))
@@ -28,32 +28,31 @@ _ROWS = 8
 _PROFILED = 3
 
 
-def choices() -> list[Arithmetic]:
-    """Plain torch, and what training chooses here, one step after the other."""
-    quick = replace(
-        PLAIN, name="quick GELU", gelu=CPU_FLOAT32.gelu, dense_gelu=CPU_FLOAT32.dense_gelu
-    )
-    parts = replace(quick, name="candidates in parts", rows=CPU_FLOAT32.rows)
+def choices() -> list[Kernels]:
+    """Plain torch, and the kernels that training chooses here, with one choice added at a time."""
+    plain = replace(PLAIN, name="float32, plain torch")
+    quick = replace(PLAIN, name="quick GELU", quick_gelu=True)
+    parts = replace(quick, name="samples in parts", rows=CPU_FLOAT32.rows)
     fast = choose(_CPU, "auto")
-    return [PLAIN, quick, parts, *([fast] if fast.hidden is not None else [])]
+    return [plain, quick, parts, *([fast] if fast.hidden_dtype is not None else [])]
 
 
-def shares(runner: Runner, arithmetic: Arithmetic) -> dict[str, float]:
-    """Of an update's time on the CPU, what the greediest operations take themselves."""
-    runner.rate(arithmetic, 0, recorded=False)
+def shares(runner: Runner, kernels: Kernels) -> dict[str, float]:
+    """The operations that take most of an update's CPU time, and their share of it."""
+    runner.rate(kernels, 0, recorded=False)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(_PROFILED):
             runner.update()
     averages = profiler.key_averages()
     total = sum(entry.self_cpu_time_total for entry in averages)
-    greedy = sorted(averages, key=lambda entry: -entry.self_cpu_time_total)[:_ROWS]
-    return {entry.key: round(entry.self_cpu_time_total / total, 3) for entry in greedy}
+    largest = sorted(averages, key=lambda entry: -entry.self_cpu_time_total)[:_ROWS]
+    return {entry.key: round(entry.self_cpu_time_total / total, 3) for entry in largest}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=3, help="of each choice")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each choice")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each turn")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -75,14 +74,14 @@ def main() -> None:
                     rates[i] = max(rates[i], runner.rate(kind, options.seconds, recorded=False))
             row = {
                 "method": case.method,
-                "widths": list(case.widths),
+                "hidden-dims": list(case.hidden_dims),
                 "milliseconds-per-update": {
                     kind.name: round(1e3 / rate, 1) for kind, rate in zip(kinds, rates, strict=True)
                 },
                 "shares": {kind.name: shares(runner, kind) for kind in (kinds[0], kinds[-1])},
             }
             rows.append(row)
-            print(f"\n{case.method}, {len(case.widths)}x{case.widths[0]}")
+            print(f"\n{case.method}, {len(case.hidden_dims)}x{case.hidden_dims[0]}")
             for name, milliseconds in row["milliseconds-per-update"].items():
                 print(f"  {milliseconds:9.1f} ms  {name}")
             for name, of in row["shares"].items():

@@ -1,9 +1,9 @@
-"""How fast are updates, and how near to what the device's matrix products allow?
+"""How many updates per second, and how close to the limit of the device's matrix products?
 
-Offline training as it runs, sampling and noise included, on random transitions at the reference
-size (observation 40, action 5, H 5, batch 256, four layers of 512), for each method: with plain
-eager float32 torch, and with the kernels that training chooses. The two take turns in one process;
-the best turn of each counts. Operations are counted by torch on a plain update. Prints a table and
+Measures offline training with sampling and noise, on random transitions at the reference size
+(observation 40, action 5, H 5, batch 256, four layers of 512), for each method: with plain eager
+float32 torch, and with the kernels that training chooses. The two take turns in one process, and
+the best turn of each counts. torch counts the operations of a plain update. Prints a table and
 writes JSON.
 
     .venv/bin/python -m benchmarks.update -o benchmarks/results/update.json
@@ -28,7 +28,7 @@ from benchmarks.products import product_rate, synchronize
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config, train_config
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes, open_dataset
-from qc_core.networks.kernels import PLAIN, Arithmetic, choose
+from qc_core.networks.kernels import PLAIN, Kernels, choose
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.offline import OfflineTraining
@@ -44,15 +44,15 @@ class Case:
     """A method and its size."""
 
     method: str
-    widths: tuple[int, ...] = REFERENCE
+    hidden_dims: tuple[int, ...] = REFERENCE
 
     @property
     def config(self) -> Config:
         train = train_config(
             self.method,
-            hidden_dims=self.widths,
+            hidden_dims=self.hidden_dims,
             batch_size=_BATCH,
-            # No point of a curve falls into the time that is measured.
+            # No point of the learning curve falls into the measured time.
             log_every=10**9,
             offline_steps=10**9,
             **METHODS[self.method].defaults,
@@ -96,27 +96,27 @@ def random_dataset(folder: Path) -> Dataset:
 
 
 class Runner:
-    """One case's training, whose updates are timed in turns of one arithmetic or another."""
+    """The training of one case, whose updates are timed in turns with different kernels."""
 
     def __init__(self, case: Case, dataset: Dataset, device: torch.device) -> None:
-        # A method without an offline phase takes the same updates here.
+        # Methods without an offline phase do the same updates here.
         self._training = OfflineTraining(case.config, dataset, device)
         self._device = device
 
     def operations(self) -> int:
         """Floating-point operations of the matrix products in one update."""
-        self._training.agent.arithmetic = PLAIN
+        self._training.agent.kernels = PLAIN
         with FlopCounterMode(display=False) as counter:
             self.update()
         return counter.get_total_flops()
 
-    def rate(self, arithmetic: Arithmetic, seconds: float, *, recorded: bool) -> float:
-        """Updates per second, over so many seconds or, of slow ones, over two updates."""
-        self._training.agent.arithmetic = arithmetic
+    def rate(self, kernels: Kernels, seconds: float, *, recorded: bool) -> float:
+        """Updates per second, measured over this many seconds and at least two updates."""
+        self._training.agent.kernels = kernels
         updates = repeat(self._training.update, self._training.generator)
         block = updates.stride if recorded else 1
         work = updates.run if recorded else self._call
-        # What is recorded is recorded before the clock starts.
+        # CUDA graphs are recorded before the clock starts.
         work(block + 4 if recorded else 1)
         synchronize(self._device)
         done, start = 0, time.perf_counter()
@@ -127,7 +127,7 @@ class Runner:
         return done / (time.perf_counter() - start)
 
     def update(self) -> None:
-        """One, with the arithmetic of the last turn."""
+        """Do one update with the kernels of the last turn."""
         self._training.update()
 
     def _call(self, count: int) -> None:
@@ -141,17 +141,17 @@ def measure(
     """One row of the table."""
     runner = Runner(case, dataset, device)
     kinds = {"plain": PLAIN, "float32": choose(device, "float32")}
-    if (fast := choose(device, "auto")).hidden is not None:
+    if (fast := choose(device, "auto")).hidden_dtype is not None:
         kinds["bfloat16"] = fast
     rates = dict.fromkeys(kinds, 0.0)
     for _ in range(turns):
-        for name, arithmetic in kinds.items():
-            rate = runner.rate(arithmetic, seconds, recorded=name != "plain")
+        for name, kernels in kinds.items():
+            rate = runner.rate(kernels, seconds, recorded=name != "plain")
             rates[name] = max(rates[name], rate)
     operations = runner.operations()
     return {
         "method": case.method,
-        "widths": list(case.widths),
+        "hidden-dims": list(case.hidden_dims),
         "giga-operations-per-update": round(operations / 1e9, 2),
         "updates-per-second": {name: round(rate, 3) for name, rate in rates.items()},
         "giga-flops": {name: round(rate * operations / 1e9, 1) for name, rate in rates.items()},
@@ -160,9 +160,9 @@ def measure(
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Best rates of matrix products, in GFLOP/s, by type: of a batch's rows or all candidates'."""
+    """Best rates of matrix products by type, in GFLOP/s: the rows of a batch or of all samples."""
     types = {"float32": torch.float32}
-    if choose(device, "auto").hidden is not None:
+    if choose(device, "auto").hidden_dtype is not None:
         types["bfloat16"] = torch.bfloat16
     return {
         name: round(max(product_rate(rows, 512, dtype, device) for rows in (256, 8192)) / 1e9, 1)
@@ -172,9 +172,9 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="instead of all that there are")
-    parser.add_argument("--turns", type=int, default=3, help="of each kind")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="measure this device only")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each kind")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each turn")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     names = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -192,7 +192,7 @@ def main() -> None:
     }
     print(f"ceilings, GFLOP/s: {content['ceilings-giga-flops']}")
     print(
-        f"{'method':9} {'widths':8} {'device':5} {'kernels':9} updates/s  times plain  of ceiling"
+        f"{'method':9} {'layers':8} {'device':5} {'kernels':9} updates/s  times plain  of ceiling"
     )
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as folder:
         dataset = random_dataset(Path(folder) / "dataset")
@@ -209,7 +209,7 @@ def main() -> None:
                 rows.append(row)
                 for name in flops:
                     print(
-                        f"{case.method:9} {len(case.widths)}x{case.widths[0]:<6} "
+                        f"{case.method:9} {len(case.hidden_dims)}x{case.hidden_dims[0]:<6} "
                         f"{device.type:6} {name:9} {row['updates-per-second'][name]:9.2f} "
                         f"{row['times-plain'][name]:11.2f}x {row['of-ceiling'][name]:11.0%}",
                         flush=True,
@@ -221,13 +221,13 @@ def main() -> None:
 
 
 def not_measured(devices: list[torch.device]) -> list[str]:
-    """What this machine has not."""
-    lacks = []
+    """Return what this machine cannot measure."""
+    missing = []
     if not torch.cuda.is_available():
-        lacks.append("CUDA (no GPU here)")
-    if devices[0].type == "cpu" and choose(devices[0], "auto").hidden is None:
-        lacks.append("bfloat16 on the CPU (this processor has no AVX512-BF16)")
-    return lacks
+        missing.append("CUDA (this machine has no GPU)")
+    if devices[0].type == "cpu" and choose(devices[0], "auto").hidden_dtype is None:
+        missing.append("bfloat16 on the CPU (this processor has no AVX512-BF16)")
+    return missing
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The flow family in plain NumPy float64, slowly, from the equations alone.
+"""A slow reference of the flow family in NumPy float64, written from the equations.
 
-Written without looking at the agents: every row in its own loop, every gradient by hand. Shapes:
-K critics, B batch, N candidates, L flattened chunk.
+Independent of the agents: every row in its own loop, every gradient by hand.
+
+Shapes: K critics, B batch, N samples, L flattened chunk.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _C = math.sqrt(2 / math.pi)
 
 
 class Network:
-    """Dense → GELU → LayerNorm (if it has scales), plain last layer; one network, no ensemble.
+    """One network: Dense → GELU → LayerNorm (if it has scales), and a last Dense layer.
 
     Args:
-        norm_first: Dense → LayerNorm → activation instead.
+        norm_first: the order is Dense → LayerNorm → activation.
     """
 
     def __init__(
@@ -45,27 +46,27 @@ class Network:
         self.gradients = {name: np.zeros_like(value) for name, value in self.values.items()}
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """[B, inputs] → [B, outputs]; keeps what `backward` needs."""
+        """[B, inputs] → [B, outputs]; records what `backward` needs."""
         self.tape: list[list] = []
         for layer in range(self.layers):
-            x, kept = self._dense(x, layer)
-            steps = [kept]
+            x, back = self._dense(x, layer)
+            steps = [back]
             if layer < self.layers - 1:
                 parts = [self._activate, self._normalize]
                 for part in reversed(parts) if self.norm_first else parts:
-                    x, kept = part(x, layer)
-                    steps.append(kept)
+                    x, back = part(x, layer)
+                    steps.append(back)
             self.tape.append(steps)
         return x
 
     def backward(self, gradient: np.ndarray) -> np.ndarray:
-        """Add the gradients of the weights; return that of the input."""
+        """Add up the gradients of the weights, and return the gradient of the input."""
         for steps in reversed(self.tape):
             for undo in reversed(steps):
                 gradient = undo(gradient)
         return gradient
 
-    # Each gives its output, and how the gradient goes back through it.
+    # Each returns its output and its backward function.
 
     def _dense(self, x, layer):
         weight, bias = f"weights.{layer}", f"biases.{layer}"
@@ -104,12 +105,12 @@ class Network:
 
 @dataclass
 class Settings:
-    """What the equations of the flow family need to know.
+    """Constants in the equations of the flow family.
 
     Attributes:
         chunk: actions per chunk.
         backup: steps per backup.
-        candidates: N, or 0 for the one-step policy.
+        num_samples: N, or 0 for the one-step policy.
     """
 
     chunk: int
@@ -117,7 +118,7 @@ class Settings:
     discount: float
     flow_steps: int
     alpha: float
-    candidates: int
+    num_samples: int
     critics: int
     learning_rate: float
     tau: float
@@ -125,7 +126,7 @@ class Settings:
 
 @dataclass
 class Result:
-    """Everything that an update computes."""
+    """The results of one update."""
 
     next_actions: np.ndarray
     target: np.ndarray
@@ -136,7 +137,7 @@ class Result:
 
 
 class Backup(Protocol):
-    """What windows depend on."""
+    """The settings that windows depend on."""
 
     chunk: int
     backup: int
@@ -180,7 +181,7 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
     critics = [Network(weights, "critic", k) for k in members]
     targets = [Network(weights, "target_critic", k) for k in members]
     velocity = Network(weights, "flow.mlp")
-    one_step = Network(weights, "one_step") if not settings.candidates else None
+    one_step = Network(weights, "one_step") if not settings.num_samples else None
 
     # The target
     if one_step is not None:
@@ -189,10 +190,10 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
     else:
         chosen = []
         for b in range(size):
-            state = np.repeat(batch["next"][b : b + 1], settings.candidates, 0)
+            state = np.repeat(batch["next"][b : b + 1], settings.num_samples, 0)
             options = flow(velocity, state, noise["target"][b], settings.flow_steps)
-            liked = sum(q(np.concatenate([state, options], 1)) for q in critics)
-            chosen.append(options[int(np.argmax(liked))])
+            value = sum(q(np.concatenate([state, options], 1)) for q in critics)
+            chosen.append(options[int(np.argmax(value))])
         next_actions = np.array(chosen)
     next_input = np.concatenate([batch["next"], next_actions], 1)
     next_value = sum(q(next_input)[:, 0] for q in targets) / settings.critics
@@ -216,7 +217,7 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
 
     # The one-step policy
     if one_step is not None:
-        # A network of its own for sampling: its tape must not be the regression's.
+        # Sampling uses a second network, so that the tape of the regression is not overwritten.
         wanted = flow(Network(weights, "flow.mlp"), s, noise["distillation"], settings.flow_steps)
         mu = one_step(np.concatenate([s, noise["distillation"]], 1))
         actor_loss += settings.alpha * ((mu - wanted) ** 2).mean()
@@ -229,7 +230,7 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
             of_mu = of_mu + of_input[:, s.shape[1] :] * (np.abs(mu) <= 1)
         one_step.backward(of_mu)
 
-    # Adam's first step on everything, then the target from the critics as they were
+    # Adam's first step for all networks, then the target, from the critics before the step
     result = Result(next_actions, target, float(critic_loss), float(actor_loss))
     learned = {"flow.mlp": [velocity], "critic": critics}
     if one_step is not None:
@@ -243,7 +244,7 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
 def adam_step(
     result: Result, prefix: str, networks: list[Network], learning_rate: float, *, stacked: bool
 ) -> None:
-    """Adam's first step: the gradient over its own size."""
+    """Adam's first step: the gradient divided by its own size."""
     for name in networks[0].values:
         gradient = np.stack([network.gradients[name] for network in networks])
         value = np.stack([network.values[name] for network in networks])

@@ -1,7 +1,8 @@
-"""The SAC family in plain NumPy float64, slowly, from the equations alone.
+"""A slow reference of the SAC family in NumPy float64, written from the equations.
 
-Written without looking at the agents; every gradient by hand. Shapes: K critics, B batch,
-L flattened chunk.
+Independent of the agents; every gradient is derived by hand.
+
+Shapes: K critics, B batch, L flattened chunk.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from tests.reference import Arrays, Network, Result, adam_step, lagging_target, 
 
 @dataclass
 class Settings:
-    """What the equations need to know.
+    """Constants in the equations.
 
     Attributes:
         chunk, backup: actions per chunk, steps per backup.
-        bc_weight: of -log π(data), 0 without that term.
+        bc_weight: weight of -log π(data); 0 omits the term.
     """
 
     chunk: int
@@ -41,7 +42,7 @@ class Actor:
         self.heads = {name: Network(arrays, f"actor.{name}") for name in ("mean", "log_std")}
 
     def __call__(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and log σ, [B, L] each; keeps what `backward` needs."""
+        """Mean and log σ, [B, L] each; records what `backward` needs."""
         self.before = self.trunk(s)
         features = np.maximum(self.before, 0)
         self.raw_log_std = self.heads["log_std"](features)
@@ -55,10 +56,10 @@ class Actor:
 
 
 def log_density(raw: np.ndarray, mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
-    """log π(tanh(raw)), [B]: the normal's density over the slope of tanh."""
+    """log π(tanh(raw)), [B]: the normal density divided by the slope of tanh."""
     z = (raw - mean) / np.exp(log_std)
     normal = -(z**2) / 2 - log_std - math.log(2 * math.pi) / 2
-    # log(1 - tanh²(u)) = -2 log cosh(u), without the difference that vanishes for large u.
+    # log(1 - tanh²(u)) = -2 log cosh(u), in a form that stays accurate for large u.
     return (normal - 2 * (math.log(2) - np.logaddexp(raw, -raw))).sum(1)
 
 
@@ -111,7 +112,7 @@ def update(weights: Arrays, rows: Arrays, starts: np.ndarray, noise: Arrays, set
     actor_loss += alpha * (entropy - settings.target_entropy)
     of_log_temperature = alpha * (entropy - settings.target_entropy)
 
-    # Cloning
+    # Behaviour cloning
     if settings.bc_weight:
         data_raw = np.arctanh(a)
         z = (data_raw - mean) / std

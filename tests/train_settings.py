@@ -1,4 +1,4 @@
-"""Train settings for tests that go through several methods."""
+"""Train settings for tests that run several methods."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from qc_core.config.settings import TrainConfig
 
 
 def settings_of(method: str, **values: Any) -> dict[str, Any]:
-    """Those of the values that the method has."""
+    """Return the values whose settings the method has."""
     known = options()
     return {
         name: value
@@ -19,7 +19,7 @@ def settings_of(method: str, **values: Any) -> dict[str, Any]:
 
 
 def train_with(method: str, base: TrainConfig | None = None, **values: Any) -> TrainConfig:
-    """A method's train settings with those of the values that it has."""
+    """Return a method's train settings, changed by the values whose settings it has."""
     return (base or TrainConfig()).changed(method=method, **settings_of(method, **values))
 
 

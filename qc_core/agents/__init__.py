@@ -1,1 +1,1 @@
-"""The learning algorithms: one equation, one function; noise is always an argument."""
+"""The learning algorithms: one file per algorithm, one function per equation."""

@@ -1,96 +1,104 @@
-"""What every method shares: an ensemble of critics on chunks, a policy, and one update of both.
+"""What all algorithms share: the policy's interface, scaling, and one update.
 
-Shapes: B batch, K critics, O observation, C actions per chunk, A action, L = C·A.
+Shapes: B batch, N samples, O observation, C actions per chunk, A action, L = C·A.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.losses import chunk_target, critic_loss
+from qc_core.agents.optimizers import (
+    Optimizers,
+    load_optimizer_tensors,
+    make_adam,
+    optimizer_tensors,
+)
+from qc_core.config.methods import AlgorithmSettings
 from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
-from qc_core.networks import kernels as arithmetic
-from qc_core.networks.mlp import MLP, Activation, Norm
+from qc_core.networks import kernels
 
 Info = dict[str, Tensor]
+Settings = TypeVar("Settings", bound=AlgorithmSettings)
+Noise = TypeVar("Noise")
 
-# One kernel for all tensors on a GPU. Not in torch's stubs.
+# Updates all tensors in one kernel on a GPU. It is not in torch's type stubs.
 _foreach_lerp: Any = torch.ops.aten._foreach_lerp_.Scalar
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateNoise:
-    """Everything random in one update.
+class Loss:
+    """One loss of an update.
 
     Attributes:
-        target: [B, *noise_shape], standard normal, for the action in the target.
+        value: a scalar.
+        parameters: the parameters that the loss trains; its gradient reaches no others.
+        figures: scalars for the learning curve, in addition to `loss`.
     """
 
-    target: Tensor
+    value: Tensor
+    parameters: Sequence[nn.Parameter]
+    figures: Info = field(default_factory=dict)
 
 
-class Agent(nn.Module, ABC):
-    """Networks, losses and one update; how the policy is made is the subclass's.
+class LaggingCopy(NamedTuple):
+    """A target network: it moves towards the online network by the fraction `tau` per update."""
 
-    `chunk` takes observations and gives actions in the environment's units; both scalings are the
-    agent's own and travel with its weights. `choose` and the losses work on normalised
-    observations and on actions in [-1, 1].
+    online: nn.Module
+    target: nn.Module
+    tau: float
 
-    `make_agent` makes one that is ready to learn.
+
+class Agent(nn.Module, ABC, Generic[Settings, Noise]):
+    """An algorithm: its networks, losses, optimisers, target networks and noise.
+
+    A subclass names its types of settings and noise, makes its networks in `__init__`, and
+    declares:
+
+    - `losses`: any number of losses by name, each with the parameters that it trains,
+    - `lagging_copies`: its target networks, none by default,
+    - `make_optimizers`: its optimisers by name, by default one Adam over all that is trained,
+    - `draw_noise`: the random numbers of one update, in a dataclass of its own,
+    - `choose` and `noise_shape`: its policy.
+
+    `make_agent` makes an agent that is ready to learn. `chunk` takes raw observations and returns
+    actions in the environment's units. Both scalings belong to the agent and are saved with its
+    weights. `choose` and the losses use normalised observations and actions in [-1, 1].
 
     Attributes:
-        arithmetic: kernels that an update computes with; plain torch's, unless training chooses.
+        settings: the algorithm's own settings, `config.algorithm`.
+        kernels: the kernels that compute the networks in `update`; `PLAIN` by default.
+        optimizers: the optimisers by name; `make_agent` sets them.
+        has_bc_policy: whether `bc_chunk` is available.
     """
+
+    has_bc_policy: ClassVar[bool] = False
 
     observation_mean: Tensor
     observation_std: Tensor
     action_low: Tensor
     action_high: Tensor
-    optimizer: torch.optim.Adam
+    optimizers: Optimizers
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        config: TrainConfig,
-        *,
-        activation: Activation,
-        critic_norm: Norm,
-    ) -> None:
+    def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        self.settings = config.algorithm
-        self.arithmetic = arithmetic.PLAIN
+        self.settings = cast(Settings, config.algorithm)
+        self.kernels = kernels.PLAIN
         self.observation_size, self.action_size = observation_size, action_size
         self.chunk_size = config.chunk_length * action_size
-
-        def ensemble() -> MLP:
-            return MLP(
-                observation_size + self.chunk_size,
-                config.hidden_dims,
-                1,
-                activation=activation,
-                norm=critic_norm,
-                members=config.num_critics,
-            )
-
-        self.critic = ensemble()
-        self.target_critic = ensemble()
-        self.target_critic.load_state_dict(self.critic.state_dict())
-        self.target_critic.requires_grad_(False)
         self.register_buffer("observation_mean", torch.zeros(observation_size))
         self.register_buffer("observation_std", torch.ones(observation_size))
         self.register_buffer("action_low", -torch.ones(action_size))
         self.register_buffer("action_high", torch.ones(action_size))
 
-    # What the policy does
+    # The policy
 
     @property
     @abstractmethod
@@ -103,109 +111,131 @@ class Agent(nn.Module, ABC):
 
     def chunk(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """The learned policy: [B, O], [B, *noise_shape] → [B, C, A], within the action bounds."""
-        return self.in_environment_units(self.choose(self._normalize(observation_BO), noise))
+        return self.in_environment_units(self.choose(self.normalize(observation_BO), noise))
 
-    # How it learns
+    def samples(self, observation_BO: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """All chunks that `chunk` chooses from, [B, N, L] in [-1, 1], and their values [B, N].
 
-    def critic_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
-        """The critics' regression on their multi-step target."""
-        with torch.no_grad():
-            next_actions_BL = self.choose(windows.next_observations_BO, noise.target)
-            next_values_KB = self.values(
-                self.target_critic, windows.next_observations_BO, next_actions_BL
-            )
-            target_B = chunk_target(windows.returns_B, windows.bootstrap_B, next_values_KB)
-        values_KB = self.values(self.critic, windows.observations_BO, self.data_chunk(windows))
-        loss = critic_loss(values_KB, target_B, windows.weight_B)
-        return loss, {"loss": loss, "value": values_KB.mean(), "target": target_B.mean()}
+        `chunk` returns the sample with the highest value. A policy that makes one chunk returns
+        that chunk with the value 0. Observations are in raw units.
+        """
+        chunk_B1L = self.choose(self.normalize(observation_BO), noise)[:, None]
+        return chunk_B1L, chunk_B1L.new_zeros(len(chunk_B1L), 1)
+
+    def bc_chunk(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        """The behaviour-cloning policy alone: [B, O], [B, *noise_shape] → [B, C, A].
+
+        It exists only where `has_bc_policy` is set.
+        """
+        raise NotImplementedError(f"{self.config.method} has no behaviour-cloning policy")
+
+    @property
+    def policy_flow_steps(self) -> int:
+        """Euler steps that the learned policy takes for one chunk; 0 if it integrates no flow."""
+        return 0
+
+    # Learning
 
     @abstractmethod
-    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
-        """What the policy's networks minimise; it runs through the critics without moving them."""
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> Noise:
+        """Draw the random numbers of one update, on the generator's device."""
 
-    def update(self, windows: Windows, noise: UpdateNoise) -> Info:
-        """One optimiser step on all networks, then the target critic's lagging average.
+    @abstractmethod
+    def losses(self, windows: Windows, noise: Noise) -> Mapping[str, Loss]:
+        """The losses of one update by name; the name is the prefix of their figures.
 
-        Nothing in it waits for the device or depends on a number there, so that a GPU can record
-        it and repeat it.
+        Each loss is differentiated on its own, so two losses must not share intermediate results
+        that need gradients: add them up to one loss, or detach one.
+        """
+
+    def validation_losses(self, windows: Windows, noise: Noise) -> Info:
+        """Losses that show overfitting on held-out windows, by name; none by default."""
+        return {}
+
+    def lagging_copies(self) -> Iterable[LaggingCopy]:
+        """The target networks; none by default."""
+        return ()
+
+    def learned_parameters(self) -> list[nn.Parameter]:
+        """All parameters that the losses train, in the order of the optimiser's saved state."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def make_optimizers(self) -> Optimizers:
+        """Make the optimisers by name, on the networks' device: by default one Adam over all."""
+        return {"adam": make_adam(self.learned_parameters(), self.config.learning_rate)}
+
+    def update(self, windows: Windows, noise: Noise) -> Info:
+        """Take one step with all optimisers, and move the target networks.
+
+        The update neither waits for the device nor depends on values there, so that a CUDA graph
+        can record it.
 
         Returns:
-            Figures as tensors on the device, named `critic/…` and `actor/…`.
+            Figures as tensors on the device, named `LOSS/FIGURE`, such as `critic/loss`.
         """
         windows = self.normalize_windows(windows)
-        with arithmetic.using(self.arithmetic):
-            loss_of_critic, critic_info = self.critic_loss(windows, noise)
-            loss_of_actor, actor_info = self.actor_loss(windows, noise)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss_of_critic.backward(inputs=[*self.critic.parameters()])
-        loss_of_actor.backward(inputs=self.policy_parameters())
-        # The target follows the critic as it was before this step.
-        targets: list[Tensor] = [*self.target_critic.parameters()]
-        online: list[Tensor] = [*self.critic.parameters()]
+        with kernels.using(self.kernels):
+            losses = self.losses(windows, noise)
+        self.zero_grad(set_to_none=True)
+        for loss in losses.values():
+            loss.value.backward(inputs=[*loss.parameters])
+        # The targets follow the parameters as they were before this step.
         with torch.no_grad():
-            _foreach_lerp(targets, online, self.config.tau)
-        self.optimizer.step()
-        info = {f"critic/{name}": value.detach() for name, value in critic_info.items()}
-        return info | {f"actor/{name}": value.detach() for name, value in actor_info.items()}
-
-    @abstractmethod
-    def draw_noise(self, batch_size: int, generator: torch.Generator) -> UpdateNoise:
-        """Fresh noise for one update, on the generator's device."""
-
-    @abstractmethod
-    def policy_parameters(self) -> list[nn.Parameter]:
-        """What the actor loss moves."""
-
-    def make_optimizer(self) -> torch.optim.Adam:
-        """One Adam over everything that learns, where the networks are now."""
-        parameters = [*self.policy_parameters(), *self.critic.parameters()]
-        device = parameters[0].device
-        return torch.optim.Adam(
-            parameters,
-            lr=torch.tensor(self.config.learning_rate, device=device),
-            eps=1e-8,
-            fused=True,
-            capturable=device.type == "cuda",
-        )
+            for online, target, tau in self.lagging_copies():
+                _foreach_lerp([*target.parameters()], [*online.parameters()], tau)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return {
+            f"{name}/{figure}": value.detach()
+            for name, loss in losses.items()
+            for figure, value in {"loss": loss.value, **loss.figures}.items()
+        }
 
     def set_learning_rate(self, rate: float | Tensor) -> None:
-        """Use this rate, a number or a tensor on the device, from the next update on."""
-        for group in self.optimizer.param_groups:
-            group["lr"].copy_(rate) if isinstance(rate, Tensor) else group["lr"].fill_(rate)
+        """Set the learning rate of all optimisers, as a number or a tensor on the device."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"].copy_(rate) if isinstance(rate, Tensor) else group["lr"].fill_(rate)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Return the optimisers' state for a checkpoint, empty before the first update."""
+        return optimizer_tensors(self.optimizers)
+
+    def load_optimizer_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load a state that `optimizer_state` returned (UsageError: it does not fit)."""
+        load_optimizer_tensors(self.optimizers, tensors)
+
+    # Scaling
 
     def set_normalization(self, mean_O: Tensor, std_O: Tensor) -> None:
-        """Scale observations by these from now on."""
+        """Set the mean and standard deviation that observations are scaled by."""
         self.observation_mean.copy_(mean_O)
         self.observation_std.copy_(std_O)
 
     def set_action_bounds(self, low: Sequence[float], high: Sequence[float]) -> None:
-        """Give chunks between these bounds, A numbers each, from now on."""
+        """Set the bounds of the actions that `chunk` returns, A numbers each."""
         self.action_low.copy_(torch.tensor(low))
         self.action_high.copy_(torch.tensor(high))
 
+    def normalize(self, observation_BO: Tensor) -> Tensor:
+        """Scale raw observations by the mean and standard deviation."""
+        return (observation_BO - self.observation_mean) / self.observation_std
+
     def normalize_windows(self, windows: Windows) -> Windows:
-        """Windows as the losses want them."""
+        """Windows with normalised observations, as the losses use them."""
         return windows._replace(
-            observations_BO=self._normalize(windows.observations_BO),
-            next_observations_BO=self._normalize(windows.next_observations_BO),
+            observations_BO=self.normalize(windows.observations_BO),
+            next_observations_BO=self.normalize(windows.next_observations_BO),
         )
 
     def data_chunk(self, windows: Windows) -> Tensor:
-        """The actions of the data that policy and critics act on, [B, L]."""
+        """The chunk of the data at the window's first observation, [B, L]."""
         return windows.actions_BHA[:, : self.config.chunk_length].flatten(1)
 
-    @staticmethod
-    def values(critic: MLP, observation_BO: Tensor, actions_BL: Tensor) -> Tensor:
-        """Q of every ensemble member: [K, B]."""
-        return critic(torch.cat([observation_BO, actions_BL], dim=-1)).squeeze(-1)
-
-    def _normalize(self, observation_BO: Tensor) -> Tensor:
-        return (observation_BO - self.observation_mean) / self.observation_std
-
-    def in_environment_units(self, chunk_BL: Tensor) -> Tensor:
-        """[B, L] in [-1, 1] → [B, C, A] within the action bounds."""
-        chunk_BCA = chunk_BL.unflatten(-1, (self.config.chunk_length, self.action_size))
+    def in_environment_units(self, chunk: Tensor) -> Tensor:
+        """[B, ..., L] in [-1, 1] → [B, ..., C, A] within the action bounds."""
+        chunk_CA = chunk.unflatten(-1, (self.config.chunk_length, self.action_size))
         low_A, high_A = self.action_low, self.action_high
-        scaled_BCA = chunk_BCA * ((high_A - low_A) / 2) + (high_A + low_A) / 2
-        # Rounding may have passed a bound.
-        return scaled_BCA.clamp(low_A, high_A)
+        scaled_CA = chunk_CA * ((high_A - low_A) / 2) + (high_A + low_A) / 2
+        # Rounding can exceed a bound.
+        return scaled_CA.clamp(low_A, high_A)

@@ -1,8 +1,9 @@
-"""The agent of a method."""
+"""Make the agent of a method."""
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import torch
 
@@ -13,7 +14,7 @@ from qc_core.config.settings import TrainConfig
 _CPU = torch.device("cpu")
 
 
-def agent_class(method: str) -> type[Agent]:
+def agent_class(method: str) -> type[Agent[Any, Any]]:
     """Return the class that implements a method, as the methods table names it."""
     module, _, name = METHODS[method].agent.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -24,8 +25,11 @@ def make_agent(
     action_size: int,
     config: TrainConfig,
     device: torch.device = _CPU,
-) -> Agent:
-    """A freshly initialised agent for `config.method`; the same numbers on every device."""
+) -> Agent[Any, Any]:
+    """Return a new agent for `config.method`, with fresh weights and optimisers on the device.
+
+    Weights are drawn on the CPU from torch's global generator: they are equal on every device.
+    """
     agent = agent_class(config.method)(observation_size, action_size, config).to(device)
-    agent.optimizer = agent.make_optimizer()
+    agent.optimizers = agent.make_optimizers()
     return agent

@@ -1,4 +1,4 @@
-"""QC-FQL, FQL, FQL-n: a one-step policy distilled from the flow climbs the critics.
+"""QC-FQL, FQL and FQL-n: a one-step policy, distilled from the flow, maximises the critics.
 
 Shapes: B batch, O observation, L flattened chunk.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.agent import Info, UpdateNoise
+from qc_core.agents.agent import Loss
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.losses import distillation_loss, policy_value_loss
 from qc_core.config.methods import OneStepSettings
@@ -22,15 +22,17 @@ from qc_core.networks.mlp import MLP
 
 @dataclass(frozen=True, slots=True)
 class OneStepNoise(FlowNoise):
-    """The noise of one update, that of the distillation among it."""
+    """The random numbers of one update.
+
+    Attributes:
+        distillation_BL: standard normal, the input z of both the one-step policy and the flow.
+    """
 
     distillation_BL: Tensor
 
 
-class OneStepAgent(FlowAgent):
-    """The policy is μ(s, z), one pass through one network."""
-
-    settings: OneStepSettings
+class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
+    """π(s) = clip μ(s, z), one pass through one network."""
 
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(observation_size, action_size, config)
@@ -43,27 +45,27 @@ class OneStepAgent(FlowAgent):
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         return self._mu(observation_BO, noise).clamp(-1, 1)
 
-    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
-        """Clone with the flow, distil it into one step, and climb the critics."""
-        assert isinstance(noise, OneStepNoise)
+    def losses(self, windows: Windows, noise: OneStepNoise) -> dict[str, Loss]:
+        return {
+            "critic": self.critic_loss(windows, noise.target),
+            "actor": self.actor_loss(windows, noise),
+        }
+
+    def actor_loss(self, windows: Windows, noise: OneStepNoise) -> Loss:
+        """flow_bc + α · distillation - mean Q(s, clip μ(s, z)); the critics are not trained."""
         observation_BO = windows.observations_BO
-        cloning = self.cloning_loss(windows, noise)
+        bc = self.bc_loss(windows, noise)
         with torch.no_grad():
-            flow_BL = integrate(
-                self.flow.given(observation_BO), noise.distillation_BL, self.settings.flow_steps
-            )
+            velocity = self.flow.condition(observation_BO)
+            flow_BL = integrate(velocity, noise.distillation_BL, self.settings.flow_steps)
         one_step_BL = self._mu(observation_BO, noise.distillation_BL)
         distillation = distillation_loss(one_step_BL, flow_BL)
         value = policy_value_loss(
             self.values(self.critic, observation_BO, one_step_BL.clamp(-1, 1))
         )
-        loss = cloning + self.settings.alpha * distillation + value
-        return loss, {
-            "loss": loss,
-            "cloning_loss": cloning,
-            "distillation_loss": distillation,
-            "value_loss": value,
-        }
+        loss = bc + self.settings.alpha * distillation + value
+        figures = {"bc_loss": bc, "distillation_loss": distillation, "value_loss": value}
+        return Loss(loss, self.policy_parameters(), figures)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> OneStepNoise:
         shape, device = (batch_size, self.chunk_size), generator.device

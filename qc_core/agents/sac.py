@@ -1,6 +1,6 @@
-"""RLPD, RLPD-AC, QC-RLPD: soft actor-critic on single actions or on chunks.
+"""RLPD, RLPD-AC and QC-RLPD: soft actor-critic on single actions or on chunks.
 
-Shapes: B batch, K critics, L flattened chunk.
+Shapes: B batch, K critics, O observation, L flattened chunk.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.agent import Agent, Info, UpdateNoise
-from qc_core.agents.losses import likelihood_cloning_loss, soft_actor_loss, temperature_loss
+from qc_core.agents.agent import Loss
+from qc_core.agents.critic_agent import CriticAgent
+from qc_core.agents.losses import likelihood_bc_loss, soft_actor_loss, temperature_loss
 from qc_core.config.methods import GaussianSettings
 from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
@@ -19,19 +20,23 @@ from qc_core.networks.gaussian import GaussianActor
 
 
 @dataclass(frozen=True, slots=True)
-class SACNoise(UpdateNoise):
-    """The noise of one update, that of the actor's own action among it."""
+class SACNoise:
+    """The random numbers of one update, standard normal.
 
+    Attributes:
+        target: [B, L], for the policy's chunk in the critic's target.
+        actor_BL: for the policy's chunk in the actor loss.
+    """
+
+    target: Tensor
     actor_BL: Tensor
 
 
-class SACAgent(Agent):
-    """A tanh-Gaussian policy whose entropy a learned temperature holds at its target.
+class SACAgent(CriticAgent[GaussianSettings, SACNoise]):
+    """A tanh-Gaussian policy with a learned entropy temperature.
 
-    The backup carries no entropy term, and the target is the critics' mean, as in the paper.
+    As in the paper, the backup has no entropy term, and the target is the mean of the critics.
     """
-
-    settings: GaussianSettings
 
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(
@@ -48,9 +53,14 @@ class SACAgent(Agent):
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         return self.actor(observation_BO).sample(noise)[0]
 
-    def actor_loss(self, windows: Windows, noise: UpdateNoise) -> tuple[Tensor, Info]:
-        """Climb the critics with some entropy left, move the temperature, clone (QC-RLPD)."""
-        assert isinstance(noise, SACNoise)
+    def losses(self, windows: Windows, noise: SACNoise) -> dict[str, Loss]:
+        return {
+            "critic": self.critic_loss(windows, noise.target),
+            "actor": self.actor_loss(windows, noise),
+        }
+
+    def actor_loss(self, windows: Windows, noise: SACNoise) -> Loss:
+        """soft actor loss + temperature loss + bc_weight · bc loss (QC-RLPD only)."""
         policy = self.actor(windows.observations_BO)
         chunk_BL, log_likelihood_B = policy.sample(noise.actor_BL)
         values_KB = self.values(self.critic, windows.observations_BO, chunk_BL)
@@ -59,17 +69,17 @@ class SACAgent(Agent):
         entropy = -log_likelihood_B.mean()
         of_temperature = temperature_loss(temperature, entropy.detach(), self.target_entropy)
         loss = soft + of_temperature
-        info = {
+        figures = {
             "soft_loss": soft,
             "temperature_loss": of_temperature,
             "temperature": temperature,
             "entropy": entropy,
         }
         if self.settings.bc_weight:
-            cloning = likelihood_cloning_loss(policy.log_likelihood(self.data_chunk(windows)))
-            loss = loss + self.settings.bc_weight * cloning
-            info["cloning_loss"] = cloning
-        return loss, {"loss": loss, **info}
+            bc = likelihood_bc_loss(policy.log_likelihood(self.data_chunk(windows)))
+            loss = loss + self.settings.bc_weight * bc
+            figures["bc_loss"] = bc
+        return Loss(loss, self.policy_parameters(), figures)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> SACNoise:
         shape, device = (batch_size, self.chunk_size), generator.device

@@ -44,9 +44,9 @@ def rollout_arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Play unseen episodes and print success and steps with intervals, or else the return."""
-    from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+    from qc_core.envs.episode_file import record_policy, write_episodes
+    from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_results
     from qc_core.envs.play import play_episodes
-    from qc_core.envs.recorder import write_episodes
     from qc_core.files import require_file_place, require_new_file
     from qc_core.policy_format.policy_folder import read_contract, verify
     from qc_core.runtime.executor import require_execution_horizon

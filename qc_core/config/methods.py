@@ -1,17 +1,17 @@
-"""The methods by name, and the settings of each family of algorithms.
+"""The table of methods, and the settings type of each family of algorithms.
 
 | method | policy | actions per chunk | steps per backup |
 |---|---|---|---|
 | qc | best-of-N of the flow | H | H |
 | qc-fql | one-step policy, distilled from the flow | H | H |
 | bfn, fql | best-of-N, one-step | 1 | 1 |
-| bfn-n, fql-n | best-of-N, one-step | 1 | H, biased: the later actions are the data's |
+| bfn-n, fql-n | best-of-N, one-step | 1 | H, biased: the later actions come from the data |
 | rlpd | tanh-Gaussian of soft actor-critic | 1 | 1 |
 | rlpd-ac | tanh-Gaussian over chunks | H | H |
 | qc-rlpd | rlpd-ac with a behaviour-cloning term | H | H |
 
-To add a method: write its agent in `qc_core/agents/`, and add its row to `METHODS` (with a settings
-class if it is the first of its family).
+To add a method, write its agent in a file in `qc_core/agents/`, and add a row to `METHODS`, with a
+settings class if it has settings of its own. `Agent` lists what the agent declares.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FlowSettings(AlgorithmSettings):
 class BestOfNSettings(FlowSettings):
     """Best-of-N: the critic chooses among samples of the flow."""
 
-    num_samples: Annotated[int, Meta(description="N, the chunks to choose from.")] = 32
+    num_samples: Annotated[int, Meta(description="N, the number of chunks to choose from.")] = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +56,14 @@ class GaussianSettings(AlgorithmSettings):
     """Soft actor-critic with a tanh-Gaussian policy."""
 
     initial_temperature: Annotated[
-        float, Meta(description="Initial entropy temperature; it is learned from there.")
+        float, Meta(description="Initial entropy temperature; training changes it.")
     ] = 1.0
     target_entropy_factor: Annotated[
-        float, Meta(description="The target entropy is minus this per number of the chunk.")
+        float, Meta(description="Target entropy, as minus this value per number of the chunk.")
     ] = 0.5
     bc_weight: Annotated[
         float,
-        Meta(description="Weight of the data's log-likelihood in the actor loss; 0 has no term."),
+        Meta(description="Weight of the data's log-likelihood in the actor loss; 0 omits it."),
     ] = 0.0
 
 
@@ -72,12 +72,12 @@ class Method:
     """A method of the paper.
 
     Attributes:
-        agent: `module:class` of the agent that implements it.
+        agent: `module:class` of the agent that implements the method, imported on first use.
         settings: the algorithm's settings, with the paper's values for this method.
-        chunked: policy and critic act on chunks of `backup_horizon` actions instead of on one.
-        multi_step: the backup sums the rewards of `backup_horizon` steps instead of one.
-        online_only: no offline phase: the data set is a part of each online batch.
-        defaults: the paper's values of train settings that differ from the defaults.
+        chunked: policy and critics act on chunks of `backup_horizon` actions; else on one action.
+        multi_step: the backup sums the rewards of `backup_horizon` steps; else of one step.
+        online_only: there is no offline phase; the dataset is a part of each online batch.
+        defaults: the paper's values for common train settings where they differ from the defaults.
     """
 
     agent: str

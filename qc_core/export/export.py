@@ -10,7 +10,6 @@ import torch
 
 from qc_core import __version__, documents
 from qc_core.agents.agent import Agent
-from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
 from qc_core.documents import with_keys_renamed
@@ -111,7 +110,7 @@ def _contract(
         action=Actions(names=spec.action_names, low=spec.action_low, high=spec.action_high),
         noise=Noise(shape=tuple(agent.noise_shape), distribution="standard normal, independent"),
         evaluation=evaluation,
-        flow_steps=agent.settings.flow_steps if isinstance(agent, BestOfNAgent) else 0,
+        flow_steps=agent.policy_flow_steps,
         opset=OPSET,
         versions={"q-chunking": __version__, **versions()},
         dataset_digest=info.dataset_digest,

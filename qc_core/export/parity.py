@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.policy_format.contract import Actions
 from qc_core.runtime.golden import max_difference
 
@@ -63,14 +62,10 @@ def draw_cases(agent: Agent, count: int, seed: int) -> Cases:
     noise = rng.standard_normal((count, *agent.noise_shape), dtype=np.float32)
     with torch.inference_mode():
         inputs = torch.from_numpy(observation), torch.from_numpy(noise)
-        if isinstance(agent, BestOfNAgent):
-            candidate_BNL, value_BN = agent.candidates(*inputs)
-            value_BN, order_BN = value_BN.sort(dim=1, descending=True, stable=True)
-            best_B1 = value_BN[:, :1]
-            correct_BN = value_BN >= best_B1 - TIE * best_B1.abs().clamp(min=1)
-            sorted_BNL = candidate_BNL.take_along_dim(order_BN[:, :, None], dim=1)
-            chunk_BNHA = agent.in_environment_units(sorted_BNL)
-        else:
-            chunk_BNHA = agent.chunk(*inputs)[:, None]
-            correct_BN = torch.ones(count, 1, dtype=torch.bool)
+        sample_BNL, value_BN = agent.samples(*inputs)
+        value_BN, order_BN = value_BN.sort(dim=1, descending=True, stable=True)
+        best_B1 = value_BN[:, :1]
+        correct_BN = value_BN >= best_B1 - TIE * best_B1.abs().clamp(min=1)
+        sorted_BNL = sample_BNL.take_along_dim(order_BN[:, :, None], dim=1)
+        chunk_BNHA = agent.in_environment_units(sorted_BNL)
     return Cases(observation, noise, chunk_BNHA.numpy(), correct_BN.numpy())

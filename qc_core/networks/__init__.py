@@ -1,1 +1,1 @@
-"""Torch modules and nothing about learning."""
+"""Neural networks: plain layers, a faster way to compute them, and the networks built from them."""

@@ -30,10 +30,10 @@ def offline_curves(curve: list[dict[str, float]]) -> str:
     for colour, (name, label) in zip(
         _COLOURS,
         (
-            ("actor/cloning_loss", "cloning (flow)"),
+            ("actor/bc_loss", "cloning (flow)"),
             ("actor/distillation_loss", "distillation"),
             ("critic/loss", "critic"),
-            ("validation/cloning_loss", "cloning, held out"),
+            ("validation/bc_loss", "cloning, held out"),
         ),
         strict=False,
     ):

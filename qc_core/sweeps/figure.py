@@ -16,22 +16,17 @@ from qc_core.sweeps.definition import Study
 from qc_core.sweeps.published import SOURCE, published_curve
 from qc_core.sweeps.summary import BOUNDS, any_reports_success
 
-_COLOURS = dict(
-    zip(
-        METHODS,
-        (
-            "#2563eb",
-            "#0891b2",
-            "#dc2626",
-            "#d97706",
-            "#059669",
-            "#4d7c0f",
-            "#7c3aed",
-            "#be185d",
-            "#6b7280",
-        ),
-        strict=True,
-    )
+# In the order of the methods; further methods use them again.
+_COLOURS = (
+    "#2563eb",
+    "#0891b2",
+    "#dc2626",
+    "#d97706",
+    "#059669",
+    "#4d7c0f",
+    "#7c3aed",
+    "#be185d",
+    "#6b7280",
 )
 
 
@@ -55,7 +50,7 @@ def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
         published = False
         for method in study.methods:
             points = _over_seeds([row for row in of_recipe if row["method"] == method], shown)
-            colour = _COLOURS[method]
+            colour = _COLOURS[[*METHODS].index(method) % len(_COLOURS)]
             if points:
                 steps, values, lows, highs = map(np.array, zip(*points, strict=True))
                 label = f"{method}, one seed" if np.isnan(lows).all() else method

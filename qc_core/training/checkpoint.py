@@ -1,7 +1,7 @@
 """A checkpoint: weights, optimiser, resolved config and progress, whole or absent.
 
 weights.safetensors    the agent's networks and normalisation
-optimizer.safetensors  Adam's moments and step, by position of the parameter
+optimizer.safetensors  the optimisers' state, by position of the parameter
 checkpoint.json        resolved config, environment, progress, digest of the data
 curve.csv              the learning curve so far
 training.safetensors   where training can go on: generator, step, online transitions
@@ -58,7 +58,6 @@ _EXTENT: dict[str, type | tuple[type, ...]] = {
 }
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 # What weights are made for; the rest may change when training goes on.
 _OF_THE_WEIGHTS = (
     "method",
@@ -67,6 +66,11 @@ _OF_THE_WEIGHTS = (
     "hidden-dims",
     "normalize-observations",
 )
+# Figures of earlier releases' curves.
+_RENAMED_FIGURES = {
+    "actor/cloning_loss": "actor/bc_loss",
+    "validation/cloning_loss": "validation/bc_loss",
+}
 Curve = list[dict[str, float]]
 
 
@@ -109,12 +113,7 @@ def save_checkpoint(
     """
     with staged_folder(folder) as staging:
         save_tensors(agent.state_dict(), staging / WEIGHTS)
-        moments = {
-            f"{index}.{name}": value
-            for index, entry in agent.optimizer.state_dict()["state"].items()
-            for name, value in entry.items()
-        }
-        save_tensors(moments, staging / OPTIMIZER)
+        save_tensors(agent.optimizer_state(), staging / OPTIMIZER)
         if training is not None:
             save_tensors(training, staging / TRAINING)
         write_curve(staging / CURVE, curve)
@@ -205,21 +204,14 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
 
 
 def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: int) -> None:
-    """Give Adam its moments, all of them or, before the first update, none (UsageError: else)."""
-    loaded = _load(path, device)
-    groups = agent.optimizer.state_dict()["param_groups"]
-    parameters = agent.optimizer.param_groups[0]["params"]
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for index, parameter in enumerate(parameters):
-        moments = {name: loaded.get(f"{index}.{name}") for name in _MOMENTS}
-        if not loaded and not begun:
-            break
-        for name, value in moments.items():
-            shape = () if name == "step" else parameter.shape
-            if value is None or value.shape != shape:
-                raise UsageError(f"{path} does not fit the networks: {index}.{name} is another's")
-        state[index] = {name: value for name, value in moments.items() if value is not None}
-    agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    """Load the optimisers' state; before the first update it is empty (UsageError: damaged)."""
+    tensors = _load(path, device)
+    if not tensors and not begun:
+        return
+    try:
+        agent.load_optimizer_state(tensors)
+    except UsageError as error:
+        raise UsageError(f"{path} does not fit the networks: {error}") from error
 
 
 def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
@@ -273,7 +265,10 @@ def read_curve(folder: Path) -> Curve:
     path = folder / CURVE
     try:
         with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            return [
+                {_RENAMED_FIGURES.get(k, k): float(v) for k, v in row.items() if v}
+                for row in csv.DictReader(file)
+            ]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(f"{path} is missing or damaged: {error}") from error
 

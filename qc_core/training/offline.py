@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from qc_core.agents.agent import Agent, Info
-from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config, TrainConfig
@@ -21,7 +20,7 @@ from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards, observation_statistics
 from qc_core.data.replay.windows import sample_windows
 from qc_core.errors import TrainingDiverged, UsageError
-from qc_core.networks.kernels import choose as choose_arithmetic
+from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
@@ -71,7 +70,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 mean_O, std_O = observation_statistics(dataset)
                 agent.set_normalization(torch.from_numpy(mean_O), torch.from_numpy(std_O))
         self.agent = agent
-        agent.arithmetic = choose_arithmetic(device, train.precision)
+        agent.kernels = choose_kernels(device, train.precision)
         self.curve: Curve = []
         self.step = 0
         self.steps = 0 if METHODS[train.method].online_only else train.offline_steps
@@ -112,10 +111,11 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
             note = None
             if self.step % train.log_every == 0 or self.step == self.steps:
                 point = self.figures()
-                if self._held_out is not None and isinstance(self.agent, FlowAgent):
-                    point["validation/cloning_loss"] = self._validate(self.agent, self._held_out)
+                if self._held_out is not None:
+                    point |= self._validate(self._held_out)
                 self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
-                note = f"value {point['critic/value']:.1f}"
+                if "critic/value" in point:
+                    note = f"value {point['critic/value']:.1f}"
             on_update(count, note)
         self._seconds = time.monotonic() - start
 
@@ -153,13 +153,13 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._closing.close()
 
     @torch.no_grad()
-    def _validate(self, agent: FlowAgent, data: OfflineData) -> float:
-        """Cloning loss on held-out windows, the same ones and the same noise each time."""
+    def _validate(self, data: OfflineData) -> dict[str, float]:
+        """Return the agent's validation losses, on the same windows and noise each time."""
         generator = torch.Generator(data.rewards.device).manual_seed(self._seed)
         sampled = sample_windows(data, self._config, generator, _VALIDATION_BATCH)
-        noise = agent.draw_noise(_VALIDATION_BATCH, generator)
-        assert isinstance(noise, FlowNoise)
-        return float(agent.cloning_loss(agent.normalize_windows(sampled), noise))
+        noise = self.agent.draw_noise(_VALIDATION_BATCH, generator)
+        losses = self.agent.validation_losses(self.agent.normalize_windows(sampled), noise)
+        return {f"validation/{name}": float(loss) for name, loss in losses.items()}
 
 
 def learning_rate_at(step: Tensor, train: TrainConfig) -> Tensor:

@@ -18,7 +18,7 @@ from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards
 from qc_core.data.replay.windows import Windows, concatenate, sample_windows
 from qc_core.errors import UsageError
-from qc_core.networks.kernels import choose as choose_arithmetic
+from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.training.device import cpu_share, set_generator
 from qc_core.training.explore import Exploration
@@ -52,7 +52,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
     ) -> None:
         train = config.train
         self.agent, self.step = agent, 0
-        agent.arithmetic = choose_arithmetic(device, train.precision)
+        agent.kernels = choose_kernels(device, train.precision)
         self._config = config
         self._mixes = METHODS[train.method].online_only
         update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]

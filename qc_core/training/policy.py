@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.agents.flow_agent import FlowAgent
 from qc_core.errors import UsageError
 from qc_core.runtime.executor import require_execution_horizon
 from qc_core.training.checkpoint import load_agent
@@ -33,11 +32,11 @@ class AgentPolicy:
         horizon = agent.config.chunk_length
         self._chunk = agent.chunk
         if kind == "cloned":
-            if not isinstance(agent, FlowAgent):
+            if not agent.has_bc_policy:
                 raise UsageError(
                     f"{agent.config.method} has no cloned policy: play the learned one"
                 )
-            self._chunk = agent.cloned_chunk
+            self._chunk = agent.bc_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape
         self.execution_horizon = require_execution_horizon(execution_horizon or horizon, horizon)

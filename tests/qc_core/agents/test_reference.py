@@ -1,10 +1,10 @@
-"""Every method computes what a slow NumPy float64 reference computes from the equations."""
+"""Every method agrees with a slow NumPy float64 reference, written from the equations."""
 
 import numpy as np
 import pytest
 import torch
 
-from qc_core.agents.agent import Agent, UpdateNoise
+from qc_core.agents.agent import Agent
 from qc_core.agents.flow_agent import FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
@@ -20,7 +20,7 @@ OBSERVATION, ACTION, BATCH, ROWS = 4, 3, 24, 60
 
 
 class Case:
-    """One method on random weights, rows and noise, ours and the reference's."""
+    """One method with random weights, rows and noise, and the reference's result."""
 
     def __init__(self, method: str, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ class Case:
         self.agent: Agent = make_agent(OBSERVATION, ACTION, self.config).double()
         with torch.no_grad():
             for parameter in self.agent.parameters():
-                # Biases, scales and targets away from where they start, and actions that clip.
+                # Move biases, scales and targets from their initial values, and clip some actions.
                 parameter.add_(0.3 * torch.randn_like(parameter))
         terminals = (rng.uniform(size=ROWS) < 0.15).astype(float)
         self.rows = {
@@ -47,7 +47,7 @@ class Case:
             "next_observations": rng.normal(size=(ROWS, OBSERVATION)),
             "actions": rng.uniform(-1, 1, (ROWS, ACTION)),
             "rewards": rng.normal(size=ROWS),
-            # Successes that end their episode, and successes on the way.
+            # Some successes end their episode, and some do not.
             "masks": (rng.uniform(size=ROWS) > 0.1).astype(float),
             "terminals": terminals,
         }
@@ -71,10 +71,10 @@ class Case:
             "learning_rate": 1e-3,
             "tau": 0.1,
         }
-        given = (weights, self.rows, self.starts, self.noise)
+        inputs = (weights, self.rows, self.starts, self.noise)
         if is_gaussian(method):
             self.expected = sac_reference.update(
-                *given,
+                *inputs,
                 sac_reference.Settings(
                     **shared,
                     target_entropy=-0.5 * size,
@@ -82,9 +82,9 @@ class Case:
                 ),
             )
         else:
-            candidates = 6 if is_best_of_n(method) else 0
-            settings = reference.Settings(**shared, flow_steps=4, alpha=7.0, candidates=candidates)
-            self.expected = reference.update(*given, settings)
+            samples = 6 if is_best_of_n(method) else 0
+            settings = reference.Settings(**shared, flow_steps=4, alpha=7.0, num_samples=samples)
+            self.expected = reference.update(*inputs, settings)
 
     @property
     def windows(self) -> Windows:
@@ -96,7 +96,7 @@ class Case:
         )
 
     @property
-    def update_noise(self) -> UpdateNoise:
+    def update_noise(self) -> FlowNoise | SACNoise:
         tensors = {name: torch.from_numpy(value) for name, value in self.noise.items()}
         if is_gaussian(self.config.method):
             return SACNoise(tensors["target"], tensors["actor"])
@@ -117,27 +117,26 @@ def assert_equal(got: torch.Tensor, expected: np.ndarray | float) -> None:
     assert error <= TOLERANCE
 
 
-def test_chosen_actions_are_the_references(case: Case) -> None:
+def test_policy_chooses_the_references_actions(case: Case) -> None:
     chosen = case.agent.choose(case.windows.next_observations_BO, case.update_noise.target)
     assert_equal(chosen, case.expected.next_actions)
 
 
-def test_losses_and_target_are_the_references(case: Case) -> None:
-    critic_loss, info = case.agent.critic_loss(case.windows, case.update_noise)
-    actor_loss, _ = case.agent.actor_loss(case.windows, case.update_noise)
-    assert_equal(critic_loss, case.expected.critic_loss)
-    assert_equal(actor_loss, case.expected.actor_loss)
-    assert_equal(info["target"], case.expected.target.mean())
+def test_losses_and_target_equal_the_references(case: Case) -> None:
+    losses = case.agent.losses(case.windows, case.update_noise)
+    assert_equal(losses["critic"].value, case.expected.critic_loss)
+    assert_equal(losses["actor"].value, case.expected.actor_loss)
+    assert_equal(losses["critic"].figures["target"], case.expected.target.mean())
 
 
-def test_one_update_is_the_references(case: Case) -> None:
+def test_one_update_equals_the_references(case: Case) -> None:
     case.agent.update(case.windows, case.update_noise)
     after = case.agent.state_dict()
     assert set(case.expected.updated) == {name for name, _ in case.agent.named_parameters()}
     for name, expected in case.expected.updated.items():
         gradient = np.abs(case.expected.gradients.get(name, np.ones_like(expected)))
-        # Adam divides a gradient by its size: a sum that is zero but for rounding has no sign.
-        # Exactly zero, behind a ReLU, is clear again.
+        # Adam divides a gradient by its size, so the sign of a rounding error would count. A
+        # gradient that is exactly zero, after a ReLU, is clear.
         clear = np.asarray((gradient > 1e-12 * gradient.max()) | (gradient == 0))
         assert clear.mean() > 0.9
         assert_equal(after[name][torch.from_numpy(clear)], expected[clear])
@@ -150,8 +149,8 @@ def test_one_update_is_the_references(case: Case) -> None:
         ("qc-rlpd", ("actor.trunk.weights.0", "actor.log_std.biases.0", "critic.shifts.0")),
     ],
 )
-def test_the_reference_itself_has_right_gradients(method: str, names: tuple[str, ...]) -> None:
-    """Central differences through a method's whole loss."""
+def test_reference_gradients_match_central_differences(method: str, names: tuple[str, ...]) -> None:
+    """The differences run through a method's complete loss."""
     case = Case(method, seed=1)
     windows, noise = case.windows, case.update_noise
     for name in names:
@@ -161,11 +160,11 @@ def test_the_reference_itself_has_right_gradients(method: str, names: tuple[str,
         for shift in (1e-5, -1e-5):
             with torch.no_grad():
                 parameter[place] += shift
-            which = case.agent.critic_loss if name.startswith("critic") else case.agent.actor_loss
-            loss, info = which(windows, noise)
-            # The temperature's loss holds the policy still, which a difference cannot.
-            loss = loss - info.get("temperature_loss", torch.tensor(0.0))
-            losses.append(float(loss.detach()))
+            trained_by = "critic" if name.startswith("critic") else "actor"
+            loss = case.agent.losses(windows, noise)[trained_by]
+            # The temperature loss has no gradient to the policy, but a difference would see one.
+            value = loss.value - loss.figures.get("temperature_loss", torch.tensor(0.0))
+            losses.append(float(value.detach()))
             with torch.no_grad():
                 parameter[place] -= shift
         slope = (losses[0] - losses[1]) / 2e-5

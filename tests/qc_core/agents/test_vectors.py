@@ -1,4 +1,4 @@
-"""QC, QC-FQL and RLPD-AC compute what the paper's code computes."""
+"""QC, QC-FQL and RLPD-AC agree with the numbers of the paper's code."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from qc_core.agents.agent import UpdateNoise
-from qc_core.agents.flow_agent import FlowAgent, FlowNoise
+from qc_core.agents.agent import Loss
+from qc_core.agents.critic_agent import CriticAgent
+from qc_core.agents.flow_agent import FlowNoise
 from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACAgent, SACNoise
@@ -20,14 +21,14 @@ TOLERANCE = 1e-4
 
 
 class Reference:
-    """The paper's numbers, under our names."""
+    """The paper's numbers under our names."""
 
     def __init__(self, method: str) -> None:
         self.method = method
         self.arrays = dict(np.load(VECTORS / f"{method}.npz"))
         self.meta = json.loads(str(self.arrays["meta"]))
         meta = self.meta
-        self.agent = make_agent(
+        agent = make_agent(
             meta["observation"],
             meta["action"],
             train_with(
@@ -49,6 +50,8 @@ class Reference:
                 ),
             ),
         )
+        assert isinstance(agent, CriticAgent)
+        self.agent = agent
         buffers = dict(self.agent.named_buffers())
         self.agent.load_state_dict({**buffers, **self.weights("params")})
 
@@ -113,13 +116,16 @@ class Reference:
         )
 
     @property
-    def noise(self) -> UpdateNoise:
+    def noise(self) -> FlowNoise | SACNoise:
         if self.method == "rlpd-ac":
             return SACNoise(self.array("noise/target"), self.array("noise/actor"))
         target, x0, time = map(self.array, ("noise/target", "noise/flow_x0", "noise/flow_t"))
         if self.method == "qc-fql":
             return OneStepNoise(target, x0, time, self.array("noise/distill"))
         return FlowNoise(target, x0, time)
+
+    def loss(self, name: str, windows: Windows | None = None) -> Loss:
+        return self.agent.losses(windows or self.windows, self.noise)[name]
 
 
 @pytest.fixture(params=["qc", "qc-fql", "rlpd-ac"])
@@ -136,13 +142,14 @@ def test_reference_weights_cover_every_parameter(reference: Reference) -> None:
     assert ours == set(reference.weights("params"))
 
 
-def test_critic_loss_is_the_papers(reference: Reference) -> None:
-    loss, _ = reference.agent.critic_loss(reference.windows, reference.noise)
+def test_critic_loss_equals_the_papers(reference: Reference) -> None:
+    loss = reference.loss("critic").value
     assert relative_error(loss, reference.array("out/critic_loss")) < TOLERANCE
 
 
-def test_actor_loss_and_its_terms_are_the_papers(reference: Reference) -> None:
-    loss, info = reference.agent.actor_loss(reference.windows, reference.noise)
+def test_actor_loss_and_its_terms_equal_the_papers(reference: Reference) -> None:
+    actor = reference.loss("actor")
+    loss, info = actor.value, actor.figures
     if reference.method == "rlpd-ac":
         assert relative_error(loss, reference.array("out/total_actor_loss")) < TOLERANCE
         for ours, theirs in (
@@ -154,13 +161,13 @@ def test_actor_loss_and_its_terms_are_the_papers(reference: Reference) -> None:
             assert relative_error(info[ours], reference.array(f"out/{theirs}")) < TOLERANCE
         return
     assert relative_error(loss, reference.array("out/actor_loss")) < TOLERANCE
-    assert relative_error(info["cloning_loss"], reference.array("out/bc_flow_loss")) < TOLERANCE
+    assert relative_error(info["bc_loss"], reference.array("out/bc_flow_loss")) < TOLERANCE
     if reference.method == "qc-fql":
         distillation = info["distillation_loss"]
         assert relative_error(distillation, reference.array("out/distill_loss")) < TOLERANCE
 
 
-def test_chosen_actions_are_the_papers(reference: Reference) -> None:
+def test_policy_chooses_the_papers_actions(reference: Reference) -> None:
     chunk_BHA = reference.agent.chunk(
         reference.windows.next_observations_BO, reference.noise.target
     )
@@ -169,7 +176,7 @@ def test_chosen_actions_are_the_papers(reference: Reference) -> None:
     assert relative_error(chunk_BHA.flatten(1), expected) < TOLERANCE
 
 
-def test_a_samples_likelihood_is_the_papers() -> None:
+def test_likelihood_of_a_sample_equals_the_papers() -> None:
     reference = Reference("rlpd-ac")
     agent, noise = reference.agent, reference.noise
     assert isinstance(agent, SACAgent) and isinstance(noise, SACNoise)
@@ -178,11 +185,11 @@ def test_a_samples_likelihood_is_the_papers() -> None:
     expected = reference.array("sample/log_probs")
     assert relative_error(chunk_BL, reference.array("sample/actions")) < TOLERANCE
     assert relative_error(log_likelihood_B, expected) < TOLERANCE
-    # The same chunk, seen as data; atanh of a tanh near 1 is coarse in float32.
+    # The same chunk as data; atanh of a tanh near 1 is inaccurate in float32.
     assert relative_error(policy.log_likelihood(chunk_BL), expected) < 1e-2
 
 
-def test_one_update_moves_every_weight_as_the_paper_does(reference: Reference) -> None:
+def test_one_update_changes_every_weight_as_the_papers_code_does(reference: Reference) -> None:
     agent = reference.agent
     before = {name: value.clone() for name, value in agent.state_dict().items()}
     agent.update(reference.windows, reference.noise)
@@ -192,8 +199,8 @@ def test_one_update_moves_every_weight_as_the_paper_does(reference: Reference) -
         moved = agent.state_dict()[name] - before[name]
         should_move = expected - before[name]
         if name in gradients:
-            # Adam's first step divides a gradient by its own size: where it is all but zero,
-            # its sign is rounding.
+            # Adam's first step divides a gradient by its own size: where the gradient is close
+            # to zero, its sign is a rounding error.
             gradient = gradients[name].abs()
             clear = gradient > 1e-4 * gradient.max()
             moved, should_move = moved[clear], should_move[clear]
@@ -208,33 +215,32 @@ def test_target_follows_the_critic_as_it_was_before_the_step(reference: Referenc
     critic = [p.detach().clone() for p in agent.critic.parameters()]
     target = [p.detach().clone() for p in agent.target_critic.parameters()]
     agent.update(reference.windows, reference.noise)
-    rate = agent.config.tau
+    tau = agent.config.tau
     for now, old, online in zip(agent.target_critic.parameters(), target, critic, strict=True):
-        torch.testing.assert_close(now.detach(), (1 - rate) * old + rate * online)
+        torch.testing.assert_close(now.detach(), (1 - tau) * old + tau * online)
 
 
-def test_actor_loss_leaves_the_critic_alone(reference: Reference) -> None:
+def test_actor_loss_does_not_train_the_critic(reference: Reference) -> None:
     agent = reference.agent
     agent.update(reference.windows, reference.noise)
     with_actor = [p.grad.clone() for p in agent.critic.parameters() if p.grad is not None]
 
     alone = Reference(reference.method).agent
-    loss, _ = alone.critic_loss(reference.windows, reference.noise)
-    loss.backward()
+    alone.losses(reference.windows, reference.noise)["critic"].value.backward()
     expected = [p.grad for p in alone.critic.parameters()]
     assert len(with_actor) == len(expected)
     for got, wanted in zip(with_actor, expected, strict=True):
         torch.testing.assert_close(got, wanted)
 
 
-def test_invalid_windows_teach_the_critic_nothing(reference: Reference) -> None:
+def test_invalid_windows_do_not_train_the_critic(reference: Reference) -> None:
     windows = reference.windows
     invalid = windows.weight_B == 0
     assert invalid.any()
     spoiled = windows.returns_B.clone()
     spoiled[invalid] += 1e6
-    loss, _ = reference.agent.critic_loss(windows, reference.noise)
-    same, _ = reference.agent.critic_loss(windows._replace(returns_B=spoiled), reference.noise)
+    loss = reference.loss("critic", windows).value
+    same = reference.loss("critic", windows._replace(returns_B=spoiled)).value
     assert loss == same
 
 
@@ -253,6 +259,6 @@ def test_normalisation_is_part_of_the_policy(reference: Reference) -> None:
 def test_chunks_stay_within_their_bounds(reference: Reference) -> None:
     observation = reference.windows.observations_BO * 100
     agent = reference.agent
-    policies = [agent.chunk, *([agent.cloned_chunk] if isinstance(agent, FlowAgent) else [])]
+    policies = [agent.chunk, *([agent.bc_chunk] if agent.has_bc_policy else [])]
     for policy in policies:
         assert policy(observation, reference.noise.target * 100).abs().max() <= 1

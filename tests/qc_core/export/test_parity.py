@@ -40,13 +40,13 @@ def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> li
     with torch.inference_mode():
         if not isinstance(double, BestOfNAgent):
             return list(double.chunk(*inputs)[:, None].numpy())
-        candidates, value = double.candidates(*inputs)
-        chunks = double.in_environment_units(candidates).numpy()
+        samples, value = double.samples(*inputs)
+        chunks = double.in_environment_units(samples).numpy()
     # The other implementation of the critics does not share computations between samples.
-    size = candidates.shape[1]
+    size = samples.shape[1]
     normal = (inputs[0] - double.observation_mean) / double.observation_std
     again = double.values(
-        double.critic, normal.repeat_interleave(size, 0), candidates.flatten(0, 1)
+        double.critic, normal.repeat_interleave(size, 0), samples.flatten(0, 1)
     )
     torch.testing.assert_close(again.mean(0).unflatten(0, (-1, size)), value)
     best = value.max(dim=1, keepdim=True).values

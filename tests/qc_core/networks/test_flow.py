@@ -7,16 +7,16 @@ from qc_core.networks.flow import VelocityField, integrate
 
 
 def constant(x: Tensor, time: float) -> Tensor:
-    """A field that moves everything by the same, whatever the time."""
+    """A field with the same velocity everywhere and at all times."""
     return torch.full_like(x, 0.5)
 
 
 def clock(x: Tensor, time: float) -> Tensor:
-    """A field that is the flow time itself."""
+    """A field whose velocity is the flow time."""
     return torch.full_like(x, time)
 
 
-def test_a_constant_field_is_followed_for_unit_time() -> None:
+def test_constant_field_is_integrated_over_unit_time() -> None:
     end = integrate(constant, torch.zeros(3, 4), flow_steps=10)
     torch.testing.assert_close(end, torch.full((3, 4), 0.5))
 
@@ -26,13 +26,13 @@ def test_times_are_evenly_spaced_from_zero() -> None:
     torch.testing.assert_close(end, torch.full((1, 4), (0 + 1 + 2 + 3) / 16))
 
 
-def test_only_the_end_is_clipped() -> None:
-    # Starting at -3 a step of 0.5 leads to -2.5: clipping on the way would give another end.
+def test_only_the_result_is_clipped() -> None:
+    # Starting at -3 a step of 0.5 leads to -2.5: clipping each step would give another result.
     end = integrate(constant, torch.tensor([[-3.0], [0.8]]), 10)
     torch.testing.assert_close(end, torch.tensor([[-1.0], [1.0]]))
 
 
-def test_a_field_given_its_observations_is_the_field() -> None:
+def test_conditioned_field_equals_the_field() -> None:
     field = VelocityField(3, 4, (8, 8))
     for bias in field.mlp.biases:
         torch.nn.init.normal_(bias)
@@ -40,6 +40,6 @@ def test_a_field_given_its_observations_is_the_field() -> None:
     expected = torch.stack(
         [field(observation, x[:, i], torch.full((5, 1), 0.3)) for i in range(2)], dim=1
     )
-    velocity = field.given(observation)
+    velocity = field.condition(observation)
     torch.testing.assert_close(velocity(x, 0.3), expected)
     torch.testing.assert_close(velocity(x[:, 0], 0.3), expected[:, 0])

@@ -1,4 +1,4 @@
-"""The squashed Gaussian: its likelihood, its bounds, and how it starts."""
+"""The squashed Gaussian: likelihood, bounds and initialisation."""
 
 import math
 
@@ -9,14 +9,14 @@ import torch
 from qc_core.networks.gaussian import GaussianActor, TanhGaussian
 
 
-def test_its_density_integrates_to_one() -> None:
+def test_density_integrates_to_one() -> None:
     policy = TanhGaussian(torch.tensor([[0.3]]).double(), torch.tensor([[-0.5]]).double())
     grid = torch.linspace(-1 + 1e-6, 1 - 1e-6, 200_001, dtype=torch.float64)
     density = policy.log_likelihood(grid[:, None]).exp()
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_sample_has_the_likelihood_of_its_chunk() -> None:
+def test_likelihood_of_a_sample_equals_the_likelihood_of_its_chunk() -> None:
     torch.manual_seed(0)
     policy = TanhGaussian(torch.randn(7, 3).double(), torch.randn(7, 3).double() * 0.3)
     chunk, log_likelihood = policy.sample(torch.randn(7, 3).double())
@@ -24,7 +24,7 @@ def test_a_sample_has_the_likelihood_of_its_chunk() -> None:
     torch.testing.assert_close(log_likelihood, policy.log_likelihood(chunk), rtol=1e-6, atol=1e-6)
 
 
-def test_saturated_actions_keep_a_finite_likelihood() -> None:
+def test_saturated_actions_have_a_finite_likelihood() -> None:
     policy = TanhGaussian(torch.tensor([[40.0]]), torch.tensor([[0.0]]))
     chunk, log_likelihood = policy.sample(torch.zeros(1, 1))
     assert chunk.item() == 1
@@ -41,7 +41,7 @@ def test_log_std_is_clipped_to_its_range() -> None:
     np.testing.assert_allclose(actor(torch.ones(1, 2)).log_std_BL.detach(), [[-20, 0.5, 2]])
 
 
-def test_its_layers_are_relu_without_norm_and_its_heads_start_apart() -> None:
+def test_layers_are_relu_without_norm_and_heads_start_different() -> None:
     torch.manual_seed(0)
     actor = GaussianActor(3, 2, (5, 4))
     x = torch.randn(6, 3)

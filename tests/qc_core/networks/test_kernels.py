@@ -1,4 +1,4 @@
-"""Whatever kernels a network computes with, it is the same network."""
+"""The fast path computes the same networks as the plain layers, values and gradients."""
 
 import pytest
 import torch
@@ -7,19 +7,23 @@ from torch.nn import functional
 
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import train_config
-from qc_core.networks import kernels as arithmetic
+from qc_core.errors import UsageError
+from qc_core.networks import kernels
+from qc_core.networks.fast_layers import FastLayers
 from qc_core.networks.kernels import (
+    CPU_BFLOAT16,
     CPU_FLOAT32,
-    CPU_ROUNDED,
+    CUDA_BFLOAT16,
     PLAIN,
-    Arithmetic,
+    Kernels,
     choose,
     using,
 )
-from qc_core.networks.mlp import MLP, Activation, Norm
+from qc_core.networks.layers import Activation, Layers, Norm
+from qc_core.networks.mlp import MLP
 
 CPU = torch.device("cpu")
-# The part of float32 that bfloat16 keeps.
+# Relative rounding error of bfloat16.
 ROUNDING = 2.0**-8
 LAYERS: list[tuple[Activation, Norm, int | None]] = [
     ("gelu", "none", None),
@@ -28,10 +32,10 @@ LAYERS: list[tuple[Activation, Norm, int | None]] = [
 ]
 KINDS = [
     (CPU_FLOAT32, 1e-5),
-    (CPU_ROUNDED, 16 * ROUNDING),
-    # What this machine takes by itself.
+    (CPU_BFLOAT16, 16 * ROUNDING),
+    (CUDA_BFLOAT16, 16 * ROUNDING),
+    # The kernels that this machine chooses.
     (choose(CPU, "auto"), 16 * ROUNDING),
-    (Arithmetic("plain bfloat16", hidden=torch.bfloat16), 16 * ROUNDING),
 ]
 
 
@@ -43,85 +47,95 @@ def network(activation: Activation, norm: Norm, members: int | None) -> MLP:
     return made
 
 
-def outputs_and_gradients(made: MLP, x: Tensor, kernels: Arithmetic) -> list[Tensor]:
-    """What the network gives without gradient, with it, and the gradients of all it has."""
+def outputs_and_gradients(made: MLP, x: Tensor, chosen: Kernels) -> list[Tensor]:
+    """The outputs without and with gradients, and the gradients of the input and all parameters."""
     leaf = x.clone().requires_grad_()
-    with using(kernels):
+    with using(chosen):
         with torch.no_grad():
-            quiet = made(x)
-        loud = made(leaf)
-    gradients = torch.autograd.grad((loud**2).mean(), [leaf, *made.parameters()])
-    return [quiet, loud.detach(), *gradients]
+            without = made(x)
+        outputs = made(leaf)
+    gradients = torch.autograd.grad((outputs**2).mean(), [leaf, *made.parameters()])
+    return [without, outputs.detach(), *gradients]
 
 
 @pytest.mark.parametrize(("activation", "norm", "members"), LAYERS)
-@pytest.mark.parametrize(("kernels", "tolerance"), KINDS, ids=lambda k: getattr(k, "name", ""))
-def test_outputs_and_gradients_are_plain_torchs(
-    kernels: Arithmetic, tolerance: float, activation: Activation, norm: Norm, members: int | None
+@pytest.mark.parametrize(("chosen", "tolerance"), KINDS, ids=lambda k: getattr(k, "name", ""))
+def test_outputs_and_gradients_equal_the_plain_layers(
+    chosen: Kernels, tolerance: float, activation: Activation, norm: Norm, members: int | None
 ) -> None:
     made, x = network(activation, norm, members), torch.randn(64, 6)
     expected = outputs_and_gradients(made, x, PLAIN)
-    got = outputs_and_gradients(made, x, kernels)
+    got = outputs_and_gradients(made, x, chosen)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - theirs).norm() <= tolerance * theirs.norm()
 
 
 def test_bfloat16_is_only_between_hidden_layers() -> None:
-    """Inputs and outputs that bfloat16 could not tell apart stay apart."""
+    """Inputs and outputs that differ by less than bfloat16 can represent stay different."""
     made = network("gelu", "none", None)
     with torch.no_grad():
         made.biases[-1].fill_(1000.0)
     x = torch.randn(1, 6).repeat(2, 1)
     x[1] += 1e-4
-    with using(CPU_ROUNDED), torch.no_grad():
+    with using(CPU_BFLOAT16), torch.no_grad():
         outputs = made(x)
         hidden = functional.linear(x, made.weights[0], made.biases[0])
     assert not torch.equal(hidden[0], hidden[1])
-    # At 1000 bfloat16 numbers are 4 apart.
+    # At 1000, neighbouring bfloat16 numbers differ by 4.
     assert ((outputs - 1000) != 0).all() and (outputs - 1000).abs().max() < 4
 
 
 def test_bfloat16_differs_from_float32() -> None:
     made, x = network("gelu", "none", None), torch.randn(64, 6)
-    plain, rounded = (outputs_and_gradients(made, x, kernels) for kernels in (PLAIN, CPU_ROUNDED))
+    plain, rounded = (outputs_and_gradients(made, x, chosen) for chosen in (PLAIN, CPU_BFLOAT16))
     assert all((a - b).norm() > 1e-4 * b.norm() for a, b in zip(rounded, plain, strict=True))
 
 
-def test_multiplying_rounded_numbers_in_float32_is_multiplying_bfloat16() -> None:
-    made, x = network("gelu", "after", 2), torch.randn(64, 6)
-    native = Arithmetic("", hidden=torch.bfloat16, gelu=CPU_ROUNDED.gelu)
-    (_, rounded, *_), (_, multiplied, *_) = (
-        outputs_and_gradients(made, x, kernels) for kernels in (CPU_ROUNDED, native)
-    )
-    # Sums are taken in another order, and a rounding now and then falls otherwise.
-    assert (rounded - multiplied).norm() < ROUNDING / 2 * multiplied.norm()
-
-
-def test_onednns_gelu_behind_a_product_is_torchs() -> None:
-    x, weight, bias = torch.randn(40, 24), torch.randn(16, 24) / 5, torch.randn(16)
-    packed = arithmetic.CPU_BFLOAT16.pack(weight)
-    got = arithmetic.CPU_BFLOAT16.dense_gelu(x, packed, bias)
-    torch.testing.assert_close(got, PLAIN.dense_gelu(x, weight, bias), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("rows", [1, 7, 10_000])
-def test_candidates_in_parts_are_the_candidates(rows: int) -> None:
+def test_samples_in_parts_equal_all_samples_at_once(rows: int) -> None:
     agent = make_agent(4, 2, train_config("qc", hidden_dims=(16, 16), num_samples=3))
     observation, noise = torch.randn(10, 4), torch.randn(10, *agent.noise_shape)
     with torch.no_grad():
         expected = agent.choose(observation, noise)
-        with using(Arithmetic("", rows=rows)):
+        with using(Kernels("in parts", rows=rows)):
             torch.testing.assert_close(agent.choose(observation, noise), expected)
 
 
-def test_plain_torch_is_used_outside_and_again_after_a_failure() -> None:
+def test_layers_are_plain_outside_the_block_and_after_a_failure() -> None:
+    made = network("gelu", "after", 2)
+
+    def kinds() -> set[type[Layers]]:
+        return {type(layers) for layers in made.layers()}
+
     with pytest.raises(ZeroDivisionError), using(CPU_FLOAT32):
-        assert arithmetic.current() is CPU_FLOAT32
+        assert kernels.current() is CPU_FLOAT32
+        assert kinds() == {FastLayers}
         raise ZeroDivisionError
-    assert arithmetic.current() is PLAIN
+    assert kernels.current() is PLAIN
+    assert kinds() == {Layers}
 
 
-def test_a_precision_that_is_asked_for_is_taken() -> None:
-    assert choose(CPU, "float32").hidden is None
-    assert choose(CPU, "bfloat16").hidden == torch.bfloat16
+def test_requested_precision_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert choose(CPU, "float32") is CPU_FLOAT32
+    assert choose(CPU, "bfloat16") is choose(CPU, "auto") is CPU_BFLOAT16
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert choose(CPU, "auto") is CPU_FLOAT32
+    with pytest.raises(UsageError, match=r"--train\.precision bfloat16 .*; use auto or float32"):
+        choose(CPU, "bfloat16")
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), PLAIN), ((8, 0), CUDA_BFLOAT16)])
+def test_gpus_use_bfloat16_from_compute_capability_8(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: Kernels
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose(torch.device("cuda"), "auto") is expected
+    assert choose(torch.device("cuda"), "float32") is PLAIN
+    if expected is PLAIN:
+        with pytest.raises(UsageError, match=r"compute capability 8\.0"):
+            choose(torch.device("cuda"), "bfloat16")

@@ -1,4 +1,4 @@
-"""Layers are the paper's: order, epsilon, activation, initialisation."""
+"""Layers have the paper's order, epsilon, activation and initialisation."""
 
 import math
 
@@ -36,14 +36,14 @@ def test_norm_can_come_before_a_relu() -> None:
     torch.testing.assert_close(network(x), torch.relu(hidden) @ network.weights[1].T)
 
 
-def test_layer_norm_epsilon_is_small_enough_for_quiet_layers() -> None:
+def test_layer_norm_epsilon_is_1e_6() -> None:
     network = MLP(2, (8,), 1, norm="after")
-    quiet = torch.randn(4, 2) * 1e-3
-    hidden = functional.gelu(quiet @ network.weights[0].T, approximate="tanh")
+    small = torch.randn(4, 2) * 1e-3
+    hidden = functional.gelu(small @ network.weights[0].T, approximate="tanh")
     expected = functional.layer_norm(hidden, (8,), eps=1e-6) @ network.weights[1].T
     other = functional.layer_norm(hidden, (8,), eps=1e-5) @ network.weights[1].T
-    torch.testing.assert_close(network(quiet), expected)
-    assert not torch.allclose(network(quiet), other, rtol=1e-3)
+    torch.testing.assert_close(network(small), expected)
+    assert not torch.allclose(network(small), other, rtol=1e-3)
 
 
 def test_weights_start_xavier_uniform_and_biases_zero() -> None:
@@ -58,7 +58,7 @@ def test_weights_start_xavier_uniform_and_biases_zero() -> None:
     assert all((bias == 0).all() for bias in network.biases)
 
 
-def test_members_of_an_ensemble_start_different_and_do_not_mix() -> None:
+def test_ensemble_members_start_different_and_are_independent() -> None:
     network = MLP(3, (4, 4), 1, norm="after", members=2)
     x = torch.randn(5, 3)
     first = network(x)

@@ -52,7 +52,7 @@ def made_agent(config: Config) -> Agent:
     torch.manual_seed(0)
     agent = make_agent(3, 1, config.train)
     agent.set_action_bounds([-2.0], [2.0])
-    agent.arithmetic = choose(CPU, config.train.precision)
+    agent.kernels = choose(CPU, config.train.precision)
     return agent
 
 

@@ -66,9 +66,9 @@ def test_a_trial_is_repeatable_and_another_differs(
 def test_the_optimiser_goes_on_where_pretraining_stopped(config: Config, checkpoint: Path) -> None:
     slower = replace(config.train, learning_rate=5e-5)
     agent = load_agent(checkpoint, torch.device("cpu"), slower)
-    steps = {float(entry["step"]) for entry in agent.optimizer.state.values()}
+    steps = {float(entry["step"]) for entry in agent.optimizers["adam"].state.values()}
     assert steps == {config.train.offline_steps}
-    assert agent.optimizer.param_groups[0]["lr"] == 5e-5
+    assert agent.optimizers["adam"].param_groups[0]["lr"] == 5e-5
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_checkpoint_says_what_is_behind_it(config: Config, checkpoint: Path) -
 def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, dataset: Path) -> None:
     train = replace(config.train, offline_steps=300, log_every=100)
     pretrain(replace(config, train=train), dataset, tmp_path / "c")
-    losses = [point["actor/cloning_loss"] for point in read_curve(tmp_path / "c")]
+    losses = [point["actor/bc_loss"] for point in read_curve(tmp_path / "c")]
     assert losses[-1] < losses[0]
 
 
@@ -135,3 +135,11 @@ def test_an_agent_plays_both_its_policies(checkpoint: Path) -> None:
     cloned = AgentPolicy(agent, "cloned")(observation, noise)
     assert learned.shape == cloned.shape == (3, 5, 5)
     assert not np.allclose(learned, cloned)
+
+
+def test_curves_of_earlier_releases_are_read_under_the_new_names(tmp_path: Path) -> None:
+    (tmp_path / "curve.csv").write_text(
+        "step,actor/cloning_loss,validation/cloning_loss\n10,0.5,0.25\n"
+    )
+    expected = {"step": 10, "actor/bc_loss": 0.5, "validation/bc_loss": 0.25}
+    assert read_curve(tmp_path) == [expected]

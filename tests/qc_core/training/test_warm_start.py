@@ -65,7 +65,7 @@ def test_it_goes_on_with_weights_scaling_and_moments(
     for name, value in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], value)
     assert after.observation_mean.tolist() == [7.0, 7.0, 7.0]
-    steps = [agent.optimizer.state_dict()["state"][0]["step"].item() for agent in (before, after)]
+    steps = [agent.optimizer_state()["0.step"].item() for agent in (before, after)]
     assert steps == [4, 5]
     info = read_info(tmp_path / "child")
     assert info.parent == f"{pendulum_config.policy_name}:{champion}"

@@ -1,7 +1,7 @@
-"""GELU in its tanh form, and a way to compute it in half the time on a CPU.
+"""The tanh form of GELU with a sigmoid instead of tanh, which takes half the time on a CPU.
 
-0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) is x · σ(u) with u = x · (c + d · x²): an
-exponential instead of the slower tanh, forward, and none at all backward.
+0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))) is x · σ(u) with u = x · (c + d · x²). The
+forward pass needs an exponential instead of the slower tanh, and the backward pass needs neither.
 """
 
 from __future__ import annotations
@@ -11,30 +11,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _C = 2 * math.sqrt(2 / math.pi)
 _D = 0.044715 * _C
 
 
-def gelu(x: Tensor) -> Tensor:
-    """torch's own."""
-    return functional.gelu(x, approximate="tanh")
+def quick_gelu(x: Tensor) -> Tensor:
+    """GELU in its tanh form, equal to torch's up to rounding.
 
-
-def cpu_gelu(x: Tensor) -> Tensor:
-    """The same numbers but for rounding.
-
-    Where nothing is differentiated it overwrites `x`, unless that is bfloat16.
+    Without gradients it overwrites `x`, unless `x` is bfloat16.
     """
     if torch.is_grad_enabled() and x.requires_grad:
-        return _Gelu.apply(x)
+        return _QuickGelu.apply(x)
     wide = _widened(x)
     return wide.mul_(_gate(wide)).to(x.dtype)
 
 
 def _widened(x: Tensor) -> Tensor:
-    """bfloat16 as float32, or each step would round."""
+    """bfloat16 as float32, because otherwise each step would round."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
@@ -43,7 +37,7 @@ def _gate(x: Tensor) -> Tensor:
     return torch.addcmul(x.new_full((), _C), x, x, value=_D).mul_(x).sigmoid_()
 
 
-class _Gelu(torch.autograd.Function):
+class _QuickGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         wide = _widened(x)
@@ -59,6 +53,6 @@ class _Gelu(torch.autograd.Function):
         slope = torch.addcmul(x.new_full((), _C), x, x, value=3 * _D)
         rest = torch.addcmul(y, y, gate, value=-1)
         (grad,) = grad_outputs
-        # Types that differ would be multiplied one number at a time.
+        # addcmul over mixed types is slow, so the gradient is widened before the product.
         torch.addcmul(gate, rest, slope, out=slope).mul_(_widened(grad))
         return slope.to(grad.dtype)

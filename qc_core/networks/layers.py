@@ -1,0 +1,70 @@
+"""One multi-layer perceptron, as in the paper: Dense → GELU → LayerNorm, and a last Dense layer.
+
+Shapes: B batch, I inputs, W width of a hidden layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+Activation = Literal["gelu", "relu"]
+Norm = Literal["none", "before", "after"]
+LAYER_NORM_EPSILON = 1e-6
+
+
+class Layers:
+    """The layers of one network, in plain torch.
+
+    Args:
+        weights: [outputs, inputs] of each Dense layer.
+        biases: [outputs] of each Dense layer.
+        scales: [W] of each LayerNorm, empty without LayerNorm.
+        shifts: likewise.
+        activation: of the hidden layers.
+        norm: whether a LayerNorm comes before or after the activation.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        scales: Sequence[Tensor],
+        shifts: Sequence[Tensor],
+        activation: Activation,
+        norm: Norm,
+    ) -> None:
+        self.weights, self.biases = [*weights], [*biases]
+        self.scales, self.shifts = [*scales], [*shifts]
+        self.activation, self.norm = activation, norm
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., I] → [..., outputs]."""
+        return self.after_first(self.dense(x, 0))
+
+    def after_first(self, x: Tensor) -> Tensor:
+        """The network's output [..., outputs] from the first Dense layer's output [..., W]."""
+        for layer in range(1, len(self.weights)):
+            x = self.dense(self.activate(x, layer - 1), layer)
+        return x
+
+    def activate(self, x: Tensor, layer: int) -> Tensor:
+        """The activation of a hidden layer, with its LayerNorm if it has one."""
+        if self.norm == "before":
+            x = self.layer_norm(x, layer)
+        x = functional.relu(x) if self.activation == "relu" else self.gelu(x)
+        return self.layer_norm(x, layer) if self.norm == "after" else x
+
+    def dense(self, x: Tensor, layer: int) -> Tensor:
+        return functional.linear(x, self.weights[layer], self.biases[layer])
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """x · Φ(x), in the tanh form of the paper's code."""
+        return functional.gelu(x, approximate="tanh")
+
+    def layer_norm(self, x: Tensor, layer: int) -> Tensor:
+        scale, shift = self.scales[layer], self.shifts[layer]
+        return functional.layer_norm(x, x.shape[-1:], scale, shift, LAYER_NORM_EPSILON)
