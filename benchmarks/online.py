@@ -173,7 +173,7 @@ def training(config: Config, data: Path) -> Iterator[OnlineTraining]:
     device = training_device()
     dataset, agent = open_dataset(data), make_agent_on(config, device)
     with OnlineTraining(config, agent, dataset, device, trial=0) as made:
-        made.run(_WARM_UP, lambda: None)
+        made.run(_WARM_UP, lambda *_: None)
         yield made
 
 
@@ -192,7 +192,7 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
 
         def together(made: OnlineTraining) -> Work:
             def run(steps: int) -> int:
-                made.run(made.step + steps, lambda: None)
+                made.run(made.step + steps, lambda *_: None)
                 return steps
 
             return run
@@ -268,7 +268,7 @@ def trial_steps(network: str, data: Path, seconds: float) -> Sequence[float]:
     with training(make_config(_NETWORKS[network], 1), data) as made:
         stop = time.monotonic() + seconds
         while time.monotonic() < stop:
-            made.run(made.step + 1, lambda: times.append(time.monotonic()))
+            made.run(made.step + 1, lambda *_: times.append(time.monotonic()))
     return times
 
 

@@ -14,6 +14,7 @@ from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
+from qc_core.documents import to_json
 from qc_core.errors import RunError, UsageError
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
@@ -33,7 +34,7 @@ from qc_core.policy_format.policy_folder import (
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
-from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
+from qc_core.training.checkpoint import Checkpoint, load_agent, read_checkpoint, weights_digest
 
 PARITY_CASES = 1000
 _MEASURES = ("success", "steps", "return")
@@ -52,7 +53,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
         RunError: onnxruntime and torch disagree by more than 1e-5.
     """
     require_vacant(output, staged=True)
-    info = read_info(checkpoint)
+    info = read_checkpoint(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
     contract = _contract(agent, info, _figures(evaluation, checkpoint), weights_digest(checkpoint))
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
@@ -80,12 +81,12 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> di
 
 def _contract(
     agent: Agent,
-    info: CheckpointInfo,
+    info: Checkpoint,
     evaluation: dict[str, Any] | None,
     weights: str,
 ) -> dict[str, Any]:
     config, spec = info.config, info.spec
-    extent = info.dataset_extent or dict.fromkeys(_EXTENT)
+    extent = to_json(info.dataset_extent) if info.dataset_extent else dict.fromkeys(_EXTENT)
     tuning = None
     if info.trial is not None:
         tuning = {"trials": config.tune.trials, "best-trial": info.trial}
@@ -128,7 +129,7 @@ def _contract(
     }
 
 
-def _provenance(info: CheckpointInfo, weights: str) -> dict[str, Any]:
+def _provenance(info: Checkpoint, weights: str) -> dict[str, Any]:
     """What else it takes to make the policy again, without any path of this machine."""
     config = to_mapping(info.config)
     config["data"]["source"] = [without_path(source) for source in config["data"]["source"]]

@@ -1,64 +1,45 @@
-"""A checkpoint: weights, optimiser, resolved config and progress, whole or absent.
+"""Checkpoint folders: weights, optimiser state, resolved configuration and progress.
 
-weights.safetensors    the agent's networks and normalisation
+weights.safetensors    networks and observation normalisation of the agent
 optimizer.safetensors  Adam's moments and step, by position of the parameter
-checkpoint.json        resolved config, environment, progress, digest of the data
-curve.csv              the learning curve so far
-training.safetensors   where training can go on: generator, step, online transitions
+checkpoint.json        the `Checkpoint` document
+curve.csv              learning curve so far
+training.safetensors   state to resume from: random generator, step, online transitions
+
+A folder is written to a temporary place and renamed, so it is complete or absent.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from qc_core import documents
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.document import as_config, to_mapping, train_mapping
 from qc_core.config.settings import Config, TrainConfig
+from qc_core.data.dataset.dataset import Dataset
+from qc_core.documents import Document
 from qc_core.errors import TransientError, UsageError
-from qc_core.files import (
-    read_json,
-    reading,
-    require_fields,
-    sha256_of,
-    staged_folder,
-    write_json,
-)
+from qc_core.files import reading, sha256_of, staged_folder, write_json
 from qc_core.policy_format.environment_spec import EnvironmentSpec, spec_from
 from qc_core.training.device import DEVICE_FAULTS
 
 SCHEMA_VERSION = 2
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "config": dict,
-    "environment": dict,
-    "dataset-digest": str,
-    "offline-steps": int,
-    "online-steps": int,
-}
-_OPTIONAL: dict[str, type | tuple[type, ...]] = {
-    "dataset-source": (dict, type(None)),
-    "dataset-extent": (dict, type(None)),
-    "trial": (int, type(None)),
-    "parent": (str, type(None)),
-}
-_EXTENT: dict[str, type | tuple[type, ...]] = {
-    "episodes": int,
-    "transitions": int,
-    "observation-range": (dict, type(None)),
-}
+DOCUMENT = "checkpoint.json"
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-# What weights are made for; the rest may change when training goes on.
-_OF_THE_WEIGHTS = (
+# Settings that determine the networks' shapes and inputs; others may change between trainings.
+_NETWORK_SETTINGS = (
     "method",
     "backup-horizon",
     "num-critics",
@@ -68,42 +49,78 @@ _OF_THE_WEIGHTS = (
 Curve = list[dict[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckpointInfo:
-    """What `checkpoint.json` says.
+class ValueRange(Document, frozen=True, kw_only=True):
+    """Lowest and highest value of each observation in a data set."""
+
+    low: list[float]
+    high: list[float]
+
+
+class DatasetExtent(Document, frozen=True, kw_only=True):
+    """Size of a data set; `observation_range` is None for data sets of earlier releases."""
+
+    episodes: int
+    transitions: int
+    observation_range: ValueRange | None = None
+
+
+def extent_of(dataset: Dataset) -> DatasetExtent:
+    """Return the size of a data set as the checkpoint document has it."""
+    return documents.convert(dataset.extent, DatasetExtent, str(dataset.folder))
+
+
+class Checkpoint(Document, frozen=True, kw_only=True):
+    """`checkpoint.json`: what the weights were trained from, and for how long.
 
     Attributes:
-        offline_steps: offline updates behind these weights, since the parent's if there is one.
-        online_steps: environment steps behind these weights, likewise.
-        dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
-        dataset_extent: how much data that was, as `Dataset.extent` says; None if it is not known.
-        trial: of the tuning study, whose fine-tuning this is; None without a study.
-        parent: NAME:VERSION of the policy whose weights the training began with, None for fresh
-            ones.
+        config: resolved configuration of the training.
+        offline_steps: offline updates since training started, or since the parent's checkpoint.
+        online_steps: environment steps since then.
+        dataset_source: `source` of `dataset.json`; None if unknown.
+        dataset_extent: size of the data set; None if unknown.
+        trial: number of the fine-tuning trial in its study; None outside a study.
+        parent: NAME:VERSION of the policy whose weights training started from; None without one.
     """
 
+    schema_version: int = SCHEMA_VERSION
     config: Config
-    spec: EnvironmentSpec
+    spec: EnvironmentSpec = msgspec.field(name="environment")
     dataset_digest: str
     offline_steps: int
-    online_steps: int = 0
-    dataset_source: Mapping[str, Any] | None = None
-    dataset_extent: Mapping[str, Any] | None = None
+    online_steps: int
+    dataset_source: dict[str, Any] | None = None
+    dataset_extent: DatasetExtent | None = None
     trial: int | None = None
     parent: str | None = None
+
+    @classmethod
+    def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        """Check the schema version and parse configuration and environment."""
+        if (version := content.get("schema-version")) != SCHEMA_VERSION:
+            raise UsageError(f"{what}: checkpoint schema {SCHEMA_VERSION} is needed, got {version}")
+        parsed = dict(content)
+        for key, parse in (("config", as_config), ("environment", spec_from)):
+            if key in content:
+                parsed[key] = parse(content[key], what)
+        return parsed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values, with the configuration under its option names."""
+        nested = {"config": to_mapping(self.config), "environment": self.spec.as_mapping()}
+        return {**documents.to_json(self), **nested}
 
 
 def save_checkpoint(
     folder: Path,
     agent: Agent,
-    info: CheckpointInfo,
+    checkpoint: Checkpoint,
     curve: Curve,
     training: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint folder; until it is whole, `folder` does not exist.
+    """Write a checkpoint folder atomically: `folder` appears when it is complete.
 
     Args:
-        training: state of a training that is to go on from here.
+        training: state to resume the training from; None for a finished training.
     """
     with staged_folder(folder) as staging:
         save_tensors(agent.state_dict(), staging / WEIGHTS)
@@ -116,77 +133,40 @@ def save_checkpoint(
         if training is not None:
             save_tensors(training, staging / TRAINING)
         write_curve(staging / CURVE, curve)
-        write_json(
-            staging / "checkpoint.json",
-            {
-                "schema-version": SCHEMA_VERSION,
-                "config": to_mapping(info.config),
-                "environment": info.spec.as_mapping(),
-                "dataset-digest": info.dataset_digest,
-                "dataset-source": info.dataset_source,
-                "dataset-extent": info.dataset_extent,
-                "trial": info.trial,
-                "offline-steps": info.offline_steps,
-                "online-steps": info.online_steps,
-                "parent": info.parent,
-            },
-        )
+        write_json(staging / DOCUMENT, checkpoint.as_json())
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors of any device as a safetensors file (TransientError: the disk does not take it)."""
+    """Write tensors of any device to a safetensors file (TransientError: the disk is full)."""
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
     except SafetensorError as error:
-        # What the system said is in its words only.
+        # safetensors gives no error number, only a text.
         raise TransientError(f"{path} cannot be written: {error}") from error
 
 
-def read_info(folder: Path) -> CheckpointInfo:
-    """Read `checkpoint.json` (UsageError: not a checkpoint, or of another schema)."""
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read `checkpoint.json` (UsageError: not a checkpoint, damaged, or another schema)."""
     with reading(folder):
         is_folder = folder.is_dir()
     if not is_folder:
         raise UsageError(f"{folder} is not a checkpoint folder")
-    path = folder / "checkpoint.json"
-    content = read_json(path)
-    require_fields(content, {"schema-version": int}, str(path))
-    if content["schema-version"] != SCHEMA_VERSION:
-        raise UsageError(
-            f"{folder}: checkpoint schema {SCHEMA_VERSION} is needed, "
-            f"got {content['schema-version']}"
-        )
-    require_fields(content, _FIELDS, str(path))
-    # Checkpoints from before these were noted have none of them.
-    content = {**dict.fromkeys(_OPTIONAL), **content}
-    require_fields(content, _OPTIONAL, str(path))
-    if (extent := content["dataset-extent"]) is not None:
-        require_fields(extent, _EXTENT, f"{path}, 'dataset-extent'")
-    return CheckpointInfo(
-        config=as_config(content["config"], str(path)),
-        spec=spec_from(content["environment"], str(path)),
-        dataset_digest=content["dataset-digest"],
-        offline_steps=content["offline-steps"],
-        online_steps=content["online-steps"],
-        dataset_source=content["dataset-source"],
-        dataset_extent=extent,
-        trial=content["trial"],
-        parent=content["parent"],
-    )
+    return documents.read(folder / DOCUMENT, Checkpoint)
 
 
 def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> Agent:
-    """The agent of a checkpoint with its optimiser state.
+    """Return the agent of a checkpoint with its optimiser state.
 
     Args:
-        train: settings to go on with, for the same networks; None takes the checkpoint's own.
+        train: settings for further training with the same networks; None takes the checkpoint's.
 
     Raises:
-        UsageError: not a checkpoint, or weights that are missing, damaged or for other networks.
+        UsageError: not a checkpoint, or weights that are missing, damaged or of other networks.
     """
-    info = read_info(folder)
-    spec = info.spec
-    agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train, device)
+    checkpoint = read_checkpoint(folder)
+    spec = checkpoint.spec
+    train = train or checkpoint.config.train
+    agent = make_agent(spec.observation_size, spec.action_size, train, device)
     weights = _load(folder / WEIGHTS, device)
     try:
         agent.load_state_dict(weights)
@@ -194,12 +174,13 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         raise
     except RuntimeError as error:
         raise UsageError(f"{folder / WEIGHTS} does not fit the networks of its config") from error
-    _load_optimizer(agent, folder / OPTIMIZER, device, begun=info.offline_steps + info.online_steps)
+    steps = checkpoint.offline_steps + checkpoint.online_steps
+    _load_optimizer(agent, folder / OPTIMIZER, device, begun=steps)
     return agent
 
 
 def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: int) -> None:
-    """Give Adam its moments, all of them or, before the first update, none (UsageError: else)."""
+    """Load Adam's moments: all of them, or none before the first update (UsageError: damaged)."""
     loaded = _load(path, device)
     groups = agent.optimizer.state_dict()["param_groups"]
     parameters = agent.optimizer.param_groups[0]["params"]
@@ -211,46 +192,52 @@ def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: in
         for name, value in moments.items():
             shape = () if name == "step" else parameter.shape
             if value is None or value.shape != shape:
-                raise UsageError(f"{path} does not fit the networks: {index}.{name} is another's")
+                raise UsageError(
+                    f"{path} does not fit the networks: {index}.{name} is missing or has the wrong "
+                    "shape"
+                )
         state[index] = {name: value for name, value in moments.items() if value is not None}
     agent.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
-    """What `save_checkpoint` was given as `training` (UsageError: missing or damaged)."""
+    """Return the `training` state that was saved (UsageError: missing or damaged)."""
     return _load(folder / TRAINING, torch.device("cpu"))
 
 
-def require_environment(info: CheckpointInfo, folder: Path, environment: str) -> None:
+def require_environment(checkpoint: Checkpoint, folder: Path, environment: str) -> None:
     """Refuse a checkpoint that was trained in another environment (UsageError)."""
-    if info.config.environment != environment:
+    trained = checkpoint.config.environment
+    if trained != environment:
         raise UsageError(
-            f"{folder} was trained in {info.config.environment}, not {environment}: "
-            f"give --environment {info.config.environment}"
+            f"{folder} was trained in {trained}, not {environment}: give --environment {trained}"
         )
 
 
-def require_same_networks(trained: TrainConfig, asked: TrainConfig, what: str, to_do: str) -> None:
-    """Refuse weights that were made for other networks or another scaling (UsageError).
+def require_same_networks(
+    trained: TrainConfig, wanted: TrainConfig, what: str, remedy: str
+) -> None:
+    """Refuse weights of other networks or another observation normalisation (UsageError).
 
     Args:
-        what: where the weights are, as the message names it.
-        to_do: how to mend it.
+        what: the weights' origin, for the error message.
+        remedy: what to do, for the error message.
     """
-    before, now = train_mapping(trained), train_mapping(asked)
-    for name in _OF_THE_WEIGHTS:
+    before, now = train_mapping(trained), train_mapping(wanted)
+    for name in _NETWORK_SETTINGS:
         if before[name] != now[name]:
             raise UsageError(
-                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {to_do}"
+                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {remedy}"
             )
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, by which other files refer to it."""
+    """Return the SHA-256 of a checkpoint's weights, which other documents refer to."""
     return sha256_of(folder / WEIGHTS)
 
 
 def write_curve(path: Path, curve: Curve) -> None:
+    """Write a learning curve as CSV, one row for each point."""
     names = list(dict.fromkeys(name for point in curve for name in point))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
@@ -259,7 +246,7 @@ def write_curve(path: Path, curve: Curve) -> None:
 
 
 def read_curve(folder: Path) -> Curve:
-    """The points of a checkpoint's learning curve; a figure not taken at a point is absent.
+    """Return the points of a checkpoint's learning curve, without the empty cells.
 
     Raises:
         UsageError: missing or damaged.

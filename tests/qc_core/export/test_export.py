@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -29,7 +30,7 @@ from qc_core.export.card import model_card
 from qc_core.export.export import METADATA_KEY, export
 from qc_core.files import sha256_of
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
+from qc_core.training.checkpoint import load_agent, read_checkpoint, save_checkpoint
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
 
@@ -162,12 +163,12 @@ def test_the_contract_says_where_the_policy_comes_from(
         "parent": None,
         "weights": sha256_of(checkpoint / "weights.safetensors"),
     }
-    info = read_info(checkpoint)
+    info = read_checkpoint(checkpoint)
     mine = replace(
         config, data=replace(config.data, source=("/home/somebody/robot.npz", "collect"))
     )
     agent = load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
+    save_checkpoint(tmp_path / "mine", agent, msgspec.structs.replace(info, config=mine), [])
     monkeypatch.setenv("QC_IMAGE", "registry/train:1")
     provenance = export(tmp_path / "mine", tmp_path / "policy")["provenance"]
     assert provenance["config"]["data"]["source"] == ["robot.npz", "collect"]
@@ -208,7 +209,9 @@ def test_the_contract_plays_what_was_evaluated_or_else_what_was_configured(
     assert measured["evaluation"]["execution-length"] == 2
     configured = tmp_path / "configured"
     agent = load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(configured, agent, replace(read_info(checkpoint), config=two), [])
+    save_checkpoint(
+        configured, agent, msgspec.structs.replace(read_checkpoint(checkpoint), config=two), []
+    )
     assert export(configured, tmp_path / "policy")["execution-length"] == 2
     assert "Play\n2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
 
@@ -237,7 +240,12 @@ def test_the_card_says_how_it_was_trained_and_what_it_must_not_be_trusted_with(
     assert "up\n  to 0.25 s later" in card
     assert yaml.safe_load(card.split("---\n")[1])["tags"][-1] == "qc-fql"
     tuned, agent = tmp_path / "tuned", load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(tuned, agent, replace(read_info(checkpoint), online_steps=12, trial=1), [])
+    save_checkpoint(
+        tuned,
+        agent,
+        msgspec.structs.replace(read_checkpoint(checkpoint), online_steps=12, trial=1),
+        [],
+    )
     contract = export(tuned, tmp_path / "policy")
     assert contract["tuning"] == {"trials": 2, "best-trial": 1}
     card = (tmp_path / "policy" / "model-card.md").read_text()
@@ -251,7 +259,9 @@ def test_checkpoints_from_before_the_extent_was_noted_are_exported(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     agent = load_agent(checkpoint, torch.device("cpu"))
-    info = replace(read_info(checkpoint), dataset_extent=None, dataset_source=None)
+    info = msgspec.structs.replace(
+        read_checkpoint(checkpoint), dataset_extent=None, dataset_source=None
+    )
     save_checkpoint(tmp_path / "old", agent, info, [])
     contract = export(tmp_path / "old", tmp_path / "policy")
     assert (contract["transitions"], contract["observation"]["range-in-data"]) == (None, None)

@@ -21,7 +21,7 @@ def test_gpus_that_were_asked_for_and_are_not_there_are_refused() -> None:
     device.require_gpus("0")
     with pytest.raises(UsageError, match="must be a number"):
         device.require_gpus("many")
-    with pytest.raises(RunError, match="100 GPUs were asked for, torch sees"):
+    with pytest.raises(RunError, match="100 GPUs were requested, torch finds"):
         device.require_gpus("100")
 
 

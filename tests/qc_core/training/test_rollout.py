@@ -180,7 +180,7 @@ def test_what_overlaps_is_what_a_sequential_loop_does(
     reference.run()
     agent = made_agent(chosen)
     with OnlineTraining(chosen, agent, data, CPU, trial=0) as training:
-        training.run(STEPS, lambda: None)
+        training.run(STEPS, lambda *_: None)
         state = training.state()
     for name, rows in {
         "observations": torch.stack(reference.observations),
@@ -218,9 +218,9 @@ def test_going_on_begins_the_first_episode_that_was_not_begun(
 
     def broken_off(stop: int) -> Tensor:
         def use(training: OnlineTraining) -> None:
-            training.run(stop, lambda: None)
+            training.run(stop, lambda *_: None)
             training.restore(training.state())
-            training.run(stop + environments, lambda: None)
+            training.run(stop + environments, lambda *_: None)
 
         return first_observations(chosen, data, use)[stop:]
 
@@ -240,6 +240,6 @@ def test_windows_of_episodes_that_were_broken_off_end_there(
 ) -> None:
     chosen = with_environments(pendulum_config, 2)
     with OnlineTraining(chosen, made_agent(chosen), data, CPU, trial=0) as training:
-        training.run(5, lambda: None)
+        training.run(5, lambda *_: None)
         training.restore(training.state())
         assert training.state()["replay.terminals"].tolist() == [0, 0, 0, 1, 1]
