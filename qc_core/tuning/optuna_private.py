@@ -1,25 +1,21 @@
 """What the queue needs from Optuna 5 that has no public interface.
 
-Optuna's public `Study.ask` takes any waiting trial and cannot claim a chosen one, and its public
-heartbeats work only inside `Study.optimize`, which cannot resume a trial of another worker. Public
-methods of `RDBStorage` do the work here; only the ids, a study's storage and the heartbeat thread
-are private.
+Optuna's public `Study.ask` takes any waiting trial and cannot claim a chosen one. Its public
+heartbeats work only inside `Study.optimize`, which cannot resume a trial of another worker. A study
+wraps its database in a private cache class, so the heartbeat methods have no public type either.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import optuna
-from optuna.storages import RDBStorage
-from optuna.storages._heartbeat import get_heartbeat_thread
+from optuna.storages._heartbeat import BaseHeartbeat, BaseHeartbeatThread, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 
 
 def heartbeat_interval(study: optuna.Study) -> int | None:
     """Return the seconds between a worker's heartbeats, None for a storage without them."""
     storage = study._storage
-    return storage.get_heartbeat_interval() if isinstance(storage, RDBStorage) else None
+    return storage.get_heartbeat_interval() if isinstance(storage, BaseHeartbeat) else None
 
 
 def claim(study: optuna.Study, waiting: FrozenTrial) -> optuna.Trial | None:
@@ -29,7 +25,7 @@ def claim(study: optuna.Study, waiting: FrozenTrial) -> optuna.Trial | None:
         UpdateFinishedTrialError: the trial has finished.
     """
     storage = study._storage
-    if isinstance(storage, RDBStorage) and storage.get_heartbeat_interval() is not None:
+    if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
         # Without a first heartbeat, a trial whose worker dies at once would never become stale.
         storage.record_heartbeat(waiting._trial_id)
     if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
@@ -37,9 +33,9 @@ def claim(study: optuna.Study, waiting: FrozenTrial) -> optuna.Trial | None:
     return optuna.Trial(study, waiting._trial_id)
 
 
-def heartbeats(trial: optuna.Trial) -> AbstractContextManager[None]:
+def heartbeats(trial: optuna.Trial) -> BaseHeartbeatThread:
     """Record heartbeats of a trial in the background while the block runs."""
-    return get_heartbeat_thread(trial._trial_id, trial.storage)  # pyright: ignore[reportReturnType]
+    return get_heartbeat_thread(trial._trial_id, trial.storage)
 
 
 def fixed_parameters(trial: FrozenTrial) -> dict[str, float]:
