@@ -38,7 +38,7 @@ from qc_core.export.export import export
 from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
-from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
+from qc_core.training.checkpoint import Checkpoint, save_checkpoint
 
 _OBSERVATIONS, _ACTIONS = 40, 5
 _METHODS = ("qc", "qc-fql")
@@ -70,11 +70,12 @@ def exported(agent: Agent, folder: Path) -> Path:
         episode_limit=200,
         control_interval=0.05,
     )
-    info = CheckpointInfo(
+    info = Checkpoint(
         config=Config(recipe="benchmark", environment=spec.id, train=agent.config),
         spec=spec,
         dataset_digest="none",
         offline_steps=0,
+        online_steps=0,
     )
     save_checkpoint(folder / "checkpoint", agent, info, [])
     export(folder / "checkpoint", folder / "policy")

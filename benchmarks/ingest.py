@@ -165,18 +165,24 @@ def interrupt(dataset: Path, output: Path) -> None:
     """Write the checkpoint of a training that is interrupted after its first update."""
     from qc_core.config.resolve import resolve
     from qc_core.data.dataset.dataset import open_dataset
-    from qc_core.training.checkpoint import CheckpointInfo
+    from qc_core.training.checkpoint import Checkpoint
+    from qc_core.training.checkpoint_store import CheckpointStore
     from qc_core.training.device import training_device
-    from qc_core.training.local_checkpoints import LocalCheckpointStore
+    from qc_core.training.local_checkpoints import LocalCheckpoints, partial_folder
     from qc_core.training.offline import OfflineTraining
 
     config, data = resolve(_RECIPE, _METHOD), open_dataset(dataset)
     with OfflineTraining(config, data, training_device()) as training:
         training.run(1, lambda *_: None)
-        info = CheckpointInfo(
-            config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=1
+        info = Checkpoint(
+            config=config,
+            spec=data.spec,
+            dataset_digest=data.digest,
+            offline_steps=1,
+            online_steps=0,
         )
-        LocalCheckpointStore(output).keep(training.agent, info, training.curve, training.state())
+        store = CheckpointStore(LocalCheckpoints(partial_folder(output)), "pretraining")
+        store.save(training.agent, info, training.curve, training.state())
 
 
 def main() -> None:

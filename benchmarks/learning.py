@@ -1,8 +1,8 @@
-"""Do the methods learn? A study on a CPU, its curves and a table of where each method ends.
+"""Measures whether the methods learn: a sweep on a CPU, its curves and final results.
 
     python -m benchmarks.learning benchmarks/learning.yaml -o benchmarks/results/learning
 
-It goes on where it was broken off.
+An interrupted sweep resumes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from qc_core.sweeps.summary import summarize
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="do the methods learn?")
+    parser = argparse.ArgumentParser(description="Measure whether the methods learn.")
     parser.add_argument("study", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="without a suffix")
-    parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="study folder")
+    parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="sweep folder")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     study = read_sweep(options.study)

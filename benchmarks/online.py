@@ -1,10 +1,10 @@
-"""Does online training run as fast as the slower of its halves, and do trials gain side by side?
+"""Measures online training: environment, updates and both together, and trials side by side.
 
-On cube-single with random data, for a small network and the paper's: steps per second of the
-environment alone, updates per second alone, and of both together, one update per step. The
-yardstick is the loop that does one thing after the other in one process, in plain float32. Then
-the updates of whole trials, one at a time and several on one device. Measurements take turns, and
-each number is the median of its rounds. Prints tables and writes JSON.
+The task is cube-single with random data, for a small network and for the paper's. Measured are
+steps per second of the environments alone, updates per second alone, and both together with one
+update per step. The baseline is a sequential loop in one process in plain float32. Then the
+updates of complete trials are measured, one at a time and several on one device. Measurements
+take turns; each number is the median of its rounds. Prints tables and writes JSON.
 
     .venv/bin/python -m benchmarks.online -o benchmarks/results/online.json
 """
@@ -51,11 +51,11 @@ _DATA_ROWS, _EPISODE_ROWS = 20_000, 200
 _WARM_UP = 20
 
 
-def make_config(widths: tuple[int, ...], environments: int) -> Config:
+def make_config(hidden_dims: tuple[int, ...], environments: int) -> Config:
     config = resolve("cube-single", ["--train.method", "qc-fql"])
     train = replace(
         config.train,
-        hidden_dims=widths,
+        hidden_dims=hidden_dims,
         num_envs=environments,
         learning_starts=0,
         replay_capacity=_DATA_ROWS + 100_000,
@@ -64,7 +64,7 @@ def make_config(widths: tuple[int, ...], environments: int) -> Config:
 
 
 def write_data(folder: Path, environment: str) -> None:
-    """Random transitions: how fast they are learned from does not depend on what they say."""
+    """Write random transitions: their content does not affect the speed of training."""
     spec, rng = describe(environment), np.random.default_rng(0)
     terminals = (np.arange(_DATA_ROWS) + 1) % _EPISODE_ROWS == 0
     rows = _DATA_ROWS + int(terminals.sum())
@@ -81,12 +81,12 @@ def write_data(folder: Path, environment: str) -> None:
     writer.finish(DataSource(kind="benchmark"))
 
 
-# Does at least so much, and says how much it did.
+# Does at least the given number of steps or updates; returns how many it did.
 Work = Callable[[int], int]
 
 
 def rate(work: Work, count: int) -> float:
-    """How much per second, until the device has done it too."""
+    """Return the rate per second, including the work that the device finishes later."""
     start = time.monotonic()
     done = work(count)
     if torch.cuda.is_available():
@@ -95,8 +95,8 @@ def rate(work: Work, count: int) -> float:
 
 
 @contextlib.contextmanager
-def played_alone(environment: str, processes: int) -> Iterator[Work]:
-    """Steps that so many environments take while nothing else happens, in whole episodes."""
+def environments_alone(environment: str, processes: int) -> Iterator[Work]:
+    """Give a function that only steps environments, in complete episodes."""
     limit, rng = describe(environment).episode_limit, np.random.default_rng(0)
     with contextlib.ExitStack() as opened:
         remotes = [
@@ -122,7 +122,7 @@ def played_alone(environment: str, processes: int) -> Iterator[Work]:
 
 
 class Sequential:
-    """Steps, adds and updates in turn, in this process, as the method's definition reads."""
+    """The baseline: steps, stores transitions and updates in turn, in this process."""
 
     def __init__(self, config: Config, data: Path, device: torch.device) -> None:
         offline = OfflineData(open_dataset(data), device, config.data)
@@ -174,12 +174,12 @@ def training(config: Config, data: Path) -> Iterator[OnlineTraining]:
     device = training_device()
     dataset, agent = open_dataset(data), make_agent_on(config, device)
     with OnlineTraining(config, agent, dataset, device, trial=0) as made:
-        made.run(_WARM_UP, lambda: None)
+        made.run(_WARM_UP, lambda *_: None)
         yield made
 
 
 def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """The halves, the whole and the yardstick, for each number of environments."""
+    """Measure environments, updates, both together and the baseline for each number of envs."""
     configs = {count: make_config(_NETWORKS[network], count) for count in _ENVIRONMENTS}
     with contextlib.ExitStack() as opened:
         device, environment = training_device(), configs[1].environment
@@ -188,12 +188,12 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
             count: opened.enter_context(training(config, data)) for count, config in configs.items()
         }
         players = {
-            count: opened.enter_context(played_alone(environment, count)) for count in configs
+            count: opened.enter_context(environments_alone(environment, count)) for count in configs
         }
 
         def together(made: OnlineTraining) -> Work:
             def run(steps: int) -> int:
-                made.run(made.step + steps, lambda: None)
+                made.run(made.step + steps, lambda *_: None)
                 return steps
 
             return run
@@ -212,7 +212,7 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
     rows = []
     for count in _ENVIRONMENTS:
         together_rate, environments = rates[f"together, {count}"], rates[f"environments, {count}"]
-        # What one process manages, for as many processes as there are.
+        # The rate that one process reaches, times the number of processes.
         possible = min(rates["updates"], count * rates["environments, 1"])
         rows.append(
             {
@@ -230,10 +230,10 @@ def measure_overlap(network: str, data: Path, seconds: float, rounds: int) -> li
 
 
 def take_turns(work: dict[str, Work], seconds: float, rounds: int) -> dict[str, float]:
-    """The median rate of each over its rounds, which take about so many seconds each."""
+    """Return the median rate of each function over its rounds of about `seconds` each."""
     counts = {}
     for name, act in work.items():
-        # The first time things are made that are there from then on.
+        # The first call also initialises.
         act(_WARM_UP)
         counts[name] = max(1, round(seconds * rate(act, _WARM_UP)))
     found: dict[str, list[float]] = {name: [] for name in work}
@@ -244,7 +244,7 @@ def take_turns(work: dict[str, Work], seconds: float, rounds: int) -> dict[str, 
 
 
 def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dict[int, float]:
-    """The median updates per second of so many trials together."""
+    """Return the median updates per second of trials together, by number of trials."""
     found: dict[int, list[float]] = {trials: [] for trials in _TRIALS}
     for _, trials in itertools.product(range(rounds), _TRIALS):
         found[trials].append(side_by_side_rate(network, data, seconds, trials))
@@ -252,24 +252,24 @@ def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dic
 
 
 def side_by_side_rate(network: str, data: Path, seconds: float, trials: int) -> float:
-    """Updates per second of so many trials together, while all of them are at work."""
+    """Return the updates per second of trials together, while all of them are running."""
     with worker_pool(trials, take_threads, threads_per_worker(trials)) as pool:
         futures = [pool.submit(trial_steps, network, data, seconds) for _ in range(trials)]
         times = [future.result() for future in futures]
     begin, end = max(steps[0] for steps in times), min(steps[-1] for steps in times)
     if end <= begin:
-        raise SystemExit("the trials were not at work at the same time: give more --trial-seconds")
+        raise SystemExit("the trials did not run at the same time: increase --trial-seconds")
     done = sum(begin < step <= end for steps in times for step in steps)
     return done / (end - begin)
 
 
 def trial_steps(network: str, data: Path, seconds: float) -> Sequence[float]:
-    """When each step of a trial, with its update, was done."""
+    """Return the time at which each step of a trial and its update ended."""
     times: list[float] = []
     with training(make_config(_NETWORKS[network], 1), data) as made:
         stop = time.monotonic() + seconds
         while time.monotonic() < stop:
-            made.run(made.step + 1, lambda: times.append(time.monotonic()))
+            made.run(made.step + 1, lambda *_: times.append(time.monotonic()))
     return times
 
 
@@ -295,7 +295,7 @@ def main() -> None:
         "trials-side-by-side": side_by_side,
     }
 
-    def keep() -> None:
+    def save() -> None:
         if options.output:
             options.output.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -319,7 +319,7 @@ def main() -> None:
                     f"{row['sequential-steps-per-second']:9.1f}/s  {load:.1f}",
                     flush=True,
                 )
-                keep()
+                save()
         print(f"\n{'network':8} {'trials':>6} {'updates':>9}  load before")
         for network in options.networks:
             load = os.getloadavg()[0]
@@ -335,7 +335,7 @@ def main() -> None:
                     }
                 )
                 print(f"{network:8} {trials:6} {updates:7.1f}/s  {load:.1f}", flush=True)
-                keep()
+                save()
     print(f"\nGPU: {gpu}")
 
 

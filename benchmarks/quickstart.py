@@ -1,11 +1,11 @@
-"""Does `make run` learn, how long does it take, how much memory?
+"""Measures success, time and memory of the quickstart (`make run`).
 
-For each seed: runs the quickstart into a store of its own, pulls the policy by name, and plays
-50 unseen episodes of it, all as a user would. Prints a table and writes JSON.
+For each seed: runs the quickstart with a store of its own, pulls the policy by name, and plays
+50 unseen episodes with it, through the command line. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.quickstart --seeds 0 1 2 -o benchmarks/results/quickstart.json
 
-Options of `qc run`, such as --train.precision bfloat16, are handed on to it.
+Options of `qc run`, such as --train.precision bfloat16, are passed on to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EPISODES = 50
 
 
 def measure(seed: int, recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """One run of the recipe, from nothing to the pulled policy's success."""
+    """Run the recipe once and return times, memory and the pulled policy's success."""
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as scratch:
         environment = {**os.environ, "QC_STORE": f"{scratch}/store"}
         start = time.monotonic()
@@ -47,12 +47,12 @@ def measure(seed: int, recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
         if run.returncode:
             raise SystemExit(f"the run with seed {seed} failed")
         result = json.loads(output)
-        for words in (
+        for argv in (
             ["pull", f"{recipe}@champion", "-o", "pulled"],
             ["play", "pulled", "--episodes", str(_EPISODES), "--json"],
         ):
             done = subprocess.run(
-                [*_QC, *words],
+                [*_QC, *argv],
                 cwd=scratch,
                 env=environment,
                 check=True,
@@ -82,7 +82,7 @@ def measure(seed: int, recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 class PeakMemory(threading.Thread):
-    """Watches the proportional set size of a process and all below it, twice a second."""
+    """Samples the proportional set size of a process and its descendants twice a second."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -90,7 +90,7 @@ class PeakMemory(threading.Thread):
         self.start()
 
     def stop(self) -> int:
-        """The highest sum seen, in MiB."""
+        """Return the highest sum so far, in MiB."""
         self._done.set()
         self.join()
         return self._peak // 1024
@@ -128,9 +128,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options, overrides = parser.parse_known_args()
     runs: list[dict[str, Any]] = []
-    words = ["--recipe", options.recipe, "--seeds", *map(str, options.seeds), *overrides]
+    argv = ["--recipe", options.recipe, "--seeds", *map(str, options.seeds), *overrides]
     content = {
-        "command": f"python -m benchmarks.quickstart {shlex.join(words)}",
+        "command": f"python -m benchmarks.quickstart {shlex.join(argv)}",
         "hardware": hardware(),
         "runs": runs,
     }

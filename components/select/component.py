@@ -26,12 +26,11 @@ def select(
     """
     from pathlib import Path
 
-    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.tuning.select import select_best
-    from qc_core.tuning.trials import figures
+    from qc_core.tuning.trials import read_history, summary_metrics
 
     with step("select", "select the best trial"):
         select_best(run_id, "", Path(checkpoint.path), Path(history.path))
-    for name, value in figures(read_json(Path(history.path))["trials"]).items():
+    for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
         metrics.log_metric(name, value)

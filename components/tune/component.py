@@ -35,10 +35,9 @@ def tune(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.files import read_json
     from qc_core.progress import step
     from qc_core.training.device import require_gpus
-    from qc_core.tuning.trials import figures
+    from qc_core.tuning.trials import read_worker_trials, summary_metrics
     from qc_core.tuning.worker import run_worker
 
     with step("tune", "fine-tune online, trials of one study in parallel"):
@@ -52,5 +51,5 @@ def tune(
             storage="",
             worker=int(worker),
         )
-    for name, value in figures(read_json(Path(trials.path))).items():
+    for name, value in summary_metrics(read_worker_trials(Path(trials.path))).items():
         metrics.log_metric(name, value)

@@ -21,7 +21,7 @@ from qc_core.files import write_json
 from qc_core.log import log
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
-from qc_core.training.checkpoint import read_info, require_environment, weights_digest
+from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
 from qc_core.training.policy import CheckpointPolicy
 
 SCHEMA_VERSION = 1
@@ -41,12 +41,12 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[
     """
     limit = describe(config.environment).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
-    trained = {checkpoint: read_info(checkpoint) for checkpoint in (offline, online)}
+    trained = {checkpoint: read_checkpoint(checkpoint) for checkpoint in (offline, online)}
     for checkpoint, info in trained.items():
         require_environment(info, checkpoint, config.environment)
     length = config.evaluate.execution_horizon
     entries = {
-        CLONED: CheckpointPolicy(offline, "cloned", length),
+        CLONED: CheckpointPolicy(offline, "bc", length),
         OFFLINE: CheckpointPolicy(offline, "learned", length),
         ONLINE: CheckpointPolicy(online, "learned", length),
     }

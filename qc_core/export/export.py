@@ -35,7 +35,7 @@ from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, w
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
-from qc_core.training.checkpoint import CheckpointInfo, load_agent, read_info, weights_digest
+from qc_core.training.checkpoint import Checkpoint, load_agent, read_checkpoint, weights_digest
 
 PARITY_CASES = 1000
 # Keys of evaluations in their first schema.
@@ -56,7 +56,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Co
         RunError: onnxruntime and torch differ by more than 1e-5.
     """
     require_vacant(output, staged=True)
-    info = read_info(checkpoint)
+    info = read_checkpoint(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
     contract = _contract(agent, info, _summary(evaluation, checkpoint), weights_digest(checkpoint))
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
@@ -84,11 +84,10 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Co
 
 
 def _contract(
-    agent: Agent, info: CheckpointInfo, evaluation: EvaluationSummary | None, weights: str
+    agent: Agent, info: Checkpoint, evaluation: EvaluationSummary | None, weights: str
 ) -> Contract:
     config, spec = info.config, info.spec
-    extent = info.dataset_extent or dict.fromkeys(_EXTENT)
-    extremes = extent["observation-range"]
+    extent = info.dataset_extent
     return Contract(
         method=config.train.method,
         environment=spec.id,
@@ -102,8 +101,10 @@ def _contract(
             names=spec.observation_names,
             units="environment, raw",
             range_in_data=(
-                documents.convert(extremes, ObservationRange, "the checkpoint's observation range")
-                if extremes
+                documents.convert(
+                    documents.to_json(extent.observation_range), ObservationRange, "the checkpoint"
+                )
+                if extent and extent.observation_range
                 else None
             ),
         ),
@@ -114,8 +115,8 @@ def _contract(
         opset=OPSET,
         versions={"q-chunking": __version__, **versions()},
         dataset_digest=info.dataset_digest,
-        episodes=extent["episodes"],
-        transitions=extent["transitions"],
+        episodes=extent and extent.episodes,
+        transitions=extent and extent.transitions,
         git_commit=git_commit(),
         recipe=config.recipe,
         seed=config.seed,
@@ -130,7 +131,7 @@ def _contract(
     )
 
 
-def _provenance(info: CheckpointInfo, weights: str) -> Provenance:
+def _provenance(info: Checkpoint, weights: str) -> Provenance:
     """Return what is needed to train the policy again, without any path of this machine."""
     config = to_mapping(info.config)
     config["data"]["source"] = [without_path(source) for source in config["data"]["source"]]

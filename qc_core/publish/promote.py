@@ -23,7 +23,7 @@ from qc_core.registry.registry import CHAMPION, LATEST, Registry
 from qc_core.registry.signing import signing_key
 from qc_core.runtime.pulled_policy import PulledPolicy
 from qc_core.store.objects import ObjectStore
-from qc_core.training.checkpoint import read_info, weights_digest
+from qc_core.training.checkpoint import read_checkpoint, weights_digest
 
 SCHEMA_VERSION = 2
 
@@ -90,7 +90,7 @@ def in_words(promotion: Mapping[str, Any]) -> str:
 
 def _require_exported_from(checkpoint: Path, folder: Path) -> None:
     weights = read_contract(folder).provenance.weights
-    read_info(checkpoint)
+    read_checkpoint(checkpoint)
     if weights_digest(checkpoint) != weights:
         raise UsageError(f"{folder} was not exported from {checkpoint}: give its own checkpoint")
 

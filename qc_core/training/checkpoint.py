@@ -1,20 +1,22 @@
-"""A checkpoint: weights, optimiser, resolved config and progress, whole or absent.
+"""Checkpoint folders: weights, optimiser state, resolved configuration and progress.
 
-weights.safetensors    the agent's networks and normalisation
+weights.safetensors    networks and observation normalisation of the agent
 optimizer.safetensors  the optimisers' state, by position of the parameter
-checkpoint.json        resolved config, environment, progress, digest of the data
-curve.csv              the learning curve so far
-training.safetensors   where training can go on: generator, step, online transitions
+checkpoint.json        the `Checkpoint` document
+curve.csv              learning curve so far
+training.safetensors   state to resume from: random generator, step, online transitions
+
+A folder is written to a temporary place and renamed, so it is complete or absent.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,42 +26,20 @@ from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.document import as_config, to_mapping, train_mapping
 from qc_core.config.settings import Config, TrainConfig
+from qc_core.data.dataset.info import DatasetExtent
+from qc_core.documents import Document
 from qc_core.errors import TransientError, UsageError
-from qc_core.files import (
-    read_json,
-    reading,
-    require_fields,
-    sha256_of,
-    staged_folder,
-    write_json,
-)
+from qc_core.files import reading, sha256_of, staged_folder, write_json
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.device import DEVICE_FAULTS
 
 SCHEMA_VERSION = 2
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "config": dict,
-    "environment": dict,
-    "dataset-digest": str,
-    "offline-steps": int,
-    "online-steps": int,
-}
-_OPTIONAL: dict[str, type | tuple[type, ...]] = {
-    "dataset-source": (dict, type(None)),
-    "dataset-extent": (dict, type(None)),
-    "trial": (int, type(None)),
-    "parent": (str, type(None)),
-}
-_EXTENT: dict[str, type | tuple[type, ...]] = {
-    "episodes": int,
-    "transitions": int,
-    "observation-range": (dict, type(None)),
-}
+DOCUMENT = "checkpoint.json"
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
-# What weights are made for; the rest may change when training goes on.
-_OF_THE_WEIGHTS = (
+# Settings that determine the networks' shapes and inputs; others may change between trainings.
+_NETWORK_SETTINGS = (
     "method",
     "backup-horizon",
     "num-critics",
@@ -74,42 +54,56 @@ _RENAMED_FIGURES = {
 Curve = list[dict[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckpointInfo:
-    """What `checkpoint.json` says.
+class Checkpoint(Document, frozen=True, kw_only=True):
+    """`checkpoint.json`: what the weights were trained from, and for how long.
 
     Attributes:
-        offline_steps: offline updates behind these weights, since the parent's if there is one.
-        online_steps: environment steps behind these weights, likewise.
-        dataset_source: where the data came from, as `dataset.json` says; None if it is not known.
-        dataset_extent: how much data that was, as `Dataset.extent` says; None if it is not known.
-        trial: of the tuning study, whose fine-tuning this is; None without a study.
-        parent: NAME:VERSION of the policy whose weights the training began with, None for fresh
-            ones.
+        config: resolved configuration of the training.
+        offline_steps: offline updates since training started, or since the parent's checkpoint.
+        online_steps: environment steps since then.
+        dataset_source: `source` of `dataset.json`; None if unknown.
+        dataset_extent: size of the data set; None if unknown.
+        trial: number of the fine-tuning trial in its study; None outside a study.
+        parent: NAME:VERSION of the policy whose weights training started from; None without one.
     """
 
+    schema_version: int = SCHEMA_VERSION
     config: Config
-    spec: EnvironmentSpec
+    spec: EnvironmentSpec = msgspec.field(name="environment")
     dataset_digest: str
     offline_steps: int
-    online_steps: int = 0
+    online_steps: int
     dataset_source: DataSource | None = None
-    dataset_extent: Mapping[str, Any] | None = None
+    dataset_extent: DatasetExtent | None = None
     trial: int | None = None
     parent: str | None = None
+
+    @classmethod
+    def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        """Check the schema version and parse the configuration."""
+        if (version := content.get("schema-version")) != SCHEMA_VERSION:
+            raise UsageError(f"{what}: checkpoint schema {SCHEMA_VERSION} is needed, got {version}")
+        parsed = dict(content)
+        if "config" in content:
+            parsed["config"] = as_config(content["config"], what)
+        return parsed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values, with the configuration under its option names."""
+        return {**documents.to_json(self), "config": to_mapping(self.config)}
 
 
 def save_checkpoint(
     folder: Path,
     agent: Agent,
-    info: CheckpointInfo,
+    checkpoint: Checkpoint,
     curve: Curve,
     training: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint folder; until it is whole, `folder` does not exist.
+    """Write a checkpoint folder atomically: `folder` appears when it is complete.
 
     Args:
-        training: state of a training that is to go on from here.
+        training: state to resume the training from; None for a finished training.
     """
     with staged_folder(folder) as staging:
         save_tensors(agent.state_dict(), staging / WEIGHTS)
@@ -117,81 +111,40 @@ def save_checkpoint(
         if training is not None:
             save_tensors(training, staging / TRAINING)
         write_curve(staging / CURVE, curve)
-        write_json(
-            staging / "checkpoint.json",
-            {
-                "schema-version": SCHEMA_VERSION,
-                "config": to_mapping(info.config),
-                "environment": documents.to_json(info.spec),
-                "dataset-digest": info.dataset_digest,
-                "dataset-source": info.dataset_source and documents.to_json(info.dataset_source),
-                "dataset-extent": info.dataset_extent,
-                "trial": info.trial,
-                "offline-steps": info.offline_steps,
-                "online-steps": info.online_steps,
-                "parent": info.parent,
-            },
-        )
+        write_json(staging / DOCUMENT, checkpoint.as_json())
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors of any device as a safetensors file (TransientError: the disk does not take it)."""
+    """Write tensors of any device to a safetensors file (TransientError: the disk is full)."""
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
     except SafetensorError as error:
-        # What the system said is in its words only.
+        # safetensors gives no error number, only a text.
         raise TransientError(f"{path} cannot be written: {error}") from error
 
 
-def read_info(folder: Path) -> CheckpointInfo:
-    """Read `checkpoint.json` (UsageError: not a checkpoint, or of another schema)."""
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read `checkpoint.json` (UsageError: not a checkpoint, damaged, or another schema)."""
     with reading(folder):
         is_folder = folder.is_dir()
     if not is_folder:
         raise UsageError(f"{folder} is not a checkpoint folder")
-    path = folder / "checkpoint.json"
-    content = read_json(path)
-    require_fields(content, {"schema-version": int}, str(path))
-    if content["schema-version"] != SCHEMA_VERSION:
-        raise UsageError(
-            f"{folder}: checkpoint schema {SCHEMA_VERSION} is needed, "
-            f"got {content['schema-version']}"
-        )
-    require_fields(content, _FIELDS, str(path))
-    # Checkpoints from before these were noted have none of them.
-    content = {**dict.fromkeys(_OPTIONAL), **content}
-    require_fields(content, _OPTIONAL, str(path))
-    if (extent := content["dataset-extent"]) is not None:
-        require_fields(extent, _EXTENT, f"{path}, 'dataset-extent'")
-    return CheckpointInfo(
-        config=as_config(content["config"], str(path)),
-        spec=documents.convert(content["environment"], EnvironmentSpec, str(path)),
-        dataset_digest=content["dataset-digest"],
-        offline_steps=content["offline-steps"],
-        online_steps=content["online-steps"],
-        dataset_source=(
-            None
-            if content["dataset-source"] is None
-            else documents.convert(content["dataset-source"], DataSource, str(path))
-        ),
-        dataset_extent=extent,
-        trial=content["trial"],
-        parent=content["parent"],
-    )
+    return documents.read(folder / DOCUMENT, Checkpoint)
 
 
 def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> Agent:
-    """The agent of a checkpoint with its optimiser state.
+    """Return the agent of a checkpoint with its optimiser state.
 
     Args:
-        train: settings to go on with, for the same networks; None takes the checkpoint's own.
+        train: settings for further training with the same networks; None takes the checkpoint's.
 
     Raises:
-        UsageError: not a checkpoint, or weights that are missing, damaged or for other networks.
+        UsageError: not a checkpoint, or weights that are missing, damaged or of other networks.
     """
-    info = read_info(folder)
-    spec = info.spec
-    agent = make_agent(spec.observation_size, spec.action_size, train or info.config.train, device)
+    checkpoint = read_checkpoint(folder)
+    spec = checkpoint.spec
+    train = train or checkpoint.config.train
+    agent = make_agent(spec.observation_size, spec.action_size, train, device)
     weights = _load(folder / WEIGHTS, device)
     try:
         agent.load_state_dict(weights)
@@ -199,7 +152,8 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         raise
     except RuntimeError as error:
         raise UsageError(f"{folder / WEIGHTS} does not fit the networks of its config") from error
-    _load_optimizer(agent, folder / OPTIMIZER, device, begun=info.offline_steps + info.online_steps)
+    steps = checkpoint.offline_steps + checkpoint.online_steps
+    _load_optimizer(agent, folder / OPTIMIZER, device, begun=steps)
     return agent
 
 
@@ -215,40 +169,43 @@ def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: in
 
 
 def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
-    """What `save_checkpoint` was given as `training` (UsageError: missing or damaged)."""
+    """Return the `training` state that was saved (UsageError: missing or damaged)."""
     return _load(folder / TRAINING, torch.device("cpu"))
 
 
-def require_environment(info: CheckpointInfo, folder: Path, environment: str) -> None:
+def require_environment(checkpoint: Checkpoint, folder: Path, environment: str) -> None:
     """Refuse a checkpoint that was trained in another environment (UsageError)."""
-    if info.config.environment != environment:
+    trained = checkpoint.config.environment
+    if trained != environment:
         raise UsageError(
-            f"{folder} was trained in {info.config.environment}, not {environment}: "
-            f"give --environment {info.config.environment}"
+            f"{folder} was trained in {trained}, not {environment}: give --environment {trained}"
         )
 
 
-def require_same_networks(trained: TrainConfig, asked: TrainConfig, what: str, to_do: str) -> None:
-    """Refuse weights that were made for other networks or another scaling (UsageError).
+def require_same_networks(
+    trained: TrainConfig, wanted: TrainConfig, what: str, remedy: str
+) -> None:
+    """Refuse weights of other networks or another observation normalisation (UsageError).
 
     Args:
-        what: where the weights are, as the message names it.
-        to_do: how to mend it.
+        what: the weights' origin, for the error message.
+        remedy: what to do, for the error message.
     """
-    before, now = train_mapping(trained), train_mapping(asked)
-    for name in _OF_THE_WEIGHTS:
+    before, now = train_mapping(trained), train_mapping(wanted)
+    for name in _NETWORK_SETTINGS:
         if before[name] != now[name]:
             raise UsageError(
-                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {to_do}"
+                f"{what} was trained with --train.{name} {before[name]}, got {now[name]}: {remedy}"
             )
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, by which other files refer to it."""
+    """Return the SHA-256 of a checkpoint's weights, which other documents refer to."""
     return sha256_of(folder / WEIGHTS)
 
 
 def write_curve(path: Path, curve: Curve) -> None:
+    """Write a learning curve as CSV, one row for each point."""
     names = list(dict.fromkeys(name for point in curve for name in point))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
@@ -257,7 +214,7 @@ def write_curve(path: Path, curve: Curve) -> None:
 
 
 def read_curve(folder: Path) -> Curve:
-    """The points of a checkpoint's learning curve; a figure not taken at a point is absent.
+    """Return the points of a checkpoint's learning curve, without the empty cells.
 
     Raises:
         UsageError: missing or damaged.

@@ -1,151 +1,120 @@
-"""Going on with a training that was broken off: when it is kept, and what may be gone on from."""
+"""The checkpoint store: saves a training's progress, so that it can resume after a crash.
+
+There is one store with two backends, for a folder on this machine and for an object store. They
+differ only in where the bytes go.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
-from qc_core.config.document import to_mapping
-from qc_core.config.settings import Config
-from qc_core.errors import QCError, UsageError
+from qc_core.errors import QCError
 from qc_core.log import log
-from qc_core.training.checkpoint import CheckpointInfo, Curve
-from qc_core.training.device import DEVICE_FAULTS
-
-# What a training that is broken off loses at most, and what it spends at most on keeping.
-_SECONDS_BETWEEN = 60.0
-_SHARE_OF_TIME = 0.05
-# Times as long, and what stands in the way of keeping is waited for.
-_PATIENCE = 3
-# What a damaged checkpoint makes a training raise, DEVICE_FAULTS aside.
-DAMAGE = (UsageError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
+from qc_core.training.checkpoint import Checkpoint, Curve, save_checkpoint
+from qc_core.training.checkpoint_schedule import CheckpointSchedule
 
 
-class Kept(Protocol):
-    """Where a training keeps its progress."""
+class CheckpointBackend(Protocol):
+    """Where the checkpoint folders of one training are stored."""
 
     @property
-    def place(self) -> str:
-        """The same, for people."""
+    def location(self) -> str:
+        """The place of the newest checkpoint, for messages."""
         ...
 
-    @property
-    def checkpoint(self) -> Path | None:
-        """To go on from, None where there is none."""
+    def newest(self) -> Path | None:
+        """Return the newest complete checkpoint as a folder on this machine, or None.
+
+        Raises:
+            RunError: the store does not answer.
+        """
         ...
 
-    @property
-    def pace(self) -> CheckpointSchedule:
-        """When to keep another."""
-        ...
-
-    def keep(
-        self, agent: Agent, info: CheckpointInfo, curve: Curve, state: Mapping[str, Tensor]
-    ) -> None:
-        """Put a checkpoint in the place of the last one; where that cannot be, training goes on.
+    def put(self, step: int, write: Callable[[Path], None]) -> None:
+        """Store a checkpoint atomically, then remove the older ones.
 
         Args:
-            state: what the training goes on from, beside the agent and the curve.
+            step: the training's step; newer checkpoints have higher steps.
+            write: writes the checkpoint to a new folder.
         """
         ...
 
     def remove(self) -> None:
-        """Leave nothing to go on from."""
+        """Remove all checkpoints of the training."""
         ...
 
 
-class CheckpointSchedule:
-    """When to keep: about once a minute, less often where keeping takes long.
+class CheckpointStore:
+    """Saves the newest checkpoint of one training.
+
+    A checkpoint replaces the previous one once it is complete.
+
+    Args:
+        name: the training, for messages.
+        before_save: called with each checkpoint before it is saved; what it raises ends the
+            training.
 
     Attributes:
-        due: whether it is time.
-        overdue: whether it has been time for so long that training had better wait for it.
+        newest: folder of the checkpoint that an earlier process saved last; None without one.
+        schedule: when the next checkpoint is due.
+
+    Raises:
+        RunError: the store does not answer.
     """
 
-    def __init__(self) -> None:
-        self._kept, self._between = time.monotonic(), _SECONDS_BETWEEN
+    def __init__(
+        self,
+        backend: CheckpointBackend,
+        name: str,
+        before_save: Callable[[Checkpoint], None] | None = None,
+    ) -> None:
+        self._backend, self.name, self._before_save = backend, name, before_save
+        self.newest = backend.newest()
+        self.schedule = CheckpointSchedule()
 
     @property
-    def due(self) -> bool:
-        return time.monotonic() >= self._kept + self._between
+    def location(self) -> str:
+        """The place of the newest checkpoint, for messages."""
+        return self._backend.location
 
-    @property
-    def overdue(self) -> bool:
-        return time.monotonic() >= self._kept + _PATIENCE * self._between
-
-    @contextmanager
-    def keeping(self, name: str) -> Iterator[None]:
-        """Measure what keeping takes; that it cannot be kept is told in a line.
+    def save(
+        self,
+        agent: Agent,
+        checkpoint: Checkpoint,
+        curve: Curve,
+        state: Mapping[str, Tensor] | None,
+    ) -> None:
+        """Save a checkpoint, which replaces the previous one.
 
         Args:
-            name: of the training, for people.
+            state: what the training resumes from, besides agent and curve; None if it has ended.
+
+        Raises:
+            QCError, OSError: the checkpoint cannot be stored; the previous one is intact.
         """
-        start = time.monotonic()
+
+        def write(folder: Path) -> None:
+            save_checkpoint(folder, agent, checkpoint, curve, state)
+
+        if self._before_save is not None:
+            self._before_save(checkpoint)
+        with self.schedule.saving():
+            self._backend.put(checkpoint.offline_steps + checkpoint.online_steps, write)
+
+    def try_save(
+        self, agent: Agent, checkpoint: Checkpoint, curve: Curve, state: Mapping[str, Tensor]
+    ) -> None:
+        """As `save`, but a checkpoint that cannot be stored is only logged: training continues."""
         try:
-            yield
+            self.save(agent, checkpoint, curve, state)
         except (QCError, OSError) as error:
-            log.info(f"{name} goes on, though it cannot be kept now: {error}")
-        finally:
-            self._kept = time.monotonic()
-            self._between = max(_SECONDS_BETWEEN, (self._kept - start) / _SHARE_OF_TIME)
+            log.info(f"{self.name} continues without a new checkpoint, saving failed: {error}")
 
-
-def require_same(info: CheckpointInfo, config: Config, dataset_digest: str, place: object) -> None:
-    """Refuse to go on with other options or other data (UsageError)."""
-    if other := difference(info, config, dataset_digest):
-        raise UsageError(f"{place} {other}: give the same to go on, or delete it to start anew")
-
-
-def difference(info: CheckpointInfo, config: Config, dataset_digest: str) -> str:
-    """With which other options, or on which other data, a checkpoint was begun, or ''."""
-    begun, wanted = _options(to_mapping(info.config)), _options(to_mapping(config))
-    changed = [f"{name} {was}" for name, was in begun.items() if was != wanted[name]]
-    if changed:
-        return f"was begun with {', '.join(changed)}"
-    if info.dataset_digest != dataset_digest:
-        return (
-            f"was begun on a data set with digest {info.dataset_digest[:12]}, not "
-            f"{dataset_digest[:12]}"
-        )
-    return ""
-
-
-@contextmanager
-def restoring(place: object) -> Iterator[None]:
-    """Whatever a damaged checkpoint raises is one line that says what to do (UsageError)."""
-    try:
-        yield
-    except DEVICE_FAULTS:
-        raise
-    except DAMAGE as error:
-        raise UsageError(
-            f"{place} cannot be gone on from: {reason(error)}; deleting it starts anew"
-        ) from error
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in a line."""
-    return " ".join(str(error).split())[:200]
-
-
-def require_step(got: int, wanted: int) -> None:
-    """Refuse a training state of another step than its checkpoint's (UsageError)."""
-    if got != wanted:
-        raise UsageError(f"its training is at step {got}, checkpoint.json says {wanted}")
-
-
-def _options(mapping: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
-    """A configuration's values by the names of its options."""
-    options: dict[str, Any] = {}
-    for name, value in mapping.items():
-        if isinstance(value, dict):
-            options |= _options(value, f"{prefix}{name}.")
-        else:
-            options[prefix + name] = value
-    return options
+    def remove(self) -> None:
+        """Remove all checkpoints; the training has ended or diverged."""
+        self._backend.remove()

@@ -1,4 +1,4 @@
-"""Offline updates that can stop and go on."""
+"""Offline training: updates from a data set, which can stop and resume."""
 
 from __future__ import annotations
 
@@ -24,24 +24,28 @@ from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
-from qc_core.training.updates import repeat
+from qc_core.training.updates import UPDATES_PER_GRAPH, repeat
 
 _VALIDATION_BATCH = 1024
 
 
 class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
-    """An agent that learns from a data set.
+    """Trains an agent on a data set.
 
-    The same seed gives the same weights on the same CPU with as many threads.
+    The same seed gives the same weights on the same CPU with the same number of threads.
 
     Args:
-        agent: to go on with; None makes a fresh one.
+        agent: the agent to train; None creates one.
 
     Attributes:
         step: updates done.
-        steps: updates in all; none for a method without an offline phase.
-        generator: what data and noise are drawn from.
+        steps: updates in total; 0 for a method without an offline phase.
+        stride: updates between two looks at evaluation and checkpoints.
+        curve: losses and values every `log_every` updates.
+        generator: draws data and noise.
     """
+
+    stride = 2 * UPDATES_PER_GRAPH
 
     def __init__(
         self,
@@ -77,31 +81,31 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._held_out: OfflineData | None = None
         held_out = dataset.validation
         if self.steps and held_out is not None and held_out.transitions >= train.backup_steps:
-            # Of more than fits in memory, the first part.
+            # If the data does not fit in memory, its first shard.
             with Shards(held_out, config, load) as parts:
                 self._held_out = parts.shard_at(1)
         self._seconds = 0.0
         self._info: Info = {}
-        # Also on the device, for updates that are recorded there.
+        # The step on the device, for updates in CUDA graphs.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
         self._resident = ShardBuffer(self._slices)
         self._updates = repeat(self.update, self.generator)
 
-    def run(self, until: int, on_update: Callable[[int, str | None], None]) -> None:
+    def run(self, until: int, on_steps: Callable[[int, str | None], None]) -> None:
         """Update until `step` is `until`.
 
         Args:
-            on_update: called with the number of updates done since it was called last, and with a
-                remark now and then.
+            on_steps: called with the number of updates since its last call, and with a note at
+                each point of the curve.
 
         Raises:
-            RunError: the losses are no longer finite.
+            TrainingDiverged: the losses are no longer finite.
         """
         train = self._config.train
         start = time.monotonic() - self._seconds
         self._step.fill_(self.step)
         while self.step < until:
-            if self._resident.advance(self.step + 1, in_place=self._updates.records):
+            if self._resident.advance(self.step + 1, in_place=self._updates.fixed_addresses):
                 self._updates = repeat(self.update, self.generator)
             next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
             stop = min(until, next_point, self._slices.last_update(self.step + 1))
@@ -116,11 +120,11 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 self.curve.append({"step": self.step, "seconds": time.monotonic() - start, **point})
                 if "critic/value" in point:
                     note = f"value {point['critic/value']:.1f}"
-            on_update(count, note)
+            on_steps(count, note)
         self._seconds = time.monotonic() - start
 
     def update(self) -> Info:
-        """One update, data and noise drawn, of which `run` keeps count."""
+        """Draw data and noise and run one update; only `run` counts it in `step`."""
         self._step.add_(1)
         self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
         windows = sample_windows(self._resident.transitions, self._config, self.generator)
@@ -128,29 +132,32 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
-        """The last update's losses and values (RunError if they are no longer finite)."""
+        """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
         point = read_figures(self._info)
         require_finite(point, self.step, "--train.learning-rate")
         return point
 
     def state(self) -> dict[str, Tensor]:
-        """What `restore` needs beside the agent and the curve."""
+        """Return what `restore` needs besides the agent and the curve."""
         return {
             "generator": self.generator.get_state(),
             "step": torch.tensor(self.step),
             "seconds": torch.tensor(self._seconds, dtype=torch.float64),
         }
 
-    def restore(self, state: Mapping[str, Tensor], curve: Curve) -> None:
-        """Go on where `state` was taken: the same updates follow."""
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from the step at which `state` was taken, with the same updates."""
         set_generator(self.generator, state["generator"])
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
-        self.curve = list(curve)
 
-    def __exit__(self, *_: object) -> None:
-        # Recordings hold this training, and it them: they and the data would stay on the device.
+    def close(self) -> None:
+        """Release the data and the device memory."""
+        # CUDA graphs and this training refer to each other: both would stay in device memory.
         del self._updates
         self._closing.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @torch.no_grad()
     def _validate(self, data: OfflineData) -> dict[str, float]:
@@ -163,21 +170,21 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
 
 
 def learning_rate_at(step: Tensor, train: TrainConfig) -> Tensor:
-    """The rate of one offline update, the first being 1; both are scalars on the device."""
+    """Return the learning rate of an offline update; `step` counts from 1, both are scalars."""
     done = (step - 1) / max(1, train.offline_steps - 1)
     return train.learning_rate * (1 - done * (1 - train.learning_rate_decay))
 
 
 def read_figures(info: Info) -> dict[str, float]:
-    """Figures of an update as numbers; this waits for the device, once."""
+    """Return the figures of an update as numbers; waits for the device once."""
     return dict(zip(info, torch.stack([*info.values()]).tolist(), strict=True)) if info else {}
 
 
 def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
-    """Stop a training whose figures have become NaN or infinite (TrainingDiverged).
+    """Stop a training whose figures are NaN or infinite (TrainingDiverged).
 
     Args:
-        remedy: the option to lower.
+        remedy: the option that the error message says to lower.
     """
     wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
     if wrong:

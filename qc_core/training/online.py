@@ -1,4 +1,4 @@
-"""Online training: chunks are executed open loop, every step is learned from."""
+"""Online training: executes chunks in environments and learns from every step."""
 
 from __future__ import annotations
 
@@ -21,37 +21,42 @@ from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.training.device import cpu_share, set_generator
-from qc_core.training.explore import Exploration
 from qc_core.training.offline import read_figures, require_finite
 from qc_core.training.policy import ExplorationPolicy
+from qc_core.training.rollout import Rollout
 from qc_core.training.updates import repeat
 
 
 class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
-    """An agent that explores environments and learns from what it and the data set saw.
+    """Trains an agent on its own steps in environments and on the data set.
 
-    Each transition is added to the buffer when its environment's turn comes, and the updates of
-    that step follow: order and number of both are the recipe's, whatever is ready first. Where
-    this process has several cores, the environments play in processes of their own meanwhile; for
-    that, an environment's next actions are chosen before the updates of its last transition, so
-    that the policy acts with weights that lack at most these (`Exploration`).
+    Each environment step adds a transition to the replay buffer, then the updates of that step
+    run. Order and number of both depend only on the configuration, not on timing. If this process
+    has several cores, the environments run in processes of their own. To keep them busy, the next
+    actions of an environment are chosen before the updates of its last transition: the weights
+    that act are at most these updates old (`Rollout`).
 
-    The flow family samples one buffer in which online transitions stand behind the data set's;
-    the RLPD family takes a fixed part of each batch from the data set, and explores uniformly
-    until the updates begin.
+    The flow family samples from one buffer, which contains the data set and then the online
+    transitions. The RLPD family takes a fixed share of each batch from the data set, and explores
+    with uniform actions until the updates start.
 
     Args:
-        trial: decides the episodes that are explored and the order of the data.
+        agent: the agent to train.
+        trial: determines the seeds of the episodes and the order of the data.
 
     Attributes:
         step: environment steps done.
+        steps: environment steps in total.
+        stride: steps between two looks at evaluation and checkpoints.
     """
+
+    stride = 1
 
     def __init__(
         self, config: Config, agent: Agent, dataset: Dataset, device: torch.device, *, trial: int
     ) -> None:
         train = config.train
-        self.agent, self.step = agent, 0
+        self.agent, self.step, self.steps = agent, 0, train.online_steps
         agent.kernels = choose_kernels(device, train.precision)
         self._config = config
         self._mixes = METHODS[train.method].online_only
@@ -60,12 +65,12 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         load = partial(OfflineData, device=device, config=config.data)
         with contextlib.ExitStack() as opened:
             opened.enter_context(
-                exploration := Exploration(
+                rollout := Rollout(
                     config,
                     ExplorationPolicy(agent),
                     trial=trial,
                     uniform_steps=train.learning_starts if self._mixes else 0,
-                    apart=cpu_share() > 1,
+                    in_processes=cpu_share() > 1,
                 )
             )
             slices = Shards(dataset, config, load)
@@ -73,20 +78,20 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
                 self._resident = ShardBuffer(opened.enter_context(slices))
                 self._replay = _make_replay(config, agent, slices.shard_at(1), device)
             else:
-                # The part of the data that the offline phase ended with, copied into the buffer.
+                # Copies the shard that the offline phase ended with into the buffer.
                 with slices:
                     offline = slices.shard_at(train.offline_steps)
                     self._replay = _make_replay(config, agent, offline, device)
             self._closing = opened.pop_all()
-        self._exploration = exploration
+        self._rollout = rollout
         self._updates = repeat(self._update, self._generator)
         self._info: Info = {}
 
-    def run(self, until: int, on_step: Callable[[], None]) -> None:
+    def run(self, until: int, on_steps: Callable[[int, str | None], None]) -> None:
         """Explore and learn until `step` is `until`.
 
         Args:
-            on_step: called after each environment step.
+            on_steps: called with 1 and None after each environment step and its updates.
 
         Raises:
             RunError: an environment failed.
@@ -94,17 +99,18 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         train = self._config.train
         while self.step < until:
             self.step += 1
-            self._replay.add(*self._exploration.step(self.step))
+            self._replay.add(*self._rollout.step(self.step))
             if (
                 self.step > train.learning_starts
                 and self._replay.window_count(train.backup_steps) > 0
             ):
                 self.learn(train.utd_ratio)
-            on_step()
+            on_steps(1, None)
 
     def learn(self, updates: int) -> None:
-        """Update so many times from what is there."""
-        if self._mixes and self._resident.advance(self.step, in_place=self._updates.records):
+        """Run a number of updates from the transitions so far."""
+        in_place = self._updates.fixed_addresses
+        if self._mixes and self._resident.advance(self.step, in_place=in_place):
             self._updates = repeat(self._update, self._generator)
         if updates:
             self._info = self._updates.run(updates)
@@ -114,26 +120,26 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         return self.agent.update(self.draw_batch(), noise)
 
     def figures(self) -> dict[str, float]:
-        """The last update's losses and values (RunError if they are no longer finite)."""
+        """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
         point = read_figures(self._info)
         require_finite(point, self.step, "--train.online-learning-rate")
         return point
 
     def state(self) -> dict[str, Tensor]:
-        """What `restore` needs beside the agent; the episodes that are going on are given up."""
+        """Return what `restore` needs besides the agent; running episodes are not part of it."""
         replay = {f"replay.{name}": value for name, value in self._replay.state().items()}
         return {
             "generator": self._generator.get_state(),
             "step": torch.tensor(self.step),
-            "episode": torch.tensor(self._exploration.episode),
+            "episode": torch.tensor(self._rollout.episode),
             **replay,
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where `state` was taken, with new episodes."""
+        """Continue from the step at which `state` was taken, with new episodes."""
         set_generator(self._generator, state["generator"])
         self.step = int(state["step"])
-        self._exploration.restart(int(state["episode"]))
+        self._rollout.restart(int(state["episode"]))
         self._replay.restore(
             {
                 name.removeprefix("replay."): value
@@ -143,13 +149,17 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         )
         self._replay.end_episodes()
 
-    def __exit__(self, *_: object) -> None:
-        # Recordings hold this training, and it them: they and the buffer would stay on the device.
+    def close(self) -> None:
+        """Release the environments, the buffer and the device memory."""
+        # CUDA graphs and this training refer to each other: both would stay in device memory.
         del self._updates
         self._closing.close()
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def draw_batch(self) -> Windows:
-        """Windows for one update, from the data set and from what was explored."""
+        """Return the windows of one update, from the data set and from online transitions."""
         if not self._mixes:
             return sample_windows(self._replay, self._config, self._generator)
         batch = self._config.train.batch_size
@@ -170,7 +180,7 @@ def _make_replay(
     start = None if METHODS[train.method].online_only else offline
     start_size = start.size if start else 0
     capacity = train.replay_capacity or start_size + train.online_steps
-    least = max(start_size + 1, (train.backup_steps - 1) * train.num_envs + 1)
-    if capacity < least:
-        raise UsageError(f"--train.replay-capacity must be at least {least} here, got {capacity}")
+    minimum = max(start_size + 1, (train.backup_steps - 1) * train.num_envs + 1)
+    if capacity < minimum:
+        raise UsageError(f"--train.replay-capacity must be at least {minimum} here, got {capacity}")
     return Replay(capacity, agent.observation_size, offline.action_bounds, device, config, start)

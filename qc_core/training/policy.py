@@ -1,4 +1,4 @@
-"""An agent as a chunk function over NumPy arrays, to be played in an environment."""
+"""Policies that act with an agent's networks: chunks from NumPy observations and noise."""
 
 from __future__ import annotations
 
@@ -15,31 +15,37 @@ from qc_core.errors import UsageError
 from qc_core.runtime.executor import require_execution_horizon
 from qc_core.training.checkpoint import load_agent
 
-PolicyKind = Literal["cloned", "learned"]
+# `bc` is the behaviour-cloning flow that the learned policy is based on.
+PolicyKind = Literal["bc", "learned"]
 
 
 class AgentPolicy:
-    """Plays an agent's learned policy, or the flow it was cloned into."""
+    """Acts with an agent's learned policy, or with its behaviour-cloning flow."""
 
     def __init__(
         self, agent: Agent, kind: PolicyKind = "learned", *, execution_horizon: int = 0
     ) -> None:
-        """Play an agent as it is, and as it changes.
+        """Act with an agent's current weights, also while it learns.
 
         Args:
-            execution_horizon: actions to play of a chunk before asking again; 0 plays them all.
+            execution_horizon: actions of a chunk to execute before the next chunk; 0 executes all.
+
+        Raises:
+            UsageError: the method has no such policy, or the horizon is longer than a chunk.
         """
-        horizon = agent.config.chunk_length
+        chunk_length = agent.config.chunk_length
         self._chunk = agent.chunk
-        if kind == "cloned":
+        if kind == "bc":
             if not agent.has_bc_policy:
                 raise UsageError(
-                    f"{agent.config.method} has no cloned policy: play the learned one"
+                    f"{agent.config.method} has no behaviour-cloning policy: use the learned one"
                 )
             self._chunk = agent.bc_chunk
         self._device = agent.observation_mean.device
         self.noise_shape = agent.noise_shape
-        self.execution_horizon = require_execution_horizon(execution_horizon or horizon, horizon)
+        self.execution_horizon = require_execution_horizon(
+            execution_horizon or chunk_length, chunk_length
+        )
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -51,9 +57,9 @@ class AgentPolicy:
 
 
 class ExplorationPolicy(AgentPolicy):
-    """The learned policy or, while `uniform` is set, chunks uniform within the bounds.
+    """Acts with the learned policy, or with uniform chunks while `uniform` is set.
 
-    The noise of the Gaussian policies is the chunk's size, and so serves for both.
+    Only methods with a Gaussian policy explore uniformly: their noise has the size of a chunk.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -64,14 +70,14 @@ class ExplorationPolicy(AgentPolicy):
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
         if not self.uniform:
             return super().__call__(observation_BO, noise)
-        # The normal distribution function makes normal noise uniform.
+        # The distribution function of the normal distribution turns normal noise into uniform.
         uniform_BL = torch.special.ndtr(torch.from_numpy(noise).to(self._device)) * 2 - 1
         return self._agent.in_environment_units(uniform_BL).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Loads a checkpoint's policy wherever it is called, for worker processes."""
+    """Loads a checkpoint's policy in the process that calls it, such as a worker."""
 
     checkpoint: Path
     kind: PolicyKind
@@ -79,7 +85,7 @@ class CheckpointPolicy:
 
     def __call__(self) -> AgentPolicy:
         if parent_process() is not None:
-            # One worker process per core: none may take the others'.
+            # There is one worker process for each core.
             torch.set_num_threads(1)
         agent = load_agent(self.checkpoint, torch.device("cpu"))
         return AgentPolicy(agent, self.kind, execution_horizon=self.execution_horizon)

@@ -1,4 +1,4 @@
-"""An agent's episodes on the way, in processes beside its training where there are cores."""
+"""Plays evaluation episodes during training, in background processes if there are cores."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
 
-# Each takes a simulator and torch into memory, most of a gigabyte.
-_MOST_PROCESSES = 8
-# Snapshots of the weights that wait to be played, the one that is being played among them.
-_MOST_PENDING = 2
+# Each process loads a simulator and torch, almost 1 GB of memory.
+_MAX_PROCESSES = 8
+# Weight snapshots whose episodes are being played or wait.
+_MAX_PENDING = 2
 _LOWEST_PRIORITY = 19
 
-OnOutcomes = Callable[[list[EpisodeResult]], None]
+OnResults = Callable[[list[EpisodeResult]], None]
 
 
 class Scoring(contextlib.AbstractContextManager["Scoring"]):
-    """Plays one episode per seed with the weights that an agent has at the time.
+    """Plays one episode per seed with the current weights of an agent.
 
-    On a CPU the episodes are the same whether they are played here, where this process has one
-    core, or in the background, while the agent learns on.
+    If this process has one core, it plays the episodes itself; otherwise background processes
+    play them while the agent learns. On a CPU the results are the same.
     """
 
     def __init__(self, config: Config, seeds: Sequence[int]) -> None:
         self._seeds = seeds
         self._length = config.evaluate.execution_horizon
         self._pending: deque[_Pending] = deque()
-        self._begun = 0
-        processes = min(len(seeds), cpu_share() - 1, _MOST_PROCESSES)
+        self._snapshots = 0
+        processes = min(len(seeds), cpu_share() - 1, _MAX_PROCESSES)
         with contextlib.ExitStack() as opened:
             if processes:
                 self._submit = opened.enter_context(
@@ -61,44 +61,44 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
                 opened.callback(self._environment.close)
             self._closing = opened.pop_all()
 
-    def play(self, agent: Agent, on_outcomes: OnOutcomes) -> None:
-        """Play with the weights as they are now.
+    def play(self, agent: Agent, on_results: OnResults) -> None:
+        """Play with the current weights.
 
         Args:
-            on_outcomes: called with an outcome per seed, before this returns or, where the
-                episodes are played in the background, by a later `poll` or by `finish`, in the
-                order of the calls; what it raises, they raise.
+            on_results: called with one result per seed: before this returns or, for episodes in
+                the background, by a later `poll` or `finish`, in the order of the calls. What it
+                raises passes through them.
         """
         if self._submit is None:
             policy = AgentPolicy(agent, execution_horizon=self._length)
-            on_outcomes([play_episode(self._environment, policy, seed) for seed in self._seeds])
+            on_results([play_episode(self._environment, policy, seed) for seed in self._seeds])
             return
-        # Training that outruns its scores waits for them here.
-        while len(self._pending) >= _MOST_PENDING:
-            self._hand_over()
-        self._begun += 1
-        weights = self._folder / f"{self._begun}.safetensors"
+        # Training that is faster than its evaluation waits here.
+        while len(self._pending) >= _MAX_PENDING:
+            self._report_first()
+        self._snapshots += 1
+        weights = self._folder / f"{self._snapshots}.safetensors"
         save_tensors(agent.state_dict(), weights)
         load = _Snapshot(
             weights, agent.observation_size, agent.action_size, agent.config, self._length
         )
         futures = [self._submit(weights.name, load, seed) for seed in self._seeds]
-        self._pending.append(_Pending(weights, futures, on_outcomes))
+        self._pending.append(_Pending(weights, futures, on_results))
 
     def poll(self) -> None:
-        """Hand over what has been played."""
+        """Report the evaluations whose episodes have been played."""
         while self._pending and all(future.done() for future in self._pending[0].futures):
-            self._hand_over()
+            self._report_first()
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was played has been handed over."""
+        """Whether all evaluations have been reported."""
         return not self._pending
 
     def finish(self) -> None:
-        """Wait for what is being played, and hand it over."""
+        """Wait for all episodes and report them."""
         while self._pending:
-            self._hand_over()
+            self._report_first()
 
     def __exit__(
         self,
@@ -106,25 +106,25 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Processes that are still at work are broken off when the block fails.
+        # When the block fails, running processes are interrupted.
         self._closing.__exit__(kind, error, trace)
 
-    def _hand_over(self) -> None:
-        weights, futures, on_outcomes = self._pending.popleft()
-        outcomes = [future.result() for future in futures]
+    def _report_first(self) -> None:
+        weights, futures, on_results = self._pending.popleft()
+        results = [future.result() for future in futures]
         weights.unlink()
-        on_outcomes(outcomes)
+        on_results(results)
 
 
 class _Pending(NamedTuple):
     weights: Path
     futures: list[Future[EpisodeResult]]
-    on_outcomes: OnOutcomes
+    on_results: OnResults
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Makes the policy of an agent as it was, in a process that plays."""
+    """Creates the policy of saved weights in the process that plays it."""
 
     weights: Path
     observation_size: int
@@ -133,8 +133,8 @@ class _Snapshot:
     execution_horizon: int
 
     def __call__(self) -> AgentPolicy:
-        # One process per core: none may take the others'. Training has the first claim on all of
-        # them: its threads wait for one another, and one that is kept waiting holds up the rest.
+        # There is one process for each core, and training has priority on all of them: its threads
+        # wait for each other, so that one slow thread delays all.
         torch.set_num_threads(1)
         os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         agent = make_agent(self.observation_size, self.action_size, self.train)

@@ -1,4 +1,4 @@
-"""The same update over and over, as fast as the device repeats it."""
+"""Repeats an update as fast as the device can: one by one, or as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from qc_core.agents.agent import Info
 
 Update = Callable[[], Info]
 
-# Updates in one recording: launching one costs the host as much as a few kernels.
-PER_RECORDING = 16
-# Before anything is recorded the optimiser makes its state and the libraries their workspaces.
-_UNRECORDED = 3
+# Launching a CUDA graph costs the host as much as a few kernels.
+UPDATES_PER_GRAPH = 16
+# During the first updates the optimisers create their state and the libraries their workspaces,
+# which a graph must not contain.
+_WARM_UP_UPDATES = 3
 
 
-class Recording(Protocol):
-    """Work on the device that can be repeated as it was."""
+class CudaGraph(Protocol):
+    """Recorded work on the device; `torch.cuda.CUDAGraph`."""
 
     def replay(self) -> None: ...
 
@@ -29,38 +30,38 @@ class Updates(Protocol):
     """Repeats an update that draws its own data and noise.
 
     Attributes:
-        stride: the number of updates that is repeated at the least cost each.
-        records: whether data must stay in its place from one call to the next.
+        stride: the number of updates that costs least per update.
+        fixed_addresses: whether data must stay at the same memory addresses between calls.
     """
 
     stride: int
-    records: bool
+    fixed_addresses: bool
 
     def run(self, count: int) -> Info:
-        """Do `count` updates, at least one, and return the figures of the last.
+        """Run `count` updates, at least one, and return the last one's figures.
 
-        The figures may be overwritten by the next call.
+        The next call may overwrite the figures.
         """
         ...
 
 
 def repeat(update: Update, generator: torch.Generator) -> Updates:
-    """How an update is repeated on the device of its generator.
+    """Return the fastest way to repeat an update on the device of its generator.
 
     Args:
-        update: everything that it reads and writes between two calls must stay where it is:
-            parameters, optimiser state, data, and what else changes meanwhile.
-        generator: the one that the update draws from.
+        update: what it reads and writes must stay at the same memory addresses: parameters,
+            optimiser state, data and counters.
+        generator: the generator that the update draws from.
     """
     if generator.device.type == "cuda":
-        return RecordedUpdates(update, generator)
-    return CalledUpdates(update)
+        return CudaGraphUpdates(update, generator)
+    return EagerUpdates(update)
 
 
-class CalledUpdates:
-    """One call after the other."""
+class EagerUpdates:
+    """Calls the update again and again."""
 
-    stride, records = 1, False
+    stride, fixed_addresses = 1, False
 
     def __init__(self, update: Update) -> None:
         self._update = update
@@ -72,34 +73,34 @@ class CalledUpdates:
         return info
 
 
-class RecordedUpdates:
-    """CUDA graphs of whole updates, several to a graph, from sampling to the target critic."""
+class CudaGraphUpdates:
+    """Replays CUDA graphs of several updates each, from sampling to the target critic."""
 
-    stride, records = PER_RECORDING, True
+    stride, fixed_addresses = UPDATES_PER_GRAPH, True
 
     def __init__(self, update: Update, generator: torch.Generator) -> None:
         self._update, self._generator = update, generator
-        self._to_come = _UNRECORDED
-        self._recordings: dict[int, tuple[Recording, Info]] = {}
+        self._warm_up_left = _WARM_UP_UPDATES
+        self._graphs: dict[int, tuple[CudaGraph, Info]] = {}
 
     def run(self, count: int) -> Info:
         info: Info = {}
-        while count > 0 and self._to_come > 0:
+        while count > 0 and self._warm_up_left > 0:
             info = self._call()
-            self._to_come -= 1
+            self._warm_up_left -= 1
             count -= 1
         while count > 0:
             size = self.stride if count >= self.stride else 1
-            if size not in self._recordings:
-                self._recordings[size] = self._record(size)
-            graph, info = self._recordings[size]
+            if size not in self._graphs:
+                self._graphs[size] = self._record(size)
+            graph, info = self._graphs[size]
             graph.replay()
             count -= size
         return info
 
     @functools.cached_property
     def _stream(self) -> torch.cuda.Stream:
-        # Not the current one, on which nothing can be recorded.
+        # CUDA cannot record on the default stream.
         return torch.cuda.Stream(self._generator.device)
 
     def _call(self) -> Info:
@@ -110,13 +111,13 @@ class RecordedUpdates:
         current.wait_stream(self._stream)
         return info
 
-    def _record(self, size: int) -> tuple[Recording, Info]:
+    def _record(self, size: int) -> tuple[CudaGraph, Info]:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
         info: Info = {}
-        # A graph that is collected while another is recorded would spoil it.
+        # Freeing a graph while another is recorded would invalidate the recording.
         gc.collect()
-        # Another thread may be reading the next part of the data onto the device.
+        # Another thread may be copying the next shard of data to the device.
         mode = "thread_local"
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
             for _ in range(size):

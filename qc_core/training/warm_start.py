@@ -1,4 +1,4 @@
-"""Begin a training with the networks of a published policy."""
+"""Warm start: begins a training with the networks of a published policy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
 from qc_core.training.checkpoint import (
     load_agent,
-    read_info,
+    read_checkpoint,
     require_same_networks,
     weights_digest,
 )
 
-# What must be the same of the parent's data and of these.
-_SAME = (
+# Fields of the environment that must be the same for the parent's data and the new data.
+_SAME_FIELDS = (
     "id",
     "observation_names",
     "action_names",
@@ -32,16 +32,16 @@ _SAME = (
 
 
 def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -> Agent | None:
-    """The parent's agent, to be trained as this configuration says; None begins anew.
+    """Return the parent's agent with the settings of this configuration; None without a parent.
 
-    It keeps the parent's scaling of observations, with which its networks were trained, its target
-    critics, and Adam's moments: a fresh Adam would take its first steps at full size whatever the
-    gradients are, and undo what is there.
+    The agent has the parent's observation normalisation, with which its networks were trained, its
+    target critics and its Adam moments. Without the moments, the first steps of Adam would have
+    full size whatever the gradients are, and would destroy what the parent has learned.
 
     Raises:
-        UsageError: the parent has other networks, or was trained for other sizes, names or bounds, or
+        UsageError: the parent has other networks, or was trained for other sizes, names, bounds or
             another control interval.
-        RunError: it is gone, or altered.
+        RunError: the parent is deleted or altered.
     """
     parent = parent_of(config)
     if parent is None:
@@ -50,15 +50,15 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
         folder = Path(scratch) / "checkpoint"
         fetch_checkpoint(config, folder)
         if weights_digest(folder) != weights_of_parent(config):
-            raise RunError(f"the checkpoint of {parent} is not that of its policy: it is altered")
-        info = read_info(folder)
-        anew = "give its settings, or leave out --train.warm-start"
-        require_same_networks(info.config.train, config.train, parent, anew)
-        for field in _SAME:
-            before, now = getattr(info.spec, field), getattr(spec, field)
+            raise RunError(f"the checkpoint of {parent} is altered: its policy has other weights")
+        saved = read_checkpoint(folder)
+        remedy = "give its settings, or leave out --train.warm-start"
+        require_same_networks(saved.config.train, config.train, parent, remedy)
+        for field in _SAME_FIELDS:
+            before, now = getattr(saved.spec, field), getattr(spec, field)
             if before != now:
                 what = "environment" if field == "id" else field.replace("_", " ")
-                raise UsageError(f"{parent} has the {what} {before}, the data {now}: {anew}")
+                raise UsageError(f"{parent} has the {what} {before}, the data {now}: {remedy}")
         agent = load_agent(folder, device, config.train)
-    log.info(f"beginning with the weights of {parent}")
+    log.info(f"training starts from the weights of {parent}")
     return agent

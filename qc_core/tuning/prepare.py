@@ -1,4 +1,4 @@
-"""What stands before every other step: the resolved configuration and an open study."""
+"""The first step of the pipeline: resolves the configuration and opens the study."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from qc_core.config.document import write_config
 from qc_core.config.resolve import AS_THE_RECIPE, resolve
 from qc_core.errors import UsageError
 from qc_core.registry.parent import pin_parent
-from qc_core.tuning.checkpointing import study_store
 from qc_core.tuning.study import create_study
+from qc_core.tuning.trial_checkpoints import study_store
 
 _METHOD = "--train.method"
 
 
 def prepare(recipe: str, method: str, overrides: str, study_name: str, output: Path) -> list[str]:
-    """Write the resolved configuration, open the study and name its workers.
+    """Write the resolved configuration, open the study and number its workers.
 
     Args:
-        method: what learns, or `AS_THE_RECIPE`.
+        method: name of the method, or `AS_THE_RECIPE`.
         overrides: options as on the command line, `--train.offline-steps 5000 …`.
         study_name: of the study in `QC_STUDY_STORAGE`.
+        output: file for the resolved configuration.
 
     Returns:
         One string per worker, "0", "1", …
+
+    Raises:
+        UsageError: an unknown recipe or option, an invalid value, or two methods.
     """
     try:
-        words = shlex.split(overrides)
+        argv = shlex.split(overrides)
     except ValueError as error:
         raise UsageError(f"the overrides cannot be read ({error}): {overrides}") from error
     if method != AS_THE_RECIPE:
-        if any(word.split("=")[0] == _METHOD for word in words):
-            raise UsageError(f"the method is given twice, as {method} and among the overrides")
-        words = [_METHOD, method, *words]
-    # The same parent in every step, whatever becomes champion meanwhile.
-    config = pin_parent(resolve(recipe, words))
+        if any(word.split("=")[0] == _METHOD for word in argv):
+            raise UsageError(f"the method is given twice, as {method} and in the overrides")
+        argv = [_METHOD, method, *argv]
+    # Every step uses the same parent, also if the champion changes during the run.
+    config = pin_parent(resolve(recipe, argv))
     study_store("").require_writable()
     create_study(study_name, "", config)
     write_config(output, config)

@@ -1,7 +1,7 @@
-"""The study as a queue: every slot comes to one result, whatever becomes of its workers.
+"""The study as a queue: each slot gets one result, also if workers die.
 
-Every step is a compare-and-set in the study storage, and what must follow it is found again by
-whoever looks next: a worker may die between any two.
+Every transition is a compare-and-set in the study storage. What must follow it is done by the next
+worker that looks, because a worker may die between any two transitions.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ import time
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
-from optuna.storages._heartbeat import (
-    BaseHeartbeat,
-    BaseHeartbeatThread,
-    get_heartbeat_thread,
-    is_heartbeat_enabled,
-)
 from optuna.trial import FrozenTrial, TrialState
 
 from qc_core.log import log
 from qc_core.seeds import seeds_for
+from qc_core.tuning.optuna_private import claim, fixed_parameters, heartbeat_interval
 from qc_core.tuning.slots import (
     ATTEMPT,
     DUPLICATE,
@@ -28,7 +23,7 @@ from qc_core.tuning.slots import (
     SLOT,
     WORKER,
     attempts_by_slot,
-    decisive,
+    deciding_attempt,
     has_ended,
     is_given_up,
 )
@@ -36,87 +31,76 @@ from qc_core.tuning.study import sampler
 
 
 def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial | None:
-    """The next waiting trial, or None when every slot has ended.
+    """Return the next waiting trial, or None when every slot has ended.
 
-    While the last ones are run by other workers, this waits: one of these may die. On one
-    machine, where there are no heartbeats, nobody waits.
+    While other workers run the last trials, this waits, because one of them may die. It does not
+    wait on one machine, whose study storage has no heartbeats.
     """
-    waits = False
+    is_waiting = False
     while True:
         fail_stale_trials(study)
         requeue_lost(study)
         for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            # What a person enqueued by hand has no slot, and nobody to say what it is for.
+            # Trials that a person has enqueued have no slot.
             if SLOT not in waiting.user_attrs:
                 continue
-            if (trial := _claim(study, waiting, run_seed, worker)) is not None:
+            if (trial := _take(study, waiting, run_seed, worker)) is not None:
                 return trial
-        storage = study._storage
+        interval = heartbeat_interval(study)
         slots = attempts_by_slot(study.get_trials(deepcopy=False))
-        if all(map(has_ended, slots.values())) or not is_heartbeat_enabled(storage):
+        if all(map(has_ended, slots.values())) or interval is None:
             return None
-        if not waits:
-            waits = True
+        if not is_waiting:
+            is_waiting = True
             left = sum(not has_ended(attempts) for attempts in slots.values())
             log.info(f"worker {worker} has no trial left and waits for other workers ({left})")
-        assert isinstance(storage, BaseHeartbeat)
-        time.sleep(storage.get_heartbeat_interval() or 0)
+        time.sleep(interval)
 
 
 def finish(
     study: optuna.Study, trial: optuna.Trial, state: TrialState, value: float | None = None
 ) -> None:
-    """Tell what an attempt came to.
+    """Report the final state of an attempt.
 
     Raises:
-        UpdateFinishedTrialError: it was taken for lost before; what it came to does not count.
+        UpdateFinishedTrialError: the attempt was marked as failed before; its result is discarded.
     """
-    told = study.tell(trial, value, state, skip_if_finished=True)
-    if told.state != state:
-        raise UpdateFinishedTrialError(f"trial {trial.number} is {told.state.name}")
-
-
-def heartbeats(trial: optuna.Trial) -> BaseHeartbeatThread:
-    """Show the study, while the block lasts, that the worker of this trial lives."""
-    return get_heartbeat_thread(trial._trial_id, trial.storage)
+    finished = study.tell(trial, value, state, skip_if_finished=True)
+    if finished.state != state:
+        raise UpdateFinishedTrialError(f"trial {trial.number} is {finished.state.name}")
 
 
 def requeue_lost(study: optuna.Study) -> None:
-    """Let each slot whose attempts are all lost wait for another.
+    """Enqueue another attempt for each slot whose attempts were all lost.
 
-    Two workers that do so at once leave an attempt too many, which is not run.
+    If two workers do this at the same time, one attempt too many is enqueued; it is not run.
     """
     for slot, attempts in attempts_by_slot(study.get_trials(deepcopy=False)).items():
-        if decisive(attempts) is None and not is_given_up(attempts):
+        if deciding_attempt(attempts) is None and not is_given_up(attempts):
             last = attempts[-1]
-            # What the first was given, and what it drew before it was lost.
-            parameters = {**last.system_attrs.get("fixed_params", {}), **last.params}
+            # Parameters that the first attempt was enqueued with, and those drawn since.
+            parameters = {**fixed_parameters(last), **last.params}
             study.enqueue_trial(parameters, {SLOT: slot, ATTEMPT: len(attempts)})
 
 
-def _claim(
+def _take(
     study: optuna.Study, waiting: FrozenTrial, run_seed: int, worker: int
 ) -> optuna.Trial | None:
-    """Run a waiting trial, unless another worker does or its slot has a better attempt."""
-    storage, slot = study._storage, waiting.user_attrs[SLOT]
-    if is_heartbeat_enabled(storage):
-        assert isinstance(storage, BaseHeartbeat)
-        # Without a first heartbeat, a trial whose worker dies at once is never missed.
-        storage.record_heartbeat(waiting._trial_id)
+    """Start a waiting trial, unless another worker has it or its slot has a better attempt."""
+    slot = waiting.user_attrs[SLOT]
     try:
-        if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
+        if (trial := claim(study, waiting)) is None:
             return None
-        # A slot draws the same whichever worker takes it, and no two slots draw alike.
+        # A slot draws the same parameters in every worker, and each slot draws different ones.
         study.sampler = sampler(seeds_for("trial", run_seed, 1, offset=slot)[0])
-        trial = optuna.Trial(study, waiting._trial_id)
         attempts = attempts_by_slot(study.get_trials(deepcopy=False))[slot]
-        first = decisive(attempts)
+        first = deciding_attempt(attempts)
         if first is None or first.number == trial.number:
             trial.set_user_attr(WORKER, worker)
             return trial
         trial.set_user_attr(REASON, DUPLICATE)
         finish(study, trial, TrialState.FAIL)
     except UpdateFinishedTrialError:
-        # Another worker had it, or this one slept until it was taken for dead.
+        # Another worker had the trial, or this worker was suspended until it counted as dead.
         pass
     return None

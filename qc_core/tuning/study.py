@@ -1,4 +1,4 @@
-"""The study that workers share: where it is kept, what it plans, what it searches."""
+"""The Optuna study that workers share: its storage, its planned trials, its search space."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, i
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
 DIRECTION = "maximize"
-# Trials drawn at random before the sampler models what they showed.
+# Random trials before the sampler models their results.
 _RANDOM_TRIALS = 4
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-# Optuna calls heartbeats an experiment.
+# Optuna marks heartbeats as experimental.
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
 class Heartbeat(NamedTuple):
-    """How workers that share a database show that they live.
+    """How workers that share a database show that they are alive.
 
     Attributes:
-        interval: whole seconds between two signs of life.
-        grace: whole seconds without one after which a worker is taken for dead.
+        interval: seconds between two heartbeats.
+        grace: seconds without a heartbeat after which a worker counts as dead.
     """
 
     interval: int
@@ -49,33 +49,33 @@ HEARTBEAT = Heartbeat(interval=30, grace=120)
 
 
 class _Database(RDBStorage):
-    """Optuna's database, whose heartbeats outlast a restart of its server."""
+    """Optuna's database storage, with heartbeats that survive a restart of the server."""
 
     def record_heartbeat(self, trial_id: int) -> None:
-        # The next one comes soon; in Optuna, one that fails is the last.
+        # The next heartbeat comes soon. Without this, a failure would end Optuna's thread.
         with suppress(StorageInternalError):
             super().record_heartbeat(trial_id)
 
 
 def journal_of(storage: str) -> Path | None:
-    """The file that trials are kept in, for processes on one machine, or None for a database.
+    """Return the journal file of a study storage on one machine, or None for a database.
 
     Args:
-        storage: an absolute path, or the URL of a database; if empty, `QC_STUDY_STORAGE` says it.
+        storage: an absolute path, or the URL of a database; if empty, `QC_STUDY_STORAGE`.
 
     Raises:
-        UsageError: neither is said.
+        UsageError: both are empty.
     """
     path = Path(_location(storage))
     return path if path.is_absolute() else None
 
 
 def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
-    """Where trials are kept.
+    """Open a study storage.
 
     Args:
-        storage: as `journal_of` takes it.
-        heartbeat: of the workers on many machines; those on one end together.
+        storage: as for `journal_of`.
+        heartbeat: of workers that share a database; workers on one machine end together.
     """
     if (path := journal_of(storage)) is not None:
         return _open_journal(path)
@@ -85,22 +85,22 @@ def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:
             engine_kwargs={"pool_pre_ping": True},
             heartbeat_interval=heartbeat.interval,
             grace_period=heartbeat.grace,
-            heartbeat_stale_trial_callback=_tell_lost,
+            heartbeat_stale_trial_callback=_log_lost,
         )
 
 
 def _open_journal(path: Path) -> JournalStorage:
-    """A file of trials, made if it is not there (UsageError: it cannot be one; TransientError: full disk)."""
+    """Open or create a journal file (UsageError: not a journal; TransientError: full disk)."""
     try:
         with writing_to(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # Any JSON may be in a file that is no journal.
-        reason = error.strerror if isinstance(error, OSError) else "it holds something else"
+        # A file that is not a journal may contain any JSON.
+        reason = error.strerror if isinstance(error, OSError) else "it contains something else"
         raise UsageError(
-            f"{str(path)[:200]} cannot keep a study's trials ({reason}): {STORAGE_VARIABLE} must "
-            "be the absolute path of a file that is theirs alone, or the URL of a database"
+            f"{str(path)[:200]} cannot be a study storage ({reason}): {STORAGE_VARIABLE} must "
+            "be the absolute path of a file for studies only, or the URL of a database"
         ) from error
 
 
@@ -111,9 +111,9 @@ def _location(storage: str) -> str:
 
 
 def create_study(name: str, storage: str, config: Config) -> None:
-    """Make the study with all its trials waiting; the first is the recipe as it stands.
+    """Create the study with all its trials waiting; trial 0 has the recipe's own settings.
 
-    Called again, it adds only what is missing.
+    A repeated call adds only the missing trials.
     """
     opened = open_storage(storage)
     with _opening():
@@ -130,7 +130,7 @@ def create_study(name: str, storage: str, config: Config) -> None:
 
 
 def load_study(name: str, storage: str, heartbeat: Heartbeat = HEARTBEAT) -> optuna.Study:
-    """The study as one worker sees it."""
+    """Return the study for one worker (RunError: it does not exist)."""
     opened = open_storage(storage, heartbeat)
     with _opening():
         return optuna.load_study(
@@ -141,14 +141,14 @@ def load_study(name: str, storage: str, heartbeat: Heartbeat = HEARTBEAT) -> opt
 
 
 def sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """What draws a trial's parameters."""
+    """Return the sampler that draws the parameters of a trial."""
     return optuna.samplers.TPESampler(
         seed=seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
     )
 
 
 def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
-    """The recipe's train config with this trial's values in it."""
+    """Return the train settings of a trial: the recipe's with the parameters of the trial."""
     values = {
         name: trial.suggest_float(name, value / factor, value * factor, log=True)
         for name, (value, factor) in _searched(config).items()
@@ -157,7 +157,7 @@ def suggest(trial: optuna.Trial, config: Config) -> TrainConfig:
 
 
 def _searched(config: Config) -> dict[str, tuple[float, float]]:
-    """Fields of the train config that trials vary: the recipe's value, and how far around it."""
+    """Return the searched train settings: the recipe's value and the factor around it."""
     train, tune = config.train, config.tune
     searched = {"online_learning_rate": (train.online_learning_rate, tune.learning_rate_factor)}
     settings = train.algorithm
@@ -166,21 +166,21 @@ def _searched(config: Config) -> dict[str, tuple[float, float]]:
     return searched
 
 
-def _tell_lost(study: optuna.Study, lost: FrozenTrial) -> None:
-    """Said by the one worker that found it."""
+def _log_lost(study: optuna.Study, lost: FrozenTrial) -> None:
+    """Log a lost attempt; Optuna calls this in the worker that found it."""
     slot = lost.user_attrs[SLOT]
     if is_given_up(attempts := attempts_by_slot(study.get_trials(deepcopy=False))[slot]):
         log.info(
             f"trial {slot} was lost with its worker {len(attempts)} times and is given up: "
-            "something is wrong with that setting, not with the nodes"
+            "its setting is probably the cause, not the nodes"
         )
     elif is_lost(lost):
-        log.info(f"trial {slot} gives no sign of life: its worker is taken for dead")
+        log.info(f"trial {slot} is marked as failed: its worker has stopped sending heartbeats")
 
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """A database that goes away is one line that shows no URL: it may hold a password."""
+    """Turn errors of the study storage into one line without its URL, which has a password."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
@@ -189,7 +189,7 @@ def answering() -> Iterator[None]:
 
 @contextmanager
 def _opening() -> Iterator[None]:
-    """The same for whatever opening one may raise."""
+    """As `answering`, for anything that opening a storage may raise."""
     try:
         yield
     except KeyError as error:

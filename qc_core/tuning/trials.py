@@ -1,74 +1,166 @@
-"""What the trials of a study came to, as a report shows them."""
+"""The trials of a study and their results, as documents."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import optuna
 from optuna.trial import FrozenTrial
 
-from qc_core.tuning.slots import REASON, SCORES, WORKER, attempts_by_slot, decisive, is_lost
+from qc_core.documents import Document, convert, read, to_json, write
+from qc_core.errors import UsageError
+from qc_core.files import read_json, write_json
+from qc_core.training.score import Score
+from qc_core.tuning.optuna_private import fixed_parameters
+from qc_core.tuning.slots import (
+    REASON,
+    SCORES,
+    WORKER,
+    attempts_by_slot,
+    deciding_attempt,
+    is_lost,
+)
 
-Record = dict[str, Any]
 COMPLETE = "complete"
+_HISTORY_SCHEMA = 2
 
 
-def read_trials(study: optuna.Study) -> list[Record]:
-    """One record per planned trial, in their order.
+class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
+    """One planned trial of a study and its result so far.
 
-    `state` is complete, pruned, diverged, failed, or lost with its worker; running or waiting in
-    a study that is not over. `attempts` counts the workers that had it, `optuna-trial` is the
-    number of the last attempt. `seconds` are the last attempt's own.
+    Attributes:
+        trial: number of the trial in its study; trial 0 has the recipe's own settings.
+        state: complete, pruned, diverged, failed or lost (with its worker); running or waiting in
+            a study that has not ended.
+        attempts: workers that have run the trial.
+        optuna_trial: number of Optuna's trial for the last attempt.
+        worker: number of the last worker, None before the first one.
+        parameters: searched settings, by field name.
+        scores: of all evaluations, in order.
+        seconds: duration of the last attempt.
+        success, steps, episode_return, reports_success: the last score; None without a score.
     """
+
+    trial: int
+    state: str
+    attempts: int
+    optuna_trial: int
+    worker: int | None
+    parameters: dict[str, float]
+    scores: list[Score]
+    seconds: float
+    success: float | None = None
+    steps: float | None = None
+    episode_return: float | None = msgspec.field(name="return", default=None)
+    reports_success: bool | None = None
+
+    @classmethod
+    def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        """Rename `success-told`, the key of schema 1."""
+        renamed = {"success-told": "reports-success"}
+        return {renamed.get(key, key): value for key, value in content.items()}
+
+
+class StudyHistory(Document, frozen=True, kw_only=True):
+    """All trials of a study, and the number of the best one."""
+
+    schema_version: int = _HISTORY_SCHEMA
+    best_trial: int
+    trials: list[Trial]
+
+    @classmethod
+    def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        """Convert trials of schema 1, which has no version number."""
+        trials = content.get("trials")
+        if not isinstance(trials, list):
+            return content
+        converted = [
+            Trial.converted_from_older(trial, what) if isinstance(trial, dict) else trial
+            for trial in trials
+        ]
+        return {**content, "trials": converted}
+
+
+def read_trials(study: optuna.Study) -> list[Trial]:
+    """Return one document per planned trial, in their order."""
     slots = attempts_by_slot(study.get_trials(deepcopy=False))
-    return [_record(slot, attempts) for slot, attempts in slots.items()]
+    return [_trial(slot, attempts) for slot, attempts in slots.items()]
 
 
-def best_trial(records: list[Record]) -> Record | None:
-    """The best of those that came to their end; of equal ones the first, the recipe's own."""
-    complete = [record for record in records if record["state"] == COMPLETE]
-    return max(complete, key=lambda record: (ranking(record), -record["trial"]), default=None)
+def write_history(path: Path, best: Trial, trials: list[Trial]) -> None:
+    """Write the trials of a study that has ended."""
+    write(path, StudyHistory(best_trial=best.trial, trials=trials))
 
 
-def ranking(record: Record) -> tuple[float, float, float]:
-    """Trials compare by success, then by how few steps they took, then by their return.
+def read_history(path: Path) -> StudyHistory:
+    """Read what `write_history` or an earlier release wrote (UsageError: damaged)."""
+    return read(path, StudyHistory)
 
-    Where the environment tells no success, the first two are equal, and the return is all.
+
+def write_worker_trials(path: Path, trials: Sequence[Trial]) -> None:
+    """Write the trials of one worker, a JSON list."""
+    write_json(path, [to_json(trial) for trial in trials])
+
+
+def read_worker_trials(path: Path) -> list[Trial]:
+    """Read what `write_worker_trials` or an earlier release wrote (UsageError: damaged)."""
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise UsageError(f"{path} must contain a JSON list, got {type(content).__name__}")
+    return [convert(trial, Trial, str(path)) for trial in content]
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Return the best complete trial; of equal ones the first, which is the recipe's own."""
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    return max(complete, key=lambda trial: (ranking(trial), -trial.trial), default=None)
+
+
+def ranking(trial: Trial) -> tuple[float, float, float]:
+    """Return the key by which trials compare: success, then fewer steps, then return.
+
+    Without a success signal, success and steps are equal, and the return decides.
     """
-    return record["success"], -record["steps"], record["return"]
+    assert trial.success is not None
+    assert trial.steps is not None
+    assert trial.episode_return is not None
+    return trial.success, -trial.steps, trial.episode_return
 
 
-def figures(records: list[Record]) -> dict[str, float]:
-    """How many trials came to what, and which was the best: the numbers that sum them up."""
-    counts = Counter(record["state"] for record in records)
-    summed_up: dict[str, float] = {"trials": len(records), **counts}
-    if best := best_trial(records):
-        shown = ("success", "steps") if best["success-told"] else ("return",)
-        summed_up |= {"best-trial": best["trial"], **{name: best[name] for name in shown}}
-    return summed_up
+def summary_metrics(trials: Sequence[Trial]) -> dict[str, float]:
+    """Return the number of trials by state, and the best trial's number and results."""
+    counts = Counter(trial.state for trial in trials)
+    metrics: dict[str, float] = {"trials": len(trials), **counts}
+    if best := best_trial(trials):
+        success, negative_steps, episode_return = ranking(best)
+        metrics["best-trial"] = best.trial
+        if best.reports_success:
+            metrics |= {"success": success, "steps": -negative_steps}
+        else:
+            metrics["return"] = episode_return
+    return metrics
 
 
-def _record(slot: int, attempts: list[FrozenTrial]) -> Record:
-    trial = decisive(attempts) or attempts[-1]
-    state = "lost" if is_lost(trial) else trial.user_attrs.get(REASON, trial.state.name.lower())
-    scores = trial.user_attrs.get(SCORES, [])
-    record = {
-        "trial": slot,
-        "state": state,
-        "attempts": len(attempts),
-        "optuna-trial": trial.number,
-        "worker": trial.user_attrs.get(WORKER),
-        "parameters": {**trial.system_attrs.get("fixed_params", {}), **trial.params},
-        "scores": scores,
-        "seconds": trial.duration.total_seconds() if trial.duration else 0.0,
-    }
-    if scores:
-        last = scores[-1]
-        record |= {
-            "success": last["success"],
-            "steps": last["steps"],
-            "return": last["episode_return"],
-            "success-told": last["reports_success"],
-        }
-    return record
+def _trial(slot: int, attempts: list[FrozenTrial]) -> Trial:
+    attempt = deciding_attempt(attempts) or attempts[-1]
+    attributes = attempt.user_attrs
+    scores = msgspec.convert(attributes.get(SCORES, []), list[Score])
+    last = scores[-1] if scores else None
+    return Trial(
+        trial=slot,
+        state="lost" if is_lost(attempt) else attributes.get(REASON, attempt.state.name.lower()),
+        attempts=len(attempts),
+        optuna_trial=attempt.number,
+        worker=attributes.get(WORKER),
+        parameters={**fixed_parameters(attempt), **attempt.params},
+        scores=scores,
+        seconds=attempt.duration.total_seconds() if attempt.duration else 0.0,
+        success=last and last.success,
+        steps=last and last.steps,
+        episode_return=last and last.episode_return,
+        reports_success=last and last.reports_success,
+    )

@@ -1,4 +1,4 @@
-"""The whole study on this machine, without a pipeline around it."""
+"""Runs a complete study on this machine, without a pipeline."""
 
 from __future__ import annotations
 
@@ -18,19 +18,30 @@ from qc_core.tuning.worker import run_worker
 
 
 def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history: Path) -> None:
-    """Run `config.tune.workers` worker processes and keep the best trial's checkpoint.
+    """Run `config.tune.workers` worker processes and write the best trial's checkpoint.
 
-    The study lives in `QC_STUDY_STORAGE` if that is set, else in a file of its own.
+    The study is in `QC_STUDY_STORAGE` if that is set, else in a temporary file.
+
+    Args:
+        checkpoint: checkpoint folder of the offline phase.
+        output: folder for the best trial's checkpoint.
+        history: file for the results of all trials.
+
+    Raises:
+        UsageError: an output is in use, or checkpoint and data set do not fit.
+        RunError: no trial is complete.
     """
     require_vacant(output, staged=True)
     require_new_file(history)
     place = output.resolve()
     if history.resolve() in (place, *place.parents):
-        raise UsageError(f"--history {history} is where {output} goes: choose another file")
+        raise UsageError(
+            f"--history {history} is the same place as the output {output}: choose another file"
+        )
     workers = min(config.tune.workers, config.tune.trials)
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = os.environ.get(STORAGE_VARIABLE) or f"{scratch}/study.journal"
-        # Where others keep theirs too, it has a name of its own.
+        # Other studies may share the storage.
         name = Path(scratch).name
         create_study(name, storage, config)
         run = partial(run_worker, config, checkpoint, dataset, study_name=name, storage=storage)

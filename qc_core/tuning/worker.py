@@ -1,4 +1,4 @@
-"""One worker of the study: it takes trials until every one has ended."""
+"""One worker of a study: runs trials until all of them have ended."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from qc_core.config.settings import Config
 from qc_core.errors import TrainingDiverged, TransientError
-from qc_core.files import require_new_file, write_json
+from qc_core.files import require_new_file
 from qc_core.log import log
 from qc_core.processes import worker_pool
 from qc_core.store.objects import ObjectStore
+from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
     share_cpu,
     take_threads,
     threads_per_worker,
 )
-from qc_core.training.fine_tune import Score, fine_tune
-from qc_core.tuning.checkpointing import TrialCheckpointStore, study_store
-from qc_core.tuning.queue import finish, heartbeats, take_trial
-from qc_core.tuning.slots import DIVERGED, FAILED, KEPT, REASON, SCORES, SLOT
+from qc_core.training.fine_tune import fine_tune
+from qc_core.training.score import Score
+from qc_core.tuning.optuna_private import heartbeats
+from qc_core.tuning.queue import finish, take_trial
+from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, FAILED, REASON, SCORES, SLOT
 from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
-from qc_core.tuning.trials import read_trials
+from qc_core.tuning.trial_checkpoints import put_result, study_store, trial_checkpoints
+from qc_core.tuning.trials import read_trials, write_worker_trials
 
 
 def run_worker(
@@ -46,13 +50,16 @@ def run_worker(
 ) -> None:
     """Run trials of the shared study, `config.tune.trials_per_gpu` at a time.
 
-    Each trial's checkpoint is in the store before the study hears that it is complete. Writes
-    what this worker's trials came to as JSON to `output`. Trials side by side are run by
-    processes that share this one's cores and its device; each takes the next trial as soon as it
-    has ended one.
+    Each trial's final checkpoint is in the store before the study says that the trial is complete.
+    Trials side by side run in processes that share this process's cores and its device; each takes
+    the next trial when it has finished one.
+
+    Args:
+        checkpoint: checkpoint folder of the offline phase.
+        output: file for the results of this worker's trials.
 
     Raises:
-        TransientError: a process was killed, and the others' work is broken off.
+        TransientError: a process was killed; the others are interrupted.
         RunError: the study storage or the store does not answer.
     """
     require_new_file(output)
@@ -68,7 +75,7 @@ def run_worker(
                 future.result()
     with answering():
         trials = read_trials(load_study(study_name, storage, heartbeat))
-    write_json(output, [trial for trial in trials if trial["worker"] == worker])
+    write_worker_trials(output, [trial for trial in trials if trial.worker == worker])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class _Work:
     heartbeat: Heartbeat
 
     def run_trials(self) -> None:
-        """One trial after the other until every one has ended."""
+        """Run one trial after the other until all have ended."""
         study = load_study(self.study_name, self.storage, self.heartbeat)
         store = study_store(self.storage)
         with answering():
@@ -93,28 +100,32 @@ class _Work:
         slot = trial.user_attrs[SLOT]
         try:
             with heartbeats(trial), tempfile.TemporaryDirectory(prefix="qc-trial-") as scratch:
-                kept = TrialCheckpointStore(
+                checkpoints = trial_checkpoints(
                     store,
                     self.study_name,
                     slot,
                     trial.number,
                     Path(scratch),
-                    partial(_show_progress, trial),
+                    partial(_note_checkpoint, trial),
                 )
-                self._fine_tune(study, trial, kept)
+                self._fine_tune(study, store, trial, checkpoints)
         except UpdateFinishedTrialError:
             log.info(
-                f"trial {slot} was taken for lost while this worker slept, and is another's now: "
-                "what it came to here is discarded"
+                f"trial {slot} was reassigned after this worker missed its heartbeats; its result "
+                "here is discarded"
             )
         except BaseException:
-            # Others need not wait until they miss this worker.
+            # Other workers need not wait until the heartbeats are missing.
             with contextlib.suppress(StorageInternalError, UpdateFinishedTrialError):
                 finish(study, trial, TrialState.FAIL)
             raise
 
     def _fine_tune(
-        self, study: optuna.Study, trial: optuna.Trial, kept: TrialCheckpointStore
+        self,
+        study: optuna.Study,
+        store: ObjectStore,
+        trial: optuna.Trial,
+        checkpoints: CheckpointStore,
     ) -> None:
         slot, train = trial.user_attrs[SLOT], suggest(trial, self.config)
         scores: list[Score] = []
@@ -122,7 +133,7 @@ class _Work:
         def on_score(score: Score) -> None:
             scores.append(score)
             trial.report(score.value, score.online_step)
-            trial.set_user_attr(SCORES, [score._asdict() for score in scores])
+            trial.set_user_attr(SCORES, msgspec.to_builtins(scores))
             if score.online_step < train.online_steps and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -134,34 +145,38 @@ class _Work:
                 self.dataset,
                 trial=slot,
                 on_score=on_score,
-                kept=kept,
+                checkpoints=checkpoints,
             )
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         except TrainingDiverged as error:
-            # A setting that diverges is a result: the trial fails, the study goes on.
+            # A setting that diverges is a result: the trial fails and the study continues.
             log.info(f"trial {slot} failed: {error}")
             trial.set_user_attr(REASON, DIVERGED)
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
             raise
         except (TransientError, OSError, MemoryError, *DEVICE_FAULTS):
-            # The machine's fault and not the setting's: it is lost, and another may do better.
+            # The machine failed, not the setting: the attempt is lost and the slot tried again.
             raise
         except Exception:
             trial.set_user_attr(REASON, FAILED)
             raise
         else:
-            kept.put_result(result)
+            put_result(store, self.study_name, slot, trial.number, result)
             value = scores[-1].value
         finish(study, trial, state, value)
-        kept.remove()
+        checkpoints.remove()
         if scores:
-            log.info(f"trial {slot} {state.name.lower()}: {scores[-1].words}")
+            log.info(f"trial {slot} {state.name.lower()}: {scores[-1].text}")
 
 
-def _show_progress(trial: optuna.Trial, step: int) -> None:
-    """Note what will be kept; a worker that was taken for dead learns it here."""
-    # A database that is away for a while need not end what runs well without it.
+def _note_checkpoint(trial: optuna.Trial, step: int) -> None:
+    """Note the step of the next checkpoint in the study.
+
+    Raises:
+        UpdateFinishedTrialError: this worker counts as dead, and the trial was reassigned.
+    """
+    # A database that does not answer for a while need not end a trial that runs well without it.
     with contextlib.suppress(StorageInternalError):
-        trial.set_user_attr(KEPT, step)
+        trial.set_user_attr(CHECKPOINT_STEP, step)

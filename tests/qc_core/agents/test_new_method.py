@@ -32,8 +32,8 @@ from qc_core.runtime import ChunkPolicy
 from qc_core.training.checkpoint import (
     OPTIMIZER,
     load_agent,
+    read_checkpoint,
     read_curve,
-    read_info,
     save_checkpoint,
 )
 from qc_core.training.fine_tune import fine_tune
@@ -147,21 +147,21 @@ def test_new_method_pretrains_fine_tunes_exports_and_plays(
     tmp_path: Path, iql_config: Config, pendulum: Path
 ) -> None:
     pretrain(iql_config, pendulum, tmp_path / "offline")
-    assert read_info(tmp_path / "offline").config == iql_config
+    assert read_checkpoint(tmp_path / "offline").config == iql_config
     point = read_curve(tmp_path / "offline")[-1]
     assert {"value/loss", "critic/loss", "critic/target", "policy/loss"} <= set(point)
 
     tuned = fine_tune(iql_config, tmp_path / "offline", pendulum, trial=0, on_score=lambda _: None)
-    save_checkpoint(tmp_path / "online", tuned.agent, tuned.info, tuned.curve)
+    save_checkpoint(tmp_path / "online", tuned.agent, tuned.checkpoint, tuned.curve)
     contract = export(tmp_path / "online", tmp_path / "policy")
-    assert (contract["method"], contract["flow-steps"]) == ("iql", 0)
+    assert (contract.method, contract.flow_steps) == ("iql", 0)
     policy = ChunkPolicy.load(tmp_path / "policy", seed=0)
     observation = np.linspace(-1, 1, 6).reshape(2, 3)
     noise = np.random.default_rng(0).standard_normal((2, 5)).astype("f4")
     expected = AgentPolicy(tuned.agent)(observation.astype("f4"), noise)
     np.testing.assert_allclose(policy.chunk(observation, noise), expected, atol=1e-5)
     with pytest.raises(UsageError, match="iql has no"):
-        AgentPolicy(tuned.agent, "cloned")
+        AgentPolicy(tuned.agent, "bc")
 
 
 def test_checkpoint_restores_all_optimizers(

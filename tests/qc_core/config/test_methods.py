@@ -24,7 +24,7 @@ def test_a_method_goes_all_the_way(
     chosen = replace(config, train=train)
     pretrain(chosen, dataset, tmp_path / "offline")
     result = fine_tune(chosen, tmp_path / "offline", dataset, trial=0, on_score=lambda _: None)
-    save_checkpoint(tmp_path / "online", result.agent, result.info, result.curve)
+    save_checkpoint(tmp_path / "online", result.agent, result.checkpoint, result.curve)
     contract = export(tmp_path / "online", tmp_path / "policy")
 
     actions = 5 if METHODS[method].chunked else 1

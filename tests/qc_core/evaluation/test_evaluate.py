@@ -32,7 +32,7 @@ def test_three_policies_play_the_same_unseen_seeds(
     online = Path(shutil.copytree(checkpoint, tmp_path / "online"))
     content = evaluate(config, checkpoint, online, tmp_path / "evaluation.json")
     assert asked == {
-        "behaviour cloning": CheckpointPolicy(checkpoint, "cloned"),
+        "behaviour cloning": CheckpointPolicy(checkpoint, "bc"),
         "offline Q-learning": CheckpointPolicy(checkpoint, "learned"),
         "fine-tuned online": CheckpointPolicy(online, "learned"),
     }

@@ -33,7 +33,7 @@ from qc_core.files import sha256_of
 from qc_core.policy_format.contract import TuningSummary
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.training.checkpoint import load_agent, read_info, save_checkpoint
+from qc_core.training.checkpoint import load_agent, read_checkpoint, save_checkpoint
 from qc_core.training.pretrain import pretrain
 from tests.conftest import random_episodes
 
@@ -166,12 +166,12 @@ def test_the_contract_records_the_provenance(
         "parent": None,
         "weights": sha256_of(checkpoint / "weights.safetensors"),
     }
-    info = read_info(checkpoint)
+    info = read_checkpoint(checkpoint)
     mine = replace(
         config, data=replace(config.data, source=("/home/somebody/robot.npz", "collect"))
     )
     agent = load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(tmp_path / "mine", agent, replace(info, config=mine), [])
+    save_checkpoint(tmp_path / "mine", agent, msgspec.structs.replace(info, config=mine), [])
     monkeypatch.setenv("QC_IMAGE", "registry/train:1")
     provenance = export(tmp_path / "mine", tmp_path / "policy").provenance
     assert provenance.config is not None
@@ -216,7 +216,9 @@ def test_the_execution_horizon_is_that_of_the_evaluation_or_the_configuration(
     assert measured.evaluation is not None and measured.evaluation.execution_horizon == 2
     configured = tmp_path / "configured"
     agent = load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(configured, agent, replace(read_info(checkpoint), config=two), [])
+    save_checkpoint(
+        configured, agent, msgspec.structs.replace(read_checkpoint(checkpoint), config=two), []
+    )
     assert export(configured, tmp_path / "policy").execution_horizon == 2
     assert "Execute 2 of them" in (tmp_path / "policy" / "model-card.md").read_text()
 
@@ -243,7 +245,12 @@ def test_the_card_describes_training_and_limits(
     assert "up\n  to 0.25 s later" in card
     assert yaml.safe_load(card.split("---\n")[1])["tags"][-1] == "qc-fql"
     tuned, agent = tmp_path / "tuned", load_agent(checkpoint, torch.device("cpu"))
-    save_checkpoint(tuned, agent, replace(read_info(checkpoint), online_steps=12, trial=1), [])
+    save_checkpoint(
+        tuned,
+        agent,
+        msgspec.structs.replace(read_checkpoint(checkpoint), online_steps=12, trial=1),
+        [],
+    )
     contract = export(tuned, tmp_path / "policy")
     assert contract.tuning == TuningSummary(trials=2, best_trial=1)
     card = (tmp_path / "policy" / "model-card.md").read_text()
@@ -256,7 +263,9 @@ def test_the_card_describes_training_and_limits(
 
 def test_checkpoints_without_data_extent_are_exported(checkpoint: Path, tmp_path: Path) -> None:
     agent = load_agent(checkpoint, torch.device("cpu"))
-    info = replace(read_info(checkpoint), dataset_extent=None, dataset_source=None)
+    info = msgspec.structs.replace(
+        read_checkpoint(checkpoint), dataset_extent=None, dataset_source=None
+    )
     save_checkpoint(tmp_path / "old", agent, info, [])
     contract = export(tmp_path / "old", tmp_path / "policy")
     assert (contract.transitions, contract.observation.range_in_data) == (None, None)

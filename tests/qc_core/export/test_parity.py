@@ -45,9 +45,7 @@ def right_chunks(agent: Agent, observation: np.ndarray, noise: np.ndarray) -> li
     # The other implementation of the critics does not share computations between samples.
     size = samples.shape[1]
     normal = (inputs[0] - double.observation_mean) / double.observation_std
-    again = double.values(
-        double.critic, normal.repeat_interleave(size, 0), samples.flatten(0, 1)
-    )
+    again = double.values(double.critic, normal.repeat_interleave(size, 0), samples.flatten(0, 1))
     torch.testing.assert_close(again.mean(0).unflatten(0, (-1, size)), value)
     best = value.max(dim=1, keepdim=True).values
     close = (value >= best - TIE * best.abs().clamp(min=1)).numpy()

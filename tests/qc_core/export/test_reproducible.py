@@ -33,7 +33,7 @@ def make_policy(config: Config, dataset: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     pretrain(config, dataset, folder / "offline")
     tuned = fine_tune(config, folder / "offline", dataset, trial=0, on_score=lambda _: None)
-    save_checkpoint(folder / "online", tuned.agent, tuned.info, tuned.curve)
+    save_checkpoint(folder / "online", tuned.agent, tuned.checkpoint, tuned.curve)
     evaluate(config, folder / "offline", folder / "online", folder / "evaluation.json")
     export(folder / "online", folder / "policy", folder / "evaluation.json")
 

@@ -33,7 +33,7 @@ def test_where_no_success_is_told_every_step_and_the_report_show_returns(
     assert "the environment reports no success (info['success']): trials are compared by" in told
     trials = read_json(history)["trials"]
     best = max(trials, key=lambda trial: trial["return"])
-    assert f"trial {best['trial']} goes on: return {best['return']:.1f}" in told
+    assert f"trial {best['trial']} is selected: return {best['return']:.1f}" in told
     evaluation, policy = tmp_path / "evaluation.json", tmp_path / "policy"
     evaluate(pendulum_config, pendulum_checkpoint, online, evaluation)
     export(online, policy, evaluation)

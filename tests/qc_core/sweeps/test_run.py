@@ -19,8 +19,8 @@ from qc_core.sweeps.run import run_sweep
 from qc_core.sweeps.summary import summarize
 from qc_core.training.checkpoint import (
     load_training_state,
+    read_checkpoint,
     read_curve,
-    read_info,
     weights_digest,
 )
 from qc_core.training.online import OnlineTraining
@@ -61,7 +61,7 @@ def test_a_run_is_evaluated_on_the_way_and_at_each_phases_end(
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert [point["step"] for point in read_curve(checkpoint)] == stops
-    info = read_info(checkpoint)
+    info = read_checkpoint(checkpoint)
     assert (info.offline_steps, info.online_steps) == (0 if method == "rlpd" else 4, 6)
     assert is_finished(STUDY.config(job), tmp_path)
     assert run(job, dataset, tmp_path) == []

@@ -1,10 +1,15 @@
-"""Trainings that are broken off."""
+"""Interrupts trainings, and makes them save a checkpoint after each step."""
 
 from __future__ import annotations
 
+import pytest
+
+from qc_core.training.checkpoint_schedule import CheckpointSchedule
+from qc_core.training.offline import OfflineTraining
+
 
 class Interrupt:
-    """In place of `Progress.update`: interrupts a training in its so many-th step."""
+    """Replaces `Progress.update`: interrupts a training in step number `at`."""
 
     def __init__(self, at: int) -> None:
         self._left = at
@@ -13,3 +18,10 @@ class Interrupt:
         self._left -= count
         if self._left == 0:
             raise KeyboardInterrupt
+
+
+def save_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every training in this process save a checkpoint after each step."""
+    monkeypatch.setattr(CheckpointSchedule, "due", True)
+    monkeypatch.setattr(CheckpointSchedule, "overdue", True)
+    monkeypatch.setattr(OfflineTraining, "stride", 1)

@@ -1,4 +1,4 @@
-"""Where tensors live and how many threads work on them."""
+"""The device for training and this process's share of the CPU cores are checked."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from qc_core.training import device
 @pytest.mark.parametrize(
     ("content", "cores"), [("150000 100000", 1), ("400000 100000", 4), ("max 100000", 1 << 20)]
 )
-def test_a_container_has_the_cores_of_its_quota(tmp_path: Path, content: str, cores: int) -> None:
+def test_the_quota_of_a_container_counts_as_cores(tmp_path: Path, content: str, cores: int) -> None:
     (tmp_path / "cpu.max").write_text(content + "\n")
     assert device._quota(tmp_path / "cpu.max") == cores
     assert device._quota(tmp_path / "missing") == 1 << 20
 
 
-def test_gpus_that_were_asked_for_and_are_not_there_are_refused() -> None:
+def test_requested_gpus_that_are_missing_are_refused() -> None:
     device.require_gpus("0")
     with pytest.raises(UsageError, match="must be a number"):
         device.require_gpus("many")
-    with pytest.raises(RunError, match="100 GPUs were asked for, torch sees"):
+    with pytest.raises(RunError, match="100 GPUs were requested, torch finds"):
         device.require_gpus("100")
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "4097", "9" * 23, "9" * 5000])
-def test_a_number_of_threads_that_is_none_is_refused(
+def test_an_invalid_number_of_threads_is_refused(
     threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", threads)

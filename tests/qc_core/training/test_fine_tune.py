@@ -1,4 +1,4 @@
-"""Fine-tuning explores, learns from what it sees, and is scored on its own seeds."""
+"""Fine-tuning explores, learns from every step, and is scored on seeds of its own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +13,22 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.policy_format.data_source import DataSource
 from qc_core.progress import Progress
-from qc_core.training import checkpoint_store as resume
-from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_curve, read_info
-from qc_core.training.fine_tune import Score, fine_tune
-from qc_core.training.local_checkpoints import LocalCheckpointStore
+from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_checkpoint, read_curve
+from qc_core.training.checkpoint_store import CheckpointStore
+from qc_core.training.fine_tune import fine_tune
+from qc_core.training.local_checkpoints import LocalCheckpoints
 from qc_core.training.online import OnlineTraining
 from qc_core.training.pretrain import pretrain
+from qc_core.training.score import Score, score_of
 from tests.conftest import random_episodes
-from tests.qc_core.training.interrupt import Interrupt
+from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 
 
 def first_weight(agent: Agent) -> torch.Tensor:
     return agent.state_dict()["one_step.weights.0"]
 
 
-def test_a_trial_is_scored_as_often_as_asked_and_moves_the_weights(
+def test_a_trial_is_scored_at_even_intervals_and_changes_the_weights(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     scores: list[Score] = []
@@ -35,12 +36,12 @@ def test_a_trial_is_scored_as_often_as_asked_and_moves_the_weights(
     result = fine_tune(twice, checkpoint, dataset, trial=0, on_score=scores.append)
     assert [score.online_step for score in scores] == [6, 12]
     assert all(0 <= score.success <= 1 and 1 <= score.steps <= 200 for score in scores)
-    assert result.info.online_steps == 12
+    assert result.checkpoint.online_steps == 12
     before = load_agent(checkpoint, torch.device("cpu"))
     assert not torch.equal(first_weight(before), first_weight(result.agent))
 
 
-def test_nothing_is_learned_before_the_start(
+def test_nothing_is_learned_before_learning_starts(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     train = replace(config.train, online_steps=5, learning_starts=5)
@@ -63,7 +64,7 @@ def test_a_trial_is_repeatable_and_another_differs(
     assert not torch.equal(weights(0), weights(1))
 
 
-def test_the_optimiser_goes_on_where_pretraining_stopped(config: Config, checkpoint: Path) -> None:
+def test_the_optimiser_continues_from_pretraining(config: Config, checkpoint: Path) -> None:
     slower = replace(config.train, learning_rate=5e-5)
     agent = load_agent(checkpoint, torch.device("cpu"), slower)
     steps = {float(entry["step"]) for entry in agent.optimizers["adam"].state.values()}
@@ -75,11 +76,11 @@ def test_the_optimiser_goes_on_where_pretraining_stopped(config: Config, checkpo
     ("option", "value"),
     [("hidden_dims", (16, 16)), ("backup_horizon", 4), ("num_critics", 3), ("method", "qc")],
 )
-def test_settings_that_the_weights_are_not_made_for_are_refused(
+def test_settings_of_other_networks_are_refused(
     config: Config, checkpoint: Path, dataset: Path, option: str, value: object
 ) -> None:
     other = replace(config, train=config.train.changed(**{option: value}))
-    with pytest.raises(UsageError, match=f"was trained with --train.{option}"):
+    with pytest.raises(UsageError, match=f"was trained with --train.{option.replace('_', '-')}"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 
@@ -109,103 +110,110 @@ def scored_twice(pendulum_config: Config) -> Config:
 
 
 @pytest.fixture
-def broken_off(
+def interrupted(
     tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A trial of 12 steps that was kept after each step and interrupted in its tenth."""
-    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    """Checkpoint of a trial of 12 steps, saved after each step and interrupted in the tenth."""
+    save_after_each_step(monkeypatch)
     pretrain(scored_twice, pendulum, tmp_path / "offline")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "update", Interrupt(at=10))
-        go_on(tmp_path, scored_twice, pendulum)
-    (kept,) = (tmp_path / "trial.partial").iterdir()
-    return kept
+        resume(tmp_path, scored_twice, pendulum)
+    (checkpoint,) = (tmp_path / "trial.partial").iterdir()
+    return checkpoint
 
 
-def go_on(folder: Path, config: Config, dataset: Path) -> list[Score]:
+def resume(folder: Path, config: Config, dataset: Path) -> list[Score]:
     scores: list[Score] = []
-    kept = LocalCheckpointStore(folder / "trial")
     result = fine_tune(
-        config, folder / "offline", dataset, trial=0, on_score=scores.append, kept=kept
+        config,
+        folder / "offline",
+        dataset,
+        trial=0,
+        on_score=scores.append,
+        checkpoints=CheckpointStore(LocalCheckpoints(folder / "trial.partial"), "trial 0"),
     )
-    assert result.info.online_steps == 12
+    assert result.checkpoint.online_steps == 12
     assert [point["step"] for point in result.curve] == [score.online_step for score in scores]
     return scores
 
 
-def test_a_trial_goes_on_from_where_it_was_kept_with_the_scores_it_had(
+def test_a_trial_resumes_from_its_checkpoint_with_its_scores(
     tmp_path: Path,
     scored_twice: Config,
     pendulum: Path,
-    broken_off: Path,
+    interrupted: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert read_info(broken_off).online_steps == 9
+    assert read_checkpoint(interrupted).online_steps == 9
     steps = 0
 
-    def count(_: Progress, done: int = 1, **__: object) -> None:
+    def count(_: Progress, done: int = 1, *__: object, **___: object) -> None:
         nonlocal steps
         steps += done
 
     monkeypatch.setattr(Progress, "update", count)
-    scores = go_on(tmp_path, scored_twice, pendulum)
+    scores = resume(tmp_path, scored_twice, pendulum)
     assert [score.online_step for score in scores] == [6, 12]
     assert steps == 3
-    assert "trial 0 goes on from step 9" in capsys.readouterr().err
+    assert "trial 0 resumes from step 9" in capsys.readouterr().err
 
 
-def test_a_device_that_fails_is_no_damage(
+def test_a_failing_device_does_not_count_as_damage(
     tmp_path: Path,
     scored_twice: Config,
     pendulum: Path,
-    broken_off: Path,
+    interrupted: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What was kept is for another attempt, on a device that works."""
+    """The checkpoint stays for another attempt, on a device that works."""
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
         patch.setattr(OnlineTraining, "restore", full)
-        go_on(tmp_path, scored_twice, pendulum)
-    assert "starts anew" not in capsys.readouterr().err
-    go_on(tmp_path, scored_twice, pendulum)
-    assert "trial 0 goes on from step 9" in capsys.readouterr().err
+        resume(tmp_path, scored_twice, pendulum)
+    assert "starts over" not in capsys.readouterr().err
+    resume(tmp_path, scored_twice, pendulum)
+    assert "trial 0 resumes from step 9" in capsys.readouterr().err
 
 
-def test_keeping_does_not_wait_for_ever_for_scores_that_are_still_being_played(
+def test_saving_waits_for_running_evaluations_when_it_is_overdue(
     tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Scores are played in the background, and keeping is overdue after each step.
+    # Evaluation runs in the background, and a checkpoint is overdue after each step.
     monkeypatch.setenv("QC_THREADS", "2")
-    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    save_after_each_step(monkeypatch)
     pretrain(scored_twice, pendulum, tmp_path / "offline")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "update", Interrupt(at=8))
-        go_on(tmp_path, scored_twice, pendulum)
-    (kept,) = (tmp_path / "trial.partial").iterdir()
-    assert read_info(kept).online_steps == 7
-    assert [point["step"] for point in read_curve(kept)] == [6]
+        resume(tmp_path, scored_twice, pendulum)
+    (checkpoint,) = (tmp_path / "trial.partial").iterdir()
+    assert read_checkpoint(checkpoint).online_steps == 7
+    assert [point["step"] for point in read_curve(checkpoint)] == [6]
 
 
-def test_what_cannot_be_gone_on_from_is_not_half_used(
+def test_a_trial_starts_over_if_its_checkpoint_cannot_be_used(
     tmp_path: Path,
     scored_twice: Config,
     pendulum: Path,
-    broken_off: Path,
+    interrupted: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (broken_off / TRAINING).write_bytes((broken_off / WEIGHTS).read_bytes())
-    assert [score.online_step for score in go_on(tmp_path, scored_twice, pendulum)] == [6, 12]
-    said = capsys.readouterr().err
-    assert "trial 0 starts anew, not from what was kept of it: " in said
-    assert "goes on from" not in said
-    # What that training kept last is whole, but another trial's.
+    (interrupted / TRAINING).write_bytes((interrupted / WEIGHTS).read_bytes())
+    assert [score.online_step for score in resume(tmp_path, scored_twice, pendulum)] == [6, 12]
+    log = capsys.readouterr().err
+    assert "trial 0 starts over: cannot resume from " in log
+    assert "resumes from" not in log
+    # The last checkpoint of that training is complete, but of other options.
     other = replace(scored_twice, train=replace(scored_twice.train, online_learning_rate=0.5))
-    go_on(tmp_path, other, pendulum)
-    assert "it was begun with --train.online-learning-rate" in capsys.readouterr().err
+    resume(tmp_path, other, pendulum)
+    assert "was started with --train.online-learning-rate" in capsys.readouterr().err
+
+
+def test_scores_of_curves_from_earlier_releases_are_read() -> None:
+    point = {"step": 6.0, "success": 0.0, "steps": 200.0, "return": -3.0, "success-told": 0.0}
+    assert score_of(point).value == -3.0

@@ -1,4 +1,4 @@
-"""A training that is broken off goes on as if it had not been."""
+"""An interrupted training resumes from its local checkpoint with the same result."""
 
 import resource
 import shutil
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -16,30 +17,28 @@ from qc_core.files import sha256_of
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import Progress
-from qc_core.training import checkpoint_store as resume
 from qc_core.training import offline, pretrain
 from qc_core.training.checkpoint import (
     OPTIMIZER,
     TRAINING,
     WEIGHTS,
     load_agent,
+    read_checkpoint,
     read_curve,
-    read_info,
 )
-from qc_core.training.local_checkpoints import LocalCheckpointStore
+from qc_core.training.checkpoint_store import CheckpointStore
+from qc_core.training.local_checkpoints import LocalCheckpoints
 from tests.conftest import random_episodes
-from tests.qc_core.training.interrupt import Interrupt
+from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 
 
 @pytest.fixture(autouse=True)
-def kept_after_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain, "_STRETCH", 1)
-    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+def checkpoint_after_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    save_after_each_step(monkeypatch)
 
 
-def break_off(config: Config, dataset: Path, output: Path, update: int) -> Path:
-    """Interrupt a training in one of its updates; gives the folder that it leaves."""
+def interrupt(config: Config, dataset: Path, output: Path, update: int) -> Path:
+    """Interrupt a training in one of its updates; return its checkpoint folder."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "update", Interrupt(at=update))
         pretrain.pretrain(config, dataset, output)
@@ -48,30 +47,30 @@ def break_off(config: Config, dataset: Path, output: Path, update: int) -> Path:
 
 
 @pytest.fixture
-def broken_off(tmp_path: Path, config: Config, dataset: Path) -> Path:
-    """What a training leaves that was interrupted in its fourth and last update."""
-    return break_off(config, dataset, tmp_path / "offline", 4)
+def interrupted(tmp_path: Path, config: Config, dataset: Path) -> Path:
+    """Checkpoints of a training that was interrupted in its fourth and last update."""
+    return interrupt(config, dataset, tmp_path / "offline", 4)
 
 
-def test_a_broken_off_training_ends_with_the_same_weights(
+def test_an_interrupted_training_ends_with_the_same_weights(
     tmp_path: Path,
     config: Config,
     dataset: Path,
     checkpoint: Path,
-    broken_off: Path,
+    interrupted: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert [path.name for path in broken_off.iterdir()] == ["checkpoint-3"]
-    # A process that ended while it wrote leaves a part, which nobody takes for a checkpoint.
-    shutil.copytree(broken_off / "checkpoint-3", broken_off / ".checkpoint-4.abc")
-    # The scale of the observations is the checkpoint's.
+    assert [path.name for path in interrupted.iterdir()] == ["checkpoint-3"]
+    # A process that ends while it writes leaves an incomplete folder, which is ignored.
+    shutil.copytree(interrupted / "checkpoint-3", interrupted / ".checkpoint-4.abc")
+    # The observation normalisation comes from the checkpoint.
     monkeypatch.delattr(offline, "observation_statistics")
     pretrain.pretrain(config, dataset, tmp_path / "offline")
-    assert "going on from update 3" in capsys.readouterr().err
+    assert "pretraining resumes from step 3" in capsys.readouterr().err
     for name in (WEIGHTS, OPTIMIZER):
         assert sha256_of(tmp_path / "offline" / name) == sha256_of(checkpoint / name)
-    assert read_info(tmp_path / "offline") == read_info(checkpoint)
+    assert read_checkpoint(tmp_path / "offline") == read_checkpoint(checkpoint)
     points = read_curve(tmp_path / "offline")
     assert [point["step"] for point in points] == [2, 4]
     assert points[0]["seconds"] < points[1]["seconds"]
@@ -79,27 +78,27 @@ def test_a_broken_off_training_ends_with_the_same_weights(
     assert [path.name for path in tmp_path.iterdir()] == ["offline"]
 
 
-def test_a_training_may_be_broken_off_again_and_again(
+def test_a_training_can_be_interrupted_repeatedly(
     tmp_path: Path, config: Config, dataset: Path, checkpoint: Path
 ) -> None:
     for _ in range(3):
-        break_off(config, dataset, tmp_path / "offline", 2)
+        interrupt(config, dataset, tmp_path / "offline", 2)
     pretrain.pretrain(config, dataset, tmp_path / "offline")
     assert sha256_of(tmp_path / "offline" / WEIGHTS) == sha256_of(checkpoint / WEIGHTS)
 
 
-def test_other_options_or_other_data_are_refused(
-    tmp_path: Path, config: Config, dataset: Path, broken_off: Path, spec: EnvironmentSpec
+def test_resume_with_other_options_or_data_is_refused(
+    tmp_path: Path, config: Config, dataset: Path, interrupted: Path, spec: EnvironmentSpec
 ) -> None:
     train = replace(config.train, learning_rate=0.5)
     with pytest.raises(
-        UsageError, match=r"begun with --train\.learning-rate 0\.001: give the same"
+        UsageError, match=r"started with --train\.learning-rate 0\.001: give the same"
     ):
         pretrain.pretrain(replace(config, train=train), dataset, tmp_path / "offline")
     writer = DatasetWriter(tmp_path / "other", spec)
     writer.append(random_episodes(spec, [40, 60], seed=7))
     writer.finish(DataSource(kind="test"))
-    with pytest.raises(UsageError, match="begun on a data set with digest"):
+    with pytest.raises(UsageError, match="started on a data set with digest"):
         pretrain.pretrain(config, tmp_path / "other", tmp_path / "offline")
 
 
@@ -123,46 +122,54 @@ def cut(path: Path) -> None:
         ),
     ],
 )
-def test_damage_is_one_line_that_says_what_to_do(
-    tmp_path: Path, config: Config, dataset: Path, broken_off: Path, spoil: Callable[[Path], object]
+def test_damaged_checkpoint_is_reported_in_one_line_with_a_remedy(
+    tmp_path: Path,
+    config: Config,
+    dataset: Path,
+    interrupted: Path,
+    spoil: Callable[[Path], object],
 ) -> None:
-    spoil(broken_off / "checkpoint-3")
-    message = r"offline\.partial cannot be gone on from: .* deleting it"
-    with pytest.raises(UsageError, match=message) as no:
+    spoil(interrupted / "checkpoint-3")
+    message = r"cannot resume from .*offline\.partial.*: .*; delete it to start over"
+    with pytest.raises(UsageError, match=message) as refusal:
         pretrain.pretrain(config, dataset, tmp_path / "offline")
-    assert "\n" not in str(no.value)
-    shutil.rmtree(broken_off)
+    assert "\n" not in str(refusal.value)
+    shutil.rmtree(interrupted)
     pretrain.pretrain(config, dataset, tmp_path / "offline")
 
 
-def test_where_it_cannot_be_kept_training_goes_on(
+def test_training_continues_if_a_checkpoint_cannot_be_saved(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    agent, info = load_agent(checkpoint, torch.device("cpu")), read_info(checkpoint)
-    kept = LocalCheckpointStore(tmp_path / "offline")
-    kept.keep(agent, info, [], {})
-    whole = kept.checkpoint
+    agent, saved = load_agent(checkpoint, torch.device("cpu")), read_checkpoint(checkpoint)
+    backend = LocalCheckpoints(tmp_path / "offline.partial")
+    store = CheckpointStore(backend, "the training")
+    store.try_save(agent, saved, [], {})
+    complete = backend.newest()
+    assert complete is not None and read_checkpoint(complete) == saved
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        kept.keep(agent, replace(info, offline_steps=5), [], {})
+        store.try_save(agent, msgspec.structs.replace(saved, offline_steps=5), [], {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "the training goes on, though it cannot be kept now" in capsys.readouterr().err
-    assert kept.checkpoint == whole
-    assert LocalCheckpointStore(tmp_path / "offline").checkpoint == whole
+    message = "the training continues without a new checkpoint, saving failed"
+    assert message in capsys.readouterr().err
+    assert CheckpointStore(backend, "the training").newest == complete
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path, config: Config, dataset: Path) -> None:
+def test_a_folder_with_other_files_is_refused(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
     theirs = tmp_path / "offline.partial" / "notes.txt"
     theirs.parent.mkdir()
     theirs.write_text("mine")
-    with pytest.raises(UsageError, match="holds something else: move it away"):
+    with pytest.raises(UsageError, match="contains other files: move it away"):
         pretrain.pretrain(config, dataset, tmp_path / "offline")
     assert theirs.read_text() == "mine"
 
 
-def test_a_training_that_diverged_is_not_gone_on_with(
+def test_a_diverged_training_leaves_no_checkpoints(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     train = replace(config.train, learning_rate=1e30, offline_steps=20)

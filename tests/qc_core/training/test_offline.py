@@ -1,4 +1,4 @@
-"""Offline training can stop and go on as if it had not."""
+"""Offline training can stop and resume with the same result."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.errors import UsageError
 from qc_core.training.checkpoint import (
-    CheckpointInfo,
+    Checkpoint,
     load_agent,
     load_training_state,
     read_curve,
@@ -30,12 +30,17 @@ def test_a_restored_training_ends_with_the_same_weights(
 
     with OfflineTraining(config, data, CPU) as first:
         first.run(2, lambda *_: None)
-    info = CheckpointInfo(
-        config=config, spec=data.spec, dataset_digest=data.digest, offline_steps=2
+    checkpoint = Checkpoint(
+        config=config,
+        spec=data.spec,
+        dataset_digest=data.digest,
+        offline_steps=2,
+        online_steps=0,
     )
-    save_checkpoint(tmp_path / "c", first.agent, info, first.curve, first.state())
+    save_checkpoint(tmp_path / "c", first.agent, checkpoint, first.curve, first.state())
     with OfflineTraining(config, data, CPU, load_agent(tmp_path / "c", CPU)) as second:
-        second.restore(load_training_state(tmp_path / "c"), read_curve(tmp_path / "c"))
+        second.restore(load_training_state(tmp_path / "c"))
+        second.curve.extend(read_curve(tmp_path / "c"))
         assert second.step == 2
         second.run(4, lambda *_: None)
 
@@ -54,10 +59,10 @@ def test_a_checkpoint_without_a_training_state_is_refused(checkpoint: Path) -> N
         load_training_state(checkpoint)
 
 
-def test_actions_outside_one_are_learned_in_their_own_units(
+def test_agents_use_the_action_bounds_of_the_data_set(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
-    """The agent of a data set with bounds of 0 and 10 gives actions between these."""
+    """With bounds of 0 and 10, actions are between 0 and 10."""
     data = open_dataset(dataset)
     wide = replace(data.spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
     data = replace(data, spec=wide)

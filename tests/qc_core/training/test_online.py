@@ -1,4 +1,4 @@
-"""Online training mixes what it should, explores as it should, and can be resumed."""
+"""Online training mixes batches, explores as configured, and can be resumed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +30,11 @@ def weights(run: OnlineTraining) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.agent.state_dict().items()}
 
 
-def test_rlpd_draws_its_part_of_each_batch_from_the_data_set(config: Config, dataset: Path) -> None:
+def test_rlpd_draws_its_share_of_each_batch_from_the_data_set(
+    config: Config, dataset: Path
+) -> None:
     with training(config, dataset, method="rlpd", batch_size=40, offline_fraction=0.25) as run:
-        run.run(3, lambda: None)
+        run.run(3, lambda *_: None)
         batch = run.draw_batch()
         held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
         from_data = [tuple(row) in held for row in batch.observations_BO.tolist()]
@@ -41,7 +43,7 @@ def test_rlpd_draws_its_part_of_each_batch_from_the_data_set(config: Config, dat
 
 def test_the_flow_family_draws_from_one_buffer(config: Config, dataset: Path) -> None:
     with training(config, dataset, method="fql", batch_size=600) as run:
-        run.run(4, lambda: None)
+        run.run(4, lambda *_: None)
         held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
         rows = run.draw_batch().observations_BO.tolist()
         online = sum(tuple(row) not in held for row in rows)
@@ -49,7 +51,7 @@ def test_the_flow_family_draws_from_one_buffer(config: Config, dataset: Path) ->
         assert 0 < online < 60
 
 
-def test_rlpd_explores_uniformly_until_it_learns(config: Config, dataset: Path) -> None:
+def test_rlpd_explores_uniformly_until_learning_starts(config: Config, dataset: Path) -> None:
     """Uniform chunks do not depend on the observation, the policy's do."""
     with training(config, dataset, method="rlpd-ac") as run:
         policy = ExplorationPolicy(run.agent)
@@ -65,28 +67,26 @@ def test_rlpd_explores_uniformly_until_it_learns(config: Config, dataset: Path) 
 
 
 def test_uniform_exploration_ends_when_learning_begins(config: Config, dataset: Path) -> None:
-    """A policy that saturates every action is told from uniform chunks by the buffer."""
+    """The policy saturates every action, so that the buffer shows which actions were uniform."""
     options = {"learning_starts": 10, "online_steps": 16, "learning_rate": 1e-12}
     with training(config, dataset, method="rlpd", **options) as run:
         assert isinstance(run.agent, SACAgent)
         with torch.no_grad():
             run.agent.actor.mean.biases[0].fill_(50.0)
-        run.run(16, lambda: None)
+        run.run(16, lambda *_: None)
         actions = run.state()["replay.actions"]
     limit = 1 - 1e-5
     assert actions[:10].abs().max() < limit
     assert actions[10:].min() == pytest.approx(limit)
 
 
-def test_data_that_take_turns_do_so_online_where_batches_are_mixed(
-    config: Config, dataset: Path
-) -> None:
-    turning = replace(config, data=replace(config.data, shard_size=60, shard_updates=1))
-    with training(turning, dataset, method="rlpd", batch_size=400) as run:
+def test_shards_take_turns_online_if_batches_are_mixed(config: Config, dataset: Path) -> None:
+    sharded = replace(config, data=replace(config.data, shard_size=60, shard_updates=1))
+    with training(sharded, dataset, method="rlpd", batch_size=400) as run:
         seen: set[tuple[float, ...]] = set()
         held = {tuple(row) for row in open_dataset(dataset).observations.tolist()}
         for step in range(1, 7):
-            run.run(step, lambda: None)
+            run.run(step, lambda *_: None)
             rows = {tuple(row) for row in run.draw_batch().observations_BO.tolist()}
             assert len(rows & held) <= 100
             seen |= rows & held
@@ -94,31 +94,33 @@ def test_data_that_take_turns_do_so_online_where_batches_are_mixed(
 
 
 @pytest.mark.parametrize("method", ["qc-fql", "rlpd"])
-def test_a_restored_training_has_learned_and_seen_the_same(
+def test_a_restored_training_has_the_same_weights_and_transitions(
     config: Config, dataset: Path, method: str
 ) -> None:
     def made() -> OnlineTraining:
         return training(config, dataset, method=method, learning_starts=2, online_steps=12)
 
     with made() as first, made() as second:
-        first.run(6, lambda: None)
+        first.run(6, lambda *_: None)
         second.agent.load_state_dict(first.agent.state_dict())
         second.restore(first.state())
         assert second.step == 6
-        # Both drop the episode that goes on: the next episode and the batches are the same.
+        # Both abandon the running episode: the next episode and the batches are the same.
         first.restore(first.state())
         mine, theirs = first.draw_batch(), second.draw_batch()
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
-        second.run(8, lambda: None)
+        second.run(8, lambda *_: None)
         assert second.step == 8
 
 
-def test_nothing_is_learned_before_there_is_a_whole_window(config: Config, dataset: Path) -> None:
+def test_nothing_is_learned_before_there_is_a_complete_window(
+    config: Config, dataset: Path
+) -> None:
     with training(config, dataset, method="qc-rlpd", learning_starts=0) as run:
         before = weights(run)
-        run.run(4, lambda: None)
+        run.run(4, lambda *_: None)
         assert all(torch.equal(before[name], value) for name, value in weights(run).items())
-        run.run(5, lambda: None)
+        run.run(5, lambda *_: None)
         assert not all(torch.equal(before[name], value) for name, value in weights(run).items())
 
 

@@ -11,7 +11,7 @@ import torch
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import sha256_of
-from qc_core.training.checkpoint import load_agent, read_curve, read_info
+from qc_core.training.checkpoint import load_agent, read_checkpoint, read_curve
 from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
 from qc_core.training.pretrain import pretrain
@@ -27,11 +27,11 @@ def test_the_same_seed_gives_the_same_weights(
         assert sha256_of(tmp_path / "other" / name) != sha256_of(checkpoint / name)
 
 
-def test_a_checkpoint_says_what_is_behind_it(config: Config, checkpoint: Path) -> None:
-    info = read_info(checkpoint)
-    assert info.config == config
-    assert (info.offline_steps, info.online_steps) == (config.train.offline_steps, 0)
-    assert (info.spec.observation_size, info.spec.action_size) == (28, 5)
+def test_a_checkpoint_contains_configuration_and_progress(config: Config, checkpoint: Path) -> None:
+    saved = read_checkpoint(checkpoint)
+    assert saved.config == config
+    assert (saved.offline_steps, saved.online_steps) == (config.train.offline_steps, 0)
+    assert (saved.spec.observation_size, saved.spec.action_size) == (28, 5)
     assert [point["step"] for point in read_curve(checkpoint)] == [2, 4]
 
 
@@ -42,7 +42,7 @@ def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, datase
     assert losses[-1] < losses[0]
 
 
-def test_the_rate_falls_linearly_or_stays() -> None:
+def test_the_learning_rate_falls_linearly_or_stays() -> None:
     falling = TrainConfig(learning_rate=1e-3, learning_rate_decay=0.1, offline_steps=5)
     rates = learning_rate_at(torch.arange(1.0, 6.0), falling)
     assert rates.tolist() == pytest.approx([1e-3, 7.75e-4, 5.5e-4, 3.25e-4, 1e-4])
@@ -50,7 +50,9 @@ def test_the_rate_falls_linearly_or_stays() -> None:
     assert steady.tolist() == pytest.approx([3e-4] * 3)
 
 
-def test_training_ends_at_the_fallen_rate(tmp_path: Path, config: Config, dataset: Path) -> None:
+def test_training_ends_at_the_final_learning_rate(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
     train = replace(config.train, learning_rate_decay=1e-9, offline_steps=2)
     for steps in (1, 2):
         one = replace(train, offline_steps=steps)
@@ -58,7 +60,7 @@ def test_training_ends_at_the_fallen_rate(tmp_path: Path, config: Config, datase
     first, second = (
         load_agent(tmp_path / str(steps), torch.device("cpu")).state_dict() for steps in (1, 2)
     )
-    # The second update, at a rate of all but zero, changes nothing that the first has done.
+    # The learning rate of the second update is almost zero: it changes nothing.
     torch.testing.assert_close(first["flow.mlp.weights.0"], second["flow.mlp.weights.0"])
 
 
@@ -68,7 +70,7 @@ def test_observations_are_normalised_by_the_data(config: Config, checkpoint: Pat
     assert 0.8 < agent.observation_std.min() < agent.observation_std.max() < 1.2
 
 
-def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
+def test_divergence_is_reported_in_one_line_and_leaves_no_checkpoint(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     train = replace(config.train, learning_rate=1e30, offline_steps=20)
@@ -77,7 +79,7 @@ def test_divergence_is_said_in_one_line_and_leaves_no_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_fit_is_refused_before_training(
+def test_inputs_that_do_not_fit_are_refused_before_training(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     with pytest.raises(UsageError, match="holds rewards for cube-single"):
@@ -103,11 +105,13 @@ def test_what_does_not_fit_is_refused_before_training(
         lambda c: {**c, "config": {**c["config"], "train": {"backup-horizon": "five"}}},
         lambda c: {**c, "config": {**c["config"], "train": {"nonsense": 1}}},
         lambda c: {**c, "config": {**c["config"], "train": {"hidden-dims": [8, 8]}}},
+        lambda c: {**c, "schema-version": 3},
+        lambda c: {**c, "environment": {}},
+        lambda c: {**c, "dataset-extent": {"episodes": 1}},
+        lambda c: {k: v for k, v in c.items() if k != "online-steps"},
     ],
 )
-def test_a_checkpoint_json_of_another_shape_is_refused(
-    tmp_path: Path, checkpoint: Path, change
-) -> None:
+def test_an_invalid_checkpoint_json_is_refused(tmp_path: Path, checkpoint: Path, change) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     content = json.loads((copy / "checkpoint.json").read_text())
     (copy / "checkpoint.json").write_text(json.dumps(change(content)))
@@ -116,7 +120,20 @@ def test_a_checkpoint_json_of_another_shape_is_refused(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_checkpoint_of_an_earlier_release_is_read(tmp_path: Path, checkpoint: Path) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    content = json.loads((copy / "checkpoint.json").read_text())
+    for added in ("dataset-source", "dataset-extent", "trial", "parent"):
+        del content[added]
+    train = content["config"]["train"]
+    train["target-rate"] = train.pop("tau")
+    (copy / "checkpoint.json").write_text(json.dumps({**content, "unknown": 1}))
+    saved, now = read_checkpoint(copy), read_checkpoint(checkpoint)
+    assert (saved.config, saved.spec, saved.offline_steps) == (now.config, now.spec, 4)
+    assert (saved.dataset_source, saved.dataset_extent, saved.trial) == (None, None, None)
+
+
+def test_a_damaged_checkpoint_is_named_in_the_error(tmp_path: Path, checkpoint: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     weights = copy / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
@@ -126,15 +143,15 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, checkpoint: Path) -> None
         load_agent(tmp_path / "none", torch.device("cpu"))
 
 
-def test_an_agent_plays_both_its_policies(checkpoint: Path) -> None:
+def test_an_agent_has_a_learned_and_a_bc_policy(checkpoint: Path) -> None:
     import numpy as np
 
     agent = load_agent(checkpoint, torch.device("cpu"))
     observation, noise = np.ones((3, 28), np.float32), np.ones((3, 25), np.float32)
     learned = AgentPolicy(agent, "learned")(observation, noise)
-    cloned = AgentPolicy(agent, "cloned")(observation, noise)
-    assert learned.shape == cloned.shape == (3, 5, 5)
-    assert not np.allclose(learned, cloned)
+    bc = AgentPolicy(agent, "bc")(observation, noise)
+    assert learned.shape == bc.shape == (3, 5, 5)
+    assert not np.allclose(learned, bc)
 
 
 def test_curves_of_earlier_releases_are_read_under_the_new_names(tmp_path: Path) -> None:

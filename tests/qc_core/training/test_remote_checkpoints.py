@@ -1,9 +1,10 @@
-"""A training that is kept in a store outlives its machine; what is kept is whole, or nothing."""
+"""A training with checkpoints in a store outlives its machine; checkpoints are complete."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -12,11 +13,11 @@ from qc_core.files import sha256_of
 from qc_core.progress import Progress
 from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import ObjectStore
-from qc_core.training import checkpoint_store as resume
 from qc_core.training import pretrain
-from qc_core.training.checkpoint import OPTIMIZER, WEIGHTS, load_agent, read_info
-from qc_core.training.remote_checkpoints import RemoteCheckpointStore
-from tests.qc_core.training.interrupt import Interrupt
+from qc_core.training.checkpoint import OPTIMIZER, WEIGHTS, load_agent, read_checkpoint
+from qc_core.training.checkpoint_store import CheckpointStore
+from qc_core.training.remote_checkpoints import RemoteCheckpoints
+from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 
 
 @pytest.fixture
@@ -24,34 +25,33 @@ def store(tmp_path: Path) -> ObjectStore:
     return FolderStore(tmp_path / "store")
 
 
-def attempt(store: ObjectStore, scratch: Path, name: str) -> RemoteCheckpointStore:
-    return RemoteCheckpointStore(store, "t/", name, scratch / name, "the training")
+def attempt(store: ObjectStore, scratch: Path, name: str) -> CheckpointStore:
+    return CheckpointStore(RemoteCheckpoints(store, "t/", name, scratch / name), "the training")
 
 
-def keep(kept: RemoteCheckpointStore, checkpoint: Path, step: int) -> None:
-    info = replace(read_info(checkpoint), offline_steps=step)
-    kept.keep(
-        load_agent(checkpoint, torch.device("cpu")), info, [{"step": step}], {"x": torch.ones(1)}
-    )
+def save(checkpoints: CheckpointStore, checkpoint: Path, step: int) -> None:
+    saved = msgspec.structs.replace(read_checkpoint(checkpoint), offline_steps=step)
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    checkpoints.try_save(agent, saved, [{"step": step}], {"x": torch.ones(1)})
 
 
 def places(store: ObjectStore) -> set[str]:
     return {key.rsplit("/", 1)[0] for key in store.keys("t/")}
 
 
-def test_a_newer_checkpoint_takes_the_place_of_the_older(
+def test_a_newer_checkpoint_replaces_the_older(
     store: ObjectStore, tmp_path: Path, checkpoint: Path
 ) -> None:
     first = attempt(store, tmp_path, "a")
-    assert first.checkpoint is None and not first.pace.due
+    assert first.newest is None and not first.schedule.due
     for step in (5, 10):
-        keep(first, checkpoint, step)
+        save(first, checkpoint, step)
     assert places(store) == {"t/progress-10-a"}
     second = attempt(store, tmp_path, "b")
-    assert second.checkpoint is not None and read_info(second.checkpoint).offline_steps == 10
-    # The attempt that was wrongly taken for dead is ahead: neither spoils what is the other's.
-    keep(first, checkpoint, 20)
-    keep(second, checkpoint, 15)
+    assert second.newest is not None and read_checkpoint(second.newest).offline_steps == 10
+    # The first attempt is still running and ahead: neither removes the other's newer checkpoint.
+    save(first, checkpoint, 20)
+    save(second, checkpoint, 15)
     assert places(store) == {"t/progress-20-a", "t/progress-15-b"}
     second.remove()
     assert places(store) == set()
@@ -67,33 +67,34 @@ def test_a_newer_checkpoint_takes_the_place_of_the_older(
         lambda store, key: store.delete(key + "manifest.json"),
     ],
 )
-def test_what_is_damaged_or_was_never_whole_is_passed_over(
+def test_damaged_and_incomplete_checkpoints_are_skipped(
     store: ObjectStore,
     tmp_path: Path,
     checkpoint: Path,
     spoil: Callable[[ObjectStore, str], None],
     step: int,
 ) -> None:
-    keep(attempt(store, tmp_path, "b"), checkpoint, 10)
-    # Another attempt had only come to 9 when it was lost.
-    keep(attempt(store, tmp_path, "a"), checkpoint, 9)
+    save(attempt(store, tmp_path, "b"), checkpoint, 10)
+    # Another attempt was lost at step 9.
+    save(attempt(store, tmp_path, "a"), checkpoint, 9)
     for spoiled in {10: ["10-b"], 9: ["10-b", "9-a"]}[step]:
         spoil(store, f"t/progress-{spoiled}/")
-    found = attempt(store, tmp_path, "c").checkpoint
-    assert (found and read_info(found).offline_steps) == (9 if step == 10 else None)
+    found = attempt(store, tmp_path, "c").newest
+    assert (found and read_checkpoint(found).offline_steps) == (9 if step == 10 else None)
 
 
-def test_without_the_store_training_goes_on(
+def test_training_continues_if_the_store_fails(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    kept = attempt(FolderStore(tmp_path / "file"), tmp_path, "a")
-    keep(kept, checkpoint, 5)
-    assert "the training goes on, though it cannot be kept now" in capsys.readouterr().err
+    checkpoints = attempt(FolderStore(tmp_path / "file"), tmp_path, "a")
+    save(checkpoints, checkpoint, 5)
+    message = "the training continues without a new checkpoint, saving failed"
+    assert message in capsys.readouterr().err
     assert not any((tmp_path / "a").iterdir())
 
 
-def test_another_machine_goes_on_with_what_one_has_pretrained(
+def test_another_machine_resumes_a_pretraining(
     store: ObjectStore,
     tmp_path: Path,
     config: Config,
@@ -102,18 +103,16 @@ def test_another_machine_goes_on_with_what_one_has_pretrained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(pretrain, "_STRETCH", 1)
-    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    save_after_each_step(monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "update", Interrupt(at=3))
         pretrain.pretrain(config, dataset, tmp_path / "lost" / "offline", store)
     assert len(store.folders("pretraining/")) == 1
-    # A training of another kind does not take it for its own.
+    # A training with another seed does not resume from it.
     pretrain.pretrain(replace(config, seed=5), dataset, tmp_path / "other", store)
-    assert "going on" not in capsys.readouterr().err
+    assert "resumes" not in capsys.readouterr().err
     pretrain.pretrain(config, dataset, tmp_path / "new" / "offline", store)
-    assert "going on from update 2, kept in pretraining/" in capsys.readouterr().err
+    assert "pretraining resumes from step 2, saved in pretraining/" in capsys.readouterr().err
     for name in (WEIGHTS, OPTIMIZER):
         assert sha256_of(tmp_path / "new" / "offline" / name) == sha256_of(checkpoint / name)
     assert list(store.keys("pretraining/")) == []

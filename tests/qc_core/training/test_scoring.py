@@ -1,4 +1,4 @@
-"""Scores are those of the weights at the time, wherever and whenever the episodes are played."""
+"""Evaluations use the weights of their step, wherever and whenever the episodes run."""
 
 import multiprocessing
 import os
@@ -15,8 +15,9 @@ from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import EpisodeResult
 from qc_core.errors import RunError
-from qc_core.training.fine_tune import Score, fine_tune
+from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
+from qc_core.training.score import Score
 from qc_core.training.scoring import Scoring
 
 SEEDS = [3, 4, 5]
@@ -30,7 +31,7 @@ def agent(pendulum_config: Config) -> Agent:
     return made
 
 
-def test_in_the_background_the_weights_count_that_were_there_when_it_began(
+def test_background_evaluation_uses_the_weights_from_when_it_started(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scored(cores: str) -> list[list[EpisodeResult]]:
@@ -50,12 +51,12 @@ def test_in_the_background_the_weights_count_that_were_there_when_it_began(
     here = scored("1")
     agent.load_state_dict(before)
     assert scored("3") == here
-    assert [outcome.seed for outcome in here[0]] == SEEDS
+    assert [result.seed for result in here[0]] == SEEDS
     assert here[0] != here[1]
     assert not multiprocessing.active_children()
 
 
-def test_a_score_is_handed_over_while_training_goes_on(
+def test_results_are_reported_while_training_continues(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
@@ -67,10 +68,10 @@ def test_a_score_is_handed_over_while_training_goes_on(
         while not got and time.monotonic() < deadline:
             scoring.poll()
             time.sleep(0.01)
-    assert [len(outcomes) for outcomes in got] == [len(SEEDS)]
+    assert [len(results) for results in got] == [len(SEEDS)]
 
 
-def test_when_training_ends_early_the_episodes_are_broken_off(
+def test_episodes_are_interrupted_when_training_ends_early(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
@@ -80,7 +81,7 @@ def test_when_training_ends_early_the_episodes_are_broken_off(
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_is_killed_is_one_line(
+def test_a_killed_process_is_reported_in_one_line(
     pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
@@ -97,7 +98,7 @@ def test_a_process_that_is_killed_is_one_line(
     assert not multiprocessing.active_children()
 
 
-def test_a_trial_is_the_same_in_one_process_and_in_several(
+def test_a_trial_gives_the_same_result_in_one_process_and_in_several(
     pendulum_config: Config, pendulum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain(pendulum_config, pendulum, tmp_path / "offline")

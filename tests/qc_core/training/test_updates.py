@@ -1,4 +1,4 @@
-"""However updates are repeated, as many are done as were asked for."""
+"""Repeated updates run exactly the requested number of updates."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.training.offline import OfflineTraining
-from qc_core.training.updates import CalledUpdates, RecordedUpdates, Updates, repeat
+from qc_core.training.updates import CudaGraphUpdates, EagerUpdates, Updates, repeat
 from tests.train_settings import train_with
 
-# Only where there is a GPU is there more than one way to repeat them.
+# Only a GPU has more than one way to repeat updates.
 CASES = [("cpu", "qc-fql"), *(("cuda", method) for method in METHODS if torch.cuda.is_available())]
 
 
@@ -30,8 +30,8 @@ class Counter:
         return {"done": torch.tensor(self.done)}
 
 
-class Recorder(RecordedUpdates):
-    """Plays its recordings here, where there is no GPU to record on."""
+class Recorder(CudaGraphUpdates):
+    """Replays its graphs on a machine without a GPU."""
 
     def _call(self) -> Info:
         return self._update()
@@ -47,15 +47,15 @@ class Recorder(RecordedUpdates):
         return Graph(), {"size": torch.tensor(size)}
 
 
-def test_a_cpu_calls_them_one_by_one() -> None:
+def test_a_cpu_calls_updates_one_by_one() -> None:
     counter = Counter()
     updates = repeat(counter, torch.Generator())
-    assert isinstance(updates, CalledUpdates) and updates.stride == 1
+    assert isinstance(updates, EagerUpdates) and updates.stride == 1
     assert updates.run(3)["done"] == counter.done == 3
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (2, 40), (3, 16, 15), (100,)])
-def test_recordings_add_up(counts: tuple[int, ...]) -> None:
+def test_graphs_run_the_requested_number_of_updates(counts: tuple[int, ...]) -> None:
     counter = Counter()
     updates = Recorder(counter, torch.Generator())
     for number, count in enumerate(counts, 1):
@@ -63,7 +63,7 @@ def test_recordings_add_up(counts: tuple[int, ...]) -> None:
         assert counter.done == sum(counts[:number])
 
 
-def test_the_first_updates_are_not_recorded_and_many_share_a_recording() -> None:
+def test_the_first_updates_are_eager_and_a_graph_contains_many() -> None:
     updates = Recorder(Counter(), torch.Generator())
     assert "done" in updates.run(3)
     assert updates.run(updates.stride * 2)["size"] == updates.stride
@@ -71,14 +71,14 @@ def test_the_first_updates_are_not_recorded_and_many_share_a_recording() -> None
 
 
 @pytest.mark.parametrize(("device", "method"), CASES)
-def test_a_training_takes_the_updates_that_it_would_take_one_by_one(
+def test_graphs_give_the_same_result_as_eager_updates(
     config: Config, dataset: Path, device: str, method: str
 ) -> None:
-    """A GPU's recordings draw, learn and count as calls do."""
+    """CUDA graphs draw, learn and count as calls do."""
     values = {"num_samples": 4, "precision": "float32", **METHODS[method].defaults}
     train = train_with(method, config.train, **values)
 
-    def ends(make: type[CalledUpdates] | None) -> tuple[dict[str, Tensor], Tensor, float]:
+    def ends(make: type[EagerUpdates] | None) -> tuple[dict[str, Tensor], Tensor, float]:
         data = open_dataset(dataset)
         with OfflineTraining(replace(config, train=train), data, torch.device(device)) as training:
             updates: Updates = repeat(training.update, training.generator)
@@ -89,7 +89,7 @@ def test_a_training_takes_the_updates_that_it_would_take_one_by_one(
             return training.agent.state_dict(), training.generator.get_state(), step
 
     weights, state, step = ends(None)
-    called_weights, called_state, called_step = ends(CalledUpdates)
+    called_weights, called_state, called_step = ends(EagerUpdates)
     assert step == called_step == 40
     assert torch.equal(state, called_state)
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""A training begins with a published policy's networks, or says why it cannot."""
+"""A warm start uses a published policy's networks, or reports why it cannot."""
 
 import shutil
 from dataclasses import replace
@@ -19,7 +19,7 @@ from qc_core.registry.removal import delete_version
 from qc_core.store.open import open_store
 from qc_core.training.checkpoint import (
     load_agent,
-    read_info,
+    read_checkpoint,
     save_checkpoint,
     weights_digest,
 )
@@ -32,12 +32,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def parent(tmp_path: Path, pendulum_config: Config, pendulum: Path) -> Path:
-    """A checkpoint with a scaling that no data have."""
+    """A checkpoint with an observation normalisation that no data set has."""
     train = replace(pendulum_config.train, normalize_observations=True)
     pretrain(replace(pendulum_config, train=train), pendulum, tmp_path / "fresh")
-    agent, info = load_agent(tmp_path / "fresh", CPU), read_info(tmp_path / "fresh")
+    agent, saved = load_agent(tmp_path / "fresh", CPU), read_checkpoint(tmp_path / "fresh")
     agent.set_normalization(torch.full((3,), 7.0), torch.full((3,), 3.0))
-    save_checkpoint(tmp_path / "parent", agent, info, [])
+    save_checkpoint(tmp_path / "parent", agent, saved, [])
     return tmp_path / "parent"
 
 
@@ -56,7 +56,7 @@ def warm(config: Config, wanted: str = "champion", **train: object) -> Config:
     return replace(config, train=config.train.changed(warm_start=wanted, **train))
 
 
-def test_it_goes_on_with_weights_scaling_and_moments(
+def test_a_warm_start_uses_weights_normalisation_and_moments(
     tmp_path: Path, pendulum_config: Config, pendulum: Path, parent: Path, champion: str
 ) -> None:
     still = warm(pendulum_config, offline_steps=1, learning_rate=1e-12, tau=1e-12)
@@ -67,14 +67,14 @@ def test_it_goes_on_with_weights_scaling_and_moments(
     assert after.observation_mean.tolist() == [7.0, 7.0, 7.0]
     steps = [agent.optimizer_state()["0.step"].item() for agent in (before, after)]
     assert steps == [4, 5]
-    info = read_info(tmp_path / "child")
-    assert info.parent == f"{pendulum_config.policy_name}:{champion}"
-    assert info.config.train.warm_start == champion
-    # Its own, the parent's not among them.
-    assert info.offline_steps == 1
+    saved = read_checkpoint(tmp_path / "child")
+    assert saved.parent == f"{pendulum_config.policy_name}:{champion}"
+    assert saved.config.train.warm_start == champion
+    # Without the parent's steps.
+    assert saved.offline_steps == 1
 
 
-def test_without_a_champion_it_begins_anew_and_says_so(
+def test_without_a_champion_training_starts_from_new_weights(
     tmp_path: Path, pendulum_config: Config, pendulum: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretrain(warm(pendulum_config), pendulum, tmp_path / "first")
@@ -82,7 +82,7 @@ def test_without_a_champion_it_begins_anew_and_says_so(
     pretrain(warm(pendulum_config, ""), pendulum, tmp_path / "anew")
     first, anew = (load_agent(tmp_path / name, CPU).state_dict() for name in ("first", "anew"))
     assert all(torch.equal(first[name], anew[name]) for name in anew)
-    assert read_info(tmp_path / "first").parent is None
+    assert read_checkpoint(tmp_path / "first").parent is None
 
 
 def test_the_parent_stays_the_same_when_the_champion_changes(
@@ -185,5 +185,5 @@ def test_a_checkpoint_of_other_weights_than_the_policys_is_refused(
     registry, name = Registry(open_store()), pendulum_config.policy_name
     other = write_policy(tmp_path / "other", seed=1, weights="0" * 64)
     registry.set_alias(name, "champion", registry.publish(other, name, checkpoint=parent))
-    with pytest.raises(RunError, match="is not that of its policy: it is altered"):
+    with pytest.raises(RunError, match="is altered: its policy has other weights"):
         pretrain(warm(pendulum_config), pendulum, tmp_path / "child")

@@ -1,4 +1,4 @@
-"""Whatever becomes of workers, each planned trial comes to one result."""
+"""Each planned trial gets one result, also if workers die."""
 
 import threading
 import time
@@ -13,13 +13,14 @@ from optuna.trial import TrialState
 from qc_core.config.settings import Config
 from qc_core.errors import RunError
 from qc_core.tuning import queue
-from qc_core.tuning.queue import finish, heartbeats, requeue_lost, take_trial
-from qc_core.tuning.slots import ATTEMPT, KEPT, REASON, SLOT
+from qc_core.tuning.optuna_private import heartbeats
+from qc_core.tuning.queue import finish, requeue_lost, take_trial
+from qc_core.tuning.slots import ATTEMPT, CHECKPOINT_STEP, REASON, SLOT
 from qc_core.tuning.study import Heartbeat, answering, create_study, load_study, suggest
 from qc_core.tuning.trials import read_trials
 from tests.qc_core.tuning.conftest import PASSWORD, PostgreSQL
 
-# Shorter than a test, so that whoever waits soon looks again.
+# Shorter than a test, so that waiting workers soon look again.
 QUICK = Heartbeat(interval=1, grace=60)
 
 
@@ -47,7 +48,7 @@ def slots(study: optuna.Study) -> list[tuple[int, int, str]]:
     ]
 
 
-def test_a_trial_whose_worker_died_is_taken_again_with_its_parameters(
+def test_a_trial_whose_worker_died_is_retried_with_its_parameters(
     name: str, database: PostgreSQL, config: Config
 ) -> None:
     study = join(name)
@@ -62,11 +63,11 @@ def test_a_trial_whose_worker_died_is_taken_again_with_its_parameters(
     assert take_trial(study, 0, 2) is None
     assert slots(study) == [(0, 0, "COMPLETE"), (1, 0, "FAIL"), (1, 1, "COMPLETE")]
     first, second = read_trials(study)
-    assert (second["attempts"], second["worker"]) == (2, 2)
-    assert first["attempts"] == 1
+    assert (second.attempts, second.worker) == (2, 2)
+    assert first.attempts == 1
 
 
-def test_it_is_taken_again_also_if_it_was_lost_before_it_drew(
+def test_a_trial_lost_before_it_drew_parameters_is_retried(
     name: str, database: PostgreSQL, config: Config
 ) -> None:
     study = join(name)
@@ -76,7 +77,7 @@ def test_it_is_taken_again_also_if_it_was_lost_before_it_drew(
     assert suggest(take(study), config) == config.train
 
 
-def test_a_worker_that_dies_as_soon_as_it_has_a_trial_is_missed(
+def test_a_worker_that_dies_right_after_taking_a_trial_is_noticed(
     name: str, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = join(name)
@@ -92,7 +93,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_one_that_dies_before_it_lets_the_lost_trial_wait_again_loses_nothing(
+def test_a_worker_that_dies_before_requeuing_a_lost_trial_loses_nothing(
     name: str, database: PostgreSQL
 ) -> None:
     study = join(name)
@@ -102,7 +103,7 @@ def test_one_that_dies_before_it_lets_the_lost_trial_wait_again_loses_nothing(
     assert [take(join(name)).user_attrs[SLOT] for _ in range(2)] == [1, 0]
 
 
-def test_two_that_find_a_loss_at_once_have_it_run_once(
+def test_a_loss_found_by_two_workers_at_once_is_retried_once(
     name: str, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = join(name)
@@ -131,14 +132,14 @@ def test_two_that_find_a_loss_at_once_have_it_run_once(
     first, second = take(study), take(study)
     assert [first.user_attrs[SLOT], second.user_attrs[SLOT]] == [1, 0]
     finish(study, first, TrialState.COMPLETE, 0.5)
-    # The one too many is not run, whether the right one runs or has ended.
+    # The duplicate does not run, whether the other attempt runs or has ended.
     finish(study, second, TrialState.COMPLETE, 0.5)
     assert take_trial(study, 0, 0) is None
     assert slots(study)[2:] == [(0, 1, "COMPLETE"), (0, 1, "FAIL")]
-    assert read_trials(study)[0]["attempts"] == 2
+    assert read_trials(study)[0].attempts == 2
 
 
-def test_a_setting_that_ends_its_workers_is_given_up(
+def test_a_setting_that_kills_its_workers_is_given_up(
     name: str, database: PostgreSQL, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = join(name)
@@ -147,10 +148,10 @@ def test_a_setting_that_ends_its_workers_is_given_up(
         take(study)
         database.age_heartbeats()
     assert take_trial(study, 0, 0) is None
-    said = capsys.readouterr().err
-    assert said.count("its worker is taken for dead") == 2
-    assert said.count("trial 1 was lost with its worker 3 times and is given up") == 1
-    assert [trial["state"] for trial in read_trials(study)] == ["complete", "lost"]
+    log = capsys.readouterr().err
+    assert log.count("is marked as failed: its worker has stopped sending heartbeats") == 2
+    assert log.count("trial 1 was lost with its worker 3 times and is given up") == 1
+    assert [trial.state for trial in read_trials(study)] == ["complete", "lost"]
 
 
 def test_a_trial_that_gets_further_each_time_is_not_given_up(
@@ -159,19 +160,19 @@ def test_a_trial_that_gets_further_each_time_is_not_given_up(
     study = join(name)
     finish(study, take(study), TrialState.COMPLETE, 0.5)
     for step in (100, 200, 300, 400):
-        take(study).set_user_attr(KEPT, step)
+        take(study).set_user_attr(CHECKPOINT_STEP, step)
         database.age_heartbeats()
     assert take(study).user_attrs[SLOT] == 1
 
 
-def test_what_somebody_else_enqueued_is_left_alone(name: str) -> None:
+def test_trials_enqueued_by_a_person_are_left_alone(name: str) -> None:
     study = join(name)
     study.enqueue_trial({"online_learning_rate": 1.0})
     for _ in range(2):
         finish(study, take(study), TrialState.COMPLETE, 0.5)
     assert take_trial(study, 0, 0) is None
     assert study.trials[2].state == TrialState.WAITING
-    assert [trial["trial"] for trial in read_trials(study)] == [0, 1]
+    assert [trial.trial for trial in read_trials(study)] == [0, 1]
 
 
 def test_a_result_is_not_retried(name: str, database: PostgreSQL) -> None:
@@ -182,10 +183,10 @@ def test_a_result_is_not_retried(name: str, database: PostgreSQL) -> None:
     finish(study, pruned, TrialState.PRUNED)
     database.age_heartbeats()
     assert take_trial(study, 0, 0) is None
-    assert [trial["state"] for trial in read_trials(study)] == ["diverged", "pruned"]
+    assert [trial.state for trial in read_trials(study)] == ["diverged", "pruned"]
 
 
-def test_what_comes_after_a_trial_was_taken_for_lost_does_not_count(
+def test_reports_after_a_trial_was_marked_as_failed_are_discarded(
     name: str, database: PostgreSQL
 ) -> None:
     study = join(name)
@@ -204,7 +205,7 @@ def test_what_comes_after_a_trial_was_taken_for_lost_does_not_count(
     assert [trial.value for trial in study.trials] == [None, None, 0.5]
 
 
-def test_who_finds_nothing_waits_for_the_others_and_says_so_once(
+def test_a_worker_without_trials_waits_for_others_and_logs_it_once(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, looks = join(name), 0
@@ -223,7 +224,7 @@ def test_who_finds_nothing_waits_for_the_others_and_says_so_once(
     assert capsys.readouterr().err.count(waits) == 1
 
 
-def test_a_trial_draws_the_same_whichever_worker_takes_it(
+def test_a_trial_draws_the_same_parameters_in_every_worker(
     database: PostgreSQL, config: Config, tmp_path: Path
 ) -> None:
     drawn = []
@@ -240,7 +241,7 @@ def test_a_trial_draws_the_same_whichever_worker_takes_it(
     assert drawn[0][0] != drawn[0][1]
 
 
-def test_heartbeats_outlast_a_restart_of_the_database(name: str, database: PostgreSQL) -> None:
+def test_heartbeats_survive_a_restart_of_the_database(name: str, database: PostgreSQL) -> None:
     def last_beat() -> object:
         with database.connect() as connection:
             query = "SELECT max(heartbeat) FROM trial_heartbeats JOIN trials USING (trial_id)"
@@ -250,7 +251,7 @@ def test_heartbeats_outlast_a_restart_of_the_database(name: str, database: Postg
 
     study = join(name)
     trial = take(study)
-    # A time-out of the test's own: it waits for what must come.
+    # The test fails after this time.
     end = time.monotonic() + 30
     with heartbeats(trial):
         database.stop()

@@ -1,21 +1,29 @@
-"""The study is a queue: every trial is run, none twice, the first as the recipe says."""
+"""The study is a queue: every trial runs once, the first with the recipe's settings."""
 
 import contextlib
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from optuna.trial import TrialState
 
 from qc_core.config.catalog import RECIPES
 from qc_core.config.settings import Config
 from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
-from qc_core.files import read_json
-from qc_core.training.checkpoint import read_info
+from qc_core.files import write_json
+from qc_core.training.checkpoint import read_checkpoint
 from qc_core.tuning.queue import finish, take_trial
 from qc_core.tuning.study import create_study, load_study, suggest
-from qc_core.tuning.trials import best_trial, figures, read_trials
+from qc_core.tuning.trials import (
+    Trial,
+    best_trial,
+    read_history,
+    read_trials,
+    read_worker_trials,
+    summary_metrics,
+)
 from qc_core.tuning.tune import tune
 from qc_core.tuning.worker import run_worker
 from tests.train_settings import alpha_of
@@ -33,7 +41,7 @@ def storage(tmp_path: Path) -> str:
     return str(tmp_path / "study.journal")
 
 
-def test_workers_share_the_trials_between_them(storage: str, config: Config) -> None:
+def test_workers_share_the_trials(storage: str, config: Config) -> None:
     many = replace(config, tune=replace(config.tune, trials=30))
     create_study("s", storage, many)
     create_study("s", storage, many)
@@ -52,7 +60,7 @@ def test_workers_share_the_trials_between_them(storage: str, config: Config) -> 
     assert states == [TrialState.COMPLETE] * 30
 
 
-def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
+def test_the_first_trial_has_the_recipes_settings_and_others_search_around_them(
     storage: str, config: Config
 ) -> None:
     create_study("s", storage, config)
@@ -65,7 +73,7 @@ def test_the_first_trial_is_the_recipe_itself_and_others_search_around_it(
     factor = config.tune.alpha_factor
     ratio = alpha_of(other) / alpha_of(config.train)
     assert 1 / factor <= ratio <= factor
-    # On one machine nobody waits for those that are still running.
+    # On one machine, workers do not wait for running trials.
     assert take_trial(study, 0, 0) is None
 
 
@@ -77,24 +85,24 @@ def test_without_storage_the_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize("content", ['{"some": "thing"}', "[1]", "3", "{\n", "[" * 100_000])
-def test_a_file_of_other_content_keeps_no_study(
+def test_a_file_with_other_content_is_refused_as_storage(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "mine.json"
     file.write_text(content + "\n")
     monkeypatch.setenv("QC_STUDY_STORAGE", str(file))
-    with pytest.raises(UsageError, match=r"it holds something else.*: QC_STUDY_STORAGE must be"):
+    with pytest.raises(UsageError, match=r"it contains something else.*: QC_STUDY_STORAGE must be"):
         load_study("s", "")
     assert file.read_text() == content + "\n"
 
 
 @pytest.mark.parametrize("place", [".", "file/study", "x" * 5000])
-def test_a_place_that_can_be_no_file_keeps_no_study(
+def test_a_path_that_cannot_be_a_file_is_refused_as_storage(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / place))
-    with pytest.raises(UsageError, match=r"cannot keep .*: QC_STUDY_STORAGE must be"):
+    with pytest.raises(UsageError, match=r"cannot be a study storage .*: QC_STUDY_STORAGE must be"):
         load_study("s", "")
 
 
@@ -108,16 +116,14 @@ def test_a_database_that_does_not_answer_shows_no_password(
         assert "very-secret" not in str(refusal.value)
 
 
-def test_a_study_that_was_cut_off_while_being_made_is_completed(
-    storage: str, config: Config
-) -> None:
+def test_a_partly_created_study_is_completed(storage: str, config: Config) -> None:
     create_study("s", storage, replace(config, tune=replace(config.tune, trials=1)))
     create_study("s", storage, replace(config, tune=replace(config.tune, trials=3)))
     study = load_study("s", storage)
     assert [trial.number for trial in iter(lambda: take_trial(study, 0, 0), None)] == [0, 1, 2]
 
 
-def test_nothing_is_searched_that_the_method_does_not_have(storage: str, config: Config) -> None:
+def test_only_settings_of_the_method_are_searched(storage: str, config: Config) -> None:
     best_of_n = replace(config, train=config.train.changed(method="qc"))
     create_study("s", storage, best_of_n)
     trial = take_trial(load_study("s", storage), 0, 0)
@@ -126,16 +132,16 @@ def test_nothing_is_searched_that_the_method_does_not_have(storage: str, config:
     assert set(trial.params) == {"online_learning_rate"}
 
 
-def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
+def test_a_complete_study_writes_the_best_checkpoint_and_the_history(
     tmp_path: Path, config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     tune(config, checkpoint, dataset, tmp_path / "online", tmp_path / "online.json")
-    history = read_json(tmp_path / "online.json")
-    assert [trial["trial"] for trial in history["trials"]] == [0, 1]
-    best = history["trials"][history["best-trial"]]
-    info = read_info(tmp_path / "online")
-    assert info.online_steps == config.train.online_steps
-    assert info.config.train.online_learning_rate == best["parameters"]["online_learning_rate"]
+    history = read_history(tmp_path / "online.json")
+    assert [trial.trial for trial in history.trials] == [0, 1]
+    best = history.trials[history.best_trial]
+    saved = read_checkpoint(tmp_path / "online")
+    assert saved.online_steps == config.train.online_steps
+    assert saved.config.train.online_learning_rate == best.parameters["online_learning_rate"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,7 @@ def test_the_whole_study_leaves_the_best_checkpoint_and_its_history(
         (TransientError, ["lost", "waiting"]),
     ],
 )
-def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker(
+def test_divergence_is_a_result_and_other_failures_end_the_worker(
     storage: str,
     config: Config,
     tmp_path: Path,
@@ -155,7 +161,7 @@ def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker
     states: list[str],
 ) -> None:
     tried: list[int] = []
-    goes_on = failure is TrainingDiverged
+    continues = failure is TrainingDiverged
 
     def fail(*_: object, trial: int, **__: object) -> None:
         tried.append(trial)
@@ -164,46 +170,118 @@ def test_a_setting_that_diverges_is_a_result_and_what_else_fails_ends_the_worker
     monkeypatch.setattr("qc_core.tuning.worker.fine_tune", fail)
     create_study("s", storage, config)
     places = tmp_path / "checkpoint", tmp_path / "dataset", tmp_path / "output"
-    with contextlib.nullcontext() if goes_on else pytest.raises(RunError, match="for the test"):
+    with contextlib.nullcontext() if continues else pytest.raises(RunError, match="for the test"):
         run_worker(config, *places, study_name="s", storage=storage, worker=0)
-    assert tried == ([0, 1] if goes_on else [0])
-    assert (tmp_path / "output").exists() == goes_on
-    # Whose fault it was stands in the study: only what is lost is tried again.
-    assert [trial["state"] for trial in read_trials(load_study("s", storage))] == states
+    assert tried == ([0, 1] if continues else [0])
+    assert (tmp_path / "output").exists() == continues
+    # The study notes the cause: only lost trials are tried again.
+    assert [trial.state for trial in read_trials(load_study("s", storage))] == states
 
 
-def record(trial: int, success: float, steps: float, state: str = "complete") -> dict:
-    figures = {"success": success, "steps": steps, "return": -steps, "success-told": True}
-    return {"trial": trial, "state": state, **figures}
+def trial(number: int, success: float, steps: float, state: str = "complete") -> Trial:
+    return Trial(
+        trial=number,
+        state=state,
+        attempts=1,
+        optuna_trial=number,
+        worker=0,
+        parameters={},
+        scores=[],
+        seconds=1.0,
+        success=success,
+        steps=steps,
+        episode_return=-steps,
+        reports_success=True,
+    )
 
 
-def untold(trial: int, episode_return: float) -> dict:
-    """Of an environment that tells no success."""
-    return record(trial, 0.0, 200) | {"return": episode_return, "success-told": False}
+def without_success(number: int, episode_return: float) -> Trial:
+    """Return a trial in an environment that does not report success."""
+    return msgspec.structs.replace(
+        trial(number, 0.0, 200), episode_return=episode_return, reports_success=False
+    )
 
 
 @pytest.mark.parametrize(
-    ("records", "best"),
+    ("trials", "best"),
     [
-        ([record(0, 0.8, 90), record(1, 0.9, 99)], 1),
-        ([record(0, 0.9, 90), record(1, 0.9, 80)], 1),
-        ([record(0, 0.9, 90), record(1, 0.9, 90)], 0),
-        ([record(0, 0.9, 90, "pruned"), record(1, 0.1, 90)], 1),
+        ([trial(0, 0.8, 90), trial(1, 0.9, 99)], 1),
+        ([trial(0, 0.9, 90), trial(1, 0.9, 80)], 1),
+        ([trial(0, 0.9, 90), trial(1, 0.9, 90)], 0),
+        ([trial(0, 0.9, 90, "pruned"), trial(1, 0.1, 90)], 1),
     ],
 )
-def test_success_comes_first_then_speed_then_the_recipe(records: list[dict], best: int) -> None:
-    assert best_trial(records) == records[best]
-    assert best_trial([record(0, 1, 9, "pruned"), {"trial": 1, "state": "lost"}]) is None
+def test_success_comes_first_then_speed_then_the_recipe(trials: list[Trial], best: int) -> None:
+    assert best_trial(trials) == trials[best]
+    lost = msgspec.structs.replace(
+        trial(1, 0, 0, "lost"),
+        success=None,
+        steps=None,
+        episode_return=None,
+        reports_success=None,
+    )
+    assert best_trial([trial(0, 1, 9, "pruned"), lost]) is None
 
 
-def test_where_no_success_is_told_the_return_decides() -> None:
-    records = [untold(0, -900.0), untold(1, -300.0), untold(2, -300.0)]
-    assert best_trial(records) == records[1]
-    assert figures(records) == {"trials": 3, "complete": 3, "best-trial": 1, "return": -300}
+def test_without_a_success_signal_the_return_decides() -> None:
+    trials = [without_success(0, -900.0), without_success(1, -300.0), without_success(2, -300.0)]
+    assert best_trial(trials) == trials[1]
+    expected = {"trials": 3, "complete": 3, "best-trial": 1, "return": -300}
+    assert summary_metrics(trials) == expected
 
 
-def test_a_study_is_summed_up_in_a_few_numbers() -> None:
-    records = [record(0, 0.8, 90), record(1, 0.9, 99), record(2, 0.5, 120, "pruned")]
+def test_a_study_is_summarised_in_a_few_numbers() -> None:
+    trials = [trial(0, 0.8, 90), trial(1, 0.9, 99), trial(2, 0.5, 120, "pruned")]
     counts = {"trials": 3, "complete": 2, "pruned": 1}
-    assert figures(records) == {**counts, "best-trial": 1, "success": 0.9, "steps": 99}
-    assert figures(records[2:]) == {"trials": 1, "pruned": 1}
+    assert summary_metrics(trials) == {**counts, "best-trial": 1, "success": 0.9, "steps": 99}
+    assert summary_metrics(trials[2:]) == {"trials": 1, "pruned": 1}
+
+
+def test_trials_and_histories_of_an_earlier_release_are_read(tmp_path: Path) -> None:
+    score = {
+        "online_step": 6,
+        "success": 0.5,
+        "steps": 80.0,
+        "episode_return": -80.0,
+        "reports_success": True,
+    }
+    old = {
+        "trial": 0,
+        "state": "complete",
+        "attempts": 1,
+        "optuna-trial": 0,
+        "worker": 1,
+        "parameters": {"online_learning_rate": 3e-4},
+        "scores": [score],
+        "seconds": 2.0,
+        "success": 0.5,
+        "steps": 80.0,
+        "return": -80.0,
+        "success-told": True,
+    }
+    waiting = {
+        "trial": 1,
+        "state": "waiting",
+        "attempts": 1,
+        "optuna-trial": 1,
+        "worker": None,
+        "parameters": {},
+        "scores": [],
+        "seconds": 0.0,
+    }
+    write_json(tmp_path / "history", {"best-trial": 0, "trials": [old, waiting]})
+    write_json(tmp_path / "worker", [old, waiting])
+    history = read_history(tmp_path / "history")
+    assert history.trials == read_worker_trials(tmp_path / "worker")
+    first, second = history.trials
+    assert first.reports_success is True and first.scores[0].value == 0.5
+    assert (second.worker, second.reports_success) == (None, None)
+    assert best_trial(history.trials) == first
+
+
+@pytest.mark.parametrize("content", [3, {"best-trial": 0, "trials": [3]}, {"trials": []}])
+def test_a_damaged_history_is_refused(tmp_path: Path, content: object) -> None:
+    write_json(tmp_path / "history", content)
+    with pytest.raises(UsageError, match="history") as refusal:
+        read_history(tmp_path / "history")
+    assert "\n" not in str(refusal.value)

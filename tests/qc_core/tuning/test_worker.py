@@ -1,10 +1,9 @@
-"""Trials run side by side on one device are run once each, and the best of all is kept."""
+"""Trials side by side on one device run once each, and the best one is selected."""
 
 import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,14 @@ import pytest
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
 from qc_core.errors import QCError, TransientError
-from qc_core.files import read_json
 from qc_core.progress import Progress
-from qc_core.training import checkpoint_store as resume
-from qc_core.training.checkpoint import read_info
+from qc_core.training.checkpoint import read_checkpoint
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study
-from qc_core.tuning.trials import best_trial
+from qc_core.tuning.trials import best_trial, read_history, read_worker_trials
 from qc_core.tuning.worker import run_worker
+from tests.qc_core.training.interrupt import save_after_each_step
 
 
 @pytest.fixture
@@ -38,29 +36,25 @@ def work(config: Config, checkpoint: Path, dataset: Path, folder: Path) -> Path:
     return output
 
 
-def numbers(trials: Sequence[dict]) -> list[int]:
-    return [trial["trial"] for trial in trials]
-
-
-def test_side_by_side_every_trial_is_run_once_and_the_best_is_kept(
+def test_side_by_side_every_trial_runs_once_and_the_best_is_selected(
     tmp_path: Path, two_at_a_time: Config, pendulum: Path
 ) -> None:
     pretrain(two_at_a_time, pendulum, tmp_path / "offline")
     output = work(two_at_a_time, tmp_path / "offline", pendulum, tmp_path)
-    trials = read_json(output)
-    assert numbers(trials) == [0, 1, 2, 3, 4]
-    assert {trial["attempts"] for trial in trials} == {1}
+    trials = read_worker_trials(output)
+    assert [trial.trial for trial in trials] == [0, 1, 2, 3, 4]
+    assert {trial.attempts for trial in trials} == {1}
     select_best("s", str(tmp_path / "study.journal"), tmp_path / "best", tmp_path / "history.json")
     best = best_trial(trials)
     assert best is not None
-    history = read_json(tmp_path / "history.json")
-    assert history == {"best-trial": best["trial"], "trials": trials}
-    kept = read_info(tmp_path / "best").config.train.online_learning_rate
-    assert kept == best["parameters"]["online_learning_rate"]
+    history = read_history(tmp_path / "history.json")
+    assert (history.best_trial, history.trials) == (best.trial, trials)
+    selected = read_checkpoint(tmp_path / "best").config.train.online_learning_rate
+    assert selected == best.parameters["online_learning_rate"]
     assert not multiprocessing.active_children()
 
 
-def test_what_fails_in_one_process_is_one_line_and_ends_them_all(
+def test_a_failure_in_one_process_is_one_line_and_ends_all(
     tmp_path: Path, two_at_a_time: Config, pendulum: Path
 ) -> None:
     with pytest.raises(QCError, match="is not a checkpoint folder") as failure:
@@ -70,7 +64,7 @@ def test_what_fails_in_one_process_is_one_line_and_ends_them_all(
     assert not multiprocessing.active_children()
 
 
-def test_a_trial_whose_environment_is_killed_is_tried_again_from_what_was_kept(
+def test_a_trial_whose_environment_is_killed_resumes_from_its_checkpoint(
     tmp_path: Path,
     pendulum_config: Config,
     pendulum: Path,
@@ -79,8 +73,7 @@ def test_a_trial_whose_environment_is_killed_is_tried_again_from_what_was_kept(
 ) -> None:
     config = replace(pendulum_config, tune=replace(pendulum_config.tune, trials=1))
     pretrain(config, pendulum, tmp_path / "offline")
-    monkeypatch.setattr(resume, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(resume, "_SHARE_OF_TIME", float("inf"))
+    save_after_each_step(monkeypatch)
     monkeypatch.setenv("QC_THREADS", "2")
     steps = 0
 
@@ -95,10 +88,10 @@ def test_a_trial_whose_environment_is_killed_is_tried_again_from_what_was_kept(
     with monkeypatch.context() as patch, pytest.raises(TransientError, match="code -9"):
         patch.setattr(Progress, "update", kill)
         work(config, tmp_path / "offline", pendulum, tmp_path)
-    # What the environment has sent of its chunk by then is still learned from.
-    (trial,) = read_json(work(config, tmp_path / "offline", pendulum, tmp_path))
-    assert (trial["state"], trial["attempts"]) == ("complete", 2)
-    assert re.search("trial 0 goes on from step [345]", capsys.readouterr().err)
+    # Steps that the environment had sent before are still learned from.
+    (trial,) = read_worker_trials(work(config, tmp_path / "offline", pendulum, tmp_path))
+    assert (trial.state, trial.attempts) == ("complete", 2)
+    assert re.search("trial 0 resumes from step [345]", capsys.readouterr().err)
 
 
 def test_trials_side_by_side_are_an_option() -> None:

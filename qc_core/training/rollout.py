@@ -1,6 +1,6 @@
-"""Environments that take turns: whose step comes next does not depend on which is ready first.
+"""Steps several environments in turn, in an order that does not depend on timing.
 
-Shapes: O observation, A action.
+Shapes: O observation, A action, K actions of a chunk that are executed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.policy import ExplorationPolicy
 
-# A run has sixteen such stretches of seeds: one for each of its first sixteen trials. Trial 16
-# explores trial 0's again, and episodes beyond a stretch are those of the next trial.
+# A run has sixteen such ranges of seeds, for its first sixteen trials. Trial 16 explores the
+# episodes of trial 0 again, and episodes beyond a range are those of the next trial.
 _EPISODES_PER_TRIAL = 8192
 
 
@@ -27,8 +27,8 @@ class Transition(NamedTuple):
 
     Attributes:
         action_A: in the environment's units.
-        terminated: the task is over here; its value needs no bootstrap.
-        ended: the episode's last transition, by success or by time.
+        terminated: the task ended here; the value of the next observation is not bootstrapped.
+        ended: the episode's last transition, by termination or truncation.
     """
 
     observation_O: np.ndarray
@@ -39,20 +39,20 @@ class Transition(NamedTuple):
     ended: bool
 
 
-class Exploration(contextlib.AbstractContextManager["Exploration"]):
-    """Episodes of `config.train.num_envs` environments, a step of each in turn.
+class Rollout(contextlib.AbstractContextManager["Rollout"]):
+    """Runs episodes in `config.train.num_envs` environments, one step of each in turn.
 
-    Step k is environment k mod E's. Episodes have one running number over all environments, which
-    decides their seed. As soon as an environment has played what it was told, it is told its next
-    actions, and plays them while the caller learns from the ones before: the policy that chooses
-    has not learned yet from the transition that `step` is about to return, and is asked for an
-    episode's first actions when the environment's turn comes.
+    Step k belongs to environment k mod E. All environments share one episode counter, which
+    determines the seed of each episode. An environment gets its next actions as soon as it has
+    executed the previous ones, and executes them while the caller learns: the policy that chooses
+    them has not yet learned from the transition that `step` is about to return. The first actions
+    of an episode are chosen at the environment's turn.
 
     Args:
-        trial: decides the episodes.
-        uniform_steps: before the policy chooses, chunks are uniform for so many steps.
-        apart: each environment in a process of its own, which plays while this one does something
-            else; else all in this process, to the same effect.
+        trial: determines the seeds of the episodes.
+        uniform_steps: number of first steps with uniform instead of learned chunks.
+        in_processes: run each environment in a process of its own, in parallel to the caller; the
+            transitions are the same.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Exploration(contextlib.AbstractContextManager["Exploration"]):
         *,
         trial: int,
         uniform_steps: int,
-        apart: bool,
+        in_processes: bool,
     ) -> None:
         self._seed, self._offset = config.seed, trial * _EPISODES_PER_TRIAL
-        self._episode = 0
-        kind = RemoteEnvironment if apart else LocalEnvironment
+        self._next_episode = 0
+        kind = RemoteEnvironment if in_processes else LocalEnvironment
         with contextlib.ExitStack() as opened:
             self._explorers = [
                 _Explorer(
@@ -80,39 +80,39 @@ class Exploration(contextlib.AbstractContextManager["Exploration"]):
 
     @property
     def episode(self) -> int:
-        """The number of the first episode of which no step has been taken."""
-        return self._episode - sum(explorer.is_fresh for explorer in self._explorers)
+        """The number of the first episode without any step so far."""
+        return self._next_episode - sum(explorer.is_fresh for explorer in self._explorers)
 
     def step(self, number: int) -> Transition:
-        """Step `number` of all; one follows the other."""
+        """Return the transition of step `number`; numbers are consecutive."""
         turns = len(self._explorers)
         for turn in range(turns):
             explorer = self._explorers[(number + turn) % turns]
-            if not explorer.has_begun:
-                self._begin(explorer)
+            if not explorer.has_started:
+                self._start(explorer)
         explorer = self._explorers[number % turns]
         transition = explorer.step(number, number + turns)
         if transition.ended:
-            self._begin(explorer)
+            self._start(explorer)
         return transition
 
     def restart(self, episode: int) -> None:
-        """Give up the episodes that are going on; the next one has this number."""
+        """Abandon the running episodes and start the next one with this number."""
         for explorer in self._explorers:
-            explorer.give_up()
-        self._episode = episode
+            explorer.abandon()
+        self._next_episode = episode
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def _begin(self, explorer: _Explorer) -> None:
-        offset = self._offset + self._episode
-        explorer.begin(seeds_for("online", self._seed, 1, offset=offset)[0])
-        self._episode += 1
+    def _start(self, explorer: _Explorer) -> None:
+        offset = self._offset + self._next_episode
+        explorer.start(seeds_for("online", self._seed, 1, offset=offset)[0])
+        self._next_episode += 1
 
 
 class _Explorer:
-    """One environment and the episode that goes on in it."""
+    """One environment and its running episode."""
 
     def __init__(
         self, environment: ChunkEnvironment, policy: ExplorationPolicy, uniform_steps: int
@@ -120,15 +120,15 @@ class _Explorer:
         self._environment, self._policy, self._uniform_steps = environment, policy, uniform_steps
         self._executor: ChunkExecutor | None = None
         self._observation_O: np.ndarray | None = None
-        # Told to the environment, and not yet heard of.
+        # Actions sent to the environment whose results have not been received.
         self._pending: deque[np.ndarray] = deque()
         self.is_fresh = False
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         return self._executor is not None
 
-    def begin(self, seed: int) -> None:
+    def start(self, seed: int) -> None:
         self._executor = ChunkExecutor(self._policy, np.random.default_rng(seed))
         self._observation_O = None
         self._pending.clear()
@@ -136,7 +136,7 @@ class _Explorer:
         self._environment.reset(seed)
 
     def step(self, number: int, next_number: int) -> Transition:
-        """Step `number`; this environment's next one has `next_number`."""
+        """Return the transition of step `number`; this environment's next step is `next_number`."""
         if self._observation_O is None:
             self._observation_O = self._environment.receive().observation_O
             self._choose(self._observation_O, number)
@@ -155,8 +155,9 @@ class _Explorer:
             happened.ended,
         )
 
-    def give_up(self) -> None:
-        if self.has_begun and self._observation_O is None:
+    def abandon(self) -> None:
+        """Receive all pending results, so that the environment can be reset."""
+        if self.has_started and self._observation_O is None:
             self._environment.receive()
         while self._pending and not self._environment.receive().ended:
             self._pending.popleft()

@@ -1,4 +1,4 @@
-"""What is seen and learned is what one loop would see and learn that does one thing at a time.
+"""Parallel environments give the same transitions and weights as a sequential loop.
 
 Shapes: B batch, H horizon, O observation, A action.
 """
@@ -116,7 +116,7 @@ class Sequential:
     def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
         def rows(start: int) -> list[int]:
             if start < OFFLINE:
-                # An episode's end lies between the data set and what follows it in the buffer.
+                # In the buffer, an episode ends between the data set and the online transitions.
                 return list(range(start, start + backup_steps))
             (stretch,) = (stretch for stretch in self.stretches if start in stretch)
             place = stretch.index(start)
@@ -166,21 +166,21 @@ class Sequential:
 
 @pytest.mark.parametrize("environments", [1, 2])
 @pytest.mark.parametrize("cores", ["1", "2"])
-def test_what_overlaps_is_what_a_sequential_loop_does(
+def test_parallel_training_equals_a_sequential_loop(
     pendulum_config: Config,
     data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     environments: int,
     cores: str,
 ) -> None:
-    """Exactly: every transition in its place, and every weight behind 30 updates."""
+    """The comparison is exact: every transition, and every weight after 30 updates."""
     monkeypatch.setenv("QC_THREADS", cores)
     chosen = with_environments(pendulum_config, environments)
     reference = Sequential(chosen, made_agent(chosen), data)
     reference.run()
     agent = made_agent(chosen)
     with OnlineTraining(chosen, agent, data, CPU, trial=0) as training:
-        training.run(STEPS, lambda: None)
+        training.run(STEPS, lambda *_: None)
         state = training.state()
     for name, rows in {
         "observations": torch.stack(reference.observations),
@@ -205,22 +205,22 @@ def first_observations(config: Config, dataset: Dataset, use: Callable[[OnlineTr
 
 @pytest.mark.parametrize("environments", [1, 2])
 @pytest.mark.parametrize("cores", ["1", "2"])
-def test_going_on_begins_the_first_episode_that_was_not_begun(
+def test_resume_continues_with_the_first_episode_that_was_not_started(
     pendulum_config: Config,
     data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     environments: int,
     cores: str,
 ) -> None:
-    """At an episode's end the next one stands ready; broken off there, it is not skipped."""
+    """At an episode's end the next one is already reset; interrupted there, it is not skipped."""
     monkeypatch.setenv("QC_THREADS", cores)
     chosen = with_environments(pendulum_config, environments)
 
     def broken_off(stop: int) -> Tensor:
         def use(training: OnlineTraining) -> None:
-            training.run(stop, lambda: None)
+            training.run(stop, lambda *_: None)
             training.restore(training.state())
-            training.run(stop + environments, lambda: None)
+            training.run(stop + environments, lambda *_: None)
 
         return first_observations(chosen, data, use)[stop:]
 
@@ -235,11 +235,11 @@ def test_going_on_begins_the_first_episode_that_was_not_begun(
         assert torch.equal(rows, torch.stack([start(episode + i) for i in range(environments)]))
 
 
-def test_windows_of_episodes_that_were_broken_off_end_there(
+def test_windows_end_where_an_episode_was_interrupted(
     pendulum_config: Config, data: Dataset
 ) -> None:
     chosen = with_environments(pendulum_config, 2)
     with OnlineTraining(chosen, made_agent(chosen), data, CPU, trial=0) as training:
-        training.run(5, lambda: None)
+        training.run(5, lambda *_: None)
         training.restore(training.state())
         assert training.state()["replay.terminals"].tolist() == [0, 0, 0, 1, 1]

@@ -1,0 +1,129 @@
+"""Start a training, or resume it from its newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.errors import UsageError
+from qc_core.log import log
+from qc_core.training.checkpoint import (
+    Checkpoint,
+    Curve,
+    load_training_state,
+    read_checkpoint,
+    read_curve,
+)
+from qc_core.training.checkpoint_store import CheckpointStore
+from qc_core.training.device import DEVICE_FAULTS
+from qc_core.training.loop import Training
+
+# What a damaged checkpoint raises, except for DEVICE_FAULTS, which are RuntimeErrors too.
+_DAMAGE = (UsageError, KeyError, IndexError, ValueError, TypeError, RuntimeError)
+T = TypeVar("T", bound=Training)
+
+
+def start_or_resume(
+    store: CheckpointStore | None,
+    config: Config,
+    dataset_digest: str,
+    start: Callable[[Path | None], T],
+    steps_done: Callable[[Checkpoint], int],
+    *,
+    or_start_over: bool = False,
+) -> tuple[T, Curve]:
+    """Return a training at the step of its newest checkpoint, and its learning curve.
+
+    Args:
+        start: makes the training with the agent of a checkpoint folder, or of a new training.
+        steps_done: the steps of this training that a checkpoint contains.
+        or_start_over: if the checkpoint cannot be used, log it and start over.
+
+    Raises:
+        UsageError: the checkpoint has other options or other data, or it is damaged.
+    """
+    if store is None or store.newest is None:
+        return start(None), []
+    try:
+        training, curve = _resume(store, store.newest, config, dataset_digest, start, steps_done)
+    except UsageError as error:
+        if not or_start_over:
+            raise
+        log.info(f"{store.name} starts over: {error}")
+        return start(None), []
+    log.info(f"{store.name} resumes from step {training.step:,}, saved in {store.location}")
+    return training, curve
+
+
+def _resume(
+    store: CheckpointStore,
+    folder: Path,
+    config: Config,
+    dataset_digest: str,
+    start: Callable[[Path | None], T],
+    steps_done: Callable[[Checkpoint], int],
+) -> tuple[T, Curve]:
+    with resuming_from(store.location):
+        checkpoint = read_checkpoint(folder)
+    if difference := _difference(checkpoint, config, dataset_digest):
+        raise UsageError(
+            f"{store.location} {difference}: give the same to resume, or delete it to start over"
+        )
+    with resuming_from(store.location):
+        curve, done = read_curve(folder), steps_done(checkpoint)
+        training = start(folder)
+        try:
+            # A checkpoint from the end of an earlier phase has no state of this one.
+            if done:
+                training.restore(load_training_state(folder))
+            if training.step != done:
+                raise UsageError(
+                    f"its training state is at step {training.step}, checkpoint.json is at {done}"
+                )
+        except BaseException:
+            training.close()
+            raise
+    return training, curve
+
+
+@contextmanager
+def resuming_from(location: str) -> Iterator[None]:
+    """Turn what a damaged checkpoint raises into one line with a remedy (UsageError)."""
+    try:
+        yield
+    except DEVICE_FAULTS:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"cannot resume from {location}: {reason}; delete it to start over"
+        ) from error
+
+
+def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> str:
+    """Return which options or data of a checkpoint differ from the given ones, or ''."""
+    before, now = _options(to_mapping(checkpoint.config)), _options(to_mapping(config))
+    changed = [f"{name} {value}" for name, value in before.items() if value != now[name]]
+    if changed:
+        return f"was started with {', '.join(changed)}"
+    if checkpoint.dataset_digest != dataset_digest:
+        return (
+            f"was started on a data set with digest {checkpoint.dataset_digest[:12]}, not "
+            f"{dataset_digest[:12]}"
+        )
+    return ""
+
+
+def _options(mapping: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
+    """Return a configuration's values by the names of its options."""
+    options: dict[str, Any] = {}
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            options |= _options(value, f"{prefix}{name}.")
+        else:
+            options[prefix + name] = value
+    return options
