@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.play import play_seeds
+from qc_core.documents import to_json
 from qc_core.errors import UsageError
 from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.files import require_file_place, write_atomically
@@ -42,11 +43,11 @@ def coherence(
     )
     write_atomically(figure, figures.exploration(measures, rollouts).encode())
     if as_json:
-        print_json({"first-seed": seeds[0], **measures})
+        print_json({"first-seed": seeds[0], **to_json(measures)})
         return
     print_table(("", *rollouts, "difference"), rows(measures))
     print(
-        f"\nThe first {STEPS} steps of {measures['episodes']} of {episodes} episodes, each pair "
+        f"\nThe first {STEPS} steps of {measures.episodes} of {episodes} episodes, each pair "
         "cut to its shorter one; 95% bootstrap\nintervals over episodes, the difference pair by "
         f"pair. Figure: {figure}"
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.output import measures, print_json
-from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize
+from qc_core.documents import to_json
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_episodes
 from qc_core.envs.play import play_episodes
 from qc_core.envs.recorder import play_and_keep, write_episodes
 from qc_core.errors import RunError, UsageError
@@ -53,12 +54,13 @@ def play(
         kept = play_and_keep(environment, policy, seeds, workers=min(workers, episodes))
         write_episodes(record, kept)
         outcomes = [episode.outcome for episode in kept]
+    summary = summarize_episodes(outcomes, contract["episode-limit"])
     result: dict[str, Any] = {
         "environment": contract["environment"],
         "episodes": episodes,
         "first-seed": seeds[0],
         "execution-length": length,
-        **summarize(outcomes, contract["episode-limit"]),
+        **to_json(summary),
     }
     if video is not None:
         _film(folder, seeds, length, video, result)
@@ -68,8 +70,8 @@ def play(
     solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
     untold = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
     print(
-        contract["environment"] + (solved if result["success-told"] else untold),
-        *(f"{what} {text}" for what, text in measures(result).items()),
+        contract["environment"] + (solved if summary.reports_success else untold),
+        *(f"{what} {text}" for what, text in measures(summary).items()),
         f"playing {length} of {contract['horizon']} actions of a chunk",
         sep=", ",
     )

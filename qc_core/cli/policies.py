@@ -8,11 +8,14 @@ from typing import Any
 
 from qc_core.cli.lineage import show_lineage
 from qc_core.cli.output import estimate, measures, print_json, print_table
+from qc_core.documents import convert
+from qc_core.envs.episode_result import EpisodeSummary
 from qc_core.errors import UsageError
 from qc_core.log import printable
 from qc_core.policy_format.data_source import sources_in
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.registry.removal import delete_version, prune
+from qc_core.statistics import Estimate
 from qc_core.store.open import open_store
 
 _UNKNOWN = "unknown"
@@ -66,7 +69,7 @@ def list_versions(name: str | None, *, as_json: bool) -> None:
                 v.name,
                 v.version,
                 " ".join(v.aliases),
-                estimate(v.success, "{:.0%}"),
+                estimate(None if v.success is None else Estimate(**v.success), "{:.0%}"),
                 _moment(v.created),
                 v.run or "-",
             )
@@ -186,13 +189,20 @@ def _evaluation_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *(
             (what if what == "success" else f"{what} per episode", text)
-            for what, text in measures(evaluation).items()
+            for what, text in measures(_summary(evaluation)).items()
         ),
         (
             "evaluated on",
             f"{evaluation['episodes']} episodes, seeds from {evaluation['first-seed']}",
         ),
     ]
+
+
+def _summary(evaluation: Mapping[str, Any]) -> EpisodeSummary:
+    reports_success = evaluation.get("reports-success", evaluation.get("success-told", True))
+    return convert(
+        {**evaluation, "reports-success": reports_success}, EpisodeSummary, "policy.json"
+    )
 
 
 def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -202,7 +212,7 @@ def _gate_rows(gate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     return [
         ("gate", f"{outcome}: {gate['reason']}"),
         ("played against", gate["champion-before"] or "nobody: there was no champion"),
-        ("gate's episodes", f"{gate['episodes']} of at most {gate['episodes-at-most']}"),
+        ("gate's episodes", f"{gate['episodes']} of at most {gate['max-episodes']}"),
         ("gate's rule", gate["rule"]),
     ]
 

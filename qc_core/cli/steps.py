@@ -89,17 +89,18 @@ def evaluate_arguments(parser: ArgumentParser) -> None:
 
 def evaluate_step(options: Namespace, overrides: Overrides) -> None:
     from qc_core.config.resolve import resolve
+    from qc_core.documents import to_json
     from qc_core.evaluation.evaluate import evaluate
     from qc_core.files import require_new_file
 
     require_new_file(options.output)
-    content = evaluate(
+    evaluation = evaluate(
         resolve(options.recipe, overrides), options.offline, options.online, options.output
     )
     if options.json:
-        print_json(content)
+        print_json(to_json(evaluation))
     else:
-        print_policies("policy", content["policies"])
+        print_policies("policy", evaluation.policies)
 
 
 def export_arguments(parser: ArgumentParser) -> None:

@@ -1,27 +1,26 @@
-"""How episodes went, one by one and on average."""
+"""Results of single episodes, and their means with confidence intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 
-from qc_core.statistics import mean, success_rate
+from qc_core.documents import Document
+from qc_core.statistics import Estimate, mean, success_rate
 
-# What is said of an environment whose `info` has no success: its policies compare by return.
-NO_SUCCESS_SIGNAL = "tells no success (info['success'])"
+# Says of an environment that its policies are compared by return.
+NO_SUCCESS_SIGNAL = "has no success signal (info['success'])"
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeResult:
-    """How one episode went.
+class EpisodeResult(Document, frozen=True):
+    """Result of one episode.
 
     Attributes:
-        steps: control steps played; for a success, those it took.
+        steps: control steps until the episode ended.
         episode_return: undiscounted sum of rewards.
-        reports_success: the environment has said of any step whether it succeeded.
+        reports_success: at least one step had `info["success"]`.
     """
 
     seed: int
@@ -30,46 +29,62 @@ class EpisodeResult:
     episode_return: float
     reports_success: bool = True
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+class EpisodeSummary(Document, frozen=True, kw_only=True):
+    """Means over the episodes of one policy, with 95% intervals.
+
+    Attributes:
+        success: success rate in [0, 1].
+        steps: control steps; a failure counts as the episode limit.
+        episode_return: undiscounted sum of rewards.
+        reports_success: the environment reports success.
+        episode_results: every episode, in the order of the seeds.
+    """
+
+    success: Estimate
+    steps: Estimate
+    episode_return: Estimate = msgspec.field(name="return")
+    reports_success: bool = True
+    episode_results: tuple[EpisodeResult, ...] = ()
 
 
-def counted_steps(outcome: EpisodeResult, limit: int) -> int:
-    """Steps to success, the episode's limit for a failure."""
-    return outcome.steps if outcome.success else limit
+def counted_steps(result: EpisodeResult, limit: int) -> int:
+    """Return the steps to success, or the episode limit for a failure."""
+    return result.steps if result.success else limit
 
 
-def any_reports_success(outcomes: Iterable[EpisodeResult]) -> bool:
-    """Whether the environment has told of any of these episodes if it succeeded."""
-    return any(outcome.reports_success for outcome in outcomes)
+def any_reports_success(results: Iterable[EpisodeResult]) -> bool:
+    """Return whether the environment reported success or failure in any of these episodes."""
+    return any(result.reports_success for result in results)
 
 
-def in_short(outcomes: Sequence[EpisodeResult]) -> str:
-    """`94%` of the episodes solved, or `return -7.3` on average where that is not told."""
-    if any_reports_success(outcomes):
-        return f"{np.mean([outcome.success for outcome in outcomes]):.0%}"
-    return f"return {np.mean([outcome.episode_return for outcome in outcomes]):.1f}"
+def describe_results(results: Sequence[EpisodeResult]) -> str:
+    """Return the success rate as `94%`, or `return -7.3` without a success signal."""
+    if any_reports_success(results):
+        return f"{np.mean([result.success for result in results]):.0%}"
+    return f"return {np.mean([result.episode_return for result in results]):.1f}"
 
 
-def summarize(outcomes: list[EpisodeResult], limit: int) -> dict[str, Any]:
-    """Success, steps and return with intervals, and every episode."""
-    return {
-        "success": success_rate([o.success for o in outcomes])._asdict(),
-        "steps": mean([counted_steps(o, limit) for o in outcomes])._asdict(),
-        "return": mean([o.episode_return for o in outcomes])._asdict(),
-        "success-told": any_reports_success(outcomes),
-        "outcomes": [o.as_dict() for o in outcomes],
-    }
+def summarize_episodes(results: Sequence[EpisodeResult], limit: int) -> EpisodeSummary:
+    """Return means with intervals over episodes of at most `limit` control steps."""
+    return EpisodeSummary(
+        success=success_rate([result.success for result in results]),
+        steps=mean([counted_steps(result, limit) for result in results]),
+        episode_return=mean([result.episode_return for result in results]),
+        reports_success=any_reports_success(results),
+        episode_results=tuple(results),
+    )
 
 
-def mean_figures(outcomes: list[EpisodeResult], limit: int) -> dict[str, float]:
-    """Means over episodes: `success`, `steps` (a failure counts the limit) and `return`.
+def mean_scores(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
+    """Return the means `success`, `steps` and `return` as a point of a learning curve.
 
-    `success-told` is 1 where the environment tells success, else 0.
+    A failure counts as `limit` steps. `reports-success` is 1 if the environment reports success,
+    else 0.
     """
     return {
-        "success": float(np.mean([outcome.success for outcome in outcomes])),
-        "steps": float(np.mean([counted_steps(outcome, limit) for outcome in outcomes])),
-        "return": float(np.mean([outcome.episode_return for outcome in outcomes])),
-        "success-told": float(any_reports_success(outcomes)),
+        "success": float(np.mean([result.success for result in results])),
+        "steps": float(np.mean([counted_steps(result, limit) for result in results])),
+        "return": float(np.mean([result.episode_return for result in results])),
+        "reports-success": float(any_reports_success(results)),
     }

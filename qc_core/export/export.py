@@ -14,12 +14,14 @@ from qc_core.agents.agent import Agent
 from qc_core.agents.best_of_n import BestOfNAgent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
+from qc_core.documents import read, to_json
 from qc_core.errors import RunError, UsageError
+from qc_core.evaluation.result import Evaluation
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.export.parity import draw_cases
-from qc_core.files import read_json, require_fields, require_vacant, staged_folder, write_json
+from qc_core.files import require_vacant, staged_folder, write_json
 from qc_core.log import log
 from qc_core.policy_format.contract import METADATA_KEY
 from qc_core.policy_format.policy_folder import (
@@ -143,24 +145,19 @@ def _provenance(info: CheckpointInfo, weights: str) -> dict[str, Any]:
 
 
 def _figures(evaluation: Path | None, checkpoint: Path) -> dict[str, Any] | None:
-    """What the comparison says of this checkpoint's learned policy, not of another."""
+    """Return the results of this checkpoint's learned policy in an evaluation."""
     if evaluation is None:
         return None
-    content, what = read_json(evaluation), str(evaluation)
-    numbers = ("episodes", "first-seed", "execution-length")
-    require_fields(content, {"policies": list, **dict.fromkeys(numbers, int)}, what)
-    fields = {"kind": str, "weights": str, **dict.fromkeys(_MEASURES, dict)}
-    number = (int, float)
-    interval = {"value": number, "low": number, "high": number}
-    for policy in content["policies"]:
-        require_fields(policy, fields, what)
-        if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
-            for name in _MEASURES:
-                require_fields(policy[name], interval, f"{what}, {name!r}")
+    content, weights = read(evaluation, Evaluation), weights_digest(checkpoint)
+    for policy in content.policies:
+        if (policy.kind, policy.weights) == ("learned", weights):
+            figures = to_json(policy)
             return {
-                **{name: content[name] for name in numbers},
-                **{name: policy[name] for name in _MEASURES},
-                "success-told": policy.get("success-told", True),
+                "episodes": content.episodes,
+                "first-seed": content.first_seed,
+                "execution-length": content.execution_horizon,
+                **{name: figures[name] for name in _MEASURES},
+                "success-told": policy.reports_success,
             }
     raise UsageError(
         f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"

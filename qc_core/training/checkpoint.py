@@ -258,6 +258,10 @@ def write_curve(path: Path, curve: Curve) -> None:
         writer.writerows(curve)
 
 
+# Columns of older curves under their new names.
+_RENAMED_COLUMNS = {"success-told": "reports-success"}
+
+
 def read_curve(folder: Path) -> Curve:
     """The points of a checkpoint's learning curve; a figure not taken at a point is absent.
 
@@ -267,7 +271,10 @@ def read_curve(folder: Path) -> Curve:
     path = folder / CURVE
     try:
         with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            return [
+                {_RENAMED_COLUMNS.get(k, k): float(v) for k, v in row.items() if v}
+                for row in csv.DictReader(file)
+            ]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(f"{path} is missing or damaged: {error}") from error
 

@@ -16,11 +16,11 @@ from qc_core.errors import UsageError
 from qc_core.runtime.executor import require_execution_horizon
 from qc_core.training.checkpoint import load_agent
 
-PolicyKind = Literal["cloned", "learned"]
+PolicyKind = Literal["bc", "learned"]
 
 
 class AgentPolicy:
-    """Plays an agent's learned policy, or the flow it was cloned into."""
+    """Plays an agent's learned policy, or its behaviour-cloning flow."""
 
     def __init__(
         self, agent: Agent, kind: PolicyKind = "learned", *, execution_horizon: int = 0
@@ -32,10 +32,10 @@ class AgentPolicy:
         """
         horizon = agent.config.chunk_length
         self._chunk = agent.chunk
-        if kind == "cloned":
+        if kind == "bc":
             if not isinstance(agent, FlowAgent):
                 raise UsageError(
-                    f"{agent.config.method} has no cloned policy: play the learned one"
+                    f"{agent.config.method} has no behaviour-cloning policy: play the learned one"
                 )
             self._chunk = agent.cloned_chunk
         self._device = agent.observation_mean.device

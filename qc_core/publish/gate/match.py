@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from qc_core.envs.episode_result import EpisodeResult, any_reports_success, in_short
+from qc_core.envs.episode_result import EpisodeResult, any_reports_success, describe_results
 from qc_core.envs.play import LoadPolicy, play_side_by_side
 from qc_core.progress import Progress
 from qc_core.publish.gate.rule import Decision, Rule, result_of
@@ -44,7 +44,7 @@ def hold_match(
                 games[name].append(outcome)
             told = told or any_reports_success(outcomes.values())
             decided_by = rule if told else untold or rule
-            progress.update(note=", ".join(f"{name} {in_short(games[name])}" for name in games))
+            progress.update(note=", ".join(f"{name} {describe_results(games[name])}" for name in games))
             if (decision := decided_by.decide(games)) != "undecided":
                 break
     count = len(next(iter(games.values())))

@@ -132,6 +132,6 @@ def test_an_agent_plays_both_its_policies(checkpoint: Path) -> None:
     agent = load_agent(checkpoint, torch.device("cpu"))
     observation, noise = np.ones((3, 28), np.float32), np.ones((3, 25), np.float32)
     learned = AgentPolicy(agent, "learned")(observation, noise)
-    cloned = AgentPolicy(agent, "cloned")(observation, noise)
+    cloned = AgentPolicy(agent, "bc")(observation, noise)
     assert learned.shape == cloned.shape == (3, 5, 5)
     assert not np.allclose(learned, cloned)
