@@ -43,8 +43,8 @@ def image() -> str:
     return os.environ.get(IMAGE_VARIABLE) or "unknown"
 
 
-def run_name() -> str | None:
-    """What the run is called that this belongs to, where it has a name of its own."""
+def run_id() -> str | None:
+    """Return the id of the run that this process belongs to, if the environment has one."""
     return os.environ.get(RUN_VARIABLE) or None
 
 

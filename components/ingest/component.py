@@ -29,14 +29,14 @@ def ingest(
 
     from qc_core.config.document import read_config
     from qc_core.data.ingest import ingest
-    from qc_core.notify.run_status import tell_news
+    from qc_core.notify.run_status import has_new_data
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
     with step("ingest", "collect or convert the data set"):
         resolved = read_config(Path(config.path))
         manifest = ingest(resolved, Path(dataset.path))
-        new = tell_news(resolved, Path(dataset.path), open_store(), run, Path(news.path))
+        new = has_new_data(resolved, Path(dataset.path), open_store(), run, Path(news.path))
     for name in ("episodes", "transitions", "solved-transitions"):
         metrics.log_metric(name, manifest[name])
     return "train" if new else "stop"

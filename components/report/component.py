@@ -34,7 +34,7 @@ def report(
 
     from qc_core.config.document import read_config
     from qc_core.files import read_json
-    from qc_core.notify.run_status import note_end
+    from qc_core.notify.run_status import record_completion
     from qc_core.progress import step
     from qc_core.publish.promote import in_words
     from qc_core.report.html import write_report
@@ -51,4 +51,4 @@ def report(
             promotion=Path(promotion.path),
             output=Path(page.path),
         )
-        note_end(open_store(), run, in_words(read_json(Path(promotion.path))))
+        record_completion(open_store(), run, in_words(read_json(Path(promotion.path))))
