@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.console import Console
+from qc_core.documents import read, to_json
 from qc_core.errors import QCError, RunError, UsageError
-from qc_core.files import read_json, require_vacant, write_json
+from qc_core.evaluation.result import Evaluation
+from qc_core.files import require_vacant, write_json
 from qc_core.progress import EVENTS_VARIABLE
 from qc_core.provenance import RUN_VARIABLE
+from qc_core.publish.promotion import Promotion
+from qc_core.retraining.new_data import NewData
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
@@ -57,8 +61,8 @@ class RunResult:
     folder: Path
     report: Path
     policy: Path
-    evaluation: dict[str, Any]
-    promotion: dict[str, Any]
+    evaluation: Evaluation
+    promotion: Promotion
     seconds: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,8 +70,8 @@ class RunResult:
             "folder": str(self.folder),
             "report": str(self.report),
             "policy": str(self.policy),
-            "evaluation": self.evaluation,
-            "promotion": self.promotion,
+            "evaluation": to_json(self.evaluation),
+            "promotion": to_json(self.promotion),
             "seconds": self.seconds,
         }
 
@@ -106,17 +110,17 @@ def run_locally(
             raise
         seconds = {**console.seconds, "all": time.monotonic() - start}
     steps = folder / _STEPS
-    news = read_json(_output(steps, "ingest", "news"))
-    if not news["new"]:
-        nothing = UpToDate(folder, news["text"])
+    found = read(_output(steps, "ingest", "news"), NewData)
+    if not found.new:
+        nothing = UpToDate(folder, found.text)
         write_json(folder / "summary.json", nothing.as_dict())
         return nothing
     result = RunResult(
         folder=folder,
         report=folder / "report.html",
         policy=_output(steps, "export", "policy"),
-        evaluation=read_json(_output(steps, "evaluate", "evaluation")),
-        promotion=read_json(_output(steps, "promote", "promotion")),
+        evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
+        promotion=read(_output(steps, "promote", "promotion"), Promotion),
         seconds=seconds,
     )
     shutil.copyfile(_output(steps, "report", "page"), result.report)

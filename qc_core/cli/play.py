@@ -7,7 +7,7 @@ from typing import Any
 
 from qc_core.cli.output import measures, print_json
 from qc_core.documents import to_json
-from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_episodes
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL, summarize_results
 from qc_core.envs.play import play_episodes
 from qc_core.envs.recorder import play_and_keep, write_episodes
 from qc_core.errors import RunError, UsageError
@@ -54,7 +54,7 @@ def play(
         kept = play_and_keep(environment, policy, seeds, workers=min(workers, episodes))
         write_episodes(record, kept)
         outcomes = [episode.outcome for episode in kept]
-    summary = summarize_episodes(outcomes, contract["episode-limit"])
+    summary = summarize_results(outcomes, contract["episode-limit"])
     result: dict[str, Any] = {
         "environment": contract["environment"],
         "episodes": episodes,

@@ -146,14 +146,15 @@ def promote_step(options: Namespace, overrides: Overrides) -> None:
     if options.alias is not None:
         raise UsageError("--alias is for --rollback: give both")
     from qc_core.config.resolve import resolve
+    from qc_core.documents import to_json
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
-    content = promote(
+    promotion = promote(
         resolve(options.recipe, overrides),
         options.policy,
         open_store(),
         checkpoint=options.checkpoint,
     )
     if options.json:
-        print_json(content)
+        print_json(to_json(promotion))

@@ -58,14 +58,14 @@ def any_reports_success(results: Iterable[EpisodeResult]) -> bool:
     return any(result.reports_success for result in results)
 
 
-def describe_results(results: Sequence[EpisodeResult]) -> str:
+def format_score(results: Sequence[EpisodeResult]) -> str:
     """Return the success rate as `94%`, or `return -7.3` without a success signal."""
     if any_reports_success(results):
         return f"{np.mean([result.success for result in results]):.0%}"
     return f"return {np.mean([result.episode_return for result in results]):.1f}"
 
 
-def summarize_episodes(results: Sequence[EpisodeResult], limit: int) -> EpisodeSummary:
+def summarize_results(results: Sequence[EpisodeResult], limit: int) -> EpisodeSummary:
     """Return means with intervals over episodes of at most `limit` control steps."""
     return EpisodeSummary(
         success=success_rate([result.success for result in results]),
@@ -76,7 +76,7 @@ def summarize_episodes(results: Sequence[EpisodeResult], limit: int) -> EpisodeS
     )
 
 
-def mean_scores(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
+def mean_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
     """Return the means `success`, `steps` and `return` as a point of a learning curve.
 
     A failure counts as `limit` steps. `reports-success` is 1 if the environment reports success,

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult, describe_results
+from qc_core.envs.episode_result import EpisodeResult, format_score
 from qc_core.envs.make import make_environment
 from qc_core.processes import worker_pool
 from qc_core.progress import Progress
@@ -85,7 +85,7 @@ def play_episodes(
             environment, policies, seeds, play_episode, workers=workers
         ):
             outcomes[name, seed] = outcome
-            so_far = describe_results([o for (by, _), o in outcomes.items() if by == name])
+            so_far = format_score([o for (by, _), o in outcomes.items() if by == name])
             progress.update(note=f"{name} {so_far}")
     return {name: [outcomes[name, seed] for seed in seeds] for name in policies}
 

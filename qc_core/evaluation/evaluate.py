@@ -15,7 +15,7 @@ from qc_core.envs.episode_result import (
     EpisodeResult,
     any_reports_success,
     counted_steps,
-    summarize_episodes,
+    summarize_results,
 )
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
@@ -108,7 +108,7 @@ def _result(
     results: Sequence[EpisodeResult],
     limit: int,
 ) -> PolicyResult:
-    summary = summarize_episodes(results, limit)
+    summary = summarize_results(results, limit)
     pairs = list(zip(first, results, strict=True))
     return PolicyResult(
         **msgspec.structs.asdict(summary),

@@ -16,7 +16,7 @@ from qc_core.agents.agent import Agent
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_match
-from qc_core.envs.episode_result import EpisodeResult, mean_scores
+from qc_core.envs.episode_result import EpisodeResult, mean_results
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.files import writing_to
@@ -202,7 +202,7 @@ class _Run(AbstractContextManager["_Run"]):
 
     def _finish(self, step: int, point: dict[str, float], outcomes: list[EpisodeResult]) -> None:
         """Put a checkpoint with its point in the place of the last one."""
-        scored = {"step": step, **mean_scores(outcomes, self._spec.episode_limit), **point}
+        scored = {"step": step, **mean_results(outcomes, self._spec.episode_limit), **point}
         self._points.append(scored)
         unscored = self._folder / f"{_UNSCORED}{step}"
         with writing_to(unscored):

@@ -16,7 +16,7 @@ from torch import Tensor
 from qc_core.agents.agent import Agent
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_match
-from qc_core.envs.episode_result import EpisodeResult, mean_scores
+from qc_core.envs.episode_result import EpisodeResult, mean_results
 from qc_core.envs.make import describe
 from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.log import log
@@ -143,7 +143,7 @@ def fine_tune(
                 kept.keep(agent, info(), curve, training.state())
 
         def keep(step: int, point: dict[str, float], outcomes: list[EpisodeResult]) -> None:
-            curve.append({"step": step, **mean_scores(outcomes, spec.episode_limit), **point})
+            curve.append({"step": step, **mean_results(outcomes, spec.episode_limit), **point})
             score = _score(curve[-1])
             progress.update(0, note=score.words)
             on_score(score)

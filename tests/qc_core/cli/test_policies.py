@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from msgspec import to_builtins
 
 from qc_core.cli.main import main
 from qc_core.policy_format.policy_folder import write_checksums
+from qc_core.publish.gate.challenge import player_results
 from qc_core.publish.gate.duel import Duel
-from qc_core.publish.gate.rule import result_of
 from qc_core.registry.gate_record import write_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
 from tests.qc_core.cli.test_main import refused
-from tests.qc_core.publish.gate.games import outcomes
+from tests.qc_core.publish.gate.episodes import with_steps
 from tests.qc_core.registry.policy_folders import write_policy
 from tests.qc_core.registry.test_gate_record import RECORD
 from tests.qc_core.registry.test_signing import write_keys
@@ -187,17 +188,20 @@ def test_the_gate_is_shown_with_its_numbers(
     capsys: pytest.CaptureFixture[str], versions: list[str]
 ) -> None:
     first, second, _ = versions
-    rule = Duel(limit=200, margin=0.0, episodes=30)
-    games = {"champion": outcomes([100] * 30), "challenger": outcomes([60] * 30)}
+    rule = Duel(limit=200, margin=0.0, max_episodes=30)
+    games = {"champion": with_steps([100] * 30), "challenger": with_steps([60] * 30)}
+    compared = rule.compare(games)
     record = {
         "champion": True,
         "champion-before": first,
-        "rule": rule.text,
+        "rule": rule.describe(),
         "decision": rule.decide(games),
-        **rule.figures(games),
+        "reason": compared.reason,
+        "steps-saved": to_builtins(compared.steps_saved),
+        "success-gain": to_builtins(compared.success_gain),
         "episodes": 30,
-        "episodes-at-most": 200,
-        "results": {name: result_of(played, 200) for name, played in games.items()},
+        "max-episodes": 200,
+        "results": player_results(games, 200),
     }
     write_gate_record(open_store(), "cube", second, record)
     rows = shown(capsys, "policies", "show", f"cube:{second}").splitlines()
@@ -210,7 +214,7 @@ def test_the_gate_is_shown_with_its_numbers(
     assert told["gate "].startswith("became champion: better: 40.0 steps saved per episode (")
     assert told["played against"] == first
     assert told["gate's episodes"] == "30 of at most 200"
-    assert told["gate's rule"] == rule.text
+    assert told["gate's rule"] == rule.describe()
     account = json.loads(shown(capsys, "policies", "show", f"cube:{second}", "--json"))
     assert account["gate"] == record
     assert "unknown" in next(

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from qc_core.envs.episode_result import any_reports_success, describe_results
+from qc_core.envs.episode_result import any_reports_success, format_score
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import play_episode, play_episodes, play_side_by_side, play_with
 from qc_core.errors import UsageError
@@ -56,9 +56,9 @@ def test_an_environment_without_success_has_not_told_it() -> None:
     environment = make_environment(PENDULUM)
     outcome = play_with(environment, lambda _: np.zeros(1, np.float32), seed=0)
     assert (outcome.success, outcome.reports_success) == (False, False)
-    assert describe_results([outcome]) == f"return {outcome.episode_return:.1f}"
+    assert format_score([outcome]) == f"return {outcome.episode_return:.1f}"
     failure = play_episode(Scripted(False), Wandering(), seed=0)
-    assert failure.reports_success and describe_results([failure]) == "0%"
+    assert failure.reports_success and format_score([failure]) == "0%"
     assert any_reports_success([outcome, failure]) and not any_reports_success([outcome])
 
 

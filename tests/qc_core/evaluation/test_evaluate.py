@@ -11,7 +11,7 @@ import pytest
 from qc_core.cli.output import print_policies
 from qc_core.config.settings import Config
 from qc_core.documents import read
-from qc_core.envs.episode_result import EpisodeResult, summarize_episodes
+from qc_core.envs.episode_result import EpisodeResult, summarize_results
 from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.evaluation import evaluate as evaluate_module
@@ -98,7 +98,7 @@ def test_without_success_signal_policies_are_compared_by_return(
 
 def test_a_failure_counts_as_the_episode_limit() -> None:
     results = [EpisodeResult(0, True, 40, -40.0), EpisodeResult(1, False, 150, -150.0)]
-    summary = summarize_episodes(results, limit=200)
+    summary = summarize_results(results, limit=200)
     assert summary.success.value == 0.5
     assert summary.steps.value == 120
 

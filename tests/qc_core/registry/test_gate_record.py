@@ -17,7 +17,7 @@ RECORD = {
     "decision": "undecided",
     "reason": "not shown to be better",
     "episodes": 50,
-    "episodes-at-most": 50,
+    "max-episodes": 50,
     "results": {},
 }
 
