@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qc_core.cli.output import estimate, print_table
 from qc_core.errors import UsageError
 from qc_core.sweeps.definition import read_sweep
 from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
-from qc_core.sweeps.summary import summarize
+from qc_core.sweeps.summary import FinalScore, final_scores
 
 
 def study(file: Path, folder: Path | None, workers: int | None) -> None:
@@ -27,22 +26,22 @@ def study(file: Path, folder: Path | None, workers: int | None) -> None:
     if workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}")
     folder = folder or Path("runs") / asked.name
-    rows = run_sweep(asked, folder, workers)
-    print_table(*as_table(summarize(asked, rows)))
+    points = run_sweep(asked, folder, workers)
+    print_table(*as_table(final_scores(asked, points)))
     print(f"\ncurves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
 
 
-def as_table(ends: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def as_table(scores: Sequence[FinalScore]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of a summary."""
     header = ("recipe", "method", "step", "seeds", "success (95% over seeds)", "return")
     return header, [
         (
-            end["recipe"],
-            end["method"],
-            f"{end['step']:,.0f}",
-            str(end["seeds"]),
-            estimate(end["success"] if end["success-told"] else None, "{:.0%}"),
-            estimate(end["return"], "{:.0f}"),
+            score.recipe,
+            score.method,
+            f"{score.step:,.0f}",
+            str(score.seeds),
+            estimate(score.success if score.reports_success else None, "{:.0%}"),
+            estimate(score.episode_return, "{:.0f}"),
         )
-        for end in ends
+        for score in scores
     ]
