@@ -107,14 +107,14 @@ def test_a_run_interrupted_offline_ends_with_the_same_weights(
     tmp_path: Path, dataset: Path
 ) -> None:
     run, offline = SweepRun("smoke", "qc-fql", 0), 2
-    for name, breaks in (("whole", [offline]), ("twice", [1, 1])):
+    for name, breaks in (("once", [offline]), ("twice", [1, 1])):
         for stop_after in breaks:
             with pytest.raises(KeyboardInterrupt):
                 train(run, dataset, tmp_path / name, stop_after)
-    whole, twice = last_checkpoint(tmp_path / "whole"), last_checkpoint(tmp_path / "twice")
-    assert whole is not None and twice is not None
-    assert whole.name == twice.name == "checkpoint-4"
-    assert weights_digest(whole) == weights_digest(twice)
+    once, twice = last_checkpoint(tmp_path / "once"), last_checkpoint(tmp_path / "twice")
+    assert once is not None and twice is not None
+    assert once.name == twice.name == "checkpoint-4"
+    assert weights_digest(once) == weights_digest(twice)
 
 
 def test_a_run_interrupted_online_resumes_with_its_transitions(
@@ -123,9 +123,9 @@ def test_a_run_interrupted_online_resumes_with_its_transitions(
     run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
         train(run, dataset, tmp_path, stop_after=3)
-    kept = last_checkpoint(tmp_path)
-    assert kept is not None
-    state = load_training_state(kept)
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    state = load_training_state(checkpoint)
     seen = state["replay.rewards"].shape[0]
     assert (int(state["step"]), seen) == (3, 3)
 
