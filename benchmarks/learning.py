@@ -8,18 +8,19 @@ An interrupted sweep resumes.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import time
 from pathlib import Path
+
+import msgspec
 
 from benchmarks.hardware import hardware
 from qc_core.cli.output import print_table
 from qc_core.cli.sweep import as_table
 from qc_core.sweeps.definition import read_sweep
 from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
-from qc_core.sweeps.summary import summarize
+from qc_core.sweeps.summary import final_scores
 
 
 def main() -> None:
@@ -31,20 +32,22 @@ def main() -> None:
     options = parser.parse_args()
     study = read_sweep(options.study)
     start = time.monotonic()
-    rows = run_sweep(study, options.work, options.workers)
+    scores = final_scores(study, run_sweep(study, options.work, options.workers))
     content = {
         "hardware": hardware(),
         "command": f"python -m benchmarks.learning {options.study} -o {options.output}",
-        "study": study.as_mapping(),
+        "study": study.manifest,
         "workers": options.workers,
         "seconds": round(time.monotonic() - start),
-        "ends": summarize(study, rows),
+        "ends": scores,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
+    # `msgspec.json` writes missing intervals as null; JSON has no NaN.
+    text = msgspec.json.format(msgspec.json.encode(content), indent=2)
+    options.output.with_suffix(".json").write_bytes(text + b"\n")
     shutil.copyfile(options.work / RESULTS, options.output.with_suffix(".csv"))
     shutil.copyfile(options.work / FIGURE, options.output.with_suffix(".svg"))
-    print_table(*as_table(content["ends"]))
+    print_table(*as_table(scores))
 
 
 if __name__ == "__main__":

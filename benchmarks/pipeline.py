@@ -77,9 +77,9 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
         from qc_core.config.document import read_config
         from qc_core.config.resolve import AS_THE_RECIPE
         from qc_core.data.ingest import ingest
+        from qc_core.documents import write
         from qc_core.evaluation.evaluate import evaluate
         from qc_core.export.export import export
-        from qc_core.files import write_json
         from qc_core.publish.promote import promote
         from qc_core.report.html import write_report
         from qc_core.store.open import open_store
@@ -115,7 +115,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
     with timed("export"):
         export(at("online"), at("policy"), at("evaluation"))
     with timed("promote"):
-        write_json(at("promotion"), promote(config, at("policy"), open_store()))
+        write(at("promotion"), promote(config, at("policy"), open_store()))
     with timed("report"):
         write_report(
             config,

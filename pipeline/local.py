@@ -17,10 +17,14 @@ from typing import Any
 
 from pipeline.console import Console
 from pipeline.run_log import RunLog
+from qc_core.documents import read, to_json
 from qc_core.errors import QCError, RunError, UsageError
+from qc_core.evaluation.result import Evaluation
 from qc_core.events import EVENTS_VARIABLE
-from qc_core.files import read_json, require_vacant, write_json
+from qc_core.files import require_vacant, write_json
 from qc_core.provenance import RUN_ID_VARIABLE
+from qc_core.publish.promotion import Promotion
+from qc_core.retraining.new_data import NewData
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.study import STORAGE_VARIABLE
@@ -58,8 +62,8 @@ class RunResult:
     folder: Path
     report: Path
     policy: Path
-    evaluation: dict[str, Any]
-    promotion: dict[str, Any]
+    evaluation: Evaluation
+    promotion: Promotion
     seconds: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,8 +71,8 @@ class RunResult:
             "folder": str(self.folder),
             "report": str(self.report),
             "policy": str(self.policy),
-            "evaluation": self.evaluation,
-            "promotion": self.promotion,
+            "evaluation": to_json(self.evaluation),
+            "promotion": to_json(self.promotion),
             "seconds": self.seconds,
         }
 
@@ -111,17 +115,17 @@ def run_locally(
         raise failure from error
     seconds = {**console.seconds, "all": time.monotonic() - start}
     steps = folder / _STEPS
-    new_data = read_json(_output(steps, "ingest", "new_data"))
-    if not new_data["new"]:
-        up_to_date = UpToDate(folder, new_data["text"])
+    new_data = read(_output(steps, "ingest", "new_data"), NewData)
+    if not new_data.new:
+        up_to_date = UpToDate(folder, new_data.text)
         write_json(folder / "summary.json", up_to_date.as_dict())
         return up_to_date
     result = RunResult(
         folder=folder,
         report=folder / "report.html",
         policy=_output(steps, "export", "policy"),
-        evaluation=read_json(_output(steps, "evaluate", "evaluation")),
-        promotion=read_json(_output(steps, "promote", "promotion")),
+        evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
+        promotion=read(_output(steps, "promote", "promotion"), Promotion),
         seconds=seconds,
     )
     shutil.copyfile(_output(steps, "report", "page"), result.report)

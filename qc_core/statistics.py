@@ -1,22 +1,24 @@
-"""Intervals for rates, means and paired differences, also while they are still being measured."""
+"""Confidence intervals for rates, means and paired differences.
+
+The intervals of `anytime_mean` stay valid when the data are examined after every value.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-# Of each end of an interval: both together are wrong in 5%.
+# Error rate of each end of an interval; both ends together are wrong in 5% of cases.
 _ERROR_RATE = 0.025
-# Shares of its money that a bet may stake; many, since the best is not known before.
+# Fractions of its capital that a bet may stake. The best one is unknown in advance, so use many.
 _STAKES = (np.arange(20) + 0.5) / 20
-# Numbers that the bootstrap draws at a time: their places and their values take 16 MB.
-_DRAWN_AT_ONCE = 1_000_000
+# Numbers per batch of the bootstrap: their indices and values take 16 MB.
+_BOOTSTRAP_BATCH = 1_000_000
 
 
-class Estimate(NamedTuple):
-    """A value with its 95% interval."""
+class Estimate(msgspec.Struct, frozen=True):
+    """A value with its 95% interval. NaN ends mean that there is no interval."""
 
     value: float
     low: float
@@ -24,20 +26,21 @@ class Estimate(NamedTuple):
 
 
 def success_rate(successes: ArrayLike) -> Estimate:
-    """Rate of successes with Wilson's 95% score interval, all in [0, 1]."""
+    """Return the success rate with Wilson's 95% score interval, all in [0, 1]."""
     from scipy.stats import binomtest
 
-    outcomes = np.asarray(successes, dtype=bool)
-    test = binomtest(int(outcomes.sum()), outcomes.size)
+    sample = np.asarray(successes, dtype=bool)
+    test = binomtest(int(sample.sum()), sample.size)
     interval = test.proportion_ci(method="wilson")
-    return Estimate(float(outcomes.mean()), float(interval.low), float(interval.high))
+    return Estimate(float(sample.mean()), float(interval.low), float(interval.high))
 
 
 def mean(values: ArrayLike) -> Estimate:
-    """Mean over episodes with its 95% percentile bootstrap interval (10,000 resamples, repeatable).
+    """Return the mean over episodes with its 95% percentile bootstrap interval.
 
-    For a paired comparison of two policies on the same seeds give the differences. Of a handful
-    of values it is too narrow: `mean_over_seeds` is for those.
+    The bootstrap draws 10,000 resamples from a fixed seed. For a paired comparison of two policies
+    on the same seeds, pass the differences. The interval is too narrow for fewer than about ten
+    values; use `mean_over_seeds` for those.
     """
     from scipy.stats import bootstrap
 
@@ -49,7 +52,7 @@ def mean(values: ArrayLike) -> Estimate:
         (sample,),
         np.mean,
         n_resamples=10_000,
-        batch=max(1, _DRAWN_AT_ONCE // sample.size),
+        batch=max(1, _BOOTSTRAP_BATCH // sample.size),
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
@@ -57,10 +60,13 @@ def mean(values: ArrayLike) -> Estimate:
 
 
 def mean_over_seeds(values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Estimate:
-    """Mean over few runs with Student's 95% t interval, cut to [low, high], where means can lie.
+    """Return the mean over a few training runs with Student's 95% t interval.
 
-    A single run tells nothing of the next: both ends are NaN. Runs that all came to the same show
-    no spread, which does not mean that there is none.
+    One run has no interval: both ends are NaN. Equal values give an interval of width 0, although
+    the true spread is probably larger.
+
+    Args:
+        low, high: bounds of a possible mean; the interval is clipped to them.
     """
     from scipy.stats import t
 
@@ -74,13 +80,13 @@ def mean_over_seeds(values: ArrayLike, low: float = -np.inf, high: float = np.in
 
 
 def anytime_mean(values: ArrayLike, low: float, high: float) -> Estimate:
-    """Mean of values in [low, high] with a 95% interval that holds however often one looks.
+    """Return the mean of values in [low, high] with a 95% confidence sequence.
 
-    The mean may be looked at after every value, and the measuring stopped when the interval
-    tells enough: the true mean is outside at any of these looks in at most 5% of cases,
-    whatever the distribution. A betting confidence sequence, whose ends are the means against
-    which a fair bet would have won forty times its stake (Waudby-Smith and Ramdas, "Estimating
-    means of bounded random variables by betting", JRSS B 86, 2024).
+    The interval may be computed after every value, and sampling may stop as soon as the interval
+    is narrow enough: for any distribution, the true mean leaves any of these intervals in at most
+    5% of cases. It is a betting confidence sequence: its ends are the means against which a fair
+    bet would have won forty times its stake (Waudby-Smith and Ramdas, "Estimating means of bounded
+    random variables by betting", JRSS B 86, 2024).
     """
     sample, width = np.asarray(values, dtype=float), high - low
     shares = (sample - low) / width
@@ -92,31 +98,34 @@ def anytime_mean(values: ArrayLike, low: float, high: float) -> Estimate:
 
 
 def mean_is_above(values: ArrayLike, bound: float, low: float, high: float) -> bool:
-    """Whether the interval of `anytime_mean` lies above a bound in (low, high)."""
+    """Return whether the interval of `anytime_mean` lies above a bound in (low, high)."""
     shares = (np.asarray(values, dtype=float) - low) / (high - low)
-    return bool(_winnings(shares, (bound - low) / (high - low)) > -np.log(_ERROR_RATE))
+    return bool(_log_wealth(shares, (bound - low) / (high - low)) > -np.log(_ERROR_RATE))
 
 
 def mean_is_below(values: ArrayLike, bound: float, low: float, high: float) -> bool:
-    """Whether the interval of `anytime_mean` lies below a bound in (low, high)."""
+    """Return whether the interval of `anytime_mean` lies below a bound in (low, high)."""
     return mean_is_above(-np.asarray(values, dtype=float), -bound, -high, -low)
 
 
-def _winnings(shares_N: np.ndarray, mean: float) -> float:
-    """Logarithm of what 1 has become by bets, fair at best, that the mean of [0, 1] is higher."""
+def _log_wealth(shares_N: np.ndarray, mean: float) -> float:
+    """Return the log of a capital of 1 after betting that the true mean is above `mean`.
+
+    If the true mean is at most `mean`, the expected capital never exceeds 1.
+    """
     growth_SN = np.log1p(_STAKES[:, None] * (shares_N / mean - 1))
     return float(np.logaddexp.reduce(growth_SN.sum(axis=1)) - np.log(_STAKES.size))
 
 
 def _lower_end(shares: np.ndarray) -> float:
-    """The highest mean in [0, 1] that the bets rule out, 0 if there is none."""
+    """Return the highest mean in [0, 1] that the bets rule out, 0 if there is none."""
     from scipy.optimize import root_scalar
 
     def excess(mean: float) -> float:
-        return _winnings(shares, mean) + np.log(_ERROR_RATE)
+        return _log_wealth(shares, mean) + np.log(_ERROR_RATE)
 
-    smallest, seen = 1e-9, float(shares.mean())
-    if seen <= smallest or excess(smallest) <= 0:
+    smallest, observed = 1e-9, float(shares.mean())
+    if observed <= smallest or excess(smallest) <= 0:
         return 0.0
-    # Against the mean that was seen, no bet has won: between the two the sign changes.
-    return float(root_scalar(excess, bracket=(smallest, seen)).root)
+    # No bet wins against the observed mean, so the sign changes between the two.
+    return float(root_scalar(excess, bracket=(smallest, observed)).root)

@@ -20,8 +20,7 @@ def evaluate(
         offline: The pretrained checkpoint.
         online: The fine-tuned checkpoint.
         evaluation: The comparison with intervals, as JSON.
-        metrics: Success and steps of each policy; its return if the environment does not report
-            success.
+        metrics: Success and steps of each policy, or its return if there is no success signal.
     """
     from pathlib import Path
 
@@ -36,6 +35,9 @@ def evaluate(
             Path(online.path),
             Path(evaluation.path),
         )
-    for policy in compared["policies"]:
-        for figure in ("success", "steps") if policy["success-told"] else ("return",):
-            metrics.log_metric(f"{policy['name']}: {figure}", policy[figure]["value"])
+    for policy in compared.policies:
+        if policy.reports_success:
+            metrics.log_metric(f"{policy.name}: success", policy.success.value)
+            metrics.log_metric(f"{policy.name}: steps", policy.steps.value)
+        else:
+            metrics.log_metric(f"{policy.name}: return", policy.episode_return.value)

@@ -29,14 +29,14 @@ def ingest(
 
     from qc_core.config.document import read_config
     from qc_core.data.ingest import ingest
-    from qc_core.notify.run_status import tell_news
+    from qc_core.notify.run_status import has_new_data
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
     with step("ingest", "collect or convert the dataset"):
         resolved = read_config(Path(config.path))
         info = ingest(resolved, Path(dataset.path))
-        new = tell_news(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))
+        new = has_new_data(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))
     metrics.log_metric("episodes", info.episodes)
     metrics.log_metric("transitions", info.transitions)
     metrics.log_metric("solved-transitions", info.solved_transitions)

@@ -19,14 +19,14 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run_id: str, run_name: str, rec
         run_name: Name of the run.
         recipe: Named configuration.
     """
-    from qc_core.notify.run_status import tell_outcome
+    from qc_core.notify.run_status import notify_run_status
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
     with step("outcome", "report how the run ended"):
-        tell_outcome(
+        notify_run_status(
             open_store(),
-            run=run_id,
+            run_id=run_id,
             name=run_name,
             recipe=recipe,
             error=status.error_message or "",

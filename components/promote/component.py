@@ -28,29 +28,30 @@ def promote(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.files import write_json
+    from qc_core.documents import write
     from qc_core.progress import step
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
     with step("promote", "publish the policy, champion if it passes the gate"):
-        content = promote(
+        promoted = promote(
             read_config(Path(config.path)),
             Path(policy.path),
             open_store(),
             run_id,
             Path(checkpoint.path),
         )
-        write_json(Path(promotion.path), content)
-    gate = content["gate"]
-    metrics.log_metric("champion", int(content["champion"]))
-    metrics.log_metric("episodes played", gate["episodes"])
-    for name, result in gate["results"].items():
-        if gate["reports-success"]:
-            metrics.log_metric(f"{name}: success", result["success"]["value"])
-            metrics.log_metric(f"{name}: steps", result["steps"]["value"])
-        else:
-            metrics.log_metric(f"{name}: mean return", result["mean-return"])
-    for gained in ("steps-saved", "net-wins"):
-        for name, value in (gate[gained] or {}).items():
-            metrics.log_metric(f"{gained.replace('-', ' ')}: {name}", value)
+        write(Path(promotion.path), promoted)
+    gate = promoted.gate
+    metrics.log_metric("champion", int(promoted.champion))
+    metrics.log_metric("episodes played", gate.episodes)
+    for name, result in gate.results.items():
+        if gate.reports_success:
+            metrics.log_metric(f"{name}: success", result.success.value)
+            metrics.log_metric(f"{name}: steps", result.steps.value)
+        elif result.mean_return is not None:
+            metrics.log_metric(f"{name}: mean return", result.mean_return)
+    for gained, estimate in (("steps saved", gate.steps_saved), ("net wins", gate.net_wins)):
+        if estimate is not None:
+            for end in ("value", "low", "high"):
+                metrics.log_metric(f"{gained}: {end}", getattr(estimate, end))

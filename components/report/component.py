@@ -33,10 +33,10 @@ def report(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.files import read_json
-    from qc_core.notify.run_status import note_end
+    from qc_core.documents import read
+    from qc_core.notify.run_status import record_completion
     from qc_core.progress import step
-    from qc_core.publish.promote import in_words
+    from qc_core.publish.promotion import Promotion
     from qc_core.report.html import write_report
     from qc_core.store.open import open_store
 
@@ -51,4 +51,4 @@ def report(
             promotion=Path(promotion.path),
             output=Path(page.path),
         )
-        note_end(open_store(), run_id, in_words(read_json(Path(promotion.path))))
+        record_completion(open_store(), run_id, read(Path(promotion.path), Promotion).summary)

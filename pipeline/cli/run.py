@@ -51,20 +51,20 @@ def run(options: Namespace) -> None:
     if isinstance(result, UpToDate):
         print(f"{result.text}: no training, {folder} has the dataset")
         return
-    promotion, episodes = result.promotion, result.evaluation["episodes"]
-    alias = CHAMPION if promotion["champion"] else LATEST
+    promotion, episodes = result.promotion, result.evaluation.episodes
+    alias = CHAMPION if promotion.champion else LATEST
     print()
-    print_policies(f"policy ({episodes} unseen episodes)", result.evaluation["policies"])
+    print_policies(f"policy ({episodes} unseen episodes)", result.evaluation.policies)
     print()
     print_table(
         ("step", "time"), [(step, f"{seconds:.0f} s") for step, seconds in result.seconds.items()]
     )
-    pulled = f"{promotion['name']}-{promotion['version']}"
+    pulled = f"{promotion.name}-{promotion.version}"
     print(
         f"\nreport  {result.report}\n"
-        f"policy  {promotion['name']}:{promotion['version']} ({alias}) in {promotion['store']}\n"
+        f"policy  {promotion.name}:{promotion.version} ({alias}) in {promotion.store}\n"
         "\nnext\n"
         "  qc policies\n"
-        f"  qc pull {promotion['name']}@{alias} -o {pulled}\n"
+        f"  qc pull {promotion.name}@{alias} -o {pulled}\n"
         f"  qc play {pulled}"
     )

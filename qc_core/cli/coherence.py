@@ -9,6 +9,7 @@ from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
 from qc_core.cli.play import play_seeds, rollout_arguments
+from qc_core.documents import to_json
 from qc_core.errors import UsageError
 
 
@@ -52,11 +53,11 @@ def run(options: Namespace) -> None:
     )
     write_atomically(figure, figures.exploration(measures, rollouts).encode())
     if options.json:
-        print_json({"first-seed": seeds[0], **measures})
+        print_json({"first-seed": seeds[0], **to_json(measures)})
         return
     print_table(("", *rollouts, "difference"), rows(measures))
     print(
-        f"\nThe first {STEPS} steps of {measures['episodes']} of {episodes} episodes; each pair is "
+        f"\nThe first {STEPS} steps of {measures.episodes} of {episodes} episodes; each pair is "
         "cut to the shorter episode.\n95% bootstrap intervals over episodes; the difference is "
         f"paired. Figure: {figure}"
     )

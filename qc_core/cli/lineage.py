@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qc_core.cli.output import print_json, print_table
+from qc_core.documents import to_json
+
+if TYPE_CHECKING:
+    from qc_core.policy_format.data_source import DataSummary
+    from qc_core.retraining.lineage import DeletedVersion, LineageEntry
 
 _DIGEST = 12
 
@@ -18,7 +22,7 @@ def show_lineage(options: Namespace) -> None:
 
     chain = lineage(open_store(), options.policy)
     if options.json:
-        print_json(chain)
+        print_json([to_json(entry) for entry in chain])
         return
     print_table(
         ("policy", "created (UTC)", "run", "data", "gate"),
@@ -26,18 +30,19 @@ def show_lineage(options: Namespace) -> None:
     )
 
 
-def _rows(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each source of the data; the first row has all other columns too."""
-    if "created" not in entry:
-        return [(entry["policy"], "deleted", "-", "-", "-")]
-    gate = entry["gate"]
-    reason = "-" if gate is None else gate["reason"]
-    sources = [_source(source) for source in entry["data"]] or ["unknown"]
-    created = entry["created"][:19].replace("T", " ")
-    first = (entry["policy"], created, entry["run"] or "-", sources[0], reason)
+def _rows(entry: LineageEntry | DeletedVersion) -> list[tuple[str, ...]]:
+    """Return one row per data source; the first row also has the version's other columns."""
+    from qc_core.retraining.lineage import DeletedVersion
+
+    if isinstance(entry, DeletedVersion):
+        return [(entry.policy, "deleted", "-", "-", "-")]
+    reason = "-" if entry.gate is None else entry.gate.reason
+    sources = [_source(source) for source in entry.data] or ["unknown"]
+    created = entry.created[:19].replace("T", " ")
+    first = (entry.policy, created, entry.run or "-", sources[0], reason)
     return [first, *(("", "", "", source, "") for source in sources[1:])]
 
 
-def _source(source: Mapping[str, Any]) -> str:
-    digest = (source["digest"] or "unknown")[:_DIGEST]
-    return f"{source['kind']}: {source['episodes']} episodes, {digest}"
+def _source(source: DataSummary) -> str:
+    digest = (source.digest or "unknown")[:_DIGEST]
+    return f"{source.kind}: {source.episodes} episodes, {digest}"

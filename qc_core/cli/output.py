@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from qc_core.log import printable
+
+if TYPE_CHECKING:
+    from qc_core.envs.episode_result import EpisodeSummary
+    from qc_core.evaluation.result import PolicyResult
+    from qc_core.policy_format.contract import EvaluationSummary
+    from qc_core.statistics import Estimate
 
 
 def print_json(content: Any) -> None:
@@ -24,29 +31,29 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
 
 
-def estimate(entry: Mapping[str, float | None] | None, form: str) -> str:
-    """Format an estimate: `96% (87% to 99%)`, or `96% (no interval)` if it has no bounds."""
+def estimate(entry: Estimate | None, form: str) -> str:
+    """Return `96% (87% to 99%)`, or `96% (no interval)` for an estimate without an interval."""
     if entry is None:
         return "-"
-    if entry["low"] is None:
-        return f"{form.format(entry['value'])} (no interval)"
-    value, low, high = (form.format(entry[key]) for key in ("value", "low", "high"))
+    if math.isnan(entry.low):
+        return f"{form.format(entry.value)} (no interval)"
+    value, low, high = (form.format(number) for number in (entry.value, entry.low, entry.high))
     return f"{value} ({low} to {high})"
 
 
-def measures(result: Mapping[str, Any]) -> dict[str, str]:
-    """The measures of a policy: success and steps, or the return if success is not reported."""
-    if result.get("reports-success", result.get("success-told", True)):
+def measures(summary: EpisodeSummary | EvaluationSummary) -> dict[str, str]:
+    """Return success and steps for people, or the return if there is no success signal."""
+    if summary.reports_success:
         return {
-            "success": estimate(result["success"], "{:.0%}"),
-            "steps": estimate(result["steps"], "{:.0f}"),
+            "success": estimate(summary.success, "{:.0%}"),
+            "steps": estimate(summary.steps, "{:.0f}"),
         }
-    return {"return": estimate(result["return"], "{:.1f}")}
+    return {"return": estimate(summary.episode_return, "{:.1f}")}
 
 
-def print_policies(what: str, policies: Sequence[Mapping[str, Any]]) -> None:
-    """Print one row for each policy of an evaluation, under the header `what`."""
+def print_policies(what: str, policies: Sequence[PolicyResult]) -> None:
+    """Print one row per policy of an evaluation, with `what` as the header of their names."""
     print_table(
         (what, *measures(policies[0])),
-        [(policy["name"], *measures(policy).values()) for policy in policies],
+        [(policy.name, *measures(policy).values()) for policy in policies],
     )

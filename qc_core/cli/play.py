@@ -9,6 +9,7 @@ from typing import Any
 from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import measures, print_json
 from qc_core.cli.parser import Parser
+from qc_core.documents import to_json
 from qc_core.errors import RunError, UsageError
 from qc_core.seeds import RUN_SEEDS, seeds_for
 
@@ -81,12 +82,13 @@ def run(options: Namespace) -> None:
         kept = record_policy(environment, policy, seeds, workers=workers)
         write_episodes(record, kept)
         outcomes = [episode.result for episode in kept]
+    summary = summarize_results(outcomes, contract.episode_limit)
     result: dict[str, Any] = {
         "environment": contract.environment,
         "episodes": episodes,
         "first-seed": seeds[0],
         "execution-length": length,
-        **summarize_results(outcomes, contract.episode_limit),
+        **to_json(summary),
     }
     if video is not None:
         _film(folder, seeds, length, video, result)
@@ -96,8 +98,8 @@ def run(options: Namespace) -> None:
     solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
     untold = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
     print(
-        contract.environment + (solved if result["success-told"] else untold),
-        *(f"{what} {text}" for what, text in measures(result).items()),
+        contract.environment + (solved if summary.reports_success else untold),
+        *(f"{what} {text}" for what, text in measures(summary).items()),
         f"executing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",
     )

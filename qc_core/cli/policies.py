@@ -71,7 +71,7 @@ def list_all(options: Namespace) -> None:
                 v.name,
                 v.version,
                 " ".join(v.aliases),
-                estimate(v.success and documents.to_json(v.success), "{:.0%}"),
+                estimate(v.success, "{:.0%}"),
                 _moment(v.created),
                 v.run_id or "-",
             )
@@ -204,7 +204,7 @@ def _evaluation_rows(contract: Contract) -> list[tuple[str, str]]:
     return [
         *(
             (what if what == "success" else f"{what} per episode", text)
-            for what, text in measures(documents.to_json(evaluation)).items()
+            for what, text in measures(evaluation).items()
         ),
         (
             "evaluated on",

@@ -83,17 +83,18 @@ def evaluate_arguments(parser: Parser) -> None:
 
 def evaluate_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
+    from qc_core.documents import to_json
     from qc_core.evaluation.evaluate import evaluate
     from qc_core.files import require_new_file
 
     require_new_file(options.output)
-    content = evaluate(
+    evaluation = evaluate(
         resolve(options.recipe, options.overrides), options.offline, options.online, options.output
     )
     if options.json:
-        print_json(content)
+        print_json(to_json(evaluation))
     else:
-        print_policies("policy", content["policies"])
+        print_policies("policy", evaluation.policies)
 
 
 def export_arguments(parser: Parser) -> None:
@@ -129,14 +130,15 @@ def promote_arguments(parser: Parser) -> None:
 
 def promote_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
+    from qc_core.documents import to_json
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
-    content = promote(
+    promotion = promote(
         resolve(options.recipe, options.overrides),
         options.policy,
         open_store(),
         checkpoint=options.checkpoint,
     )
     if options.json:
-        print_json(content)
+        print_json(to_json(promotion))

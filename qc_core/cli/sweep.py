@@ -6,11 +6,14 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qc_core.cli.output import estimate, print_table
 from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from qc_core.sweeps.summary import FinalScore
 
 
 def arguments(parser: Parser) -> None:
@@ -28,7 +31,7 @@ def run(options: Namespace) -> None:
     """Run or resume a sweep, and print the result of each method."""
     from qc_core.sweeps.definition import read_sweep
     from qc_core.sweeps.run import FIGURE, RESULTS, run_sweep
-    from qc_core.sweeps.summary import summarize
+    from qc_core.sweeps.summary import final_scores
 
     sweep, workers = read_sweep(options.sweep), options.workers
     if workers is None:
@@ -36,22 +39,22 @@ def run(options: Namespace) -> None:
     if workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}")
     folder = options.output or Path("runs") / sweep.name
-    rows = run_sweep(sweep, folder, workers)
-    print_table(*as_table(summarize(sweep, rows)))
+    points = run_sweep(sweep, folder, workers)
+    print_table(*as_table(final_scores(sweep, points)))
     print(f"\ncurves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
 
 
-def as_table(ends: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def as_table(scores: Sequence[FinalScore]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows of a summary."""
     header = ("recipe", "method", "step", "seeds", "success (95% over seeds)", "return")
     return header, [
         (
-            end["recipe"],
-            end["method"],
-            f"{end['step']:,.0f}",
-            str(end["seeds"]),
-            estimate(end["success"] if end["success-told"] else None, "{:.0%}"),
-            estimate(end["return"], "{:.0f}"),
+            score.recipe,
+            score.method,
+            f"{score.step:,.0f}",
+            str(score.seeds),
+            estimate(score.success if score.reports_success else None, "{:.0%}"),
+            estimate(score.episode_return, "{:.0f}"),
         )
-        for end in ends
+        for score in scores
     ]

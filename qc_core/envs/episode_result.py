@@ -1,29 +1,26 @@
-"""Results of episodes, one by one and on average."""
+"""Results of single episodes, and their means with confidence intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 
-from qc_core.statistics import mean, success_rate
+from qc_core.documents import Document
+from qc_core.statistics import Estimate, mean, success_rate
 
-# Completes a sentence about an environment; its policies are compared by return.
-NO_SUCCESS_SIGNAL = "reports no success (info['success'])"
+# Says of an environment that its policies are compared by return.
+NO_SUCCESS_SIGNAL = "has no success signal (info['success'])"
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeResult:
-    """The result of one episode.
+class EpisodeResult(Document, frozen=True):
+    """Result of one episode.
 
     Attributes:
-        seed: of the environment and of the policy's noise.
-        success: whether any step reported success.
         steps: control steps until the episode ended.
         episode_return: undiscounted sum of rewards.
-        reports_success: whether the environment's `info` had a `success` entry in any step.
+        reports_success: at least one step had `info["success"]`.
     """
 
     seed: int
@@ -32,12 +29,27 @@ class EpisodeResult:
     episode_return: float
     reports_success: bool = True
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+class EpisodeSummary(Document, frozen=True, kw_only=True):
+    """Means over the episodes of one policy, with 95% intervals.
+
+    Attributes:
+        success: success rate in [0, 1].
+        steps: control steps; a failure counts as the episode limit.
+        episode_return: undiscounted sum of rewards.
+        reports_success: the environment reports success.
+        episode_results: every episode, in the order of the seeds.
+    """
+
+    success: Estimate
+    steps: Estimate
+    episode_return: Estimate = msgspec.field(name="return")
+    reports_success: bool = True
+    episode_results: tuple[EpisodeResult, ...] = ()
 
 
 def counted_steps(result: EpisodeResult, limit: int) -> int:
-    """Return the steps to success, or the episode limit after a failure."""
+    """Return the steps to success, or the episode limit for a failure."""
     return result.steps if result.success else limit
 
 
@@ -47,38 +59,32 @@ def any_reports_success(results: Iterable[EpisodeResult]) -> bool:
 
 
 def format_score(results: Sequence[EpisodeResult]) -> str:
-    """Return the success rate as "94%", or "return -7.3" if the environment reports no success."""
+    """Return the success rate as `94%`, or `return -7.3` without a success signal."""
     if any_reports_success(results):
         return f"{np.mean([result.success for result in results]):.0%}"
     return f"return {np.mean([result.episode_return for result in results]):.1f}"
 
 
-def summarize_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, Any]:
-    """Return success, steps and return with confidence intervals, and each episode's result.
-
-    Args:
-        limit: control steps that a failed episode counts.
-    """
-    return {
-        "success": success_rate([result.success for result in results])._asdict(),
-        "steps": mean([counted_steps(result, limit) for result in results])._asdict(),
-        "return": mean([result.episode_return for result in results])._asdict(),
-        "success-told": any_reports_success(results),
-        "outcomes": [result.as_dict() for result in results],
-    }
+def summarize_results(results: Sequence[EpisodeResult], limit: int) -> EpisodeSummary:
+    """Return means with intervals over episodes of at most `limit` control steps."""
+    return EpisodeSummary(
+        success=success_rate([result.success for result in results]),
+        steps=mean([counted_steps(result, limit) for result in results]),
+        episode_return=mean([result.episode_return for result in results]),
+        reports_success=any_reports_success(results),
+        episode_results=tuple(results),
+    )
 
 
 def mean_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
-    """Return the means over episodes: `success`, `steps` and `return`.
+    """Return the means `success`, `steps` and `return` as a point of a learning curve.
 
-    `success-told` is 1 if the environment reports success, else 0.
-
-    Args:
-        limit: control steps that a failed episode counts.
+    A failure counts as `limit` steps. `reports-success` is 1 if the environment reports success,
+    else 0.
     """
     return {
         "success": float(np.mean([result.success for result in results])),
         "steps": float(np.mean([counted_steps(result, limit) for result in results])),
         "return": float(np.mean([result.episode_return for result in results])),
-        "success-told": float(any_reports_success(results)),
+        "reports-success": float(any_reports_success(results)),
     }

@@ -1,5 +1,7 @@
-"""How coherent in time exploration is: how straight it moves, how far it gets, and how much its
-actions resemble the ones before.
+"""Measure the temporal coherence of exploration.
+
+The measures are the straightness of the motion, its displacement, and the autocorrelation of the
+actions.
 
 Shapes: T control steps, O observation, A action, X 3 or 2 coordinates, K lags.
 """
@@ -7,23 +9,67 @@ Shapes: T control steps, O observation, A action, X 3 or 2 coordinates, K lags.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from qc_core.documents import Document
 from qc_core.envs.trajectory import Trajectory
 from qc_core.errors import RunError
-from qc_core.statistics import mean
+from qc_core.statistics import Estimate, mean
 
-# In control steps. At the 20 Hz of OGBench's arm half a second, two of the paper's chunks.
+# In control steps: half a second at the 20 Hz of OGBench's arm, which is two chunks of the paper.
 WINDOW = 10
 LAGS = 20
 
 
-def displacements(positions_TX: np.ndarray, lags: int) -> np.ndarray:
-    """Mean distance in metres to where one was k steps before, k = 1 … lags, over all t: [K].
+class TrackedPosition(Document, frozen=True, kw_only=True):
+    """The part of the robot whose position is measured.
 
-    It grows like k where the motion goes straight on, like √k where it is a random walk.
+    Attributes:
+        cell_metres: edge length of the grid cells in which visits are counted.
+    """
+
+    what: str
+    cell_metres: float
+
+
+class RolloutMeasures(Document, frozen=True, kw_only=True):
+    """Measures of one rollout.
+
+    Attributes:
+        measures: means over episodes, by measure.
+        curves: means over episodes at lags of 1, 2, … control steps, by measure.
+        per_episode: each episode's measures.
+    """
+
+    name: str
+    measures: dict[str, Estimate]
+    curves: dict[str, tuple[Estimate, ...]]
+    per_episode: tuple[dict[str, float], ...]
+
+
+class CoherenceReport(Document, frozen=True, kw_only=True):
+    """Two rollouts from the same starts.
+
+    Attributes:
+        control_steps: total over the episodes of one rollout.
+        window_steps: length of the windows in which paths and displacements are measured.
+        place: None if the environment has no position.
+        differences: first rollout minus second, paired by episode.
+    """
+
+    episodes: int
+    control_steps: int
+    window_steps: int
+    place: TrackedPosition | None
+    rollouts: tuple[RolloutMeasures, ...]
+    differences: dict[str, Estimate]
+
+
+def displacements(positions_TX: np.ndarray, lags: int) -> np.ndarray:
+    """Return the mean distance in metres from the position k steps earlier, k = 1 … lags: [K].
+
+    It grows like k for straight motion and like √k for a random walk.
     """
     return np.array(
         [
@@ -34,27 +80,27 @@ def displacements(positions_TX: np.ndarray, lags: int) -> np.ndarray:
 
 
 def path_length(positions_TX: np.ndarray, window: int) -> float:
-    """Mean length in metres of the path in `window` steps, over all such windows."""
+    """Return the mean path length in metres over all windows of `window` steps."""
     lengths_T = np.linalg.norm(np.diff(positions_TX, axis=0), axis=1)
     return float(np.convolve(lengths_T, np.ones(window), mode="valid").mean())
 
 
 def spread(positions_TX: np.ndarray) -> float:
-    """Root mean square distance in metres from the mean position: √ of the covariance's trace."""
+    """Return the root mean square distance in metres from the mean position."""
     return float(np.sqrt(positions_TX.var(axis=0).sum()))
 
 
 def cells_visited(positions_TX: np.ndarray, cell: float) -> int:
-    """Cells of a grid through the origin, `cell` metres wide, in which positions lie."""
+    """Count the cells that the positions visit, in a grid of `cell` metres through the origin."""
     return len(np.unique(np.floor(positions_TX / cell), axis=0))
 
 
 def autocorrelation(actions_TA: np.ndarray, lags: int) -> np.ndarray:
-    """Autocorrelation of actions at lags 1 … lags, the mean over their dimensions: [K].
+    """Return the autocorrelation of actions at lags 1 … lags, averaged over dimensions: [K].
 
-    Mean and variance are the episode's. The sum over the T - k pairs is divided by that over
-    all T steps, so that long lags, of which there are few, tend to 0. A dimension that never
-    changes repeats itself, 1 at every lag.
+    Mean and variance are those of the episode. The sum over the T - k pairs is divided by the sum
+    over all T steps, so long lags, which have few pairs, tend to 0. A constant dimension has
+    autocorrelation 1 at every lag.
     """
     centred_TA = actions_TA - actions_TA.mean(axis=0)
     covariance_KA = np.stack(
@@ -71,11 +117,11 @@ def autocorrelation(actions_TA: np.ndarray, lags: int) -> np.ndarray:
 
 
 def observation_spread(observations_TO: np.ndarray, scale_O: np.ndarray) -> float:
-    """Standard deviation within the episode, each number in units of its scale; their mean.
+    """Return the standard deviation within the episode, averaged over scaled observations.
 
     Args:
-        scale_O: its standard deviation over everything that is compared; numbers with 0, which
-            nothing changes, do not count.
+        scale_O: standard deviation of each observation over all compared episodes. Observations
+            with scale 0 are ignored.
     """
     moving_O = scale_O > 0
     if not moving_O.any():
@@ -86,9 +132,12 @@ def observation_spread(observations_TO: np.ndarray, scale_O: np.ndarray) -> floa
 def paired(
     first: Sequence[Trajectory], second: Sequence[Trajectory]
 ) -> tuple[list[Trajectory], list[Trajectory]]:
-    """Episodes of the same seeds, each pair cut to its shorter one: the same steps to explore in.
+    """Truncate each pair of episodes of the same seed to the shorter one.
 
-    Pairs of `LAGS` steps or fewer are left out (RunError: all are).
+    Pairs of `LAGS` steps or fewer are dropped.
+
+    Raises:
+        RunError: every pair is too short.
     """
     pairs = [
         (a.until(b.steps), b.until(a.steps))
@@ -97,53 +146,48 @@ def paired(
     ]
     if not pairs:
         raise RunError(
-            f"coherence is measured on episodes of more than {LAGS} steps, and of {len(first)} "
-            "none took as long in both rollouts"
+            f"episodes are too short to measure coherence: none of {len(first)} pairs has more "
+            f"than {LAGS} steps in both rollouts"
         )
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def compare(rollouts: Mapping[str, Sequence[Trajectory]]) -> dict[str, Any]:
-    """Measures of two rollouts, by name, with intervals over episodes and of their difference.
+def compare(rollouts: Mapping[str, Sequence[Trajectory]]) -> CoherenceReport:
+    """Measure two rollouts, with intervals over episodes, and their paired differences.
 
     Args:
-        rollouts: what `paired` gave, by name. The difference is the first less the second,
-            pair by pair.
-
-    Returns:
-        Ready for JSON; curves over 1, 2, … control steps.
+        rollouts: the two results of `paired`, by name.
     """
-    everything = np.concatenate([t.observations_TO for ts in rollouts.values() for t in ts])
-    scale_O = everything.std(axis=0)
+    observations = np.concatenate([t.observations_TO for ts in rollouts.values() for t in ts])
+    scale_O = observations.std(axis=0)
     measured = {name: [_measure(t, scale_O) for t in ts] for name, ts in rollouts.items()}
     first, second = measured.values()
-    one = next(iter(rollouts.values()))
-    place = one[0].landmark
-    return {
-        "episodes": len(one),
-        "control-steps": sum(trajectory.steps for trajectory in one),
-        "window-steps": WINDOW,
-        "place": place and {"what": place.name, "cell-metres": place.cell_size},
-        "rollouts": [
-            {
-                "name": name,
-                "measures": {
-                    key: mean([episode[key] for episode in episodes])._asdict()
-                    for key in episodes[0]
+    episodes = next(iter(rollouts.values()))
+    place = episodes[0].landmark
+    return CoherenceReport(
+        episodes=len(episodes),
+        control_steps=sum(trajectory.steps for trajectory in episodes),
+        window_steps=WINDOW,
+        place=place and TrackedPosition(what=place.name, cell_metres=place.cell_size),
+        rollouts=tuple(
+            RolloutMeasures(
+                name=name,
+                measures={
+                    key: mean([episode[key] for episode in per_episode]) for key in per_episode[0]
                 },
-                "curves": {
-                    key: [mean(values)._asdict() for values in zip(*curves, strict=True)]
+                curves={
+                    key: tuple(mean(values) for values in zip(*curves, strict=True))
                     for key, curves in _curves(rollouts[name]).items()
                 },
-                "per-episode": episodes,
-            }
-            for name, episodes in measured.items()
-        ],
-        "differences": {
-            key: mean([a[key] - b[key] for a, b in zip(first, second, strict=True)])._asdict()
+                per_episode=tuple(per_episode),
+            )
+            for name, per_episode in measured.items()
+        ),
+        differences={
+            key: mean([a[key] - b[key] for a, b in zip(first, second, strict=True)])
             for key in first[0]
         },
-    }
+    )
 
 
 def _measure(trajectory: Trajectory, scale_O: np.ndarray) -> dict[str, float]:
@@ -155,12 +199,11 @@ def _measure(trajectory: Trajectory, scale_O: np.ndarray) -> dict[str, float]:
         return measures
     positions_TX = trajectory.positions_TX
     path = path_length(positions_TX, WINDOW)
-    net = float(displacements(positions_TX, WINDOW)[-1])
+    displacement = float(displacements(positions_TX, WINDOW)[-1])
     return {
         "path-metres": path,
-        "displacement-metres": net,
-        # What never moves gets nowhere.
-        "straightness": net / path if path > 0 else 0.0,
+        "displacement-metres": displacement,
+        "straightness": displacement / path if path > 0 else 0.0,
         "spread-metres": spread(positions_TX),
         "cells": cells_visited(positions_TX, trajectory.landmark.cell_size),
         **measures,

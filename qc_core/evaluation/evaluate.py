@@ -1,10 +1,13 @@
-"""Three policies side by side on seeds that no earlier step has used."""
+"""Compare the policies of a run on seeds that no earlier step has used."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
+
+from qc_core import documents
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import (
@@ -17,86 +20,104 @@ from qc_core.envs.episode_result import (
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
-from qc_core.files import write_json
+from qc_core.evaluation.result import Evaluation, PolicyResult
 from qc_core.log import log
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
 from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
 from qc_core.training.policy import CheckpointPolicy
 
-SCHEMA_VERSION = 1
-CLONED, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
+BEHAVIOUR_CLONING, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
 UNTRAINED = "before any training"
 
 
-def evaluate(config: Config, offline: Path, online: Path, output: Path) -> dict[str, Any]:
-    """Play cloned, offline and fine-tuned policy and write the comparison to `output`.
+def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evaluation:
+    """Play the behaviour-cloning, offline and fine-tuned policies; write the comparison to a file.
 
-    A method without a cloned policy, or without an offline phase, has none of these to compare.
+    Methods without an offline phase compare the untrained and the fine-tuned policy.
 
-    Success rates carry Wilson's interval. Steps count the episode's limit for a failure, so
-    that they compare over the same episodes; each policy is also set against the first pair by
-    pair, where an interval that excludes zero is a difference. Where the environment tells no
-    success, returns are what compares.
+    Success rates have Wilson's interval. A failure counts as the episode limit, so the mean steps
+    of all policies are over the same episodes. Each policy is also compared with the first one,
+    paired by seed: an interval without zero is a difference. If the environment reports no
+    success, the returns are compared.
+
+    Args:
+        offline: the pretrained checkpoint.
+        online: the fine-tuned checkpoint.
+        output: the JSON file to write.
+
+    Raises:
+        UsageError: a checkpoint of another environment, or two checkpoints of different methods.
     """
     limit = describe(config.environment).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     trained = {checkpoint: read_checkpoint(checkpoint) for checkpoint in (offline, online)}
     for checkpoint, info in trained.items():
         require_environment(info, checkpoint, config.environment)
-    length = config.evaluate.execution_horizon
-    entries = {
-        CLONED: CheckpointPolicy(offline, "bc", length),
-        OFFLINE: CheckpointPolicy(offline, "learned", length),
-        ONLINE: CheckpointPolicy(online, "learned", length),
-    }
     method = trained[offline].config.train.method
     if (other := trained[online].config.train.method) != method:
-        raise UsageError(f"{offline} was trained with {method}, {online} with {other}: give a pair")
-    if METHODS[method].online_only:
-        entries = {UNTRAINED: entries[OFFLINE], ONLINE: entries[ONLINE]}
-    base = next(iter(entries))
+        raise UsageError(
+            f"{offline} was trained with {method}, {online} with {other}: give two checkpoints of "
+            "one method"
+        )
+    horizon = config.evaluate.execution_horizon
+    policies = _policies(method, offline, online, horizon)
     played = play_episodes(
         config.environment,
-        entries,
+        policies,
         seeds,
         workers=min(config.evaluate.workers, len(seeds)),
     )
-    told = any(map(any_reports_success, played.values()))
-    if not told:
+    reports_success = any(map(any_reports_success, played.values()))
+    if not reports_success:
         log.info(f"{config.environment} {NO_SUCCESS_SIGNAL}: policies are compared by their return")
-    policies = [
-        {
-            "name": name,
-            "kind": entries[name].kind,
-            "weights": weights_digest(entries[name].checkpoint),
-            **summarize_results(outcomes, limit),
-            "success-told": told,
-            **_against(played[base], outcomes, limit),
-        }
-        for name, outcomes in played.items()
-    ]
-    content = {
-        "schema-version": SCHEMA_VERSION,
-        "environment": config.environment,
-        "episode-limit": limit,
-        "first-seed": seeds[0],
-        "episodes": len(seeds),
-        "execution-length": length or trained[online].config.train.chunk_length,
-        "policies": policies,
-    }
-    write_json(output, content)
-    return content
+    first = next(iter(played.values()))
+    evaluation = Evaluation(
+        environment=config.environment,
+        episode_limit=limit,
+        first_seed=seeds[0],
+        episodes=len(seeds),
+        execution_horizon=horizon or trained[online].config.train.chunk_length,
+        policies=tuple(
+            msgspec.structs.replace(
+                _result(name, policies[name], first, results, limit),
+                reports_success=reports_success,
+            )
+            for name, results in played.items()
+        ),
+    )
+    documents.write(output, evaluation)
+    return evaluation
 
 
-def _against(
-    base: list[EpisodeResult], outcomes: list[EpisodeResult], limit: int
-) -> dict[str, Any]:
-    pairs = list(zip(base, outcomes, strict=True))
-    return {
-        "success-gain": mean([int(o.success) - int(b.success) for b, o in pairs])._asdict(),
-        "steps-saved": mean(
-            [counted_steps(b, limit) - counted_steps(o, limit) for b, o in pairs]
-        )._asdict(),
-        "return-gain": mean([o.episode_return - b.episode_return for b, o in pairs])._asdict(),
-    }
+def _policies(
+    method: str, offline: Path, online: Path, horizon: int
+) -> dict[str, CheckpointPolicy]:
+    before = CheckpointPolicy(offline, "learned", horizon)
+    after = CheckpointPolicy(online, "learned", horizon)
+    if METHODS[method].online_only:
+        return {UNTRAINED: before, ONLINE: after}
+    cloning = CheckpointPolicy(offline, "bc", horizon)
+    return {BEHAVIOUR_CLONING: cloning, OFFLINE: before, ONLINE: after}
+
+
+def _result(
+    name: str,
+    policy: CheckpointPolicy,
+    first: Sequence[EpisodeResult],
+    results: Sequence[EpisodeResult],
+    limit: int,
+) -> PolicyResult:
+    summary = summarize_results(results, limit)
+    pairs = list(zip(first, results, strict=True))
+    return PolicyResult(
+        **msgspec.structs.asdict(summary),
+        name=name,
+        kind=policy.kind,
+        weights=weights_digest(policy.checkpoint),
+        success_gain=mean([int(own.success) - int(base.success) for base, own in pairs]),
+        steps_saved=mean(
+            [counted_steps(base, limit) - counted_steps(own, limit) for base, own in pairs]
+        ),
+        return_gain=mean([own.episode_return - base.episode_return for base, own in pairs]),
+    )

@@ -1,32 +1,33 @@
-"""Exploration of chunks played open loop against that of single actions, on the same seeds."""
+"""Compare the exploration of open-loop chunks with that of single actions on the same seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from qc_core.envs.trajectory import record_trajectories
+from qc_core.envs.trajectory import Trajectory, record_trajectories
 from qc_core.errors import UsageError
-from qc_core.evaluation.coherence import WINDOW, Trajectory, compare, paired
+from qc_core.evaluation.coherence import WINDOW, CoherenceReport, TrackedPosition, compare, paired
 from qc_core.policy_format.policy_folder import read_contract, verify
 from qc_core.runtime.executor import require_execution_horizon
 from qc_core.runtime.pulled_policy import PulledPolicy
+from qc_core.statistics import Estimate
 
-# Exploration is the way to the task; what a solved or a stuck episode does later is not.
+# Exploration is the way to the task. Later steps of solved or stuck episodes would distort it.
 STEPS = 100
-SINGLE = "single actions"
+SINGLE_ACTIONS = "single actions"
 
 
-class Exploration(NamedTuple):
-    """Two rollouts of the same seeds, cut to the same lengths pair by pair.
+class ExplorationReport(NamedTuple):
+    """Two rollouts of the same seeds, truncated pair by pair to the same length.
 
     Attributes:
-        measures: what `compare` says of them.
+        measures: the comparison of the two rollouts.
         rollouts: their episodes, by name.
     """
 
-    measures: dict[str, Any]
+    measures: CoherenceReport
     rollouts: dict[str, list[Trajectory]]
 
 
@@ -37,18 +38,19 @@ def explore(
     against: Path | None = None,
     execution_horizon: int | None = None,
     workers: int = 1,
-) -> Exploration:
-    """Let a policy explore the first `STEPS` steps of each seed in two ways.
+) -> ExplorationReport:
+    """Play the first `STEPS` steps of each seed in two ways and compare them.
 
     Args:
-        folder: the policy; it plays its chunks open loop.
-        against: another policy, which plays its own chunks; None lets the first draw a fresh
-            chunk at each step and play one action of it.
-        execution_horizon: actions to play of the first's chunks; None plays them whole.
+        folder: the policy folder; the policy plays its chunks open loop.
+        against: another policy folder, whose policy plays its own chunks. None compares with the
+            same policy executing one action of a new chunk at each step.
+        execution_horizon: actions to execute of each chunk of the first policy; None executes the
+            complete chunk.
 
     Raises:
-        UsageError: a policy of single actions against itself, or one of another environment.
-        RunError: the episodes are too short to be measured.
+        UsageError: a policy of single actions compared with itself, or two environments.
+        RunError: the episodes are too short to measure.
     """
     verify(folder)
     contract = read_contract(folder)
@@ -58,20 +60,20 @@ def explore(
     if against is None:
         if length == 1:
             raise UsageError(
-                f"{folder} plays one action at a time, and there is nothing to compare that with: "
-                "explore with chunks or --against another policy"
+                f"{folder} executes one action at a time, so there is nothing to compare: execute "
+                "chunks, or give another policy with --against"
             )
-        names = (f"chunks of {length}, open loop", SINGLE)
+        names = (f"chunks of {length}, open loop", SINGLE_ACTIONS)
         other = PulledPolicy(folder, 1)
     else:
         if against.resolve() == folder.resolve():
-            raise UsageError(f"--against {against}: give another policy than the first")
+            raise UsageError(f"--against {against} is the first policy: give another policy")
         verify(against)
         contract_against = read_contract(against)
         if contract_against.environment != contract.environment:
             raise UsageError(
-                f"{folder} plays {contract.environment}, {against} "
-                f"{contract_against.environment}: only policies of one environment compare"
+                f"{folder} and {against} have different environments: {contract.environment} "
+                f"and {contract_against.environment}; give policies of one environment"
             )
         names = (str(folder), str(against))
         other = PulledPolicy(against, contract_against.chunk_length)
@@ -83,32 +85,31 @@ def explore(
         workers=workers,
     )
     rollouts = dict(zip(names, paired(*played.values()), strict=True))
-    return Exploration(compare(rollouts), rollouts)
+    return ExplorationReport(compare(rollouts), rollouts)
 
 
-def rows(measures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """What was measured, for people: name and unit, first, second, first less second."""
-    first, second = (rollout["measures"] for rollout in measures["rollouts"])
-    differences = measures["differences"]
+def rows(report: CoherenceReport) -> list[tuple[str, str, str, str]]:
+    """Return a table for people: measure with unit, first rollout, second, first minus second."""
+    first, second = (rollout.measures for rollout in report.rollouts)
     return [
         (
             label,
             _interval(first[key], factor, form),
             _interval(second[key], factor, form),
-            _interval(differences[key], factor, form.replace(":", ":+")),
+            _interval(report.differences[key], factor, form.replace(":", ":+")),
         )
-        for key, label, factor, form in _lines(measures["place"])
+        for key, label, factor, form in _lines(report.place)
         if key in first
     ]
 
 
-def _lines(place: Mapping[str, Any] | None) -> list[tuple[str, str, float, str]]:
-    """Key, label with unit, what to multiply by, and form of each measure in order."""
-    what, cell = (place["what"], place["cell-metres"]) if place else ("", 0.0)
+def _lines(place: TrackedPosition | None) -> list[tuple[str, str, float, str]]:
+    """Return key, label with unit, conversion factor and number format of each measure."""
+    what, cell = (place.what, place.cell_metres) if place else ("", 0.0)
     return [
         ("path-metres", f"path of the {what} in {WINDOW} steps, cm", 100, "{:.1f}"),
         ("displacement-metres", f"displacement in {WINDOW} steps, cm", 100, "{:.1f}"),
-        ("straightness", "straightness: displacement by path", 1, "{:.2f}"),
+        ("straightness", "straightness: displacement / path", 1, "{:.2f}"),
         ("spread-metres", f"spread of the {what} in an episode, cm", 100, "{:.1f}"),
         ("cells", f"cells of {100 * cell:.0f} cm visited in an episode", 1, "{:.1f}"),
         ("autocorrelation", "autocorrelation of actions at lag 1", 1, "{:.2f}"),
@@ -116,6 +117,8 @@ def _lines(place: Mapping[str, Any] | None) -> list[tuple[str, str, float, str]]
     ]
 
 
-def _interval(estimate: Mapping[str, float], factor: float, form: str) -> str:
-    value, low, high = (form.format(factor * estimate[key]) for key in ("value", "low", "high"))
+def _interval(estimate: Estimate, factor: float, form: str) -> str:
+    value, low, high = (
+        form.format(factor * number) for number in (estimate.value, estimate.low, estimate.high)
+    )
     return f"{value} ({low} to {high})"

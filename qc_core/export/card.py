@@ -10,7 +10,7 @@ import yaml
 from qc_core import documents
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.policy_format.contract import Contract, EvaluationSummary
-from qc_core.policy_format.estimate_record import EstimateRecord
+from qc_core.statistics import Estimate
 
 _TEMPLATE = """# Chunk policy for {environment}
 
@@ -127,7 +127,7 @@ def _figures(contract: Contract) -> str:
     )
 
 
-def _main_measure(evaluation: EvaluationSummary) -> tuple[str, EstimateRecord]:
+def _main_measure(evaluation: EvaluationSummary) -> tuple[str, Estimate]:
     """Return success, or the return if the environment does not report success."""
     if evaluation.reports_success:
         return "success", evaluation.success

@@ -12,13 +12,14 @@ from qc_core import __version__, documents
 from qc_core.agents.agent import Agent
 from qc_core.config.document import to_mapping
 from qc_core.data.formats.locate import without_path
-from qc_core.documents import with_keys_renamed
+from qc_core.documents import read
 from qc_core.errors import RunError, UsageError
+from qc_core.evaluation.result import Evaluation
 from qc_core.export.card import model_card
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import OPSET, to_onnx
 from qc_core.export.parity import draw_cases
-from qc_core.files import read_json, require_fields, require_vacant, staged_folder
+from qc_core.files import require_vacant, staged_folder
 from qc_core.log import log
 from qc_core.policy_format.contract import (
     METADATA_KEY,
@@ -148,13 +149,18 @@ def _summary(evaluation: Path | None, checkpoint: Path) -> EvaluationSummary | N
     """Return what the evaluation measured for the learned policy of this checkpoint."""
     if evaluation is None:
         return None
-    content, what = with_keys_renamed(read_json(evaluation), _OLD_NAMES), str(evaluation)
-    require_fields(content, {"policies": list}, what)
-    for entry in content["policies"]:
-        policy = with_keys_renamed(entry, _OLD_NAMES)
-        require_fields(policy, {"kind": str, "weights": str}, what)
-        if (policy["kind"], policy["weights"]) == ("learned", weights_digest(checkpoint)):
-            return documents.convert({**content, **policy}, EvaluationSummary, what)
+    content, weights = read(evaluation, Evaluation), weights_digest(checkpoint)
+    for policy in content.policies:
+        if (policy.kind, policy.weights) == ("learned", weights):
+            return EvaluationSummary(
+                episodes=content.episodes,
+                first_seed=content.first_seed,
+                execution_horizon=content.execution_horizon,
+                success=policy.success,
+                steps=policy.steps,
+                episode_return=policy.episode_return,
+                reports_success=policy.reports_success,
+            )
     raise UsageError(
         f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"
     )

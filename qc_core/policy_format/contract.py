@@ -17,7 +17,7 @@ from qc_core.documents import Document, InvalidDocument
 from qc_core.errors import RunError, UsageError
 from qc_core.files import parse_json
 from qc_core.policy_format.data_source import DataSource
-from qc_core.policy_format.estimate_record import EstimateRecord
+from qc_core.statistics import Estimate
 
 SCHEMA_VERSION = 2
 # The key of the contract in the metadata of the model file.
@@ -104,9 +104,9 @@ class EvaluationSummary(Document, frozen=True, kw_only=True):
     episodes: int
     first_seed: int
     execution_horizon: int
-    success: EstimateRecord
-    steps: EstimateRecord
-    episode_return: EstimateRecord = field(name="return")
+    success: Estimate
+    steps: Estimate
+    episode_return: Estimate = field(name="return")
     reports_success: bool = True
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.errors import RunError, UsageError
-from qc_core.policy_format.estimate_record import EstimateRecord
 from qc_core.registry.manifest import version_prefix
+from qc_core.statistics import Estimate
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 SCHEMA_VERSION = 2
@@ -22,7 +22,7 @@ _NAMES_BEFORE_2 = {
 }
 
 
-class EpisodeRecord(Document, frozen=True, kw_only=True, rename=None):
+class EpisodeRecord(Document, frozen=True, rename=None):
     """One episode that a policy played at the gate.
 
     Attributes:
@@ -46,8 +46,8 @@ class PlayerResult(Document, frozen=True, kw_only=True):
         mean_return: mean over the episodes; it has no interval, because returns have no bounds.
     """
 
-    success: EstimateRecord
-    steps: EstimateRecord
+    success: Estimate
+    steps: Estimate
     mean_return: float | None = None
     outcomes: tuple[EpisodeRecord, ...] = ()
 
@@ -82,9 +82,9 @@ class GateRecord(Document, frozen=True, kw_only=True):
     episodes: int
     max_episodes: int
     reports_success: bool = True
-    steps_saved: EstimateRecord | None = None
-    success_gain: EstimateRecord | None = None
-    net_wins: EstimateRecord | None = None
+    steps_saved: Estimate | None = None
+    success_gain: Estimate | None = None
+    net_wins: Estimate | None = None
     results: dict[str, PlayerResult]
 
     @classmethod

@@ -20,8 +20,8 @@ from qc_core.errors import RunError, UsageError
 from qc_core.log import log
 from qc_core.policy_format.contract import Contract
 from qc_core.policy_format.data_source import DataSummary
-from qc_core.policy_format.estimate_record import EstimateRecord
 from qc_core.policy_format.policy_folder import CHECKSUMS, CONTENTS, SIGNATURE, read_contract
+from qc_core.statistics import Estimate
 from qc_core.store.file_record import FileRecord, record_of
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.timestamps import older_than
@@ -58,7 +58,7 @@ class Manifest(Document, frozen=True, kw_only=True):
     run_id: str | None = None
     environment: str | None = None
     method: str | None = None
-    success: EstimateRecord | None
+    success: Estimate | None
     parent: str | None = None
     data: tuple[DataSummary, ...] = ()
     checkpoint: bool = False
@@ -135,7 +135,7 @@ def describe_folder(
     )
 
 
-def _success(contract: Contract) -> EstimateRecord | None:
+def _success(contract: Contract) -> Estimate | None:
     evaluation = contract.evaluation
     return evaluation.success if evaluation and evaluation.reports_success else None
 

@@ -19,7 +19,6 @@ from qc_core.files import sha256_of, staged_folder
 from qc_core.log import log
 from qc_core.names import is_name, require_name
 from qc_core.policy_format.contract import Contract
-from qc_core.policy_format.estimate_record import EstimateRecord
 from qc_core.policy_format.policy_folder import CHECKSUMS, CONTRACT, SIGNATURE, verify
 from qc_core.registry.aliases import Alias, Aliases
 from qc_core.registry.gate_record import GateRecord, read_gate_record
@@ -35,6 +34,7 @@ from qc_core.registry.manifest import (
     version_prefix,
 )
 from qc_core.registry.signing import require_signature, sign
+from qc_core.statistics import Estimate
 from qc_core.store.bundle import put_folder
 from qc_core.store.file_record import FileRecord, fetch_file
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -56,7 +56,7 @@ class Version(Document, frozen=True, kw_only=True):
     name: str
     version: str
     aliases: tuple[str, ...]
-    success: EstimateRecord | None
+    success: Estimate | None
     created: str
     run_id: str | None
 

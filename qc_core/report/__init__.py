@@ -1,1 +1,1 @@
-"""One HTML file that shows what a run did."""
+"""The report of a run: one self-contained HTML file."""

@@ -1,4 +1,4 @@
-"""Figures as SVG text, to stand inside the report."""
+"""Draw the figures of the report as SVG text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from qc_core.evaluation.coherence import LAGS, Trajectory
+from qc_core.envs.trajectory import Trajectory
+from qc_core.evaluation.coherence import LAGS, CoherenceReport
+from qc_core.evaluation.result import PolicyResult
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _SIZE = (8.4, 2.9)
-# More paths than these hide one another.
-_PATHS = 4
+# More paths would hide each other.
+_MAX_PATHS = 4
 
 matplotlib.rcParams["svg.hashsalt"] = "q-chunking"
 matplotlib.rcParams["font.size"] = 9
@@ -24,20 +26,11 @@ matplotlib.rcParams["axes.spines.right"] = False
 
 
 def offline_curves(curve: list[dict[str, float]]) -> str:
-    """Losses and values over offline updates."""
+    """Draw the losses and the critic's values over offline updates."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     losses, values = figure.subplots(1, 2)
-    for colour, (name, label) in zip(
-        _COLOURS,
-        (
-            ("actor/bc_loss", "cloning (flow)"),
-            ("actor/distillation_loss", "distillation"),
-            ("critic/loss", "critic"),
-            ("validation/bc_loss", "cloning, held out"),
-        ),
-        strict=False,
-    ):
-        _line(losses, curve, name, label, colour)
+    for colour, name in zip(_COLOURS, _positive_losses(curve), strict=False):
+        _line(losses, curve, name, name.replace("_", " "), colour)
     losses.set(xlabel="offline updates", ylabel="loss", yscale="log")
     losses.legend(frameon=False)
     _line(values, curve, "critic/value", "Q of the data's chunks", _COLOURS[0])
@@ -48,12 +41,14 @@ def offline_curves(curve: list[dict[str, float]]) -> str:
 
 
 def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
-    """Each trial's success over its online steps, and its steps over what it searched.
+    """Draw each trial's success over online steps, and its steps over the online learning rate.
 
-    Where the environment tells no success, its return in both.
+    Without a success signal, both panels show the return.
     """
-    told = any(score["reports_success"] for trial in trials for score in trial["scores"])
-    over_steps, at_end = ("success", "steps") if told else ("episode_return", "episode_return")
+    reports_success = any(score["reports_success"] for trial in trials for score in trial["scores"])
+    over_steps, at_end = "episode_return", "episode_return"
+    if reports_success:
+        over_steps, at_end = "success", "steps"
     figure = Figure(figsize=_SIZE, layout="constrained")
     scores, search = figure.subplots(1, 2)
     for index, trial in enumerate(trials):
@@ -74,29 +69,31 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
                 color=colour,
                 s=90 if chosen else 30,
             )
-    scores.set(xlabel="online steps", ylabel="success" if told else "return")
-    if told:
+    scores.set(xlabel="online steps", ylabel="success" if reports_success else "return")
+    if reports_success:
         scores.set(ylim=(-0.05, 1.05))
     scores.legend(frameon=False)
     search.set(
-        xlabel="online learning rate", ylabel="steps to success" if told else "return", xscale="log"
+        xlabel="online learning rate",
+        ylabel="steps to success" if reports_success else "return",
+        xscale="log",
     )
     return _svg(figure)
 
 
-def comparison(policies: list[dict[str, Any]]) -> str:
-    """Success and steps of the policies, or their returns, with intervals."""
+def comparison(policies: Sequence[PolicyResult]) -> str:
+    """Draw success and steps of the policies, or their returns, with intervals."""
     shown = {"success": "success", "steps": "steps to success"}
-    if not policies[0]["success-told"]:
-        shown = {"return": "return"}
+    if not policies[0].reports_success:
+        shown = {"episode_return": "return"}
     figure = Figure(figsize=(8.4, 0.6 + 0.45 * len(policies)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    names = [policy["name"] for policy in policies]
+    names = [policy.name for policy in policies]
     for panel, (key, label) in zip(panels, shown.items(), strict=True):
         for row, policy in enumerate(policies):
-            entry = policy[key]
-            panel.plot([entry["low"], entry["high"]], [row, row], color=_COLOURS[row], lw=2)
-            panel.plot(entry["value"], row, "o", color=_COLOURS[row])
+            estimate = getattr(policy, key)
+            panel.plot([estimate.low, estimate.high], [row, row], color=_COLOURS[row], lw=2)
+            panel.plot(estimate.value, row, "o", color=_COLOURS[row])
         panel.set(xlabel=label)
         panel.grid(axis="x", alpha=0.3)
         panel.margins(y=0.3)
@@ -107,43 +104,42 @@ def comparison(policies: list[dict[str, Any]]) -> str:
     return _svg(figure)
 
 
-def exploration(measures: dict[str, Any], rollouts: Mapping[str, Sequence[Trajectory]]) -> str:
-    """Paths of two rollouts from the same starts, and how far and how alike they go on.
-
-    Args:
-        measures: what `qc_core.evaluation.coherence.compare` says of the rollouts.
-    """
-    place = measures["place"]
+def exploration(report: CoherenceReport, rollouts: Mapping[str, Sequence[Trajectory]]) -> str:
+    """Draw paths, action autocorrelation and displacement of two rollouts from the same starts."""
+    place = report.place
     if place is None:
         figure = Figure(figsize=_SIZE, layout="constrained")
-        _autocorrelation(figure.subplots(), measures)
+        _autocorrelation(figure.subplots(), report)
         return _svg(figure)
     figure = Figure(figsize=(8.4, 5.8), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    _paths(above.subplots(1, 2, sharex=True, sharey=True), measures, rollouts)
+    panels = above.subplots(1, 2, sharex=True, sharey=True)
+    _paths(panels, report, rollouts, place.cell_metres)
     left, right = below.subplots(1, 2)
-    _autocorrelation(left, measures)
-    _with_band(right, measures, "displacement-metres", 100)
-    right.set(xlabel="control steps", ylabel=f"displacement of the {place['what']}, cm", ylim=0)
+    _autocorrelation(left, report)
+    _with_band(right, report, "displacement-metres", 100)
+    right.set(xlabel="control steps", ylabel=f"displacement of the {place.what}, cm", ylim=0)
     return _svg(figure)
 
 
 def _paths(
-    panels: Any, measures: dict[str, Any], rollouts: Mapping[str, Sequence[Trajectory]]
+    panels: Any,
+    report: CoherenceReport,
+    rollouts: Mapping[str, Sequence[Trajectory]],
+    cell: float,
 ) -> None:
-    """A few episodes seen from above, the longer way across."""
-    shown = {name: episodes[:_PATHS] for name, episodes in rollouts.items()}
+    """Draw a few episodes from above, with the longer axis horizontal."""
+    shown = {name: episodes[:_MAX_PATHS] for name, episodes in rollouts.items()}
     points = np.concatenate([e.positions_TX for episodes in shown.values() for e in episodes])
     across, up = np.argsort(-np.ptp(points[:, :2], axis=0), kind="stable")
-    cell = measures["place"]["cell-metres"]
-    for panel, rollout in zip(panels, measures["rollouts"], strict=True):
-        for colour, episode in zip(_COLOURS, shown[rollout["name"]], strict=False):
+    for panel, rollout in zip(panels, report.rollouts, strict=True):
+        for colour, episode in zip(_COLOURS, shown[rollout.name], strict=False):
             path = episode.positions_TX
             panel.plot(path[:, across], path[:, up], color=colour, lw=1)
             panel.plot(path[0, across], path[0, up], "o", color=colour)
-        spread, cells = (rollout["measures"][key]["value"] for key in ("spread-metres", "cells"))
+        spread, cells = (rollout.measures[key].value for key in ("spread-metres", "cells"))
         panel.set_title(
-            f"{rollout['name']}\nspread {100 * spread:.1f} cm, {cells:.1f} cells of "
+            f"{rollout.name}\nspread {100 * spread:.1f} cm, {cells:.1f} cells of "
             f"{100 * cell:.0f} cm an episode",
             fontsize="medium",
         )
@@ -151,23 +147,29 @@ def _paths(
     panels[0].set(ylabel=f"{'xy'[up]}, m")
 
 
-def _autocorrelation(axes: Any, measures: dict[str, Any]) -> None:
+def _autocorrelation(axes: Any, report: CoherenceReport) -> None:
     axes.axhline(0, color="#9ca3af", lw=0.8)
-    _with_band(axes, measures, "autocorrelation", 1)
+    _with_band(axes, report, "autocorrelation", 1)
     axes.set(xlabel="lag, control steps", ylabel="autocorrelation of actions")
     axes.legend(frameon=False)
 
 
-def _with_band(axes: Any, measures: dict[str, Any], curve: str, factor: float) -> None:
-    for colour, rollout in zip(_COLOURS, measures["rollouts"], strict=False):
-        value, low, high = (
-            [factor * point[key] for point in rollout["curves"][curve]]
-            for key in ("value", "low", "high")
-        )
-        lags = range(1, len(value) + 1)
+def _with_band(axes: Any, report: CoherenceReport, curve: str, factor: float) -> None:
+    for colour, rollout in zip(_COLOURS, report.rollouts, strict=False):
+        points = rollout.curves[curve]
+        lags = range(1, len(points) + 1)
+        low, high = ([factor * getattr(p, end) for p in points] for end in ("low", "high"))
         axes.fill_between(lags, low, high, color=colour, alpha=0.2, lw=0)
-        axes.plot(lags, value, color=colour, label=rollout["name"])
+        axes.plot(lags, [factor * p.value for p in points], color=colour, label=rollout.name)
     axes.set(xticks=[1, *range(5, LAGS + 1, 5)])
+
+
+def _positive_losses(curve: list[dict[str, float]]) -> list[str]:
+    """Return the loss terms of a curve that a logarithmic axis can show."""
+    names = dict.fromkeys(name for point in curve for name in point if name.endswith("loss"))
+    # `actor/loss` is the sum of the actor's terms.
+    names.pop("actor/loss", None)
+    return [name for name in names if all(point.get(name, 1) > 0 for point in curve)]
 
 
 def _line(axes: Any, curve: list[dict[str, float]], name: str, label: str, colour: str) -> None:
@@ -178,7 +180,7 @@ def _line(axes: Any, curve: list[dict[str, float]], name: str, label: str, colou
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    # No date: the same run gives the same report.
+    # Without a date, the same run gives the same report.
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     content = text.getvalue()
     return content[content.index("<svg") :]

@@ -1,12 +1,12 @@
-"""Write the report: one HTML file that asks nothing of any network."""
+"""Write the report: one self-contained HTML file."""
 
 from __future__ import annotations
 
 import base64
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -14,12 +14,15 @@ from markupsafe import Markup
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
+from qc_core.documents import read
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import RunError
 from qc_core.evaluation.exploration import STEPS, explore, rows
+from qc_core.evaluation.result import Evaluation
 from qc_core.files import read_json, write_atomically
 from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
+from qc_core.publish.promotion import Promotion
 from qc_core.report import figures
 from qc_core.report.video import film_policy
 from qc_core.seeds import seeds_for
@@ -40,32 +43,42 @@ def write_report(
     promotion: Path,
     output: Path,
 ) -> None:
-    """Write `output` from the artifacts of the run's steps."""
-    compared, tuned, promoted = map(read_json, (evaluation, history, promotion))
+    """Write the report of a run.
+
+    Args:
+        dataset: the data set folder.
+        offline: the pretrained checkpoint.
+        history: JSON with every trial of the tuning.
+        evaluation: JSON with the comparison of the policies.
+        policy: the exported policy folder.
+        promotion: JSON with the gate's decision.
+        output: the HTML file to write.
+    """
+    compared, promoted = read(evaluation, Evaluation), read(promotion, Promotion)
+    tuned = read_json(history)
     with tempfile.TemporaryDirectory(prefix="qc-video-") as scratch:
         film = film_policy(
             policy, seeds_for("video", config.seed, _FILM_SEEDS), Path(scratch) / "policy.mp4"
         )
         video = film.path and _data_uri(film.path, "video/mp4")
     log.info(film.note)
-    explored = _explore(policy, config.seed)
+    explored = _explore(policy, seeds_for("play", config.seed, _EXPLORED_EPISODES))
     curve = read_curve(offline)
     template = templates().get_template("report.html.j2")
     page = template.render(
-        title=f"{promoted['name']}:{promoted['version']}",
+        title=f"{promoted.name}:{promoted.version}",
         environment=config.environment,
         method=config.train.method,
         seed=config.seed,
-        episodes=compared["episodes"],
-        limit=compared["episode-limit"],
-        untold=NO_SUCCESS_SIGNAL,
-        policies=compared["policies"],
-        comparison=Markup(figures.comparison(compared["policies"])),
+        evaluation=compared,
+        no_success_signal=NO_SUCCESS_SIGNAL,
+        comparison=Markup(figures.comparison(compared.policies)),
         video=video,
         video_note=film.note,
-        explored=explored,
+        exploration=explored,
         offline=Markup(figures.offline_curves(curve)) if curve else None,
         trials=tuned["trials"],
+        parameters=sorted({name for trial in tuned["trials"] for name in trial["parameters"]}),
         best_trial=tuned["best-trial"],
         tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
         promotion=promoted,
@@ -76,7 +89,7 @@ def write_report(
 
 
 def templates() -> jinja2.Environment:
-    """The page and its parts."""
+    """Return the templates of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -87,23 +100,37 @@ def templates() -> jinja2.Environment:
     return environment
 
 
-def _explore(policy: Path, seed: int) -> dict[str, Any]:
-    """What the template says of exploration: names, rows and figure, or only a note."""
+@dataclass(frozen=True, slots=True)
+class _Exploration:
+    """The report's section on exploration; without measures it has only the note.
+
+    Attributes:
+        names: the two rollouts.
+        rows: measure, first rollout, second rollout, difference.
+    """
+
+    note: str
+    names: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    figure: Markup | None = None
+
+
+def _explore(policy: Path, seeds: list[int]) -> _Exploration:
     if read_contract(policy).chunk_length == 1:
-        return {"note": "This policy plays single actions: it has no chunks to compare them with."}
+        return _Exploration("This policy has no chunks: it executes one action at a time.")
     try:
-        measures, rollouts = explore(policy, seeds_for("play", seed, _EXPLORED_EPISODES))
-    except RunError as reason:
-        return {"note": f"Not measured: {reason}."}
-    return {
-        "note": f"The first {STEPS} steps of {measures['episodes']} episodes, played twice from "
-        "the same starts by the exported policy and cut pair by pair to the shorter one: chunks "
-        "open loop, and one action each of a fresh chunk at every step. Intervals are bootstrap "
-        "over episodes, and the last column compares pair by pair.",
-        "names": list(rollouts),
-        "rows": rows(measures),
-        "figure": Markup(figures.exploration(measures, rollouts)),
-    }
+        measures, rollouts = explore(policy, seeds)
+    except RunError as error:
+        return _Exploration(f"Not measured: {error}.")
+    return _Exploration(
+        note=f"The first {STEPS} steps of {measures.episodes} episodes. The exported policy played "
+        "each start twice: with open-loop chunks, and with one action of a new chunk at every "
+        "step. Each pair of episodes is cut to the shorter one. Intervals are 95% bootstrap "
+        "intervals over episodes; the difference is paired by episode.",
+        names=tuple(rollouts),
+        rows=tuple(rows(measures)),
+        figure=Markup(figures.exploration(measures, rollouts)),
+    )
 
 
 def _data_uri(path: Path, kind: str) -> str:

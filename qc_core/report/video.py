@@ -1,7 +1,7 @@
-"""A short film of a policy, rendered without a screen.
+"""Render a short video of a policy without a display.
 
-Run as a program, `python -m qc_core.report.video`, since MuJoCo chooses its renderer when it
-is imported and a broken one may take the process with it.
+Rendering runs in its own process (`python -m qc_core.report.video`): MuJoCo chooses its renderer
+when it is imported, and a broken renderer may crash the process.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from qc_core.files import staged_file
 
 _BACKENDS = ("egl", "osmesa")
 _WIDTH, _HEIGHT = 320, 240
-# Software rendering is slow: show every third step, and hold the last one so that the end can be
-# seen. A policy that fails need not be watched to the end.
+# Software rendering is slow, so render every third step. The last frame is repeated so that viewers
+# see the end. Long failures are cut.
 _STEPS_PER_FRAME = 3
-_MOST_FRAMES = 50
-_HELD_FRAMES = 8
+_MAX_FRAMES = 50
+_LAST_FRAME_REPEATS = 8
 _TIMEOUT_SECONDS = 300
+# The rendering process prints this line as soon as its renderer works.
 _RENDERS = "renders"
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A rendered episode, or why there is none.
+    """The video of an episode, or the reason why there is none.
 
     Attributes:
         path: the mp4 file, or None.
-        note: what it shows, or what is missing, for a person.
+        note: what the video shows, or why it is missing.
     """
 
     path: Path | None
@@ -45,19 +46,22 @@ class Film:
 def film_policy(
     folder: Path, seeds: list[int], output: Path, *, execution_horizon: int | None = None
 ) -> Film:
-    """Render the first success of a policy folder over these seeds with whichever renderer works.
+    """Render the first successful episode of a policy over these seeds.
 
-    `MUJOCO_GL`, if set, is the only one tried.
+    Without a success it renders the first seed. It tries EGL and OSMesa, or only `MUJOCO_GL` if
+    that is set.
 
     Args:
-        execution_horizon: actions of a chunk to play, None for what the policy's contract says.
+        folder: the policy folder.
+        output: the mp4 file to write.
+        execution_horizon: actions of each chunk to execute; None uses the policy's contract.
     """
     chosen = os.environ.get("MUJOCO_GL")
     backends = (chosen,) if chosen else _BACKENDS
     with tempfile.TemporaryDirectory(prefix="qc-film-") as scratch:
-        made = Path(scratch) / "film.mp4"
+        rendered = Path(scratch) / "film.mp4"
         for backend in backends:
-            command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(made)]
+            command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(rendered)]
             try:
                 done = subprocess.run(
                     [*command, json.dumps(execution_horizon), json.dumps(seeds)],
@@ -67,16 +71,16 @@ def film_policy(
                     timeout=_TIMEOUT_SECONDS,
                 )
             except subprocess.TimeoutExpired:
-                return Film(None, f"No film: it took longer than {_TIMEOUT_SECONDS} s.")
+                return Film(None, f"No video: rendering took longer than {_TIMEOUT_SECONDS} s.")
             if done.returncode == 0:
                 with staged_file(output) as staging:
-                    shutil.copyfile(made, staging)
+                    shutil.copyfile(rendered, staging)
                 return Film(output, done.stdout.strip().splitlines()[-1])
             if _RENDERS in done.stdout:
-                return Film(None, f"No film: {done.stdout.strip().splitlines()[-1]}")
+                return Film(None, f"No video: {done.stdout.strip().splitlines()[-1]}")
     return Film(
         None,
-        f"No film: MuJoCo cannot render here with {' or '.join(backends)} "
+        f"No video: MuJoCo cannot render here with {' or '.join(backends)} "
         "(Debian: apt-get install libosmesa6).",
     )
 
@@ -95,34 +99,34 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     try:
         environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
     except UsageError:
-        # Not every environment lets its size be chosen.
+        # Some environments have a fixed image size.
         environment = make_environment(name, render_mode="rgb_array")
-    # What fails up to here is the renderer's fault, behind it is not.
+    # Failures before the line _RENDERS are the renderer's, later ones are not.
     environment.reset(seed=seeds[0])
-    _leave_shadows_out(environment.unwrapped)
+    _disable_shadows(environment.unwrapped)
     environment.render()
     print(_RENDERS, flush=True)
     policy = ChunkPolicy.load(folder, execution_horizon=execution_horizon)
-    outcomes = (play_episode(environment, policy, seed) for seed in seeds)
-    shown = next((outcome for outcome in outcomes if outcome.success), None)
-    seed = seeds[0] if shown is None else shown.seed
+    results = (play_episode(environment, policy, seed) for seed in seeds)
+    success = next((result for result in results if result.success), None)
+    seed = seeds[0] if success is None else success.seed
 
     frames: list[np.ndarray] = []
     step = 0
 
     def record() -> None:
         nonlocal step
-        if step % _STEPS_PER_FRAME == 0 and len(frames) < _MOST_FRAMES:
+        if step % _STEPS_PER_FRAME == 0 and len(frames) < _MAX_FRAMES:
             frames.append(np.asarray(environment.render()))
         step += 1
 
-    outcome = play_episode(environment, policy, seed, on_frame=record)
-    frames += [np.asarray(environment.render())] * _HELD_FRAMES
+    result = play_episode(environment, policy, seed, on_frame=record)
+    frames += [np.asarray(environment.render())] * _LAST_FRAME_REPEATS
     interval = policy.contract.control_interval_seconds * _STEPS_PER_FRAME
     writer = imageio_ffmpeg.write_frames(
         str(output),
         (frames[0].shape[1], frames[0].shape[0]),
-        fps=1 / interval,
+        fps=1 / interval,  # pyright: ignore[reportArgumentType] any rate is accepted
         quality=7,
         macro_block_size=16,
     )
@@ -130,14 +134,14 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     for frame in frames:
         writer.send(np.ascontiguousarray(frame))
     writer.close()
-    verb = "solves the task" if outcome.success else "does not solve the task"
-    if not outcome.reports_success:
-        verb = f"has a return of {outcome.episode_return:.1f}"
-    print(f"The exported policy {verb} in {outcome.steps} steps, in real time (seed {seed}).")
+    verb = "solves the task" if result.success else "does not solve the task"
+    if not result.reports_success:
+        verb = f"has a return of {result.episode_return:.1f}"
+    print(f"The exported policy {verb} in {result.steps} steps, in real time (seed {seed}).")
 
 
-def _leave_shadows_out(environment: object) -> None:
-    """Without a GPU they take four fifths of the time."""
+def _disable_shadows(environment: object) -> None:
+    """Turn off shadows, which take 80% of the time of software rendering."""
     for name in ("model", "_model"):
         model: Any = getattr(environment, name, None)
         if hasattr(model, "vis"):
@@ -148,6 +152,6 @@ if __name__ == "__main__":
     try:
         _main(Path(sys.argv[1]), Path(sys.argv[2]), *map(json.loads, sys.argv[3:]))
     except Exception as error:
-        # The libraries' own last words at exit would hide it on stderr.
+        # Print to stdout: messages of libraries at exit would hide the error on stderr.
         print(f"{type(error).__name__}: {' '.join(str(error).split())}")
         sys.exit(1)

@@ -1,104 +1,69 @@
-"""Which data, which parent, which gate: how a policy came to be, version by version."""
+"""The lineage of a policy: its versions back to the first, with their data and gate decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from qc_core import documents
+from qc_core.documents import Document
 from qc_core.errors import UsageError
-from qc_core.policy_format.data_source import DataSource, DataSummary
-from qc_core.registry.gate_record import read_gate_record
-from qc_core.registry.manifest import read_manifest, read_manifests
+from qc_core.policy_format.data_source import DataSummary
+from qc_core.registry.gate_record import GateRecord, read_gate_record
+from qc_core.registry.manifest import read_manifest
 from qc_core.registry.registry import Registry
 from qc_core.store.objects import ObjectStore
 
-if TYPE_CHECKING:
-    from qc_core.config.settings import Config
 
-
-@dataclass(frozen=True, slots=True)
-class NewData:
-    """Whether a retraining has anything to learn.
+class LineageEntry(Document, frozen=True, kw_only=True):
+    """One version of a policy.
 
     Attributes:
-        parent: NAME:VERSION that it begins with, or None.
-        text: one line for a person.
+        policy: NAME:VERSION.
+        created: time of publication in UTC, ISO 8601.
+        run: id of the run that published the version.
+        parent: NAME:VERSION whose weights the training started with.
+        data: the sources of the data set.
+        gate: the gate's decision; None if the version never reached the gate.
     """
 
-    new: bool
+    policy: str
+    created: str
+    run: str | None
     parent: str | None
-    text: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"new": self.new, "parent": self.parent, "text": self.text}
+    data: tuple[DataSummary, ...]
+    gate: GateRecord | None
 
 
-def find_new_data(config: Config, source: DataSource, store: ObjectStore) -> NewData:
-    """Whether these data are others than those that the parent, or a child of it, has learned from.
+class DeletedVersion(Document, frozen=True, kw_only=True):
+    """A parent that is no longer in the store."""
 
-    A child that did not beat the champion counts: trained once more, it would come to the same.
-
-    Args:
-        config: as `pin_parent` returns it.
-        source: of the data set, `Dataset.source`.
-    """
-    # Who only reads a lineage has no training packages.
-    from qc_core.registry.parent import parent_of
-
-    parent = parent_of(config)
-    if parent is None:
-        return NewData(True, None, "training begins anew")
-    digests = _digests(source.parts)
-    name = config.policy_name
-    for version, manifest in read_manifests(store, name):
-        if _digests(manifest.data) != digests:
-            continue
-        # A child whose run broke off before the gate was never compared: it does not count.
-        if parent == f"{name}:{version}" or (
-            parent == manifest.parent and read_gate_record(store, name, version) is not None
-        ):
-            return NewData(
-                False, parent, f"nothing new: {name}:{version} has learned from these data already"
-            )
-    return NewData(True, parent, f"new data for {parent}")
+    policy: str
 
 
-def lineage(store: ObjectStore, reference: str) -> list[dict[str, Any]]:
-    """A version and those that it comes from, itself first.
+def lineage(store: ObjectStore, reference: str) -> list[LineageEntry | DeletedVersion]:
+    """Return a version and its ancestors, newest first.
 
-    Returns:
-        For each `policy` (NAME:VERSION), `created`, `run`, `parent`, `data` and `gate`; of a
-        parent that was deleted only `policy`.
+    The list ends with the first version without a parent, or with a deleted one.
 
     Raises:
         UsageError: no such policy.
     """
     name, version = Registry(store).resolve(reference)
-    chain: list[dict[str, Any]] = []
+    chain: list[LineageEntry | DeletedVersion] = []
     policy: str | None = f"{name}:{version}"
-    while policy is not None and all(policy != entry["policy"] for entry in chain):
+    while policy is not None and all(policy != entry.policy for entry in chain):
         name, _, version = policy.partition(":")
         try:
             manifest = read_manifest(store, name, version)
         except UsageError:
-            chain.append({"policy": policy})
+            chain.append(DeletedVersion(policy=policy))
             break
-        gate = read_gate_record(store, name, version)
         chain.append(
-            {
-                "policy": policy,
-                "created": manifest.created,
-                "run": manifest.run_id,
-                "parent": manifest.parent,
-                "data": [documents.to_json(summary) for summary in manifest.data],
-                "gate": None if gate is None else documents.to_json(gate),
-            }
+            LineageEntry(
+                policy=policy,
+                created=manifest.created,
+                run=manifest.run_id,
+                parent=manifest.parent,
+                data=tuple(manifest.data),
+                gate=read_gate_record(store, name, version),
+            )
         )
         policy = manifest.parent
     return chain
-
-
-def _digests(sources: Sequence[DataSummary]) -> list[str]:
-    return sorted(entry.digest or "" for entry in sources)

@@ -1,1 +1,1 @@
-"""Studies: methods × tasks × seeds of the offline-to-online protocol, and the published curves."""
+"""Sweeps: methods × tasks × seeds, trained offline then online, and the published curves."""

@@ -1,4 +1,4 @@
-"""A study's learning curves, laid over the published ones."""
+"""Draw the learning curves of a sweep together with the published curves."""
 
 from __future__ import annotations
 
@@ -7,81 +7,73 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from qc_core.config.methods import METHODS
 from qc_core.files import staged_file
-from qc_core.statistics import mean_over_seeds
-from qc_core.sweeps.definition import Study
+from qc_core.sweeps.definition import Sweep
+from qc_core.sweeps.point import SweepPoint, any_reports_success
 from qc_core.sweeps.published import SOURCE, published_curve
-from qc_core.sweeps.summary import BOUNDS, any_reports_success
+from qc_core.sweeps.summary import over_seeds
 
-# In the order of the methods; further methods use them again.
-_COLOURS = (
-    "#2563eb",
-    "#0891b2",
-    "#dc2626",
-    "#d97706",
-    "#059669",
-    "#4d7c0f",
-    "#7c3aed",
-    "#be185d",
-    "#6b7280",
-)
+# 20 colours, saturated ones first. A method's colour follows from its place in the methods table.
+_PALETTE = [colormaps["tab20"](index) for index in (*range(0, 20, 2), *range(1, 20, 2))]
 
 
-def draw(study: Study, rows: Sequence[dict[str, Any]], output: Path) -> None:
-    """One panel per recipe: success over steps, the mean over seeds with its 95% interval.
+def draw(sweep: Sweep, points: Sequence[SweepPoint], output: Path) -> None:
+    """Draw one panel per recipe: success over steps, as mean over seeds with its 95% interval.
 
-    Where the environment tells no success, it is the return. One seed has no interval, and its
-    label says so. The paper's curve of the same task, data and method is dashed.
+    Without a success signal the panel shows the return. One seed has no interval, and its label
+    says so. The paper's curve for the same task, data and method is dashed.
 
     Args:
-        rows: of the study's CSV.
-        output: an .svg file.
+        output: the .svg file to write.
     """
-    panels = len(study.recipes)
+    panels = len(sweep.recipes)
     figure = Figure(figsize=(1.2 + 4.6 * panels, 3.6), layout="constrained")
-    for axes, recipe in zip(np.ravel(figure.subplots(1, panels)), study.recipes, strict=True):
-        config = study.data_config(recipe)
-        of_recipe = [row for row in rows if row["recipe"] == recipe]
-        last = max((row["step"] for row in of_recipe), default=1)
-        shown = "success" if not of_recipe or any_reports_success(of_recipe) else "return"
-        published = False
-        for method in study.methods:
-            points = _over_seeds([row for row in of_recipe if row["method"] == method], shown)
-            colour = _COLOURS[[*METHODS].index(method) % len(_COLOURS)]
-            if points:
-                steps, values, lows, highs = map(np.array, zip(*points, strict=True))
-                label = f"{method}, one seed" if np.isnan(lows).all() else method
-                axes.plot(steps, values, color=colour, marker="o", markersize=3, label=label)
-                axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
-            theirs = [p for p in published_curve(config, method) if p.step <= last]
-            if theirs:
-                published = True
-                axes.plot([p.step for p in theirs], [p.success for p in theirs], "--", color=colour)
-        axes.axvline(config.train.offline_steps, color="#9ca3af", linewidth=0.8)
-        axes.set(
-            title=recipe + (f"\ndashed: {SOURCE}" if published else ""),
-            xlabel="offline updates | online steps",
-            ylabel=shown,
-            xlim=(0, last),
-        )
-        if shown == "success":
-            axes.set(ylim=(-0.03, 1.03))
-        if of_recipe:
-            axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
+    for axes, recipe in zip(np.ravel(figure.subplots(1, panels)), sweep.recipes, strict=True):
+        _draw_recipe(axes, sweep, recipe, [point for point in points if point.recipe == recipe])
     with staged_file(output) as staging:
         figure.savefig(staging, format="svg", metadata={"Date": None})
 
 
-def _over_seeds(
-    rows: Sequence[dict[str, Any]], shown: str
-) -> list[tuple[float, float, float, float]]:
-    """(step, mean, low, high) of what is shown at each step that any seed has come to."""
-    points = []
-    for step in sorted({row["step"] for row in rows}):
-        values = [row[shown] for row in rows if row["step"] == step]
-        points.append((step, *mean_over_seeds(values, *BOUNDS[shown])))
-    return points
+def _draw_recipe(axes: Any, sweep: Sweep, recipe: str, points: Sequence[SweepPoint]) -> None:
+    config = sweep.data_config(recipe)
+    last = max((point.step for point in points), default=1)
+    reports_success = not points or any_reports_success(points)
+    measure = "success" if reports_success else "episode_return"
+    published = False
+    for method in sweep.methods:
+        colour = _PALETTE[list(METHODS).index(method) % len(_PALETTE)]
+        _draw_method(axes, method, colour, [p for p in points if p.method == method], measure)
+        theirs = [point for point in published_curve(config, method) if point.step <= last]
+        if theirs:
+            published = True
+            axes.plot([p.step for p in theirs], [p.success for p in theirs], "--", color=colour)
+    axes.axvline(config.train.offline_steps, color="#9ca3af", linewidth=0.8)
+    axes.set(
+        title=recipe + (f"\ndashed: {SOURCE}" if published else ""),
+        xlabel="offline updates | online steps",
+        ylabel="success" if reports_success else "return",
+        xlim=(0, last),
+    )
+    if reports_success:
+        axes.set(ylim=(-0.03, 1.03))
+    if points:
+        axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_method(
+    axes: Any, method: str, colour: Any, points: Sequence[SweepPoint], measure: str
+) -> None:
+    if not points:
+        return
+    steps = sorted({point.step for point in points})
+    means = [over_seeds([p for p in points if p.step == step], measure) for step in steps]
+    lows, highs = np.array([mean.low for mean in means]), np.array([mean.high for mean in means])
+    label = f"{method}, one seed" if np.isnan(lows).all() else method
+    values = [mean.value for mean in means]
+    axes.plot(steps, values, color=colour, marker="o", markersize=3, label=label)
+    axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)

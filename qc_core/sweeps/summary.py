@@ -1,50 +1,75 @@
-"""Where each method of a study ends, over its seeds."""
+"""The final scores of each method of a sweep, over its seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from qc_core.statistics import mean_over_seeds
-from qc_core.sweeps.definition import Study
+import msgspec
 
-# Means of them lie within.
-BOUNDS = {"success": (0.0, 1.0), "steps": (0.0, math.inf), "return": (-math.inf, math.inf)}
+from qc_core.documents import Document
+from qc_core.statistics import Estimate, mean_over_seeds
+from qc_core.sweeps.definition import Sweep
+from qc_core.sweeps.point import SweepPoint, any_reports_success
+
+# Possible values of a mean of each measure.
+BOUNDS = {
+    "success": (0.0, 1.0),
+    "steps": (0.0, math.inf),
+    "episode_return": (-math.inf, math.inf),
+}
 
 
-def summarize(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each recipe and method at the end of its offline and of its online phase.
+class FinalScore(Document, frozen=True, kw_only=True):
+    """A method's scores at the end of its offline or online phase.
 
-    Args:
-        rows: of the study's CSV.
+    Estimates are means over seeds with Student's 95% t interval; one seed has no interval.
 
-    Returns:
-        `success` in [0, 1], `steps` (a failure counts the episode's limit) and `return`, each a
-        mean over seeds with Student's 95% t interval, whose ends are None for one seed, and how
-        many `seeds` have come so far. `success-told` is False if the environment tells none.
+    Attributes:
+        step: offline updates plus online environment steps.
+        seeds: number of seeds that have reached this step.
+        success: success rate in [0, 1].
+        steps: control steps; a failure counts as the episode limit.
+        episode_return: undiscounted sum of rewards.
     """
-    ends = []
-    for recipe in study.recipes:
-        train = study.data_config(recipe).train
-        for method in study.methods:
+
+    recipe: str
+    method: str
+    step: int
+    seeds: int
+    reports_success: bool
+    success: Estimate
+    steps: Estimate
+    episode_return: Estimate = msgspec.field(name="return")
+
+
+def final_scores(sweep: Sweep, points: Sequence[SweepPoint]) -> list[FinalScore]:
+    """Return each recipe's and method's scores at the end of its offline and online phases."""
+    scores = []
+    for recipe in sweep.recipes:
+        train = sweep.data_config(recipe).train
+        for method in sweep.methods:
             for step in (train.offline_steps, train.offline_steps + train.online_steps):
-                place = (recipe, method, step)
-                found = [r for r in rows if (r["recipe"], r["method"], r["step"]) == place]
+                key = (recipe, method, step)
+                found = [p for p in points if (p.recipe, p.method, p.step) == key]
                 if found:
-                    end = {"recipe": recipe, "method": method, "step": step, "seeds": len(found)}
-                    end["success-told"] = any_reports_success(found)
-                    for name, bounds in BOUNDS.items():
-                        over_seeds = mean_over_seeds([row[name] for row in found], *bounds)
-                        end[name] = {
-                            # JSON has no NaN.
-                            key: None if math.isnan(number) else number
-                            for key, number in over_seeds._asdict().items()
-                        }
-                    ends.append(end)
-    return ends
+                    scores.append(_score(recipe, method, step, found))
+    return scores
 
 
-def any_reports_success(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the environment of these rows tells success; rows of old say nothing of it."""
-    return any(row.get("success-told", True) for row in rows)
+def over_seeds(points: Sequence[SweepPoint], measure: str) -> Estimate:
+    """Return the mean of a measure over points of different seeds."""
+    return mean_over_seeds([getattr(point, measure) for point in points], *BOUNDS[measure])
+
+
+def _score(recipe: str, method: str, step: int, points: Sequence[SweepPoint]) -> FinalScore:
+    return FinalScore(
+        recipe=recipe,
+        method=method,
+        step=step,
+        seeds=len(points),
+        reports_success=any_reports_success(points),
+        success=over_seeds(points, "success"),
+        steps=over_seeds(points, "steps"),
+        episode_return=over_seeds(points, "episode_return"),
+    )

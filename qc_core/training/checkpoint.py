@@ -213,6 +213,10 @@ def write_curve(path: Path, curve: Curve) -> None:
         writer.writerows(curve)
 
 
+# Columns of older curves under their new names.
+_RENAMED_COLUMNS = {"success-told": "reports-success"}
+
+
 def read_curve(folder: Path) -> Curve:
     """Return the points of a checkpoint's learning curve, without the empty cells.
 

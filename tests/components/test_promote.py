@@ -13,7 +13,7 @@ from qc_core.config.settings import Config
 from qc_core.envs.episode_result import EpisodeResult
 from qc_core.files import read_json, write_json
 from qc_core.publish.gate import match
-from tests.qc_core.publish.gate.games import outcomes, untold
+from tests.qc_core.publish.gate.episodes import with_returns, with_steps
 
 step: Any = promote
 
@@ -37,7 +37,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
 def let_play(
     monkeypatch: pytest.MonkeyPatch, champion: list[EpisodeResult], challenger: list[EpisodeResult]
 ) -> None:
-    """Makes these the games of the next match."""
+    """Use these episodes for the next match."""
     games = [
         {"champion": held, "challenger": tried}
         for held, tried in zip(champion, challenger, strict=True)
@@ -50,7 +50,7 @@ def test_metrics_show_the_decision_and_its_numbers(
 ) -> None:
     first = metrics_of(config, policy, checkpoint, tmp_path / "first")
     assert first == {"champion": 1, "episodes played": 0}
-    let_play(monkeypatch, outcomes([60] * 100), outcomes([120] * 100))
+    let_play(monkeypatch, with_steps([60] * 100), with_steps([120] * 100))
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
     second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
     assert second["champion"] == 0 and 5 < second["episodes played"] < 100
@@ -60,11 +60,11 @@ def test_metrics_show_the_decision_and_its_numbers(
     assert second["steps saved: low"] < -60 < second["steps saved: high"] < 0
 
 
-def test_metrics_show_returns_without_success(
+def test_without_success_signal_the_metrics_show_returns(
     config: Config, policy: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics_of(config, policy, checkpoint, tmp_path / "first")
-    let_play(monkeypatch, untold([-900.0] * 100), untold([-300.0] * 100))
+    let_play(monkeypatch, with_returns([-900.0] * 100), with_returns([-300.0] * 100))
     longer = replace(config, publish=replace(config.publish, gate_episodes=100))
     second = metrics_of(longer, policy, checkpoint, tmp_path / "second")
     assert second["champion"] == 1 and second["net wins: value"] == 1

@@ -173,8 +173,8 @@ def test_retraining_without_new_data_stops_early(
     )
     assert done.returncode == 0, done.stderr
     assert re.findall(r"▸ (\w+):", done.stderr) == ["configure", "ingest", "outcome"]
-    assert re.search(r"^nothing new: smoke:\S+ has learned from these data already", done.stdout)
-    assert re.search(r"\(smoke\) finished: nothing new", done.stderr)
+    assert re.search(r"^up to date: smoke:\S+ was already trained on these data", done.stdout)
+    assert re.search(r"\(smoke\) finished: up to date", done.stderr)
     assert set(json.loads((folder / "again" / "summary.json").read_text())) == {
         "folder",
         "up-to-date",

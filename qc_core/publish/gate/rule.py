@@ -1,55 +1,59 @@
-"""What the rules of the gate have in common: games in, a decision and its figures out."""
+"""What the rules of the gate have in common: episodes in, a decision and a comparison out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from qc_core.envs.episode_result import EpisodeResult, counted_steps
 from qc_core.statistics import Estimate, anytime_mean
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-# Undecided is no promotion either: all episodes were played and showed nothing.
+# If the decision is still "undecided" after all episodes, the challenger is not promoted.
 Decision = Literal["passed", "failed", "undecided"]
-Games = Mapping[str, Sequence[EpisodeResult]]
+# The episodes of each policy, in the order of the seeds.
+Episodes = Mapping[str, Sequence[EpisodeResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the policies compare, with intervals that are valid after every episode.
+
+    Attributes:
+        reason: the decision and its numbers, for people.
+        steps_saved: champion's steps minus challenger's, per episode.
+        success_gain: challenger's success rate minus champion's.
+        net_wins: episodes that the challenger wins minus those it loses, per episode.
+    """
+
+    reason: str
+    steps_saved: Estimate | None = None
+    success_gain: Estimate | None = None
+    net_wins: Estimate | None = None
 
 
 class Rule(Protocol):
-    """Decides on numbers alone, and as often as it is asked: its error rate holds all the same."""
+    """A sequential test: it may decide after every episode without raising its error rate."""
 
-    @property
-    def text(self) -> str:
-        """The rule in words."""
+    def describe(self) -> str:
+        """Return the rule in one sentence."""
         ...
 
-    def decide(self, games: Games) -> Decision:
-        """What the games so far show, by policy and in the order of the seeds."""
+    def decide(self, episodes: Episodes) -> Decision:
+        """Return the decision after these episodes."""
         ...
 
-    def figures(self, games: Games) -> dict[str, Any]:
-        """How the policies compare, and under `reason` in words."""
+    def compare(self, episodes: Episodes) -> Comparison:
+        """Return how the policies compare, and why that gives the decision."""
         ...
 
 
-def success_of(outcomes: Sequence[EpisodeResult]) -> Estimate:
-    """Success rate, its interval good for any time of looking."""
-    return anytime_mean([outcome.success for outcome in outcomes], 0, 1)
+def anytime_success(results: Sequence[EpisodeResult]) -> Estimate:
+    """Return the success rate, with an interval that is valid after every episode."""
+    return anytime_mean([result.success for result in results], 0, 1)
 
 
-def result_of(outcomes: Sequence[EpisodeResult], limit: int) -> dict[str, Any]:
-    """Success and steps of one policy with such intervals, its return, and every episode."""
-    steps = anytime_mean([counted_steps(outcome, limit) for outcome in outcomes], 0, limit)
-    return {
-        "success": success_of(outcomes)._asdict(),
-        "steps": steps._asdict(),
-        # Without an interval: returns have no bounds.
-        "mean-return": float(np.mean([outcome.episode_return for outcome in outcomes])),
-        "outcomes": [outcome.as_dict() for outcome in outcomes],
-    }
-
-
-def rate_words(rate: Estimate) -> str:
-    """`94% (82% to 99%)`."""
-    return f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})"
+def anytime_steps(results: Sequence[EpisodeResult], limit: int) -> Estimate:
+    """Return the mean steps, with an interval that is valid after every episode."""
+    return anytime_mean([counted_steps(result, limit) for result in results], 0, limit)

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from msgspec import to_builtins
 
 from qc_core import documents
 from qc_core.cli.main import main
 from qc_core.policy_format.policy_folder import write_checksums
+from qc_core.publish.gate.challenge import player_results
 from qc_core.publish.gate.duel import Duel
-from qc_core.publish.gate.rule import result_of
 from qc_core.registry.gate_record import GateRecord, write_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.store.open import open_store
 from tests.qc_core.cli.test_main import refused
-from tests.qc_core.publish.gate.games import outcomes
+from tests.qc_core.publish.gate.episodes import with_steps
 from tests.qc_core.registry.policy_folders import write_policy
 from tests.qc_core.registry.test_gate_record import RECORD
 from tests.qc_core.registry.test_signing import write_keys
@@ -184,18 +185,21 @@ def test_show_prints_the_gate_record(
     capsys: pytest.CaptureFixture[str], versions: list[str]
 ) -> None:
     first, second, _ = versions
-    rule = Duel(limit=200, margin=0.0, episodes=30)
-    games = {"champion": outcomes([100] * 30), "challenger": outcomes([60] * 30)}
+    rule = Duel(limit=200, margin=0.0, max_episodes=30)
+    games = {"champion": with_steps([100] * 30), "challenger": with_steps([60] * 30)}
+    compared = rule.compare(games)
     record = {
         "schema-version": 1,
         "champion": True,
         "champion-before": first,
-        "rule": rule.text,
+        "rule": rule.describe(),
         "decision": rule.decide(games),
-        **rule.figures(games),
+        "reason": compared.reason,
+        "steps-saved": to_builtins(compared.steps_saved),
+        "success-gain": to_builtins(compared.success_gain),
         "episodes": 30,
-        "episodes-at-most": 200,
-        "results": {name: result_of(played, 200) for name, played in games.items()},
+        "max-episodes": 200,
+        "results": player_results(games, 200),
     }
     document = documents.convert(record, GateRecord, "record")
     write_gate_record(open_store(), "cube", second, document)
@@ -211,7 +215,7 @@ def test_show_prints_the_gate_record(
     )
     assert found["gate opponent"] == first
     assert found["gate episodes"] == "30 of at most 200"
-    assert found["gate rule"] == rule.text
+    assert found["gate rule"] == rule.describe()
     account = json.loads(shown(capsys, "policies", "show", f"cube:{second}", "--json"))
     assert account["gate"] == documents.to_json(document)
     assert "unknown" in next(

@@ -294,13 +294,15 @@ def test_a_damaged_evaluation_is_refused(
 ) -> None:
     figure = {"value": 0.5, "low": 0.0, "high": 1.0}
     learned = {
+        "name": "offline Q-learning",
         "kind": "learned",
         "weights": sha256_of(checkpoint / "weights.safetensors"),
-        **dict.fromkeys(("success", "steps", "return"), figure),
+        **dict.fromkeys(("success", "steps", "return", "success-gain", "steps-saved"), figure),
     }
-    numbers = {"episodes": 2, "first-seed": 0, "execution-length": 5}
+    numbers = {"episodes": 2, "first-seed": 0, "execution-horizon": 5, "episode-limit": 200}
+    content = {"environment": "robot/arm", **numbers, "policies": [{**learned, **change}]}
     evaluation = tmp_path / "evaluation.json"
-    evaluation.write_text(json.dumps({**numbers, "policies": [{**learned, **change}]}))
+    evaluation.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=r"evaluation\.json.* is damaged: "):
         export(checkpoint, tmp_path / "policy", evaluation)
 

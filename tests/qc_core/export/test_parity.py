@@ -15,6 +15,7 @@ from qc_core.config.methods import METHODS
 from qc_core.export.module import ExportableChunk
 from qc_core.export.onnx_file import to_onnx
 from qc_core.export.parity import Cases, draw_cases
+from qc_core.networks.mlp import MLP
 from qc_core.policy_format.contract import Actions
 from tests.train_settings import train_with
 
@@ -87,6 +88,7 @@ def test_another_sample_than_the_best_is_a_difference() -> None:
 
 def test_samples_of_equal_value_are_all_correct() -> None:
     agent = make("qc")
+    assert isinstance(agent.critic, MLP)
     torch.nn.init.zeros_(agent.critic.weights[-1])
     cases = draw_cases(agent, 50, seed=0)
     assert cases.correct_BN.all()

@@ -1,4 +1,4 @@
-"""Every policy becomes a version; champion only by passing the gate."""
+"""Every policy becomes a version, and champion only if it passes the gate."""
 
 import contextlib
 import json
@@ -6,34 +6,33 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.export.export import export
 from qc_core.policy_format.policy_folder import write_checksums
-from qc_core.publish import promote as promotion
+from qc_core.publish import promote as promote_module
 from qc_core.publish.gate import match
 from qc_core.publish.promote import promote
+from qc_core.registry.gate_record import GateRecord, read_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.registry.removal import prune
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
-from tests.qc_core.publish.gate.games import outcomes
+from tests.qc_core.publish.gate.episodes import with_steps
 from tests.qc_core.registry.test_signing import write_keys
 
 
 @pytest.fixture
 def duel(monkeypatch: pytest.MonkeyPatch):
-    """Let policies play given games, since untrained ones would all run out of time.
+    """Replace playing by given episodes, because untrained policies always fail.
 
     Returns:
-        Takes the steps of each policy's games, 200 for a failure, which are played again and
-        again; gives a list that comes to hold the seeds of every match.
+        A function that takes the steps of each policy's episodes (200 for a failure), which repeat,
+        and returns a list to which each match adds the list of its seeds.
     """
 
     def arrange(**steps: list[int]) -> list[list[int]]:
@@ -45,7 +44,7 @@ def duel(monkeypatch: pytest.MonkeyPatch):
             for index, seed in enumerate(seeds):
                 played.append(seed)
                 yield {
-                    name: outcomes([counts[index % len(counts)]])[0]
+                    name: with_steps([counts[index % len(counts)]])[0]
                     for name, counts in steps.items()
                 }
 
@@ -57,7 +56,7 @@ def duel(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def strict(config: Config) -> Config:
-    """With a minimum, and enough episodes to show something."""
+    """A configuration with a minimum, and enough episodes to decide."""
     return publishing(config, minimum_success=0.5, gate_episodes=100)
 
 
@@ -70,36 +69,36 @@ def aliases() -> dict[str, str | None]:
     return {alias: registry.alias("smoke", alias) for alias in ("latest", "champion")}
 
 
-def record_of(version: str) -> dict[str, Any]:
-    record = Registry(open_store()).details(f"smoke:{version}").gate
+def record_of(version: str) -> GateRecord:
+    record = read_gate_record(open_store(), "smoke", version)
     assert record is not None
-    return documents.to_json(record)
+    return record
 
 
-def test_without_a_minimum_the_first_policy_becomes_champion_and_plays_nothing(
+def test_without_a_minimum_the_first_policy_becomes_champion_without_playing(
     config: Config, policy: Path, duel
 ) -> None:
     matches = duel()
-    content = promote(config, policy, open_store())
-    assert content["champion"] and content["gate"]["champion-before"] is None
-    assert aliases() == {"latest": content["version"], "champion": content["version"]}
-    assert matches == [] and record_of(content["version"])["episodes"] == 0
+    promotion = promote(config, policy, open_store())
+    assert promotion.champion and promotion.gate.champion_before is None
+    assert aliases() == {"latest": promotion.version, "champion": promotion.version}
+    assert matches == [] and record_of(promotion.version).episodes == 0
 
 
 def test_a_first_policy_above_the_minimum_becomes_champion(
     strict: Config, policy: Path, duel
 ) -> None:
     duel(challenger=[90, 80, 200, 85, 70])
-    content = promote(strict, policy, open_store())
-    assert aliases() == {"latest": content["version"], "champion": content["version"]}
-    assert content["gate"]["decision"] == "passed" and content["gate"]["episodes"] < 100
+    promotion = promote(strict, policy, open_store())
+    assert aliases() == {"latest": promotion.version, "champion": promotion.version}
+    assert promotion.gate.decision == "passed" and promotion.gate.episodes < 100
 
 
 @pytest.mark.parametrize(
     ("steps", "decision", "episodes"),
     [([200], "failed", range(5, 20)), ([90, 200], "undecided", [100])],
 )
-def test_a_first_policy_below_the_minimum_stays_a_version_and_says_so(
+def test_a_first_policy_below_the_minimum_is_published_but_not_champion(
     strict: Config,
     policy: Path,
     duel,
@@ -109,64 +108,65 @@ def test_a_first_policy_below_the_minimum_stays_a_version_and_says_so(
     episodes: range,
 ) -> None:
     duel(challenger=steps)
-    content = promote(strict, policy, open_store())
-    assert not content["champion"]
-    assert aliases() == {"latest": content["version"], "champion": None}
-    record = record_of(content["version"])
-    assert record["decision"] == decision and record["episodes"] in episodes
-    told = capsys.readouterr().err
-    assert "is latest, and there is no champion: success " in told and "minimum of 50%" in told
+    promotion = promote(strict, policy, open_store())
+    assert not promotion.champion
+    assert aliases() == {"latest": promotion.version, "champion": None}
+    record = record_of(promotion.version)
+    assert record.decision == decision and record.episodes in episodes
+    message = capsys.readouterr().err
+    assert "is latest, and there is no champion: success " in message
+    assert "minimum of 50%" in message
 
 
-def test_a_faster_challenger_becomes_champion_as_soon_as_that_is_clear(
+def test_a_faster_challenger_becomes_champion_before_the_last_episode(
     config: Config, strict: Config, policy: Path, duel
 ) -> None:
     first = promote(config, policy, open_store())
     duel(champion=[90, 80, 200, 85], challenger=[60, 62, 70, 58])
     second = promote(strict, policy, open_store())
-    assert second["champion"] and second["gate"]["champion-before"] == first["version"]
-    assert 8 < second["gate"]["episodes"] < 100
-    assert second["gate"]["steps-saved"]["low"] > 0
-    assert second["gate"]["results"]["challenger"]["success"]["value"] == 1
-    assert aliases() == {"latest": second["version"], "champion": second["version"]}
-    assert record_of(second["version"]) == second["gate"]
+    assert second.champion and second.gate.champion_before == first.version
+    assert 8 < second.gate.episodes < 100
+    assert second.gate.steps_saved is not None and second.gate.steps_saved.low > 0
+    assert second.gate.results["challenger"].success.value == 1
+    assert aliases() == {"latest": second.version, "champion": second.version}
+    assert record_of(second.version) == second.gate
 
 
 @pytest.mark.parametrize(
     ("challenger", "decision"),
     [([160, 190, 200, 170], "failed"), ([90, 80, 200, 85], "undecided")],
 )
-def test_a_worse_or_equal_challenger_is_published_and_left_there(
+def test_a_worse_or_equal_challenger_is_published_but_not_champion(
     config: Config, strict: Config, policy: Path, duel, challenger: list[int], decision: str
 ) -> None:
     first = promote(config, policy, open_store())
     duel(champion=[90, 80, 200, 85], challenger=challenger)
     second = promote(strict, policy, open_store())
-    assert not second["champion"]
-    assert aliases() == {"latest": second["version"], "champion": first["version"]}
-    record = record_of(second["version"])
-    assert (record["champion"], record["decision"]) == (False, decision)
-    assert (record["episodes"] == 100) == (decision == "undecided")
+    assert not second.champion
+    assert aliases() == {"latest": second.version, "champion": first.version}
+    record = record_of(second.version)
+    assert (record.champion, record.decision) == (False, decision)
+    assert (record.episodes == 100) == (decision == "undecided")
 
 
-def test_an_equal_challenger_becomes_champion_where_not_worse_is_enough(
+def test_an_equal_challenger_becomes_champion_if_not_worse_is_enough(
     config: Config, policy: Path, duel
 ) -> None:
     promote(config, policy, open_store())
     duel(champion=[90, 80, 100, 85], challenger=[90, 80, 100, 85])
     lenient = publishing(config, gate="not-worse", margin=0.1, gate_episodes=100)
-    content = promote(lenient, policy, open_store())
-    assert content["champion"] and content["gate"]["rule"].startswith("not worse: ")
+    promotion = promote(lenient, policy, open_store())
+    assert promotion.champion and promotion.gate.rule.startswith("not worse: ")
 
 
-def test_no_two_duels_play_the_same_seeds_also_when_versions_are_gone(
+def test_no_two_matches_play_the_same_seeds_even_after_pruning(
     config: Config, strict: Config, policy: Path, duel
 ) -> None:
     promote(config, policy, open_store())
     matches = duel(champion=[90, 80], challenger=[90, 80])
     for _ in range(3):
         promote(strict, policy, open_store())
-        # Keeps the champion and the latest: the number of versions is the same again.
+        # Only the champion and the latest stay, so the number of versions is the same again.
         prune(open_store(), "smoke", keep=1)
     assert [len(seeds) for seeds in matches] == [100] * 3
     assert len({seed for seeds in matches for seed in seeds}) == 300
@@ -174,7 +174,7 @@ def test_no_two_duels_play_the_same_seeds_also_when_versions_are_gone(
     assert not {seed for seeds in matches for seed in seeds} & set(evaluated)
 
 
-def test_the_champion_of_another_environment_is_no_match(
+def test_a_champion_of_another_environment_is_refused(
     config: Config, policy: Path, tmp_path: Path
 ) -> None:
     promote(config, policy, open_store())
@@ -184,7 +184,7 @@ def test_the_champion_of_another_environment_is_no_match(
     assert len(Registry(open_store()).versions("smoke")) == 2
 
 
-def test_what_cannot_be_played_here_is_published_all_the_same(
+def test_a_policy_that_cannot_be_played_here_is_published_anyway(
     strict: Config, policy: Path, tmp_path: Path
 ) -> None:
     robot = moved(policy, tmp_path / "robot", "robot/arm")
@@ -193,10 +193,10 @@ def test_what_cannot_be_played_here_is_published_all_the_same(
     assert aliases()["latest"] and not aliases()["champion"]
 
 
-def test_a_champion_that_another_run_has_made_meanwhile_is_the_one_to_beat(
+def test_a_champion_made_by_another_run_during_the_match_is_the_next_opponent(
     config: Config, strict: Config, policy: Path, duel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = promote(config, policy, open_store())["version"]
+    first = promote(config, policy, open_store()).version
     matches = duel(champion=[90, 80], challenger=[50, 60])
     registry, faced = Registry(open_store()), []
 
@@ -206,64 +206,66 @@ def test_a_champion_that_another_run_has_made_meanwhile_is_the_one_to_beat(
             registry.set_alias("smoke", "champion", registry.publish(policy, "smoke"))
         return registry.pull(reference, output)
 
-    monkeypatch.setattr(promotion, "Registry", type("Meddled", (Registry,), {"pull": face}))
-    content = promote(strict, policy, open_store())
-    before = content["gate"]["champion-before"]
+    monkeypatch.setattr(promote_module, "Registry", type("Concurrent", (Registry,), {"pull": face}))
+    promotion = promote(strict, policy, open_store())
+    before = promotion.gate.champion_before
     assert faced == [f"smoke:{first}", f"smoke:{before}"] and before != first
-    # The other opponent is met on other seeds.
+    # The match against the other opponent has other seeds.
     assert not set(matches[0]) & set(matches[1])
-    assert registry.alias("smoke", "champion") == content["version"]
-    assert registry.roll_back("smoke", "champion") == (content["version"], before)
+    assert registry.alias("smoke", "champion") == promotion.version
+    assert registry.roll_back("smoke", "champion") == (promotion.version, before)
 
 
-@pytest.mark.parametrize("broken_off", ["publish", "set_alias", "replace_alias", "record", None])
-def test_begun_again_by_the_same_run_it_goes_on_where_it_broke_off(
+@pytest.mark.parametrize(
+    "interrupted_after", ["publish", "set_alias", "replace_alias", "record", None]
+)
+def test_a_retry_of_the_same_run_continues_where_it_stopped(
     config: Config,
     strict: Config,
     policy: Path,
     duel,
     monkeypatch: pytest.MonkeyPatch,
-    broken_off: str | None,
+    interrupted_after: str | None,
 ) -> None:
-    first = promote(config, policy, open_store(), run="run-1")["version"]
+    first = promote(config, policy, open_store(), run_id="run-1").version
     matches = duel(champion=[90, 80], challenger=[50, 60])
-    with monkeypatch.context() as broken, contextlib.suppress(KeyboardInterrupt):
-        if broken_off == "record":
-            broken.setattr(promotion.gate_record, "write_gate_record", die)
-        elif broken_off:
-            done = getattr(Registry, broken_off)
-            broken.setattr(Registry, broken_off, lambda *a, **k: die(done(*a, **k)))
-        promote(strict, policy, open_store(), run="run-2")
-    content = promote(strict, policy, open_store(), run="run-2")
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        if interrupted_after == "record":
+            patch.setattr(promote_module.gate_record, "write_gate_record", die)
+        elif interrupted_after:
+            done = getattr(Registry, interrupted_after)
+            patch.setattr(Registry, interrupted_after, lambda *a, **k: die(done(*a, **k)))
+        promote(strict, policy, open_store(), run_id="run-2")
+    promotion = promote(strict, policy, open_store(), run_id="run-2")
     versions = [version.version for version in Registry(open_store()).versions()]
-    assert versions == [first, content["version"]]
-    assert content["champion"] and content["gate"]["champion-before"] == first
-    assert record_of(content["version"]) == content["gate"]
-    assert aliases() == {"latest": content["version"], "champion": content["version"]}
+    assert versions == [first, promotion.version]
+    assert promotion.champion and promotion.gate.champion_before == first
+    assert record_of(promotion.version) == promotion.gate
+    assert aliases() == {"latest": promotion.version, "champion": promotion.version}
     assert all(seeds == matches[0] for seeds in matches) and len(matches) in (1, 2)
 
 
-def test_begun_again_after_a_later_run_the_latest_stays_the_later_one(
+def test_a_retry_does_not_move_latest_back_from_a_newer_version(
     config: Config, strict: Config, policy: Path, duel
 ) -> None:
-    earlier = promote(config, policy, open_store(), run="run-1")
+    earlier = promote(config, policy, open_store(), run_id="run-1")
     duel(champion=[90, 80], challenger=[90, 80])
-    later = promote(strict, policy, open_store(), run="run-2")["version"]
-    assert promote(strict, policy, open_store(), run="run-1") == earlier
-    assert aliases() == {"latest": later, "champion": earlier["version"]}
+    later = promote(strict, policy, open_store(), run_id="run-2").version
+    assert promote(strict, policy, open_store(), run_id="run-1") == earlier
+    assert aliases() == {"latest": later, "champion": earlier.version}
 
 
 def test_a_run_that_publishes_another_policy_makes_another_version(
     config: Config, policy: Path, tmp_path: Path
 ) -> None:
-    promote(config, policy, open_store(), run="run-1")
+    promote(config, policy, open_store(), run_id="run-1")
     other = moved(policy, tmp_path / "other", "cube-double-singletask-v0")
     with pytest.raises(UsageError, match="is published, but not compared"):
-        promote(config, other, open_store(), run="run-1")
+        promote(config, other, open_store(), run_id="run-1")
     assert len(Registry(open_store()).versions("smoke")) == 2
 
 
-def test_a_run_that_comes_to_sign_or_to_keep_the_checkpoint_publishes_anew(
+def test_a_retry_that_changes_signature_or_checkpoint_publishes_again(
     config: Config,
     policy: Path,
     checkpoint: Path,
@@ -275,32 +277,32 @@ def test_a_run_that_comes_to_sign_or_to_keep_the_checkpoint_publishes_anew(
     private, _ = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
 
     def promoted(checkpoint: Path | None) -> str:
-        return promote(config, policy, open_store(), run="run-1", checkpoint=checkpoint)["version"]
+        return promote(config, policy, open_store(), run_id="run-1", checkpoint=checkpoint).version
 
     versions = [promoted(None), promoted(checkpoint)]
     monkeypatch.setenv("QC_SIGNING_KEY", str(private))
     versions += [promoted(checkpoint), promoted(None), promoted(checkpoint)]
     assert versions[4] == versions[2] and len(set(versions)) == 4
-    told = [Registry(open_store()).details(f"smoke:{version}") for version in versions]
-    assert [said.signed for said in told] == [False, False, True, True, True]
-    assert [said.manifest.checkpoint for said in told] == [False, True, True, False, True]
+    details = [Registry(open_store()).details(f"smoke:{version}") for version in versions]
+    assert [entry.signed for entry in details] == [False, False, True, True, True]
+    assert [entry.manifest.checkpoint for entry in details] == [False, True, True, False, True]
 
 
-def test_a_version_knows_its_run_and_is_signed_where_a_key_is_named(
+def test_a_version_has_its_run_id_and_a_signature_if_a_key_is_set(
     config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duel
 ) -> None:
     private, public = write_keys(tmp_path / "keys", ed25519.Ed25519PrivateKey.generate())
     monkeypatch.setenv("QC_SIGNING_KEY", str(private))
-    promote(config, policy, open_store(), run="run-7")
+    promote(config, policy, open_store(), run_id="run-7")
     monkeypatch.setenv("QC_RUN_ID", "20261125-mine")
     duel(champion=[90], challenger=[90])
-    promote(config, policy, open_store(), run="run-8")
+    promote(config, policy, open_store(), run_id="run-8")
     registry = Registry(open_store())
     assert [version.run_id for version in registry.versions()] == ["run-7", "20261125-mine"]
     registry.pull("smoke@latest", tmp_path / "pulled", verify_key=public)
 
 
-def test_a_key_that_cannot_be_used_publishes_nothing(
+def test_an_unreadable_signing_key_publishes_nothing(
     config: Config, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QC_SIGNING_KEY", str(tmp_path / "none.pem"))
@@ -309,42 +311,43 @@ def test_a_key_that_cannot_be_used_publishes_nothing(
     assert Registry(open_store()).versions() == []
 
 
-def test_a_real_duel_is_played_with_the_published_files(config: Config, policy: Path) -> None:
-    one_game = publishing(config, gate_episodes=1)
-    promote(one_game, policy, open_store())
-    again = promote(one_game, policy, open_store())
-    assert not again["champion"]
-    results = again["gate"]["results"]
+def test_a_match_plays_the_published_files(config: Config, policy: Path) -> None:
+    one_episode = publishing(config, gate_episodes=1)
+    promote(one_episode, policy, open_store())
+    again = promote(one_episode, policy, open_store())
+    assert not again.champion
+    results = again.gate.results
     assert results["champion"] == results["challenger"]
-    assert results["champion"]["outcomes"][0]["seed"] == again["gate"]["first-seed"]
+    assert results["champion"].outcomes[0].seed == again.gate.first_seed
 
 
-def test_where_no_success_is_told_the_gate_compares_returns_and_says_so(
+def test_without_success_signal_the_gate_compares_returns(
     pendulum_config: Config,
     pendulum_checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     export(pendulum_checkpoint, tmp_path / "policy")
-    asking = publishing(pendulum_config, minimum_success=0.5, gate_episodes=20)
-    first = promote(asking, tmp_path / "policy", open_store())
-    assert not first["champion"] and first["gate"]["episodes"] < 20
-    assert "--publish.minimum-success 0 asks for nothing" in capsys.readouterr().err
-    config = publishing(asking, minimum_success=0.0)
-    held = promote(config, tmp_path / "policy", open_store())
+    demanding = publishing(pendulum_config, minimum_success=0.5, gate_episodes=20)
+    first = promote(demanding, tmp_path / "policy", open_store())
+    assert not first.champion and first.gate.episodes < 20
+    assert "set --publish.minimum-success 0" in capsys.readouterr().err
+    config = publishing(demanding, minimum_success=0.0)
+    champion = promote(config, tmp_path / "policy", open_store())
     again = promote(config, tmp_path / "policy", open_store())
-    assert held["champion"] and not again["champion"]
-    told = capsys.readouterr().err
-    assert "higher in 0 and lower in 0 of 20 episodes" in told
-    assert "the environment tells no success (info['success'])" in told
-    assert again["gate"]["net-wins"]["value"] == 0
-    assert again["gate"]["rule"].startswith("better: the environment tells no success")
-    results = again["gate"]["results"]
-    assert results["champion"]["mean-return"] == results["challenger"]["mean-return"] < 0
+    assert champion.champion and not again.champion
+    message = capsys.readouterr().err
+    assert "higher in 0 and lower in 0 of 20 episodes" in message
+    assert "the environment has no success signal (info['success'])" in message
+    assert again.gate.net_wins is not None and again.gate.net_wins.value == 0
+    assert again.gate.rule.startswith("better: the environment has no success signal")
+    results = again.gate.results
+    assert results["champion"].mean_return == results["challenger"].mean_return
+    assert results["champion"].mean_return is not None and results["champion"].mean_return < 0
 
 
 def die(*_: object) -> None:
-    """Something like the end of a pod."""
+    """Stop as a killed pod does."""
     raise KeyboardInterrupt
 
 

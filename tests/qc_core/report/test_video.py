@@ -1,4 +1,4 @@
-"""A film is made where something renders, and its absence is said where nothing does."""
+"""A video is rendered if a renderer works; otherwise the note gives the reason."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from qc_core.report.video import film_policy
 _NO_RENDERER = "MuJoCo cannot render here"
 
 
-def test_a_film_or_a_reason(policy: Path, tmp_path: Path) -> None:
+def test_video_is_rendered_or_its_note_gives_the_reason(policy: Path, tmp_path: Path) -> None:
     film = film_policy(policy, [1], tmp_path / "film.mp4")
     if not renders():
         assert film.path is None and _NO_RENDERER in film.note
@@ -25,7 +25,7 @@ def test_a_film_or_a_reason(policy: Path, tmp_path: Path) -> None:
     assert film.note.startswith("The exported policy")
 
 
-def test_a_film_that_fails_for_another_reason_says_which(policy: Path, tmp_path: Path) -> None:
+def test_failure_after_rendering_starts_gives_its_own_reason(policy: Path, tmp_path: Path) -> None:
     contract = json.loads((policy / "policy.json").read_text())
     broken = Path(shutil.copytree(policy, tmp_path / "broken"))
     contract["observation"]["names"].append("one too many")
@@ -38,7 +38,7 @@ def test_a_film_that_fails_for_another_reason_says_which(policy: Path, tmp_path:
 
 
 def renders() -> bool:
-    """Whether MuJoCo can render here, asked without our own code."""
+    """Return whether MuJoCo can render here, without using product code."""
     program = (
         "import mujoco; m = mujoco.MjModel.from_xml_string('<mujoco/>');"
         "r = mujoco.Renderer(m, 16, 16); r.update_scene(mujoco.MjData(m)); r.render()"
@@ -54,11 +54,11 @@ def renders() -> bool:
     )
 
 
-def test_without_a_renderer_the_reason_is_said(
+def test_without_a_renderer_the_note_names_the_renderer(
     policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "disable")
     film = film_policy(policy, [1], tmp_path / "film.mp4")
     assert film.path is None
-    assert film.note.startswith("No film: MuJoCo cannot render here with disable")
+    assert film.note.startswith("No video: MuJoCo cannot render here with disable")
     assert not (tmp_path / "film.mp4").exists()

@@ -1,22 +1,26 @@
-"""A study does what is missing and nothing twice, and draws all that is there."""
+"""A sweep trains the runs that are not finished, and draws all results."""
 
 import csv
+import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
+from msgspec.structs import astuple, replace
 from safetensors.torch import load_file, save_file
 
 from qc_core.cli.sweep import as_table
+from qc_core.documents import write
 from qc_core.errors import RunError, UsageError
 from qc_core.files import write_json
-from qc_core.sweeps.definition import Job, Study
+from qc_core.sweeps.definition import Sweep, SweepRun
 from qc_core.sweeps.figure import draw
 from qc_core.sweeps.job import is_finished, last_checkpoint, run_job
+from qc_core.sweeps.point import SweepPoint
 from qc_core.sweeps.run import run_sweep
-from qc_core.sweeps.summary import summarize
+from qc_core.sweeps.summary import final_scores
 from qc_core.training.checkpoint import (
     load_training_state,
     read_checkpoint,
@@ -26,7 +30,7 @@ from qc_core.training.checkpoint import (
 from qc_core.training.online import OnlineTraining
 
 QUICK = ("--train.offline-steps", "4", "--train.online-steps", "6", "--train.learning-starts", "1")
-STUDY = Study(
+SWEEP = Sweep(
     name="tiny",
     recipes=("smoke",),
     methods=("qc-fql", "rlpd"),
@@ -37,8 +41,8 @@ STUDY = Study(
 )
 
 
-def run(job: Job, dataset: Path, folder: Path, stop_after: int | None = None) -> list[float]:
-    """Run a job, or break it off after so many points; returns the steps of its points."""
+def train(run: SweepRun, dataset: Path, folder: Path, stop_after: int | None = None) -> list[float]:
+    """Do one run, or interrupt it after some points; return the steps of its points."""
     steps: list[float] = []
 
     def on_point(point: dict[str, float]) -> None:
@@ -46,52 +50,52 @@ def run(job: Job, dataset: Path, folder: Path, stop_after: int | None = None) ->
         if len(steps) == stop_after:
             raise KeyboardInterrupt
 
-    run_job(STUDY.config(job), dataset, folder, evaluate_every=3, episodes=1, on_point=on_point)
+    run_job(SWEEP.config(run), dataset, folder, evaluate_every=3, episodes=1, on_point=on_point)
     return steps
 
 
 @pytest.mark.parametrize(
     ("method", "stops"), [("qc-fql", [3, 4, 7, 10]), ("rlpd", [7, 10]), ("qc", [3, 4, 7, 10])]
 )
-def test_a_run_is_evaluated_on_the_way_and_at_each_phases_end(
+def test_a_run_is_evaluated_regularly_and_at_the_end_of_each_phase(
     tmp_path: Path, dataset: Path, method: str, stops: list[int]
 ) -> None:
-    job = Job("smoke", method, 0)
-    assert run(job, dataset, tmp_path) == stops
+    run = SweepRun("smoke", method, 0)
+    assert train(run, dataset, tmp_path) == stops
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert [point["step"] for point in read_curve(checkpoint)] == stops
     info = read_checkpoint(checkpoint)
     assert (info.offline_steps, info.online_steps) == (0 if method == "rlpd" else 4, 6)
-    assert is_finished(STUDY.config(job), tmp_path)
-    assert run(job, dataset, tmp_path) == []
+    assert is_finished(SWEEP.config(run), tmp_path)
+    assert train(run, dataset, tmp_path) == []
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_a_run_broken_off_goes_on_behind_its_last_point(
+def test_an_interrupted_run_resumes_after_its_last_point(
     tmp_path: Path, dataset: Path, stop_after: int
 ) -> None:
-    job = Job("smoke", "qc-fql", 0)
+    run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
-        run(job, dataset, tmp_path, stop_after)
-    assert run(job, dataset, tmp_path) == [3, 4, 7, 10][stop_after:]
+        train(run, dataset, tmp_path, stop_after)
+    assert train(run, dataset, tmp_path) == [3, 4, 7, 10][stop_after:]
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert [point["step"] for point in read_curve(checkpoint)] == [3, 4, 7, 10]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
-def test_evaluated_beside_its_training_a_run_comes_to_the_same(
+def test_evaluation_in_the_background_gives_the_same_results(
     tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job("smoke", "qc-fql", 0)
+    run = SweepRun("smoke", "qc-fql", 0)
     found = []
     for cores in ("1", "3"):
         monkeypatch.setenv("QC_THREADS", cores)
         folder = tmp_path / cores
-        # What an evaluation leaves that was broken off.
+        # An interrupted evaluation leaves this folder.
         (folder / "unscored-7").mkdir(parents=True)
-        assert run(job, dataset, folder) == [3, 4, 7, 10]
+        assert train(run, dataset, folder) == [3, 4, 7, 10]
         assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
         points = read_curve(folder / "checkpoint-10")
         figures = [{name: point[name] for name in point if name != "seconds"} for point in points]
@@ -99,25 +103,29 @@ def test_evaluated_beside_its_training_a_run_comes_to_the_same(
     assert found[0] == found[1]
 
 
-def test_offline_a_run_broken_off_ends_with_the_same_weights(tmp_path: Path, dataset: Path) -> None:
-    job, offline = Job("smoke", "qc-fql", 0), 2
-    for name, breaks in (("whole", [offline]), ("twice", [1, 1])):
+def test_a_run_interrupted_offline_ends_with_the_same_weights(
+    tmp_path: Path, dataset: Path
+) -> None:
+    run, offline = SweepRun("smoke", "qc-fql", 0), 2
+    for name, breaks in (("once", [offline]), ("twice", [1, 1])):
         for stop_after in breaks:
             with pytest.raises(KeyboardInterrupt):
-                run(job, dataset, tmp_path / name, stop_after)
-    whole, twice = last_checkpoint(tmp_path / "whole"), last_checkpoint(tmp_path / "twice")
-    assert whole is not None and twice is not None
-    assert whole.name == twice.name == "checkpoint-4"
-    assert weights_digest(whole) == weights_digest(twice)
+                train(run, dataset, tmp_path / name, stop_after)
+    once, twice = last_checkpoint(tmp_path / "once"), last_checkpoint(tmp_path / "twice")
+    assert once is not None and twice is not None
+    assert once.name == twice.name == "checkpoint-4"
+    assert weights_digest(once) == weights_digest(twice)
 
 
-def test_online_a_run_broken_off_keeps_what_it_has_seen(tmp_path: Path, dataset: Path) -> None:
-    job = Job("smoke", "qc-fql", 0)
+def test_a_run_interrupted_online_resumes_with_its_transitions(
+    tmp_path: Path, dataset: Path
+) -> None:
+    run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
-        run(job, dataset, tmp_path, stop_after=3)
-    kept = last_checkpoint(tmp_path)
-    assert kept is not None
-    state = load_training_state(kept)
+        train(run, dataset, tmp_path, stop_after=3)
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint is not None
+    state = load_training_state(checkpoint)
     seen = state["replay.rewards"].shape[0]
     assert (int(state["step"]), seen) == (3, 3)
 
@@ -130,19 +138,17 @@ def test_online_a_run_broken_off_keeps_what_it_has_seen(tmp_path: Path, dataset:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OnlineTraining, "restore", restore)
-        run(job, dataset, tmp_path)
+        train(run, dataset, tmp_path)
     assert watched == [(3, 3)]
 
 
-def test_of_a_run_that_was_killed_only_the_last_checkpoint_stays(
-    tmp_path: Path, dataset: Path
-) -> None:
-    job = Job("smoke", "qc-fql", 0)
+def test_resuming_a_killed_run_removes_older_checkpoints(tmp_path: Path, dataset: Path) -> None:
+    run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
-        run(job, dataset, tmp_path, stop_after=2)
-    # It went between making the newer one whole and taking the older away.
+        train(run, dataset, tmp_path, stop_after=2)
+    # The run was killed between writing the newer checkpoint and removing the older one.
     shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-3")
-    assert run(job, dataset, tmp_path) == [7, 10]
+    assert train(run, dataset, tmp_path) == [7, 10]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
@@ -163,13 +169,13 @@ def test_of_a_run_that_was_killed_only_the_last_checkpoint_stays(
 def test_a_damaged_checkpoint_is_named_in_one_line(
     tmp_path: Path, dataset: Path, name: str, damage
 ) -> None:
-    job = Job("smoke", "qc-fql", 0)
+    run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
-        run(job, dataset, tmp_path, stop_after=3)
+        train(run, dataset, tmp_path, stop_after=3)
     (tmp_path / "checkpoint-old").mkdir()
     damage(tmp_path / "checkpoint-7" / name)
     with pytest.raises(UsageError, match="checkpoint-7") as refusal:
-        run(job, dataset, tmp_path)
+        train(run, dataset, tmp_path)
     assert "\n" not in str(refusal.value)
 
 
@@ -179,19 +185,19 @@ def rewrite(path: Path, change) -> None:
     save_file(state, path)
 
 
-def test_a_state_of_another_device_is_not_gone_on_from(tmp_path: Path, dataset: Path) -> None:
-    job = Job("smoke", "qc-fql", 0)
+def test_the_state_of_another_device_is_refused(tmp_path: Path, dataset: Path) -> None:
+    run = SweepRun("smoke", "qc-fql", 0)
     with pytest.raises(KeyboardInterrupt):
-        run(job, dataset, tmp_path, stop_after=1)
+        train(run, dataset, tmp_path, stop_after=1)
     path = tmp_path / "checkpoint-3" / "training.safetensors"
     rewrite(path, lambda state: state.update(generator=torch.zeros(16, dtype=torch.uint8)))
     with pytest.raises(UsageError, match="set QC_DEVICE"):
-        run(job, dataset, tmp_path)
+        train(run, dataset, tmp_path)
 
 
-def test_a_study_writes_one_table_and_one_figure_and_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    rows = run_sweep(STUDY, folder, workers=1)
+def test_a_sweep_writes_one_table_and_one_figure_and_resumes(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    points = run_sweep(SWEEP, folder, workers=1)
     with (folder / "results.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], float(row["step"])) for row in written] == [
@@ -210,79 +216,108 @@ def test_a_study_writes_one_table_and_one_figure_and_goes_on(tmp_path: Path) -> 
     assert checkpoint is not None
     untouched = (checkpoint / "weights.safetensors").stat().st_mtime_ns
     shutil.rmtree(folder / "runs/smoke/rlpd")
-    assert [row["step"] for row in run_sweep(STUDY, folder, workers=1)] == [
-        row["step"] for row in rows
+    assert [point.step for point in run_sweep(SWEEP, folder, workers=1)] == [
+        point.step for point in points
     ]
     assert (checkpoint / "weights.safetensors").stat().st_mtime_ns == untouched
 
 
+def sweep_point(seed: int, reports_success: float = 1.0, **measures: float) -> SweepPoint:
+    """Return a point at the end of the online phase."""
+    return SweepPoint(
+        recipe="smoke",
+        environment="robot/arm",
+        method="rlpd",
+        seed=seed,
+        step=10.0,
+        episodes=1,
+        seconds=1.0,
+        reports_success=reports_success,
+        **measures,
+    )
+
+
 def test_intervals_are_over_seeds() -> None:
-    rows = [
-        {"recipe": "smoke", "method": "rlpd", "seed": seed, "step": 10.0, **figures}
-        for seed, figures in enumerate(
-            [
-                {"success": 0.7, "steps": 90.0, "return": -90.0},
-                {"success": 0.8, "steps": 50.0, "return": -50.0},
-                {"success": 0.9, "steps": 70.0, "return": -70.0},
-            ]
-        )
+    points = [
+        sweep_point(0, success=0.7, steps=90.0, episode_return=-90.0),
+        sweep_point(1, success=0.8, steps=50.0, episode_return=-50.0),
+        sweep_point(2, success=0.9, steps=70.0, episode_return=-70.0),
     ]
-    (end,) = summarize(STUDY, rows)
-    assert (end["method"], end["step"], end["seeds"]) == ("rlpd", 10, 3)
-    # Student's t, and a rate is at most 1.
-    assert end["success"] == pytest.approx({"value": 0.8, "low": 0.5516, "high": 1}, abs=1e-4)
-    assert end["return"] == pytest.approx({"value": -70, "low": -119.68, "high": -20.32}, abs=0.01)
-    assert as_table([end])[1][0][3:] == ("3", "80% (55% to 100%)", "-70 (-120 to -20)")
+    (score,) = final_scores(SWEEP, points)
+    assert (score.method, score.step, score.seeds) == ("rlpd", 10, 3)
+    # Student's t interval, clipped to a rate of at most 1.
+    assert astuple(score.success) == pytest.approx((0.8, 0.5516, 1), abs=1e-4)
+    assert astuple(score.episode_return) == pytest.approx((-70, -119.68, -20.32), abs=0.01)
+    assert as_table([score])[1][0][3:] == ("3", "80% (55% to 100%)", "-70 (-120 to -20)")
 
 
-def test_one_seed_has_no_interval_and_table_and_figure_say_so(tmp_path: Path) -> None:
-    figures = {"success": 0.7, "steps": 90.0, "return": -90.0}
-    rows = [{"recipe": "smoke", "method": "rlpd", "seed": 0, "step": 10.0, **figures}]
-    (end,) = summarize(STUDY, rows)
-    assert end["success"] == {"value": 0.7, "low": None, "high": None}
-    assert as_table([end])[1][0][3:] == ("1", "70% (no interval)", "-90 (no interval)")
-    draw(STUDY, rows, tmp_path / "one.svg")
+def test_one_seed_has_no_interval_in_table_and_figure(tmp_path: Path) -> None:
+    points = [sweep_point(0, success=0.7, steps=90.0, episode_return=-90.0)]
+    (score,) = final_scores(SWEEP, points)
+    assert json.loads(msgspec.json.encode(score.success)) == {
+        "value": 0.7,
+        "low": None,
+        "high": None,
+    }
+    assert as_table([score])[1][0][3:] == ("1", "70% (no interval)", "-90 (no interval)")
+    draw(SWEEP, points, tmp_path / "one.svg")
     assert "rlpd, one seed" in (tmp_path / "one.svg").read_text()
 
 
-def test_where_no_success_is_told_table_and_figure_show_returns(tmp_path: Path) -> None:
-    figures = {"success": 0.0, "steps": 200.0, "success-told": 0.0}
-    rows = [
-        {"recipe": "smoke", "method": "rlpd", "seed": seed, "step": 10.0, "return": r, **figures}
-        for seed, r in enumerate((-900.0, -700.0))
+def test_without_success_signal_table_and_figure_show_returns(tmp_path: Path) -> None:
+    points = [
+        sweep_point(seed, 0.0, success=0.0, steps=200.0, episode_return=episode_return)
+        for seed, episode_return in enumerate((-900.0, -700.0))
     ]
-    (end,) = summarize(STUDY, rows)
-    assert not end["success-told"] and end["return"]["value"] == -800
-    assert as_table([end])[1][0][4:] == ("-", "-800 (-2071 to 471)")
-    draw(STUDY, rows, tmp_path / "returns.svg")
+    (score,) = final_scores(SWEEP, points)
+    assert not score.reports_success and score.episode_return.value == -800
+    assert as_table([score])[1][0][4:] == ("-", "-800 (-2071 to 471)")
+    draw(SWEEP, points, tmp_path / "returns.svg")
     picture = (tmp_path / "returns.svg").read_text()
     assert "<!-- return -->" in picture and "<!-- success -->" not in picture
 
 
-def test_another_study_is_not_mixed_in(tmp_path: Path) -> None:
+def test_the_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine").touch()
     with pytest.raises(UsageError, match="is in use"):
-        run_sweep(STUDY, tmp_path / "used", workers=1)
-    run_sweep(replace(STUDY, methods=("rlpd",)), tmp_path / "study", workers=1)
-    with pytest.raises(UsageError, match="holds another study"):
-        run_sweep(STUDY, tmp_path / "study", workers=1)
+        run_sweep(SWEEP, tmp_path / "used", workers=1)
+    run_sweep(replace(SWEEP, methods=("rlpd",)), tmp_path / "sweep", workers=1)
+    with pytest.raises(UsageError, match="belongs to another sweep"):
+        run_sweep(SWEEP, tmp_path / "sweep", workers=1)
 
 
 def test_a_run_that_diverges_does_not_stop_the_others(tmp_path: Path) -> None:
-    words = (*STUDY.overrides, "--train.learning-rate", "1e30", "--train.offline-steps", "20")
+    words = (*SWEEP.overrides, "--train.learning-rate", "1e30", "--train.offline-steps", "20")
     with pytest.raises(RunError, match=r"1 of 2 runs failed; first .*qc-fql.*diverg"):
-        run_sweep(replace(STUDY, overrides=words), tmp_path / "study", workers=1)
-    assert "rlpd" in (tmp_path / "study" / "results.csv").read_text()
+        run_sweep(replace(SWEEP, overrides=words), tmp_path / "sweep", workers=1)
+    assert "rlpd" in (tmp_path / "sweep" / "results.csv").read_text()
 
 
-def test_nor_does_one_that_fails_in_a_way_nobody_foresaw(tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    write_json(folder / "study.json", STUDY.as_mapping())
+def test_a_run_that_fails_unexpectedly_does_not_stop_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    write(folder / "sweep.json", SWEEP.manifest)
     (folder / "runs/smoke/qc-fql/seed-0").mkdir(parents=True)
-    # A folder is expected where it is.
+    # The run expects a folder at this path.
     (folder / "runs/smoke/qc-fql/seed-0/unscored-3").touch()
     with pytest.raises(RunError, match="qc-fql seed 0: unexpected NotADirectoryError") as failure:
-        run_sweep(STUDY, folder, workers=1)
+        run_sweep(SWEEP, folder, workers=1)
     assert isinstance(failure.value.__cause__, NotADirectoryError)
     assert "rlpd" in (folder / "results.csv").read_text()
+
+
+def test_a_folder_of_an_older_release_resumes(tmp_path: Path) -> None:
+    old = {
+        "recipes": ["smoke"],
+        "methods": ["rlpd"],
+        "seeds": [0],
+        "evaluate-every": 3,
+        "episodes": 1,
+        "overrides": list(SWEEP.overrides),
+    }
+    write_json(tmp_path / "study.json", old)
+    points = run_sweep(replace(SWEEP, methods=("rlpd",)), tmp_path, workers=1)
+    assert [point.step for point in points] == [7, 10]
+    assert not (tmp_path / "sweep.json").exists()
+    with pytest.raises(UsageError, match="belongs to another sweep"):
+        run_sweep(SWEEP, tmp_path, workers=1)

@@ -1,20 +1,20 @@
-"""Where no success is told, a challenger passes by winning more of the episodes than it loses."""
+"""Without a success signal, a challenger passes by winning more episodes than it loses."""
 
 import numpy as np
 import pytest
 
 from qc_core.publish.gate.returns import ReturnDuel
-from qc_core.publish.gate.rule import Decision, Games
-from tests.qc_core.publish.gate.games import untold
+from qc_core.publish.gate.rule import Decision, Episodes
+from tests.qc_core.publish.gate.episodes import with_returns
 
 BETTER, NOT_WORSE = ReturnDuel(0.0), ReturnDuel(0.1)
 
 
-def games(gains: list[float]) -> Games:
-    """Games in which the challenger's return is so much higher than the champion's -100."""
+def episodes(gains: list[float]) -> Episodes:
+    """Episodes in which the challenger gains these returns over the champion's -100."""
     return {
-        "champion": untold([-100.0] * len(gains)),
-        "challenger": untold([gain - 100 for gain in gains]),
+        "champion": with_returns([-100.0] * len(gains)),
+        "challenger": with_returns([gain - 100 for gain in gains]),
     }
 
 
@@ -25,29 +25,34 @@ def games(gains: list[float]) -> Games:
         (BETTER, [-1.0] * 20, "failed"),
         (BETTER, [0.0] * 200, "undecided"),
         (BETTER, [1.0] * 5, "undecided"),
-        # How far apart they are is nothing: one lucky episode makes no champion.
+        # The size of a difference does not matter: one lucky episode makes no champion.
         (BETTER, [1e9, *[-0.1] * 30], "failed"),
         (NOT_WORSE, [0.0] * 200, "passed"),
         (NOT_WORSE, [-1.0] * 20, "failed"),
     ],
 )
-def test_wins_are_counted(rule: ReturnDuel, gains: list[float], decision: Decision) -> None:
-    assert rule.decide(games(gains)) == decision
+def test_decision_depends_on_net_wins(
+    rule: ReturnDuel, gains: list[float], decision: Decision
+) -> None:
+    assert rule.decide(episodes(gains)) == decision
 
 
-def test_who_is_no_better_passes_seldom_though_one_looks_after_every_game() -> None:
+def test_an_equal_challenger_rarely_passes_although_every_episode_is_checked() -> None:
     passed = 0
     for gains in np.random.default_rng(0).normal(size=(150, 60)):
-        looks = (BETTER.decide(games(list(gains[:count]))) for count in range(1, 61))
+        looks = (BETTER.decide(episodes(list(gains[:count]))) for count in range(1, 61))
         passed += next((look for look in looks if look != "undecided"), "") == "passed"
     assert passed / 150 <= 0.025
 
 
-def test_the_figures_are_the_games_and_the_rule_says_its_numbers() -> None:
-    told = BETTER.figures(games([3.0] * 30 + [-1.0] * 5 + [0.0] * 5))
-    assert told["wins-less-losses"]["value"] == pytest.approx(25 / 40)
-    assert told["wins-less-losses"]["low"] > 0
-    assert told["reason"].startswith("better: its return was higher in 30 and lower in 5 of 40 ")
-    assert told["reason"].endswith("the environment tells no success (info['success'])")
-    assert BETTER.text.startswith("better: the environment tells no success (info['success']), ")
-    assert "lies above 0" in BETTER.text and "lies above -0.1" in NOT_WORSE.text
+def test_comparison_and_description_have_their_numbers() -> None:
+    comparison = BETTER.compare(episodes([3.0] * 30 + [-1.0] * 5 + [0.0] * 5))
+    assert comparison.net_wins is not None
+    assert comparison.net_wins.value == pytest.approx(25 / 40)
+    assert comparison.net_wins.low > 0
+    assert comparison.reason.startswith("better: its return was higher in 30 and lower in 5 of 40 ")
+    assert comparison.reason.endswith("the environment has no success signal (info['success'])")
+    assert BETTER.describe().startswith(
+        "better: the environment has no success signal (info['success']), "
+    )
+    assert "lies above 0" in BETTER.describe() and "lies above -0.1" in NOT_WORSE.describe()

@@ -1,0 +1,138 @@
+"""Let a published version challenge the champion, and make it champion if it passes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qc_core import documents
+from qc_core.config.settings import Config
+from qc_core.errors import UsageError
+from qc_core.policy_format.policy_folder import read_contract
+from qc_core.publish.gate.duel import Duel
+from qc_core.publish.gate.match import Match, match_seeds, play_match
+from qc_core.publish.gate.minimum import Minimum
+from qc_core.publish.gate.returns import ReturnDuel
+from qc_core.publish.gate.rule import CHALLENGER, Episodes, anytime_steps, anytime_success
+from qc_core.registry.gate_record import SCHEMA_VERSION, GateRecord
+from qc_core.registry.registry import CHAMPION, Registry
+from qc_core.runtime.pulled_policy import PulledPolicy
+
+
+def challenge(config: Config, registry: Registry, folder: Path, version: str) -> GateRecord:
+    """Compare a version with the champion and move the alias if the version passes.
+
+    If another run makes a champion in the meantime, the version plays against the new champion.
+
+    Args:
+        folder: the policy folder that was published as `version`.
+
+    Raises:
+        UsageError: the environment cannot be played here, or the champion has another one.
+    """
+    name = config.policy_name
+    while True:
+        # A retry after this version became champion plays against the previous champion again.
+        incumbent = next((v for v in registry.alias_history(name, CHAMPION) if v != version), None)
+        try:
+            match = _match(config, registry, folder, version, incumbent)
+        except UsageError as error:
+            raise UsageError(f"{name}:{version} is published, but not compared: {error}") from error
+        passed = match is None or match.decision == "passed"
+        moved = passed and registry.replace_alias(name, CHAMPION, version, incumbent)
+        settled = (version,) if passed else (version, incumbent)
+        if moved or registry.alias(name, CHAMPION) in settled:
+            return _record(folder, passed, incumbent, match)
+
+
+def _match(
+    config: Config, registry: Registry, folder: Path, version: str, incumbent: str | None
+) -> Match | None:
+    """Return the match against the champion, or None if a first champion needs none."""
+    contract, publish = read_contract(folder), config.publish
+    environment, limit = contract.environment, contract.episode_limit
+    if incumbent is None and publish.minimum_success == 0:
+        return None
+    seeds = match_seeds(f"{config.policy_name}:{version} {incumbent}", publish.gate_episodes)
+    policies = {CHALLENGER: PulledPolicy(folder)}
+    workers = min(config.evaluate.workers, len(seeds))
+    if incumbent is None:
+        rule = Minimum(publish.minimum_success)
+        return play_match(rule, environment, limit, policies, seeds, workers=workers)
+    with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
+        champion = Path(scratch) / "champion"
+        registry.pull(f"{config.policy_name}:{incumbent}", champion)
+        if (other := read_contract(champion).environment) != environment:
+            raise UsageError(
+                f"the champion of {config.policy_name!r} has another environment: {other}, not "
+                f"{environment}; give --publish.name another name"
+            )
+        margin = publish.margin if publish.gate == "not-worse" else 0.0
+        return play_match(
+            Duel(limit, margin, len(seeds)),
+            environment,
+            limit,
+            {CHAMPION: PulledPolicy(champion), **policies},
+            seeds,
+            workers=workers,
+            rule_without_success=ReturnDuel(margin),
+        )
+
+
+def _record(folder: Path, passed: bool, incumbent: str | None, match: Match | None) -> GateRecord:
+    contract = read_contract(folder)
+    content: dict[str, Any] = {
+        "schema-version": SCHEMA_VERSION,
+        "champion": passed,
+        "champion-before": incumbent,
+        "environment": contract.environment,
+        "episode-limit": contract.episode_limit,
+        **(_without_match() if match is None else _with_match(match)),
+    }
+    return documents.convert(content, GateRecord, "gate record")
+
+
+def _without_match() -> dict[str, Any]:
+    return {
+        "rule": "a first champion: no minimum success rate is set",
+        "decision": "passed",
+        "reason": "no minimum success rate is set",
+        "episodes": 0,
+        "max-episodes": 0,
+        "results": {},
+    }
+
+
+def _with_match(match: Match) -> dict[str, Any]:
+    compared = match.comparison
+    return {
+        "rule": match.rule,
+        "decision": match.decision,
+        "reason": compared.reason,
+        "steps-saved": msgspec.to_builtins(compared.steps_saved),
+        "success-gain": msgspec.to_builtins(compared.success_gain),
+        "net-wins": msgspec.to_builtins(compared.net_wins),
+        "reports-success": match.reports_success,
+        "first-seed": match.seeds[0],
+        "episodes": len(next(iter(match.episodes.values()))),
+        "max-episodes": len(match.seeds),
+        "results": player_results(match.episodes, match.episode_limit),
+    }
+
+
+def player_results(episodes: Episodes, limit: int) -> dict[str, Any]:
+    """Return success, steps and return of each policy, with intervals valid at every length."""
+    return {
+        name: {
+            "success": msgspec.to_builtins(anytime_success(results)),
+            "steps": msgspec.to_builtins(anytime_steps(results, limit)),
+            # Without an interval, because returns have no bounds.
+            "mean-return": float(np.mean([result.episode_return for result in results])),
+            "outcomes": [msgspec.structs.asdict(result) for result in results],
+        }
+        for name, results in episodes.items()
+    }
