@@ -2,7 +2,7 @@
 
 Exports a best-of-N policy (qc) and a one-step policy (qc-fql) with random weights, and measures one
 chunk at a time through `ChunkPolicy.chunk`, plain onnxruntime, and plain float32 torch, in the same
-process. The arithmetic floor is the time of the matrix products alone, at torch's highest rate here.
+process. The arithmetic floor is the time of the matrix products alone, at torch's highest rate.
 Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.inference -o benchmarks/results/inference.json
