@@ -80,7 +80,7 @@ def test_damage_is_one_line_that_names_the_document(content: Any, message: str) 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
 def test_content_that_is_not_json_is_one_line(content: bytes) -> None:
-    with pytest.raises(UsageError, match="^page is not readable JSON") as refusal:
+    with pytest.raises(UsageError, match=r"^page is not readable JSON") as refusal:
         documents.parse(content, Page, "page")
     assert "\n" not in str(refusal.value)
 

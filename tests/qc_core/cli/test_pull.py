@@ -38,7 +38,7 @@ def test_a_policy_is_pulled_and_checked(
     checked, pulled = printed.out.splitlines()
     assert printed.err.startswith("cube has no champion: using its latest version")
     assert pulled.startswith("pulled cube:")
-    assert checked.startswith("16 golden cases on cpu: greatest difference ")
+    assert checked.startswith("16 golden cases on cpu: maximum difference ")
     assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == sorted(
         path.name for path in policy.iterdir()
     )
@@ -67,7 +67,7 @@ def test_a_policy_that_fails_its_golden_cases_is_an_error(
     words = ["pull", "cube@latest", "-o", str(tmp_path / "out"), "--layout", layout]
     assert main([*words, "--check"]) == 1
     error = capsys.readouterr().err.strip()
-    assert "greatest difference 5.0e-01, at most 1e-05 is allowed" in error
+    assert "maximum difference 5.0e-01, at most 1e-05 is allowed" in error
     assert "\n" not in error
     assert not (tmp_path / "out").exists()
 
