@@ -51,5 +51,9 @@ def test_a_file_is_not_overwritten(
     assert "writes an .npz file" in refused(capsys, ["play", str(policy), "--record", "x.zip"])
     assert main(["episodes", "list"]) == 0
     assert "no episodes in" in capsys.readouterr().out
-    for words in (["push"], ["push", "x.npz"], ["push", "--environment", ENVIRONMENT]):
-        assert "required: FILE, --environment" in refused(capsys, ["episodes", *words])
+    for argv, missing in (
+        (["push"], "FILE, --environment"),
+        (["push", "x.npz"], "--environment"),
+        (["push", "--environment", ENVIRONMENT], "FILE"),
+    ):
+        assert f"required: {missing}" in refused(capsys, ["episodes", *argv])

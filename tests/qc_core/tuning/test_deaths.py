@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from qc_core.config.settings import Config
-from qc_core.log import configure
+from qc_core.log import configure_logging
 from qc_core.store.open import open_store
 from qc_core.training.checkpoint import Checkpoint, read_checkpoint, weights_digest
 from qc_core.training.checkpoint_schedule import CheckpointSchedule
@@ -45,7 +45,7 @@ def work(folder: Path, config: Config, dataset: Path, worker: int, stop: str) ->
     # A killed process leaves its temporary files.
     tempfile.tempdir = str(folder)
     sys.stderr = (folder / f"worker-{worker}.log").open("w", buffering=1)
-    configure()
+    configure_logging()
     try_save = CheckpointStore.try_save
 
     def save_and_stop(self: CheckpointStore, agent, checkpoint: Checkpoint, *rest) -> None:
