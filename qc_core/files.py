@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -247,22 +247,6 @@ def parse_json(content: str | bytes) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-
-
-def require_fields(content: Any, fields: Mapping[str, type | tuple[type, ...]], what: str) -> None:
-    """Raise UsageError unless `content` is a JSON object with these fields of these types.
-
-    Args:
-        what: the file or object, for error messages.
-    """
-    if not isinstance(content, dict):
-        raise UsageError(f"{what} must hold a JSON object, got {type(content).__name__}")
-    for name, kind in fields.items():
-        if name not in content:
-            raise UsageError(f"{what} is damaged: {name!r} is missing")
-        if not isinstance(content[name], kind):
-            got = type(content[name]).__name__
-            raise UsageError(f"{what} is damaged: {name!r} cannot be of type {got}")
 
 
 def sha256_of(path: Path) -> str:

@@ -39,9 +39,6 @@ from qc_core.runtime.golden import TOLERANCE
 from qc_core.training.checkpoint import Checkpoint, load_agent, read_checkpoint, weights_digest
 
 PARITY_CASES = 1000
-# Keys of evaluations in their first schema.
-_OLD_NAMES = {"execution-length": "execution-horizon", "success-told": "reports-success"}
-_EXTENT = ("episodes", "transitions", "observation-range")
 
 
 def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Contract:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from qc_core.envs.trajectory import Trajectory
 from qc_core.evaluation.coherence import LAGS, CoherenceReport
 from qc_core.evaluation.result import PolicyResult
+from qc_core.tuning.trials import StudyHistory
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f")
 _SIZE = (8.4, 2.9)
@@ -40,12 +41,13 @@ def offline_curves(curve: list[dict[str, float]]) -> str:
     return _svg(figure)
 
 
-def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
+def tuning_history(study: StudyHistory) -> str:
     """Draw each trial's success over online steps, and its steps over the online learning rate.
 
     Without a success signal, both panels show the return.
     """
-    reports_success = any(score["reports_success"] for trial in trials for score in trial["scores"])
+    trials = study.trials
+    reports_success = any(score.reports_success for trial in trials for score in trial.scores)
     over_steps, at_end = "episode_return", "episode_return"
     if reports_success:
         over_steps, at_end = "success", "steps"
@@ -53,19 +55,19 @@ def tuning_history(trials: list[dict[str, Any]], best: int) -> str:
     scores, search = figure.subplots(1, 2)
     for index, trial in enumerate(trials):
         colour = _COLOURS[index % len(_COLOURS)]
-        chosen = trial["trial"] == best
+        chosen = trial.trial == study.best_trial
         scores.plot(
-            [score["online_step"] for score in trial["scores"]],
-            [score[over_steps] for score in trial["scores"]],
+            [score.online_step for score in trial.scores],
+            [getattr(score, over_steps) for score in trial.scores],
             color=colour,
             marker="o",
             linewidth=2.5 if chosen else 1,
-            label=f"trial {trial['trial']} ({'best' if chosen else trial['state']})",
+            label=f"trial {trial.trial} ({'best' if chosen else trial.state})",
         )
-        if trial["scores"]:
+        if trial.scores:
             search.scatter(
-                trial["parameters"]["online_learning_rate"],
-                trial["scores"][-1][at_end],
+                trial.parameters["online_learning_rate"],
+                getattr(trial.scores[-1], at_end),
                 color=colour,
                 s=90 if chosen else 30,
             )

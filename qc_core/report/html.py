@@ -19,7 +19,7 @@ from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import RunError
 from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.evaluation.result import Evaluation
-from qc_core.files import read_json, write_atomically
+from qc_core.files import write_atomically
 from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promotion import Promotion
@@ -27,6 +27,7 @@ from qc_core.report import figures
 from qc_core.report.video import film_policy
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import read_curve
+from qc_core.tuning.trials import read_history
 
 _FILM_SEEDS = 5
 _EXPLORED_EPISODES = 8
@@ -55,7 +56,7 @@ def write_report(
         output: the HTML file to write.
     """
     compared, promoted = read(evaluation, Evaluation), read(promotion, Promotion)
-    tuned = read_json(history)
+    study = read_history(history)
     with tempfile.TemporaryDirectory(prefix="qc-video-") as scratch:
         film = film_policy(
             policy, seeds_for("video", config.seed, _FILM_SEEDS), Path(scratch) / "policy.mp4"
@@ -77,10 +78,10 @@ def write_report(
         video_note=film.note,
         exploration=explored,
         offline=Markup(figures.offline_curves(curve)) if curve else None,
-        trials=tuned["trials"],
-        parameters=sorted({name for trial in tuned["trials"] for name in trial["parameters"]}),
-        best_trial=tuned["best-trial"],
-        tuning=Markup(figures.tuning_history(tuned["trials"], tuned["best-trial"])),
+        trials=study.trials,
+        parameters=sorted({name for trial in study.trials for name in trial.parameters}),
+        best_trial=study.best_trial,
+        tuning=Markup(figures.tuning_history(study)),
         promotion=promoted,
         data=open_dataset(dataset).info,
         config=json.dumps(to_mapping(config), indent=2),

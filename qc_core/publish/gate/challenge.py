@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.policy_format.policy_folder import read_contract
@@ -18,7 +16,7 @@ from qc_core.publish.gate.match import Match, match_seeds, play_match
 from qc_core.publish.gate.minimum import Minimum
 from qc_core.publish.gate.returns import ReturnDuel
 from qc_core.publish.gate.rule import CHALLENGER, Episodes, anytime_steps, anytime_success
-from qc_core.registry.gate_record import SCHEMA_VERSION, GateRecord
+from qc_core.registry.gate_record import EpisodeRecord, GateRecord, PlayerResult
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.runtime.pulled_policy import PulledPolicy
 
@@ -85,54 +83,48 @@ def _match(
 
 def _record(folder: Path, passed: bool, incumbent: str | None, match: Match | None) -> GateRecord:
     contract = read_contract(folder)
-    content: dict[str, Any] = {
-        "schema-version": SCHEMA_VERSION,
-        "champion": passed,
-        "champion-before": incumbent,
-        "environment": contract.environment,
-        "episode-limit": contract.episode_limit,
-        **(_without_match() if match is None else _with_match(match)),
-    }
-    return documents.convert(content, GateRecord, "gate record")
-
-
-def _without_match() -> dict[str, Any]:
-    return {
-        "rule": "a first champion: no minimum success rate is set",
-        "decision": "passed",
-        "reason": "no minimum success rate is set",
-        "episodes": 0,
-        "max-episodes": 0,
-        "results": {},
-    }
-
-
-def _with_match(match: Match) -> dict[str, Any]:
+    if match is None:
+        return GateRecord(
+            champion=passed,
+            champion_before=incumbent,
+            rule="a first champion: no minimum success rate is set",
+            decision="passed",
+            reason="no minimum success rate is set",
+            environment=contract.environment,
+            episode_limit=contract.episode_limit,
+            episodes=0,
+            max_episodes=0,
+            results={},
+        )
     compared = match.comparison
-    return {
-        "rule": match.rule,
-        "decision": match.decision,
-        "reason": compared.reason,
-        "steps-saved": msgspec.to_builtins(compared.steps_saved),
-        "success-gain": msgspec.to_builtins(compared.success_gain),
-        "net-wins": msgspec.to_builtins(compared.net_wins),
-        "reports-success": match.reports_success,
-        "first-seed": match.seeds[0],
-        "episodes": len(next(iter(match.episodes.values()))),
-        "max-episodes": len(match.seeds),
-        "results": player_results(match.episodes, match.episode_limit),
-    }
+    return GateRecord(
+        champion=passed,
+        champion_before=incumbent,
+        rule=match.rule,
+        decision=match.decision,
+        reason=compared.reason,
+        environment=contract.environment,
+        episode_limit=contract.episode_limit,
+        first_seed=match.seeds[0],
+        episodes=len(next(iter(match.episodes.values()))),
+        max_episodes=len(match.seeds),
+        reports_success=match.reports_success,
+        steps_saved=compared.steps_saved,
+        success_gain=compared.success_gain,
+        net_wins=compared.net_wins,
+        results=player_results(match.episodes, match.episode_limit),
+    )
 
 
-def player_results(episodes: Episodes, limit: int) -> dict[str, Any]:
+def player_results(episodes: Episodes, limit: int) -> dict[str, PlayerResult]:
     """Return success, steps and return of each policy, with intervals valid at every length."""
     return {
-        name: {
-            "success": msgspec.to_builtins(anytime_success(results)),
-            "steps": msgspec.to_builtins(anytime_steps(results, limit)),
+        name: PlayerResult(
+            success=anytime_success(results),
+            steps=anytime_steps(results, limit),
             # Without an interval, because returns have no bounds.
-            "mean-return": float(np.mean([result.episode_return for result in results])),
-            "outcomes": [msgspec.structs.asdict(result) for result in results],
-        }
+            mean_return=float(np.mean([result.episode_return for result in results])),
+            outcomes=tuple(EpisodeRecord(**msgspec.structs.asdict(result)) for result in results),
+        )
         for name, results in episodes.items()
     }

@@ -199,7 +199,7 @@ def test_show_prints_the_gate_record(
         "success-gain": to_builtins(compared.success_gain),
         "episodes": 30,
         "max-episodes": 200,
-        "results": player_results(games, 200),
+        "results": to_builtins(player_results(games, 200)),
     }
     document = documents.convert(record, GateRecord, "record")
     write_gate_record(open_store(), "cube", second, document)

@@ -59,7 +59,7 @@ def test_a_match_shows_both_policies_and_their_difference(challenger: int, gaine
         "first-seed": 77,
         "episodes": 30,
         "max-episodes": 200,
-        "results": player_results(episodes, 200),
+        "results": to_builtins(player_results(episodes, 200)),
     }
     text = render(gate, "the new champion")
     assert text.startswith(f"cube:v2 is the new champion: {compared.reason}.")

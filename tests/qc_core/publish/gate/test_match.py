@@ -61,7 +61,7 @@ def test_another_rule_decides_without_a_success_signal(
     assert (finished.decision, finished.reports_success) == ("passed", reports_success)
     assert finished.rule == (RULE if reports_success else ReturnDuel(0.0)).describe()
     results = player_results(finished.episodes, LIMIT)
-    assert results["champion"]["mean-return"] == (-100 if reports_success else -900)
+    assert results["champion"].mean_return == (-100 if reports_success else -900)
 
 
 def test_each_pairing_has_its_own_seeds() -> None:
