@@ -46,8 +46,9 @@ _NETWORK_SETTINGS = (
     "hidden-dims",
     "normalize-observations",
 )
-# Figures of earlier releases' curves.
-_RENAMED_FIGURES = {
+# Columns of learning curves, by their names in earlier releases.
+_RENAMED_COLUMNS = {
+    "success-told": "reports-success",
     "actor/cloning_loss": "actor/bc_loss",
     "validation/cloning_loss": "validation/bc_loss",
 }
@@ -214,9 +215,6 @@ def write_curve(path: Path, curve: Curve) -> None:
 
 
 # Columns of older curves under their new names.
-_RENAMED_COLUMNS = {"success-told": "reports-success"}
-
-
 def read_curve(folder: Path) -> Curve:
     """Return the points of a checkpoint's learning curve, without the empty cells.
 
@@ -227,7 +225,7 @@ def read_curve(folder: Path) -> Curve:
     try:
         with path.open(newline="") as file:
             return [
-                {_RENAMED_FIGURES.get(k, k): float(v) for k, v in row.items() if v}
+                {_RENAMED_COLUMNS.get(k, k): float(v) for k, v in row.items() if v}
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
+
+from qc_core.documents import with_keys_renamed
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -39,12 +42,21 @@ class Score(msgspec.Struct, frozen=True):
 
 def score_of(point: Mapping[str, float]) -> Score:
     """Return the score of a point of a learning curve."""
-    # Curves of earlier releases have `success-told`.
-    reports_success = point.get("reports-success", point.get("success-told", 1.0))
     return Score(
         int(point["step"]),
         point["success"],
         point["steps"],
         point["return"],
-        bool(reports_success),
+        bool(point.get("reports-success", 1.0)),
     )
+
+
+def scores_from(content: Any) -> list[Score]:
+    """Return scores from plain JSON values (msgspec.ValidationError: they are not scores).
+
+    Earlier releases wrote `success_told`.
+    """
+    if isinstance(content, list):
+        names = {"success_told": "reports_success"}
+        content = [with_keys_renamed(entry, names) for entry in content]
+    return msgspec.convert(content, list[Score])

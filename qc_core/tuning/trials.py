@@ -11,10 +11,10 @@ import msgspec
 import optuna
 from optuna.trial import FrozenTrial
 
-from qc_core.documents import Document, convert, read, to_json, write
+from qc_core.documents import Document, convert, read, to_json, with_keys_renamed, write
 from qc_core.errors import UsageError
 from qc_core.files import read_json, write_json
-from qc_core.training.score import Score
+from qc_core.training.score import Score, scores_from
 from qc_core.tuning.optuna_private import fixed_parameters
 from qc_core.tuning.slots import (
     REASON,
@@ -60,9 +60,9 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
-        """Rename `success-told`, the key of schema 1."""
-        renamed = {"success-told": "reports-success"}
-        return {renamed.get(key, key): value for key, value in content.items()}
+        """Rename the keys of schema 1 in the trial and its scores."""
+        renamed = with_keys_renamed(content, {"success-told": "reports-success"})
+        return {**renamed, "scores": scores_from(renamed.get("scores"))}
 
 
 class StudyHistory(Document, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ def summary_metrics(trials: Sequence[Trial]) -> dict[str, float]:
 def _trial(slot: int, attempts: list[FrozenTrial]) -> Trial:
     attempt = deciding_attempt(attempts) or attempts[-1]
     attributes = attempt.user_attrs
-    scores = msgspec.convert(attributes.get(SCORES, []), list[Score])
+    scores = scores_from(attributes.get(SCORES, []))
     last = scores[-1] if scores else None
     return Trial(
         trial=slot,

@@ -13,7 +13,14 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.policy_format.data_source import DataSource
 from qc_core.progress import Progress
-from qc_core.training.checkpoint import TRAINING, WEIGHTS, load_agent, read_checkpoint, read_curve
+from qc_core.training.checkpoint import (
+    CURVE,
+    TRAINING,
+    WEIGHTS,
+    load_agent,
+    read_checkpoint,
+    read_curve,
+)
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.local_checkpoints import LocalCheckpoints
@@ -214,6 +221,7 @@ def test_a_trial_starts_over_if_its_checkpoint_cannot_be_used(
     assert "was started with --train.online-learning-rate" in capsys.readouterr().err
 
 
-def test_scores_of_curves_from_earlier_releases_are_read() -> None:
-    point = {"step": 6.0, "success": 0.0, "steps": 200.0, "return": -3.0, "success-told": 0.0}
+def test_scores_of_curves_from_earlier_releases_are_read(tmp_path: Path) -> None:
+    (tmp_path / CURVE).write_text("step,success,steps,return,success-told\n6,0,200,-3,0\n")
+    (point,) = read_curve(tmp_path)
     assert score_of(point).value == -3.0

@@ -243,7 +243,7 @@ def test_trials_and_histories_of_an_earlier_release_are_read(tmp_path: Path) -> 
         "success": 0.5,
         "steps": 80.0,
         "episode_return": -80.0,
-        "reports_success": True,
+        "success_told": True,
     }
     old = {
         "trial": 0,
