@@ -1,0 +1,1 @@
+"""The commands of `qc` that need KFP: run, compile, submit and schedule."""

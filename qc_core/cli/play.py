@@ -77,12 +77,12 @@ def run(options: Namespace) -> None:
     environment, policy = contract.environment, PulledPolicy(folder, length)
     if record is None:
         played = play_episodes(environment, {"success": policy}, seeds, workers=workers)
-        outcomes = played["success"]
+        results = played["success"]
     else:
-        kept = record_policy(environment, policy, seeds, workers=workers)
-        write_episodes(record, kept)
-        outcomes = [episode.result for episode in kept]
-    summary = summarize_results(outcomes, contract.episode_limit)
+        recorded = record_policy(environment, policy, seeds, workers=workers)
+        write_episodes(record, recorded)
+        results = [episode.result for episode in recorded]
+    summary = summarize_results(results, contract.episode_limit)
     result: dict[str, Any] = {
         "environment": contract.environment,
         "episodes": episodes,
@@ -95,10 +95,10 @@ def run(options: Namespace) -> None:
     if options.json:
         print_json(result)
         return
-    solved = f": {sum(o.success for o in outcomes)} of {episodes} solved"
-    untold = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
+    solved = f": {sum(o.success for o in results)} of {episodes} solved"
+    no_signal = f" {NO_SUCCESS_SIGNAL}: {episodes} episodes"
     print(
-        contract.environment + (solved if summary.reports_success else untold),
+        contract.environment + (solved if summary.reports_success else no_signal),
         *(f"{what} {text}" for what, text in measures(summary).items()),
         f"executing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",

@@ -155,15 +155,15 @@ def prune_versions(options: Namespace) -> None:
     from qc_core.store.open import open_store
 
     name = options.name
-    gone = prune(open_store(), name, options.keep)
+    pruned = prune(open_store(), name, options.keep)
     if options.json:
-        print_json(documents.to_json(gone))
+        print_json(documents.to_json(pruned))
         return
-    for version in gone.versions:
+    for version in pruned.versions:
         print(f"deleted {name}:{printable(version)}")
-    for version in gone.leftovers:
+    for version in pruned.leftovers:
         print(f"deleted {name}:{printable(version)}, an incomplete upload")
-    if not gone.versions and not gone.leftovers:
+    if not pruned.versions and not pruned.leftovers:
         print(f"nothing to delete for {name}")
 
 

@@ -1,0 +1,1 @@
+"""Compares policies on the same episodes, and measures the coherence of their exploration."""

@@ -1,0 +1,1 @@
+"""Reports the status of a run, in the store and to a webhook."""

@@ -1,0 +1,1 @@
+"""The exported policy: its contract, its folder, and the records that describe its origin."""

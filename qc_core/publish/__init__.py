@@ -1,0 +1,1 @@
+"""Publishes a policy and lets it challenge the champion."""

@@ -1,0 +1,1 @@
+"""Named policy versions in a store: manifests, aliases, gate records, signatures and a cache."""

@@ -1,0 +1,1 @@
+"""Detects new data for a retraining, and lists the ancestors of a version."""

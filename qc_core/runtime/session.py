@@ -65,7 +65,7 @@ class BoundSession:
         except ValueError as error:
             raise RunError(f"{model} cannot be opened: it is damaged: {error}") from error
         if other_files:
-            raise RunError(f"{model} keeps weights in other files: a policy is one file")
+            raise RunError(f"{model} has weights in other files: a policy must be one file")
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 self._session = onnxruntime.InferenceSession(

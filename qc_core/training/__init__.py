@@ -1,1 +1,1 @@
-"""Offline and online training, checkpoints, and the comparison of what they produced."""
+"""The training loop, offline and online training, and checkpoints."""

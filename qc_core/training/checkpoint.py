@@ -154,14 +154,14 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     except RuntimeError as error:
         raise UsageError(f"{folder / WEIGHTS} does not fit the networks of its config") from error
     steps = checkpoint.offline_steps + checkpoint.online_steps
-    _load_optimizer(agent, folder / OPTIMIZER, device, begun=steps)
+    _load_optimizer(agent, folder / OPTIMIZER, device, steps=steps)
     return agent
 
 
-def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, begun: int) -> None:
+def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, steps: int) -> None:
     """Load the optimisers' state; before the first update it is empty (UsageError: damaged)."""
     tensors = _load(path, device)
-    if not tensors and not begun:
+    if not tensors and not steps:
         return
     try:
         agent.load_optimizer_state(tensors)

@@ -1,1 +1,1 @@
-"""The Optuna study: many fine-tuning runs of one pretrained checkpoint, the best goes on."""
+"""The Optuna study: trials fine-tune one pretrained checkpoint, and the best one is selected."""

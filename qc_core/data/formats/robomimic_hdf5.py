@@ -162,7 +162,7 @@ def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
         raise UsageError(f"{what} must be a numeric array")
     if array.is_virtual or array.external:
         raise UsageError(
-            f"{what} lies in another file, which is not followed: copy it into this one"
+            f"{what} is in another file, which is not read: copy it into this one"
         )
     if len(array.shape) != 1 + len(shape) or array.shape[1:] != shape:
         wanted = ", ".join(["rows", *map(str, shape)])

@@ -1,1 +1,1 @@
-"""Who becomes champion."""
+"""The gate: decides from episodes whether a challenger becomes champion."""

@@ -171,7 +171,7 @@ def test_weights_outside_the_model_file_are_refused(
         entry.key, entry.value = "location", named
 
     copy = altered(policy, tmp_path / "copy", alter)
-    refused(copy, RunError, r"policy\.onnx keeps weights in other files: a policy is one file")
+    refused(copy, RunError, r"policy\.onnx has weights in other files: a policy must be one file")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_external_weights_are_found_in_any_field_encoding(
     content = content.replace(b"\x0a\x0croomlocation", tag_and_length + b"location")
     (copy / "policy.onnx").write_bytes(content)
     write_checksums(copy)
-    refused(copy, RunError, "keeps weights in other files")
+    refused(copy, RunError, "has weights in other files")
 
 
 @pytest.mark.parametrize("length", [0, 1000, -1000])

@@ -260,13 +260,13 @@ def test_data_in_external_files_are_not_read(tmp_path: Path, lift: Lift) -> None
         demo: Any = file["data/demo_0"]
         del demo["actions"]
         demo.create_dataset("actions", (3, 7), "f8", external=[(str(tmp_path / "secret"), 0, 168)])
-    with pytest.raises(UsageError, match="lies in another file"):
+    with pytest.raises(UsageError, match="is in another file"):
         ingest(lift(path), tmp_path / "dataset")
     with h5py.File(path, "a") as file:
         demo = file["data/demo_0"]
         del demo["actions"]
         demo.create_virtual_dataset("actions", layout)
-    with pytest.raises(UsageError, match="lies in another file"):
+    with pytest.raises(UsageError, match="is in another file"):
         ingest(lift(path), tmp_path / "dataset")
 
 
