@@ -87,7 +87,7 @@ def run(options: Namespace) -> None:
         "environment": contract.environment,
         "episodes": episodes,
         "first-seed": seeds[0],
-        "execution-length": length,
+        "execution-horizon": length,
         **to_json(summary),
     }
     if video is not None:

@@ -230,7 +230,7 @@ def test_coherence_prints_measures_and_draws_a_figure(
 def test_play_with_an_execution_horizon(capsys: pytest.CaptureFixture[str], policy: Path) -> None:
     words = ["play", str(policy), "--episodes", "1", "--workers", "1", "--execution-horizon"]
     assert main([*words, "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["execution-length"] == 2
+    assert json.loads(capsys.readouterr().out)["execution-horizon"] == 2
     assert "must be in [1, 5], the policy's actions per chunk, got 6" in refused(
         capsys, [*words, "6"]
     )
