@@ -51,7 +51,8 @@ def q_chunking(
         recipe: Named configuration to start from.
         method: Training method, with the values that the recipe has for it.
         overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
-            `qc run --help` lists them.
+            `qc run --help` lists them. Tuning varies train.alpha and train.online-learning-rate
+            around the configured values.
         gpus: GPUs of each training step; 0 trains on the CPU. A tuning worker uses one.
         gpu_type: Resource name under which nodes offer their GPUs.
         cpus: CPU cores of each training step.

@@ -39,7 +39,8 @@ def port_forward(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                # Ctrl-C must not end kubectl before this process has sent its last requests.
+                # A session of its own: Ctrl-C must not end kubectl before this process has sent its
+                # last requests.
                 start_new_session=True,
             )
         except FileNotFoundError as error:
@@ -48,23 +49,25 @@ def port_forward(
                 "KFP_ENDPOINT"
             ) from error
         assert process.stdout is not None
-        limit = threading.Timer(start_timeout_seconds, process.terminate)
-        limit.start()
+        timer = threading.Timer(start_timeout_seconds, process.terminate)
+        timer.start()
         try:
             # kubectl prints the port that it chose, or ends.
             match = _READY.match(process.stdout.readline())
-            limit.cancel()
+            timer.cancel()
             if match is None:
                 process.wait()
                 errors.seek(0)
                 # The last line has the reason.
-                lines = errors.read().strip().splitlines() or ["kubectl gave no reason"]
+                lines = errors.read().strip().splitlines() or [
+                    f"kubectl did not connect within {start_timeout_seconds:g} s"
+                ]
                 raise RunError(
                     f"no port-forward to the KFP server in namespace {namespace}: {lines[-1]}"
                 )
             yield f"http://127.0.0.1:{match[1]}"
         finally:
-            limit.cancel()
+            timer.cancel()
             process.terminate()
             try:
                 process.wait(_END_TIMEOUT_SECONDS)

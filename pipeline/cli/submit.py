@@ -12,6 +12,7 @@ from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 
+# 128 + SIGINT, as shells report it.
 _INTERRUPTED = 130
 
 
@@ -24,7 +25,9 @@ def arguments(parser: Parser) -> None:
     )
     run_arguments(parser)
     parser.add_argument(
-        "--wait", action="store_true", help="follow the run, and exit with its result"
+        "--wait",
+        action="store_true",
+        help="follow the run to its end; exit with 0 if it succeeds, else 1",
     )
     server_arguments(parser)
     json_argument(parser)
@@ -32,7 +35,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Start a run and print its address; --wait follows it."""
+    """Start a run and print its id, version and page; --wait follows it."""
     from pipeline.follow import follow
     from pipeline.package import compile_package
     from pipeline.server import connect
@@ -43,8 +46,8 @@ def run(options: Namespace) -> int:
     config = resolve(recipe, overrides)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     package = compile_package(recipe, overrides, inputs=options.input)
-    reach = partial(connect, options.endpoint, options.namespace)
-    with reach() as server:
+    connect_again = partial(connect, options.endpoint, options.namespace)
+    with connect_again() as server:
         started = submit(
             server,
             package,
@@ -67,7 +70,7 @@ def run(options: Namespace) -> int:
     if not options.wait:
         return 0
     try:
-        follow(reach, started.id, package.steps, _report)
+        follow(connect_again, started.id, package.steps, _report)
     except KeyboardInterrupt:
         _report(f"stopped following; the run continues: {started.page}")
         return _INTERRUPTED
@@ -76,4 +79,5 @@ def run(options: Namespace) -> int:
 
 
 def _report(text: str) -> None:
+    """Print progress to stderr; stdout has only the result."""
     print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""QC-FQL, FQL and FQL-n: a one-step policy, distilled from the flow, maximises the critics.
+"""QC-FQL, FQL and FQL-n: a one-step policy, distilled from the flow, maximises the critics' Q.
 
-Shapes: B batch, O observation, L flattened chunk.
+Shapes: B batch, O observation, L = chunk length · action size. `clip` is to [-1, 1].
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
+        """[L]."""
         return (self.chunk_size,)
 
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
+        """Return clip μ(s, z), [B, L], for noise [B, L]."""
         return self._mu(observation_BO, noise).clamp(-1, 1)
 
     def losses(self, windows: Windows, noise: OneStepNoise) -> dict[str, Loss]:
@@ -52,7 +54,10 @@ class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
         }
 
     def actor_loss(self, windows: Windows, noise: OneStepNoise) -> Loss:
-        """flow_bc + α · distillation - mean Q(s, clip μ(s, z)); the critics are not trained."""
+        """bc_loss + alpha · distillation - mean Q(s, clip μ(s, z)); the critics are not trained.
+
+        The distillation compares the unclipped μ with the clipped flow, as in the paper.
+        """
         observation_BO = windows.observations_BO
         bc = self.bc_loss(windows, noise)
         with torch.no_grad():

@@ -47,7 +47,11 @@ class OneStepSettings(FlowSettings):
     """One-step policy, distilled from the flow."""
 
     alpha: Annotated[
-        float, Meta(description="Weight of the distillation: how closely it follows the flow.")
+        float,
+        Meta(
+            description="Distillation weight: larger values stay closer to the data; small values "
+            "risk exploiting errors of the critic."
+        ),
     ] = 300.0
 
 

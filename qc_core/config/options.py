@@ -1,7 +1,8 @@
 """The options of a configuration: their names, and conversion of text to typed values.
 
 An option is a setting's path with dashes: `train.offline-steps`. The settings of the method's
-algorithm are options of `train`, beside the settings that all methods have.
+algorithm are options of `train`, beside the settings that all methods have: `train.alpha` is
+`Config.train.algorithm.alpha`, and in an agent `self.settings.alpha`.
 """
 
 from __future__ import annotations
@@ -232,7 +233,8 @@ def apply(config: Config, values: Mapping[str, Any]) -> Config:
         option = options()[name]
         if option.methods is not None and method in METHODS and method not in option.methods:
             raise UsageError(
-                f"--{name} is not an option of {method}: only {', '.join(option.methods)} have it"
+                f"--{name} is not an option of {method}: leave it out, or choose "
+                + " or ".join(option.methods)
             )
         group, _, field = name.rpartition(".")
         grouped.setdefault(group, {})[field.replace("-", "_")] = _typed(option, value)

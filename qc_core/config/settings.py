@@ -225,7 +225,7 @@ def train_config(method: str, **values: Any) -> TrainConfig:
 class TuneConfig:
     """The Optuna study over fine-tuning runs."""
 
-    trials: Annotated[int, Help("Number of trials; the first uses the recipe's own settings.")] = 8
+    trials: Annotated[int, Help("Number of trials; the first uses the configured settings.")] = 8
     workers: Annotated[int, Help("Workers that share the study.")] = 2
     trials_per_gpu: Annotated[
         int, Help("Trials that each worker runs side by side on its device.")
@@ -235,11 +235,13 @@ class TuneConfig:
     ] = 5
     episodes: Annotated[int, Help("Episodes per evaluation.")] = 50
     alpha_factor: Annotated[
-        float, Help("Trials search alpha from the recipe's value divided to multiplied by this.")
+        float,
+        Help(
+            "Trials search alpha, on a log scale, from the configured value divided by this to "
+            "the configured value times this. 1 fixes it."
+        ),
     ] = 10.0
-    learning_rate_factor: Annotated[
-        float, Help("Trials search the online learning rate in the same way.")
-    ] = 3.0
+    learning_rate_factor: Annotated[float, Help("The same for the online learning rate.")] = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

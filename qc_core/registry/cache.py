@@ -38,18 +38,19 @@ def cached_policy(reference: str) -> Path:
     except UsageError as error:
         raise UsageError(f"there is no folder {reference!r} here, and {error}") from error
     except RunError as error:
+        # Without the temporary folders, which start with a dot; versions sort by age.
         cached = sorted((cache / re.split("[@:]", reference)[0]).glob("[!.]*"))
         if not cached:
             raise
         raise RunError(
-            f"{error}. The cached version may be another one: load {cached[-1]} to run it anyway"
+            f"{error}. The cached version may be outdated; to use it anyway, load {cached[-1]}"
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
             fetched = Path(scratch) / version
             registry.pull(f"{name}:{version}", fetched)
-            with _one_at_a_time(cache):
+            with _exclusive_lock(cache):
                 # An existing folder was just downloaded by another process, or it is damaged or
                 # of another store.
                 if not registry.is_copy(folder, name, version):
@@ -59,14 +60,17 @@ def cached_policy(reference: str) -> Path:
     except OSError as error:
         raise UsageError(
             f"the cache {cache} cannot be written ({error.strerror}): set XDG_CACHE_HOME to a "
-            "folder that can"
+            "writable folder"
         ) from error
     return folder
 
 
 @contextmanager
-def _one_at_a_time(cache: Path) -> Iterator[None]:
-    """Hold a lock: two processes that replace a damaged copy would remove each other's copy."""
+def _exclusive_lock(cache: Path) -> Iterator[None]:
+    """Hold the cache's lock while a copy is replaced.
+
+    Without it, two processes that replace a damaged copy would remove each other's copy.
+    """
     with (cache / ".lock").open("a") as lock:
         # The system releases the lock when the file is closed or the process dies.
         fcntl.flock(lock, fcntl.LOCK_EX)

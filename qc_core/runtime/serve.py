@@ -6,7 +6,8 @@ GET  /v2/models/NAME          inputs, outputs and the policy's contract
 GET  /v2/models/NAME/ready
 POST /v2/models/NAME/infer    observation [B, O] and optional noise; returns action_chunk [B, H, A]
 
-NAME can also be NAME/versions/1. Tensors are JSON numbers. The server draws missing noise.
+B observations (at most 64) of O numbers; H actions per chunk of A numbers. NAME can also be
+NAME/versions/1. Tensors are JSON numbers. The server draws missing noise.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MAX_CONNECTIONS = 64
 # one request at a time.
 _MAX_CONCURRENT = 2
 # Time that a client has to send a complete request, and to receive the response.
-_SECONDS = 30.0
+_REQUEST_TIMEOUT_SECONDS = 30.0
 # Bytes of a refused request that are read and discarded.
 _MAX_DISCARDED = 64 << 20
 
@@ -53,7 +54,7 @@ class PolicyServer(ThreadingHTTPServer):
         name: name of the model in the URLs.
 
     Attributes:
-        model: path of the model, percent-encoded.
+        model_path: URL path of the model, percent-encoded.
         max_bytes: size limit of a request.
     """
 
@@ -63,9 +64,9 @@ class PolicyServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], policy: ChunkPolicy, name: str) -> None:
         self.policy, self.name = policy, name
-        self.model = "/v2/models/" + quote(name, errors="surrogateescape")
+        self.model_path = "/v2/models/" + quote(name, errors="surrogateescape")
         self.max_bytes = max_request_bytes(policy)
-        self.running = threading.BoundedSemaphore(_MAX_CONCURRENT)
+        self.inference_slots = threading.BoundedSemaphore(_MAX_CONCURRENT)
         self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(address, _Handler)
 
@@ -116,7 +117,7 @@ class _RequestStream(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"the request has not arrived within {_SECONDS:g} s")
+            raise TimeoutError(f"the request has not arrived within {_REQUEST_TIMEOUT_SECONDS:g} s")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
 
@@ -133,14 +134,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(self._stream)
 
     def handle_one_request(self) -> None:
-        self._stream.deadline = time.monotonic() + _SECONDS
+        self._stream.deadline = time.monotonic() + _REQUEST_TIMEOUT_SECONDS
         super().handle_one_request()
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # The server does not read the body, and must not parse it as the next request.
             self.close_connection = True
-        path, models = self._path(), self._models()
+        path, models = self._path(), self._model_paths()
         ready = ("/v2/health/live", "/v2/health/ready", *(f"{model}/ready" for model in models))
         if path in ready:
             self._answer(HTTPStatus.OK, {"ready": True})
@@ -149,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in models:
             self._answer(HTTPStatus.OK, model_metadata(self.server.name, self.server.policy))
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, self._not_found(f"try {self.server.model}"))
+            self._refuse(HTTPStatus.NOT_FOUND, self._not_found(f"try {self.server.model_path}"))
 
     do_HEAD = do_GET
 
@@ -157,11 +158,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             # The body of a refused request is read too, so that the connection can be reused.
             body = self._body()
-            if self._path() not in [f"{model}/infer" for model in self._models()]:
-                reason = self._not_found(f"POST to {self.server.model}/infer")
+            if self._path() not in [f"{model}/infer" for model in self._model_paths()]:
+                reason = self._not_found(f"POST to {self.server.model_path}/infer")
                 raise _Refused(HTTPStatus.NOT_FOUND, reason)
-            # A client that sends slowly must not block other clients, so the body is read before.
-            with self.server.running:
+            # A client that sends slowly must not block other clients, so the body is read before
+            # taking a slot.
+            with self.server.inference_slots:
                 answer = infer(self.server.name, self.server.policy, body)
             self._answer(HTTPStatus.OK, answer)
         except _Refused as refused:
@@ -184,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(code, HTTPStatus) or code >= HTTPStatus.BAD_REQUEST:
             super().log_request(code, size)
 
-    def _models(self) -> tuple[str, str]:
+    def _model_paths(self) -> tuple[str, str]:
         model = f"/v2/models/{self.server.name}"
         return model, f"{model}/versions/{VERSION}"
 
@@ -198,13 +200,16 @@ class _Handler(BaseHTTPRequestHandler):
         length, limit = self.headers.get("Content-Length", ""), self.server.max_bytes
         if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self.close_connection = True
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "a request needs its Content-Length")
+            raise _Refused(
+                HTTPStatus.LENGTH_REQUIRED,
+                "Content-Length is missing or invalid: send it, without Transfer-Encoding",
+            )
         if len(length) > len(str(limit)) or int(length) > limit:
             self.close_connection = True
             raise _Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a request has at most {limit} bytes, those of {MAX_BATCH} observations, got "
-                f"{length[:20]}: send fewer at once",
+                f"the request body is too large: {length[:20]} bytes (limit {limit}, enough for "
+                f"{MAX_BATCH} observations); send fewer observations at once",
             )
         return self.rfile.read(int(length))
 
@@ -221,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
-        self.connection.settimeout(_SECONDS)
+        self.connection.settimeout(_REQUEST_TIMEOUT_SECONDS)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -18,11 +18,11 @@ from qc_core.data.formats.download import official_name
 
 SOURCE = "Li, Zhou, Levine (arXiv 2507.07969)"
 # The paper's data set, where it is not OGBench's default for the environment.
-_DATA = {"cube-quadruple": "cube-quadruple-play-100m-v0"}
+_PAPER_DATASETS = {"cube-quadruple": "cube-quadruple-play-100m-v0"}
 
 
 class PublishedPoint(NamedTuple):
-    """Success rate with its 95% interval at a step, which counts offline and online steps."""
+    """Success rate and its 95% interval, in [0, 1], after so many offline and online steps."""
 
     step: float
     success: float
@@ -31,10 +31,10 @@ class PublishedPoint(NamedTuple):
 
 
 def published_curve(config: Config, method: str) -> list[PublishedPoint]:
-    """Return the paper's curve for a configuration's task and data; empty if it has none.
+    """Return the paper's curve for a configuration's task and data; empty if the paper has none.
 
     Args:
-        method: a method's name, such as `qc-fql`; the paper's names are the same in capitals.
+        method: a method's name, such as `qc-fql`; matched without regard to case.
     """
     task = _paper_task(config)
     text = files("qc_core.sweeps").joinpath("published.csv").read_text(encoding="utf-8")
@@ -48,11 +48,15 @@ def published_curve(config: Config, method: str) -> list[PublishedPoint]:
 
 
 def _paper_task(config: Config) -> tuple[str, str] | None:
-    """Return the paper's domain and task, or None. It has sparse rewards for scene and puzzle."""
+    """Return the paper's domain and task; None if it lacks the task or used other data.
+
+    The paper uses sparse rewards for scene and puzzle-3x3.
+    """
     source = config.data.source[0] if len(config.data.source) == 1 else ""
     if match := re.fullmatch(r"robomimic/(\w+)-v0", config.environment):
-        is_complete = Path(source).suffix in (".hdf5", ".h5") and not config.data.filter
-        return ("robomimic", match[1]) if is_complete else None
+        # Assumes that it is the paper's file; its content is not compared.
+        uses_complete_file = Path(source).suffix in (".hdf5", ".h5") and not config.data.filter
+        return ("robomimic", match[1]) if uses_complete_file else None
     match = re.fullmatch(r"(.+)-singletask-(task\d)-v0", config.environment)
     if match is None:
         return None
@@ -61,5 +65,8 @@ def _paper_task(config: Config) -> tuple[str, str] | None:
     default = official_name(config.environment)
     # A downloaded official file has the data set's name.
     data = default if source == "ogbench" else Path(source.removeprefix("ogbench:")).stem
-    same = (data, config.data.reward_transform) == (_DATA.get(family, default), transform)
-    return (family, task) if same else None
+    matches_paper = (data, config.data.reward_transform) == (
+        _PAPER_DATASETS.get(family, default),
+        transform,
+    )
+    return (family, task) if matches_paper else None

@@ -15,7 +15,7 @@ from qc_core.training.checkpoint import Checkpoint, Curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.scoring import Scoring
 
-# Called with the number of steps done since the last call, and with a note now and then.
+# Called with the steps done since the last call, and sometimes a note for the progress line.
 OnSteps = Callable[[int, str | None], None]
 
 
@@ -26,7 +26,7 @@ class Training(Protocol):
         agent: the agent that learns.
         step: steps done.
         steps: steps in total.
-        stride: steps between two looks at evaluation and checkpoints.
+        stride: maximum steps per `run` call; evaluation and checkpoints are checked in between.
     """
 
     agent: Agent
@@ -60,7 +60,7 @@ class PeriodicEvaluation:
 
     Args:
         at: steps at which to evaluate; the last one is the training's last step.
-        episode_limit: control steps of the environment's episodes.
+        episode_limit: maximum control steps of an episode; a failure counts as this.
         curve: gets a point for each evaluation, once its episodes have been played: `step`,
             `success`, `steps`, `return`, `seconds` of training, and the figures of the last update.
         on_point: called with each point after it has been added; what it raises ends the training.
@@ -82,7 +82,7 @@ class PeriodicEvaluation:
         self._start = time.monotonic() - earlier
 
     def next_after(self, step: int) -> int:
-        """Return the first evaluation after a step."""
+        """Return the step of the first evaluation after `step`, which is not the last one."""
         return next(stop for stop in self._at if stop > step)
 
     def evaluate(self, training: Training) -> None:
@@ -122,11 +122,13 @@ def run_training(
     Args:
         curve: learning curve so far, saved with each checkpoint.
         describe: returns the checkpoint document of the current step.
-        store: gets a checkpoint about once a minute, but none of the last step; None saves none.
+        store: gets a checkpoint about once a minute, except at the last step, which the caller
+            saves; None saves no checkpoints.
         on_steps: reports progress.
 
     Raises:
-        TrainingDiverged: the losses are no longer finite; evaluations may be running.
+        TrainingDiverged: the losses are no longer finite. Evaluations may still be running:
+            `evaluation.finish()` records them.
     """
     while training.step < training.steps:
         stop = evaluation.next_after(training.step) if evaluation else training.steps
@@ -137,10 +139,11 @@ def run_training(
                 evaluation.evaluate(training)
         if store is None or not store.schedule.due or training.step == training.steps:
             continue
-        # A checkpoint must contain the points of all evaluations before its step.
+        # A checkpoint must contain the points of all evaluations before its step. Background
+        # evaluations are rarely idle, so training waits for them when a checkpoint is overdue.
         if evaluation is not None and store.schedule.overdue:
             evaluation.finish()
-        if (evaluation is None or evaluation.idle) and store.schedule.due:
+        if evaluation is None or evaluation.idle:
             store.try_save(training.agent, describe(), curve, training.state())
     if evaluation is not None:
         evaluation.finish()

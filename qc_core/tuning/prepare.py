@@ -33,10 +33,16 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
     try:
         argv = shlex.split(overrides)
     except ValueError as error:
-        raise UsageError(f"the overrides cannot be read ({error}): {overrides}") from error
+        raise UsageError(
+            f"the overrides are not a command line ({error}), got {overrides!r}: close the "
+            "quotation marks"
+        ) from error
     if method != AS_THE_RECIPE:
-        if any(word.split("=")[0] == _METHOD for word in argv):
-            raise UsageError(f"the method is given twice, as {method} and in the overrides")
+        if any(argument.split("=")[0] == _METHOD for argument in argv):
+            raise UsageError(
+                f"the method is given twice, as {method} and in the overrides: choose "
+                f"{AS_THE_RECIPE!r}, or leave out {_METHOD}"
+            )
         argv = [_METHOD, method, *argv]
     # Every step uses the same parent, also if the champion changes during the run.
     config = pin_parent(resolve(recipe, argv))

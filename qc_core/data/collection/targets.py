@@ -1,4 +1,8 @@
-"""Targets for oracles, under the names that OGBench's environments use."""
+"""Builds the `privileged/target_*` entries that OGBench's scripted oracles read.
+
+`info` is the dictionary that `step` and `reset` of OGBench's environments return in the data
+collection mode.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ Target = dict[str, Any]
 
 
 def cube_target(cube: int, position: np.ndarray) -> Target:
-    """Return the target to move a cube to a position, [3] in metres."""
+    """Return the target to move a cube to a position, [3] in metres, with yaw 0."""
     return {
         "privileged/target_task": "cube",
         "privileged/target_block": cube,
@@ -21,7 +25,7 @@ def cube_target(cube: int, position: np.ndarray) -> Target:
 
 
 def button_target(button: int, info: Info) -> Target:
-    """Return the target to press a button once."""
+    """Return the target to press a button, which toggles its state."""
     return {
         "privileged/target_task": "button",
         "privileged/target_button": button,
@@ -30,12 +34,17 @@ def button_target(button: int, info: Info) -> Target:
 
 
 def slide_target(slide: str, position: float, environment: Any, info: Info) -> Target:
-    """Return the target to move the `drawer` or the `window` along its slide, in metres."""
+    """Return the target to move the `drawer` or the `window` to a position of its slide, in metres.
+
+    Args:
+        environment: the unwrapped OGBench environment.
+    """
+    # The joint's axis in world coordinates.
     axis = environment.data.joint(f"{slide}_slide").xaxis
-    way = position - info[f"privileged/{slide}_pos"][0]
+    displacement = position - info[f"privileged/{slide}_pos"][0]
+    handle = info[f"privileged/{slide}_handle_pos"] + displacement * axis
     return {
         "privileged/target_task": slide,
         f"privileged/target_{slide}_pos": np.array([position]),
-        f"privileged/target_{slide}_handle_pos": info[f"privileged/{slide}_handle_pos"]
-        + way * axis,
+        f"privileged/target_{slide}_handle_pos": handle,
     }

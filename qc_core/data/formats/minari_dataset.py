@@ -24,7 +24,10 @@ _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeErro
 
 
 class _Spaces(Document, frozen=True, kw_only=True, rename="lower"):
-    """The fields of `metadata.json` without which Minari would run code to find the spaces."""
+    """Spaces in `metadata.json`.
+
+    They are required: without them, Minari imports and runs the environment that the file names.
+    """
 
     observation_space: str
     action_space: str
@@ -47,7 +50,7 @@ def open_minari(dataset_id: str) -> Source:
     """
     import minari
 
-    # Minari runs the code that the metadata name if they contain no spaces.
+    # A security check, before Minari reads the file: see `_Spaces`.
     documents.read(_folder(dataset_id) / "data" / "metadata.json", _Spaces)
     try:
         dataset = minari.load_dataset(dataset_id)
@@ -92,7 +95,7 @@ def _folder(dataset_id: str) -> Path:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"minari:{dataset_id} is not at {folder} and cannot be downloaded ({reason}): "
-                "download it on a machine that can, and copy it there"
+                "check the id, or copy the data set there from another machine"
             ) from error
     return folder
 
@@ -100,7 +103,7 @@ def _folder(dataset_id: str) -> Path:
 def _spec(
     dataset: Any, dataset_id: str, vectors: Sequence[_Vector], longest: int
 ) -> EnvironmentSpec:
-    """Return the environment's own description if it is installed, else that of the metadata."""
+    """Return the description by the environment if it is installed, else by the metadata."""
     from gymnasium.spaces import Box
 
     action = dataset.action_space
@@ -119,7 +122,7 @@ def _spec(
         action_low=tuple(map(float, action.low)),
         action_high=tuple(map(float, action.high)),
         episode_limit=(recorded and recorded.max_episode_steps) or longest,
-        # The metadata do not contain it.
+        # Placeholder, in seconds per control step: Minari's metadata does not contain it.
         control_interval=1.0,
     )
     with contextlib.suppress(UsageError):
@@ -131,7 +134,7 @@ def _spec(
 
 
 def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:
-    """Return the vectors in the order in which gymnasium flattens the space."""
+    """Return the vectors of an observation space in the order in which gymnasium flattens it."""
     from gymnasium.spaces import Box, Dict
 
     if isinstance(space, Box) and len(space.shape) <= 1:
@@ -139,7 +142,9 @@ def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_V
     if isinstance(space, Dict):
         return [v for key in space for v in _vectors(space[key], dataset_id, (*keys, str(key)))]
     where = "/".join(keys) or "observations"
-    raise UsageError(f"minari:{dataset_id}: {where} must be vectors or dicts of them, got {space}")
+    raise UsageError(
+        f"minari:{dataset_id}: {where} must be vectors or dictionaries of vectors, got {space}"
+    )
 
 
 def _read(dataset: Any, dataset_id: str, vectors: Sequence[_Vector]) -> Iterator[Episodes]:

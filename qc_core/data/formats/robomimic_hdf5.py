@@ -1,8 +1,8 @@
 """Reads robomimic's low-dimensional HDF5 files.
 
 `dones` mark every solved state and the end of a demonstration. An episode ends at each of them, as
-in the paper's code: a demonstration that stays solved becomes one long episode and several of a
-single transition.
+in the paper's code: if a demonstration stays solved for k more steps, each of these steps becomes
+an episode of one transition.
 
 In files of robosuite before 1.5 (`low_dim_v141.hdf5`), an object's pose comes before its pose
 relative to the gripper. They are converted to the order of 1.5, which the environments use.
@@ -108,13 +108,14 @@ def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) ->
     dones = _values(path, demo, "dones", ()) > 0
     observations = _observations(path, _member(path, demo, "obs"), spec, pose_first)
     if "next_obs" in demo:
-        following = _observations(path, _member(path, demo, "next_obs"), spec, pose_first)
+        next_observations = _observations(path, _member(path, demo, "next_obs"), spec, pose_first)
         rows = len(dones)
     else:
-        following = np.concatenate([observations[1:], observations[-1:]])
-        # An unsolved last row has no next observation, so it is only a next observation itself.
+        next_observations = np.concatenate([observations[1:], observations[-1:]])
+        # The last row of an unsolved demonstration has no next observation: it serves only as the
+        # next observation of the row before it.
         rows = len(dones) if len(dones) and dones[-1] else len(dones) - 1
-    lengths = {len(array) for array in (actions, rewards, dones, observations, following)}
+    lengths = {len(array) for array in (actions, rewards, dones, observations, next_observations)}
     if len(lengths) > 1 or rows < 1:
         raise UsageError(
             f"{path}, {demo.name}: actions, rewards, dones and observations must have equally "
@@ -124,9 +125,10 @@ def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) ->
     ends = dones.copy()
     ends[-1] = True
     return Episodes(
-        observations=observation_rows(observations[:rows], following[:rows], ends),
+        observations=observation_rows(observations[:rows], next_observations[:rows], ends),
         actions=actions[:rows],
         rewards=rewards[:rows],
+        # As in the paper: the end of a demonstration counts as solved, like every other `done`.
         masks=1 - dones.astype(np.float32),
         terminals=ends.astype(np.float32),
     )
@@ -140,6 +142,7 @@ def _observations(path: Path, group: Any, spec: EnvironmentSpec, pose_first: boo
     parts = [_values(path, group, key, (size,)) for key, size in sizes.items()]
     if len({len(part) for part in parts}) > 1:
         raise UsageError(f"{path}, {group.name}: the keys must have equally many rows")
+    # Two poses of 7 numbers each: [pose, relative pose] becomes [relative pose, pose].
     if pose_first:
         parts[-1] = np.roll(parts[-1], _POSE, axis=1)
     return np.concatenate(parts, axis=1)
@@ -161,9 +164,7 @@ def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
     if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiub":
         raise UsageError(f"{what} must be a numeric array")
     if array.is_virtual or array.external:
-        raise UsageError(
-            f"{what} is in another file, which is not read: copy it into this one"
-        )
+        raise UsageError(f"{what} is in another file, which is not read: copy it into this one")
     if len(array.shape) != 1 + len(shape) or array.shape[1:] != shape:
         wanted = ", ".join(["rows", *map(str, shape)])
         raise UsageError(f"{what} must have shape [{wanted}], got {list(array.shape)}")
@@ -199,10 +200,13 @@ def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
             f"{path}: robosuite environment {name!r} is unknown (one of {', '.join(known)})"
         )
     if frequency != CONTROL_FREQUENCY:
-        raise UsageError(f"{path}: control at {CONTROL_FREQUENCY} Hz is needed, got {frequency:g}")
+        raise UsageError(
+            f"{path}: the control frequency must be {CONTROL_FREQUENCY} Hz, got {frequency:g}"
+        )
     version = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", arguments.env_version or "1.0")
     if version is None:
         raise UsageError(f"{what}: env_version is not a version: {arguments.env_version!r}")
+    # Lift has the same order in all versions.
     pose_first = (int(version[1]), int(version[2] or 0)) < (1, 5) and name != "Lift"
     return robomimic_spec(known[name]), pose_first
 

@@ -234,7 +234,7 @@ NAN = np.array([[np.nan] * 7] * 3)
         (with_env_args(3), "env_args of /data must be JSON"),
         (
             with_env_args(json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 10}})),
-            "control at 20 Hz is needed, got 10",
+            "the control frequency must be 20 Hz, got 10",
         ),
         (nothing_left, "contains no demonstrations"),
     ],
