@@ -42,7 +42,7 @@ def run(options: Namespace) -> None:
 
             signal.signal(signal.SIGTERM, end)
             print(
-                f"serving {policy} at http://{host}:{server.server_port}{server.model}",
+                f"serving {policy} at http://{host}:{server.server_port}{server.model_path}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -166,5 +166,5 @@ def test_kubectl_that_does_not_connect_is_ended(
     (tmp_path / "kubectl").write_text("#!/bin/sh\nexec sleep 1000\n")
     (tmp_path / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(RunError, match="kubectl did not connect within 0.05 s"):
+    with pytest.raises(RunError, match=r"did not connect within 0\.05 s"):
         port_forward("kubeflow", start_timeout_seconds=0.05).__enter__()

@@ -122,7 +122,7 @@ def test_booleans_as_text(text: str) -> None:
 def test_an_option_of_another_method_is_refused_with_its_methods() -> None:
     with pytest.raises(
         UsageError,
-        match=r"--train\.num-samples is not an option of qc-fql: leave it out, or choose qc or bfn or bfn-n",
+        match=r"--train\.num-samples is not an option of qc-fql: .* choose qc or bfn or bfn-n",
     ):
         resolve("smoke", ["--train.num-samples", "8"])
     config = resolve("smoke", ["--train.num-samples", "8", "--train.method", "qc"])
