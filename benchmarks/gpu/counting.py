@@ -8,7 +8,8 @@ give those of any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ _NO_KERNEL = {
 }
 # Kernels of operations that launch more than one.
 _KERNELS = {"native_layer_norm_backward": 3, "randn": 1, "argmax": 1, "_fused_adam_": 3}
-_SMALL_BATCHES = (8, 16)
+SMALL_BATCHES = (8, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::")
-        if name not in _NO_KERNEL:
+        namespace, _, name = func._schema.name.partition("::")
+        if namespace == "aten" and name not in _NO_KERNEL:
             self.operations.append(_operation(name, args, kwargs or {}, result))
         return result
 
@@ -97,41 +98,52 @@ def _operation(name: str, args: Any, kwargs: Any, result: Any) -> Operation:
 
 
 def count_update(
-    method: str, hidden_dims: Sequence[int], batch: int, kind: str
-) -> list[Operation]:
-    """The operations of one update with the kernels that a GPU gets, sampling excluded."""
-    small, larger = (_counted(method, hidden_dims, size, kind) for size in _SMALL_BATCHES)
-    first, second = _SMALL_BATCHES
+    method: str, hidden_dims: Sequence[int], kind: str, scratch: Path
+) -> tuple[list[Operation], list[Operation]]:
+    """The operations of one update, sampling included, with the kernels that a GPU gets.
+
+    Args:
+        scratch: folder for a small dataset.
+
+    Returns:
+        Operations at the two `SMALL_BATCHES`, from which `at_batch` extrapolates.
+    """
+    dataset = product.random_dataset(scratch / "counting", 2_000)
+    small, larger = (
+        _counted(product.config(method, hidden_dims, size, kind), dataset, kind)
+        for size in SMALL_BATCHES
+    )
     if [operation.name for operation in small] != [operation.name for operation in larger]:
         raise RuntimeError(f"the operations of {method} depend on the batch size")
+    return small, larger
+
+
+def at_batch(counted: tuple[list[Operation], list[Operation]], batch: int) -> list[Operation]:
+    """The operations at any batch size."""
+    first, second = SMALL_BATCHES
 
     def extrapolate(low: float, high: float) -> float:
         return low + (high - low) * (batch - first) / (second - first)
 
     return [
-        Operation(
-            low.name,
-            low.kernels,
-            extrapolate(low.bytes, high.bytes),
-            extrapolate(low.flop, high.flop),
-            extrapolate(low.rows, high.rows),
-            extrapolate(low.columns, high.columns),
-            low.bfloat16,
+        replace(
+            low,
+            **{
+                name: extrapolate(getattr(low, name), getattr(high, name))
+                for name in ("bytes", "flop", "rows", "columns")
+            },
         )
-        for low, high in zip(small, larger, strict=True)
+        for low, high in zip(*counted, strict=True)
     ]
 
 
-def _counted(
-    method: str, hidden_dims: Sequence[int], batch: int, kind: str
-) -> list[Operation]:
-    settings = product.config(method, hidden_dims, batch, kind)
-    agent = product.new_agent(settings, torch.device("cpu"))
-    if kind == product.EAGER:
-        product.use_kernels(agent, torch.device("cpu"), kind)
-    else:
-        product.use_cuda_kernels(agent, kind)
-    windows, noise = product.random_batch(agent, settings, 0)
+def _counted(settings: Any, dataset: Any, kind: str) -> list[Operation]:
+    training = product.Training(settings, dataset, torch.device("cpu"), kind)
+    if kind != product.EAGER:
+        product.use_cuda_kernels(training.agent, kind)
+    # The first update also makes the optimiser's state.
+    training.run_eager(1)
     with _Counter() as counter:
-        agent.update(windows, noise)
+        training.run_eager(1)
+    training.close()
     return counter.operations

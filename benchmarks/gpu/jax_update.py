@@ -10,7 +10,6 @@ Shapes: B batch, K critics, O observation, L flattened chunk, H steps of the chu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,7 +75,7 @@ def sampled_update(
     return update({**state, "key": key}, batch, settings)
 
 
-def compiled(settings: Settings, updates: int = 1) -> Callable[[Tree, Tree], tuple[Tree, Tree]]:
+def compiled(settings: Settings, updates: int = 1) -> Any:
     """A jitted function of state and replay that runs so many updates and donates the state."""
 
     def run(state: Tree, replay: Tree) -> tuple[Tree, Tree]:
