@@ -34,7 +34,6 @@ def part_environment(work: Path, results: Results) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
         ATTEMPTS_VARIABLE: str(attempts),
         # The store and the study of the parts that run the command line.
         "QC_STORE": str(work / "store"),
@@ -47,7 +46,7 @@ def _install_missing(site: Path) -> list[str]:
     wheels = [wheel for wheel in sorted(WHEELS.glob("*.whl")) if not _has(wheel)]
     if wheels and not site.exists():
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        flags = ["--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--target"]
+        flags = ["--no-index", "--no-deps", "--no-cache-dir", "--target"]
         subprocess.run([*pip, *flags, str(site), *map(str, wheels)], check=True)
     return [wheel.name for wheel in wheels]
 

@@ -59,9 +59,7 @@ def update(state: Tree, batch: dict[str, Array], settings: Settings) -> tuple[Tr
         return _update(state, batch, settings)
 
 
-def sampled_update(
-    state: Tree, replay: dict[str, Array], settings: Settings
-) -> tuple[Tree, Tree]:
+def sampled_update(state: Tree, replay: dict[str, Array], settings: Settings) -> tuple[Tree, Tree]:
     """One update whose windows and noise are drawn on the device."""
     key, start_key, *noise_keys = jax.random.split(state["key"], 6)
     size = len(replay["rewards"])
@@ -102,8 +100,7 @@ def gather(replay: dict[str, Array], start_B: Array, settings: Settings) -> dict
         "next_observations": replay["observations"][last_B + 1],
         "actions": replay["actions"][index_BH].reshape(len(start_B), -1),
         "returns": (replay["rewards"][index_BH] * discounts_H).sum(axis=1),
-        "bootstrap": replay["masks"][index_BH].min(axis=1)
-        * settings.discount**settings.horizon,
+        "bootstrap": replay["masks"][index_BH].min(axis=1) * settings.discount**settings.horizon,
         "valid": valid_BH,
         "weight": valid_BH[:, -1],
     }
@@ -114,9 +111,7 @@ def _update(state: Tree, batch: dict[str, Array], settings: Settings) -> tuple[T
     loss = partial(_loss, state["target_critic"], batch, settings)
     gradients, losses = jax.grad(loss, has_aux=True)(networks)
     step = state["step"] + 1
-    first = jax.tree.map(
-        lambda m, g: _BETA_1 * m + (1 - _BETA_1) * g, state["first"], gradients
-    )
+    first = jax.tree.map(lambda m, g: _BETA_1 * m + (1 - _BETA_1) * g, state["first"], gradients)
     second = jax.tree.map(
         lambda v, g: _BETA_2 * v + (1 - _BETA_2) * g * g, state["second"], gradients
     )

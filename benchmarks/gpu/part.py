@@ -33,9 +33,7 @@ class Context:
         output: folder of the results.
     """
 
-    def __init__(
-        self, part: str, output: Path, work: Path, seconds: float, *, tiny: bool
-    ) -> None:
+    def __init__(self, part: str, output: Path, work: Path, seconds: float, *, tiny: bool) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tiny, self.work, self.output = tiny, work, output
         self.results = Results(output / "results.json")

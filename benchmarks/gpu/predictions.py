@@ -97,9 +97,7 @@ def update_figures(scratch: Path) -> list[Figure]:
     figures: list[Figure] = []
 
     def add(part: str, name: str, value: float, **labels: Any) -> None:
-        figures.append(
-            {"part": part, "name": name, **labels, "value": float(f"{value:.3g}")}
-        )
+        figures.append({"part": part, "name": name, **labels, "value": float(f"{value:.3g}")})
 
     for method in product.METHODS:
         for network, hidden_dims in FULL.networks.items():
@@ -235,9 +233,7 @@ def _updates_table(figures: Sequence[Figure]) -> str:
     ]
     for method in product.METHODS:
         for network in FULL.networks:
-            launches = _value(
-                figures, name="launches per update", method=method, network=network
-            )
+            launches = _value(figures, name="launches per update", method=method, network=network)
             for batch in FULL.batches:
                 case = {"part": "updates", "method": method, "network": network, "batch": batch}
                 rates = [_number(_value(figures, kernels=kind, **case)) for kind in kinds]
@@ -260,9 +256,7 @@ def _trials_table(figures: Sequence[Figure]) -> str:
             for key, value in figure.items()
             if key not in ("part", "name", "value")
         )
-        lines.append(
-            f"| {figure['name']}: {labels} | {_number(figure['value'])} | not measured |"
-        )
+        lines.append(f"| {figure['name']}: {labels} | {_number(figure['value'])} | not measured |")
     return "\n".join(lines)
 
 

@@ -143,6 +143,15 @@ def use_cuda_kernels(agent: Agent, kind: str) -> None:
     agent.arithmetic = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.CUDA_FLOAT32
 
 
+def gradients(agent: Agent) -> dict[str, Tensor]:
+    """The gradients of the last update by parameter name, on the CPU."""
+    return {
+        name: parameter.grad.detach().float().cpu().clone()
+        for name, parameter in agent.named_parameters()
+        if parameter.grad is not None
+    }
+
+
 class Training:
     """Offline training whose updates are run in the way that `kind` says.
 
@@ -252,7 +261,7 @@ def to_device(values: Moved, device: torch.device) -> Moved:
 
     if isinstance(values, tuple):
         return type(values)(*(moved(value) for value in values))
-    if dataclasses.is_dataclass(values):
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
         names = [entry.name for entry in dataclasses.fields(values)]
         return dataclasses.replace(  # pyright: ignore[reportReturnType]
             values, **{name: moved(getattr(values, name)) for name in names}
@@ -330,17 +339,13 @@ def export_random_policy(method: str, hidden_dims: Sequence[int], folder: Path) 
     """Export a policy with random weights; the folder must not exist."""
     settings = replace(config(method, hidden_dims, 256), recipe="benchmark")
     agent = new_agent(settings, torch.device("cpu"))
-    info = CheckpointInfo(
-        config=settings, spec=_spec(), dataset_digest="none", offline_steps=0
-    )
+    info = CheckpointInfo(config=settings, spec=_spec(), dataset_digest="none", offline_steps=0)
     save_checkpoint(folder / "checkpoint", agent, info, [])
     export(folder / "checkpoint", folder / "policy")
     return folder / "policy"
 
 
-def policy_call(
-    folder: Path, provider: str, threads: int, batch: int
-) -> Callable[[], np.ndarray]:
+def policy_call(folder: Path, provider: str, threads: int, batch: int) -> Callable[[], np.ndarray]:
     """A call of an exported policy with a fixed random batch (an error if it cannot start)."""
     policy = ChunkPolicy.load(folder, provider=provider, threads=threads)
     rng = np.random.default_rng(0)

@@ -29,8 +29,8 @@ class Sizes:
 
 FULL = Sizes()
 TINY = Sizes(
-    networks={"2x16": (16, 16), "2x8": (8, 8)},
-    batches=(8, 16),
+    networks={"2x16": (16, 16)},
+    batches=(8,),
     transitions=2_000,
     turns=1,
     turn_seconds=0.01,

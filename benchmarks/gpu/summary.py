@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gpu import predictions
 from benchmarks.gpu.results import Figure, Results, labels_of
+from benchmarks.gpu.sizes import FULL
 
 _NOT_MEASURED = "not measured"
 
@@ -34,6 +35,23 @@ def summary(results: dict[str, Any], predicted: list[Figure]) -> str:
     lines += ["", f"## Predicted, {_NOT_MEASURED}", ""]
     lines += [f"{len(missing)} of {len(expected)} predicted figures are {_NOT_MEASURED}."]
     return "\n".join(lines) + "\n"
+
+
+# Little enough that the end of a long output still shows all of it.
+_HEADLINE_CHARACTERS = 10_000
+
+
+def headline(text: str) -> str:
+    """The lines of a summary that answer the main questions."""
+    network, batch = next(iter(FULL.networks)), FULL.batches[0]
+    shown = [
+        line
+        for line in text.splitlines()
+        if not line.startswith("|")
+        or "network=" not in line
+        or (f"network={network}" in line and f"batch={batch} " in f"{line} ")
+    ]
+    return "\n".join(line for line in shown if line)[:_HEADLINE_CHARACTERS]
 
 
 def _head(results: dict[str, Any]) -> list[str]:
@@ -83,7 +101,8 @@ def main() -> None:
     output = Path(sys.argv[1])
     text = summary(Results(output / "results.json").read(), predictions.read())
     (output / "summary.md").write_text(text, encoding="utf-8")
-    print(text)
+    print(headline(text))
+    print(f"all figures: {output / 'summary.md'}")
 
 
 if __name__ == "__main__":

@@ -57,13 +57,14 @@ def _guarded_getaddrinfo(host, *arguments, **options):
     return _getaddrinfo(host, *arguments, **options)
 
 
+def _guarded(look_up):
+    def checked(host):
+        return look_up(host) if _is_local_host(host) else _refuse(host)
+
+    return checked
+
+
 socket.socket = _GuardedSocket
 socket.getaddrinfo = _guarded_getaddrinfo
-for _name in ("gethostbyname", "gethostbyname_ex"):
-    setattr(
-        socket,
-        _name,
-        lambda host, _original=getattr(socket, _name): (
-            _original(host) if _is_local_host(host) else _refuse(host)
-        ),
-    )
+socket.gethostbyname = _guarded(socket.gethostbyname)
+socket.gethostbyname_ex = _guarded(socket.gethostbyname_ex)

@@ -15,10 +15,11 @@ from benchmarks.gpu import product
 from benchmarks.gpu.part import Context
 from benchmarks.gpu.sizes import sizes
 
-# One float32 update on two devices: losses differ by rounding. Adam's first step has the size of
-# the learning rate whatever the gradient's size, so a gradient near zero can move a weight the
-# other way; all others agree.
-LOSS_TOLERANCE = 1e-4
+# One float32 update on two devices differs by rounding, also in sums over a batch: relative to the
+# largest loss and to the norm of each gradient.
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3
+# Adam's first step has the size of the learning rate whatever the gradient's size, so rounding can
+# move a weight whose gradient is near zero the other way. All others agree.
 WEIGHT_TOLERANCE, WEIGHT_SHARE = 1e-5, 0.999
 # Mean losses over 200 updates; bfloat16 has three digits.
 BFLOAT16_TOLERANCE = 0.05
@@ -100,29 +101,32 @@ def _against_cpu(context: Context, method: str) -> None:
     size = sizes(context.tiny)
     network = next(iter(size.networks.values()))
     settings = product.config(method, network, size.batches[0])
-    found: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+    found = []
     for device, kind in ((torch.device("cpu"), product.EAGER), (context.device, product.FLOAT32)):
         agent = product.new_agent(settings, device)
         product.use_kernels(agent, device, kind)
-        windows, noise = product.random_batch(product.new_agent(settings, torch.device("cpu")),
-                                              settings, seed=1)
+        source = product.new_agent(settings, torch.device("cpu"))
+        windows, noise = product.random_batch(source, settings, seed=1)
         info = agent.update(product.to_device(windows, device), product.to_device(noise, device))
-        found.append((_on_cpu(info), _on_cpu(agent.state_dict())))
-    (info, weights), (other_info, other_weights) = found
+        found.append((_on_cpu(info), product.gradients(agent), _on_cpu(agent.state_dict())))
+    (info, gradients, weights), (other_info, other_gradients, other_weights) = found
     loss = max(
         float(abs(other_info[name] - info[name]) / max(1.0, abs(info[name]))) for name in info
+    )
+    gradient = max(
+        float((other_gradients[name] - gradients[name]).norm() / gradients[name].norm())
+        for name in gradients
+        if gradients[name].norm() > 0
     )
     differences = torch.cat(
         [(other_weights[name] - weights[name]).abs().flatten() for name in weights]
     )
     share = float((differences <= WEIGHT_TOLERANCE).float().mean())
-    limit = 2.1 * settings.train.learning_rate
-    passed = loss <= LOSS_TOLERANCE and share >= WEIGHT_SHARE and differences.max() <= limit
-    context.record("one update: losses differ by", loss, method=method, limit=LOSS_TOLERANCE)
-    context.record(
-        "one update: weights within 1e-5", share, method=method, limit=WEIGHT_SHARE
-    )
-    context.record("one update: largest weight difference", float(differences.max()), method=method)
+    labels: dict[str, Any] = {"method": method}
+    context.record("one update: losses differ by", loss, limit=LOSS_TOLERANCE, **labels)
+    context.record("one update: gradients differ by", gradient, limit=GRADIENT_TOLERANCE, **labels)
+    context.record("one update: weights within 1e-5", share, limit=WEIGHT_SHARE, **labels)
+    passed = loss <= LOSS_TOLERANCE and gradient <= GRADIENT_TOLERANCE and share >= WEIGHT_SHARE
     if not passed:
         raise RuntimeError("the GPU's update differs from the CPU's by more than the tolerance")
 
@@ -155,7 +159,7 @@ def _bfloat16(context: Context, method: str) -> None:
     for kind in (product.FLOAT32, product.BFLOAT16):
         settings = product.config(method, network, size.batches[0], kind)
         training = product.Training(settings, dataset, context.device, kind)
-        infos = [training.run_eager(1) for _ in range(_UPDATES)]
+        infos = [training.run_eager(1) for _ in range(5 if context.tiny else _UPDATES)]
         names = [name for name in infos[0] if name.endswith("/loss")]
         losses[kind] = {
             name: torch.stack([info[name] for info in infos]).float().cpu().numpy()

@@ -26,9 +26,7 @@ def run(context: Context) -> None:
                 settings = product.config(
                     method, size.networks[network], size.batches[0], product.BFLOAT16
                 )
-                training = product.Training(
-                    settings, dataset, context.device, product.BFLOAT16
-                )
+                training = product.Training(settings, dataset, context.device, product.BFLOAT16)
                 _measure(context, training, labels)
                 training.close()
 
