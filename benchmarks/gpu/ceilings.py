@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,16 +66,38 @@ def launch_seconds(device: torch.device, *, graph: bool) -> float:
     return _seconds(recorded.replay, device, 5) / count
 
 
-def measure(device: torch.device, record: Callable[..., Any], *, tiny: bool) -> None:
-    """Record every ceiling."""
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Measured rates of a device: bytes/s, FLOP/s by precision, seconds per launch in a graph."""
+
+    bandwidth: float
+    product_rates: dict[str, float]
+    launch: float
+
+    def updates_per_second(self, counts: dict[str, float], precision: str) -> float:
+        """No update is faster: launches, bytes and products each take their time at least."""
+        return 1 / max(
+            counts["launches"] * self.launch,
+            counts["bytes"] / self.bandwidth,
+            counts["flop"] / self.product_rates[precision],
+        )
+
+
+def measure(device: torch.device, record: Callable[..., Any], *, tiny: bool) -> Ceilings:
+    """Measure and record every ceiling."""
     width = 64 if tiny else 8192
-    record("copy bandwidth TB/s", copy_bandwidth(device, tiny=tiny) / 1e12)
+    bandwidth = copy_bandwidth(device, tiny=tiny)
+    record("copy bandwidth TB/s", bandwidth / 1e12)
+    rates = {}
     for dtype, name in ((torch.bfloat16, "bfloat16"), (torch.float32, "float32")):
-        rate = product_rate(device, dtype, width, width) / 1e12
-        record("product rate TFLOP/s", rate, shape="large", kernels=name)
+        rates[name] = product_rate(device, dtype, width, width)
+        record("product rate TFLOP/s", rates[name] / 1e12, shape="large", kernels=name)
         for rows in (16,) if tiny else (256, 8192):
             rate = product_rate(device, dtype, rows, 16 if tiny else 512) / 1e12
             record("product rate TFLOP/s", rate, shape=f"{rows}x512x512", kernels=name)
-    record("launch us", launch_seconds(device, graph=False) * 1e6, how="eager")
+    launch = launch_seconds(device, graph=False)
+    record("launch us", launch * 1e6, how="eager")
     if device.type == "cuda":
-        record("launch us", launch_seconds(device, graph=True) * 1e6, how="CUDA graph")
+        launch = launch_seconds(device, graph=True)
+        record("launch us", launch * 1e6, how="CUDA graph")
+    return Ceilings(bandwidth, rates, launch)

@@ -135,6 +135,15 @@ def at_batch(counted: tuple[list[Operation], list[Operation]], batch: int) -> li
     ]
 
 
+def totals(operations: Sequence[Operation]) -> dict[str, float]:
+    """Launches, bytes and FLOP of an update."""
+    return {
+        "launches": float(sum(o.kernels for o in operations)),
+        "bytes": sum(o.bytes for o in operations),
+        "flop": sum(o.flop for o in operations),
+    }
+
+
 def _counted(settings: Any, dataset: Any, kind: str) -> list[Operation]:
     training = product.Training(settings, dataset, torch.device("cpu"), kind)
     if kind != product.EAGER:

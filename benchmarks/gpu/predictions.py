@@ -43,10 +43,12 @@ CONTEXT_BYTES, DATA_BYTES, POOL_BYTES = 0.6e9, 0.2e9, 0.2e9  # of one training p
 # onnxruntime
 CUDA_NODE, CUDA_CALL = 3.5e-6, 30e-6  # per node; copies and synchronisation per call
 CPU_NODE, CPU_CALL = 1.5e-6, 20e-6
-CPU_RATE, CPU_BANDWIDTH = 60e9, 15e9  # FLOP/s and bytes/s of one core
+CPU_RATE, CPU_BANDWIDTH = 60e9, 30e9  # FLOP/s and bytes/s of one core
 CPU_SCALING = 0.6  # efficiency of several threads
 P99_FACTOR = 1.5
 
+# What an update does, for ceilings from measured rates; no prediction.
+COUNTS = "counts"
 TARGETS = {("qc", "4x512"): 1500.0, ("qc-fql", "4x512"): 2500.0}
 TARGET_TIMES_JAX = 1.5
 
@@ -113,6 +115,8 @@ def update_figures(scratch: Path) -> list[Figure]:
                     }
                     time = eager_seconds if kind == product.EAGER else graph_seconds
                     add("updates", "updates/s", 1 / time(operations), **labels)
+                    for name, value in counting.totals(operations).items():
+                        add(COUNTS, name, value, **labels)
                     if method == "qc-fql" and kind != product.EAGER:
                         labels["kernels"] = f"JAX {kind}"
                         add("updates", "updates/s", 1 / jax_seconds(operations), **labels)
@@ -199,7 +203,21 @@ def _policy_work(method: str, hidden_dims: Sequence[int]) -> tuple[float, float,
 
 
 def read() -> list[Figure]:
-    """The committed predictions."""
+    """The committed predictions, without the counts that they follow from."""
+    return [figure for figure in _content() if figure["part"] != COUNTS]
+
+
+def counts(**labels: Any) -> dict[str, float]:
+    """Launches, bytes and FLOP of an update; empty if they were not counted."""
+    found = [figure for figure in _content() if figure["part"] == COUNTS]
+    return {
+        figure["name"]: figure["value"]
+        for figure in found
+        if all(figure.get(key) == value for key, value in labels.items())
+    }
+
+
+def _content() -> list[Figure]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.gpu import ceilings, product
+from benchmarks.gpu import ceilings, predictions, product
+from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.part import Context, TimeShortage
 from benchmarks.gpu.sizes import Sizes, sizes
 from benchmarks.gpu.timing import interleaved_rates
@@ -19,15 +20,16 @@ _SCANNED = 16
 
 
 def run(context: Context) -> None:
+    limits: Ceilings | None = None
     with context.attempt("ceilings"):
-        ceilings.measure(context.device, context.record, tiny=context.tiny)
+        limits = ceilings.measure(context.device, context.record, tiny=context.tiny)
     size = sizes(context.tiny)
     dataset = product.random_dataset(context.work / "dataset", size.transitions)
     for method, network, batch in cases(size):
         labels: dict[str, Any] = {"method": method, "network": network, "batch": batch}
         with context.attempt("updates/s", **labels):
             context.require(_CASE_SECONDS)
-            _measure(context, dataset, labels)
+            _measure(context, dataset, limits, labels)
 
 
 def cases(size: Sizes) -> Iterator[tuple[str, str, int]]:
@@ -46,7 +48,9 @@ def cases(size: Sizes) -> Iterator[tuple[str, str, int]]:
                 yield method, network, batch
 
 
-def _measure(context: Context, dataset: Any, labels: dict[str, Any]) -> None:
+def _measure(
+    context: Context, dataset: Any, limits: Ceilings | None, labels: dict[str, Any]
+) -> None:
     size = sizes(context.tiny)
     method, network, batch = labels["method"], labels["network"], labels["batch"]
     trainings, work = [], {}
@@ -67,6 +71,11 @@ def _measure(context: Context, dataset: Any, labels: dict[str, Any]) -> None:
     )
     for kind, rate in rates.items():
         context.record("updates/s", rate, **labels, kernels=kind)
+        counts = predictions.counts(**labels, kernels=kind)
+        if limits is not None and counts and kind != product.EAGER:
+            ceiling = limits.updates_per_second(counts, kind)
+            context.record("ceiling updates/s", ceiling, **labels, kernels=kind)
+            context.record("share of ceiling", rate / ceiling, **labels, kernels=kind)
     best = max(rates[product.FLOAT32], rates[product.BFLOAT16])
     context.record("times plain eager", best / rates[product.EAGER], **labels)
     if jax := [rate for kind, rate in rates.items() if kind.startswith("JAX")]:

@@ -29,11 +29,12 @@ def test_jax_and_torch_make_the_same_updates(kind: str) -> None:
     product.use_kernels(agent, device, product.EAGER if kind == product.FLOAT32 else kind)
     constants = jax_update.Settings(batch=_BATCH, bfloat16=kind == product.BFLOAT16)
     state = jax_update.initial_state(product.network_arrays(agent))
+    update = jax.jit(jax_update.update, static_argnums=2)
     for seed in range(_UPDATES):
         windows, noise = product.random_batch(agent, settings, seed)
         batch = product.batch_arrays(agent, windows, noise)
         info = agent.update(windows, noise)
-        state, losses = jax_update.update(state, batch, constants)
+        state, losses = update(state, batch, constants)
         for name, loss in losses.items():
             tolerance = _LOSS_TOLERANCE if kind == product.FLOAT32 else _BFLOAT16_LOSS_TOLERANCE
             assert float(loss) == pytest.approx(float(info[name]), rel=tolerance)
