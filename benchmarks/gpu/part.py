@@ -1,12 +1,13 @@
 """The process of one part.
 
-python3 -m benchmarks.gpu.part NAME --output DIR --work DIR --seconds S [--tiny]
+python3 -m benchmarks.gpu.part NAME --output DIR --work DIR --until TIME [--tiny]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu import product
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.results import Results
 from benchmarks.hardware import hardware
@@ -26,24 +28,27 @@ class Context:
     """What a part works with.
 
     Attributes:
-        device: the GPU, or the CPU where there is none.
         tiny: use sizes that only show that the programs run.
         results: of this part and of those before it.
         work: scratch folder that is shared by all parts.
         output: folder of the results.
     """
 
-    def __init__(self, part: str, output: Path, work: Path, seconds: float, *, tiny: bool) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, part: str, output: Path, work: Path, until: float, *, tiny: bool) -> None:
         self.tiny, self.work, self.output = tiny, work, output
         self.results = Results(output / "results.json")
         self.failures = 0
         self._part = part
-        self._end = time.monotonic() + seconds
+        self._end = until
+
+    @functools.cached_property
+    def device(self) -> torch.device:
+        """The GPU, or the CPU where there is none; set up as for training, when first used."""
+        return product.training_device()
 
     def left(self) -> float:
         """Seconds until this part's limit."""
-        return self._end - time.monotonic()
+        return self._end - time.time()
 
     def record(self, name: str, value: Any, **labels: Any) -> None:
         """Write one figure to the results at once, and print it."""
@@ -82,12 +87,10 @@ def main() -> int:
     parser.add_argument("name", choices=list(PARTS))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--until", type=float, required=True, help="Unix time of the limit")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    context = Context(
-        options.name, options.output, options.work, options.seconds, tiny=options.tiny
-    )
+    context = Context(options.name, options.output, options.work, options.until, tiny=options.tiny)
     if "hardware" not in context.results.read():
         context.results.set_head(hardware=hardware())
     importlib.import_module(f"benchmarks.gpu.parts.{options.name}").run(context)

@@ -29,6 +29,7 @@ from qc_core.export.export import export
 from qc_core.networks import kernels
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
+from qc_core.training import device as training_devices
 from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.updates import Updates, repeat
@@ -57,6 +58,11 @@ def config(method: str, hidden_dims: Sequence[int], batch: int, kind: str = FLOA
         offline_steps=10**9,
     )
     return replace(Config(), train=train)
+
+
+def training_device() -> torch.device:
+    """The device that training uses, set up for it."""
+    return training_devices.training_device()
 
 
 def num_samples(method: str) -> int:

@@ -60,7 +60,7 @@ class Runner:
             [
                 *(sys.executable, "-m", "benchmarks.gpu.part", part.name),
                 *("--output", str(self._output), "--work", str(self._work)),
-                *("--seconds", f"{limit:.1f}"),
+                *("--until", f"{time.time() + limit:.1f}"),
                 *(["--tiny"] if self._tiny else []),
             ],
             cwd=REPOSITORY,

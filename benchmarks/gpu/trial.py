@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = product.training_device()
     size = sizes(options.tiny)
     dataset = product.random_dataset(options.work / "dataset", size.transitions)
     settings = product.config(
