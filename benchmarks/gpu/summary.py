@@ -14,6 +14,8 @@ from benchmarks.gpu.results import Figure, Results, labels_of
 from benchmarks.gpu.sizes import FULL
 
 _NOT_MEASURED = "not measured"
+# Of a value in the table.
+_MAXIMUM_CHARACTERS = 300
 
 
 def summary(results: dict[str, Any], predicted: list[Figure]) -> str:
@@ -49,7 +51,7 @@ def headline(text: str) -> str:
         for line in text.splitlines()
         if not line.startswith("|")
         or "network=" not in line
-        or (f"network={network}" in line and f"batch={batch} " in f"{line} ")
+        or (f"network={network} " in line and (f"batch={batch} " in line or "batch=" not in line))
     ]
     return "\n".join(line for line in shown if line)[:_HEADLINE_CHARACTERS]
 
@@ -92,8 +94,9 @@ def _row(part: str, figure: Figure, expected: dict[tuple[str, ...], Figure]) -> 
         predicted = str(prediction["value"])
         if isinstance(value, int | float):
             ratio = f"{value / prediction['value']:.2f}"
-    shown = str(value) if not isinstance(value, list) else f"{len(value)} rows in results.json"
-    shown = shown.replace("|", "/")
+    shown = str(value).replace("|", "/")
+    if len(shown) > _MAXIMUM_CHARACTERS:
+        shown = "see results.json"
     return f"| {name} {' '.join(labels)} | {shown} | {predicted} | {ratio} |"
 
 

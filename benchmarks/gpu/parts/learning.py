@@ -42,7 +42,7 @@ _CELLS = (
     Cell("cube-double-task1", "qc-fql", 100_000, 0, 20),
     Cell("cube-triple-task1", "qc", 1_000_000, 100_000, 100),
 )
-_TINY_CELLS = (Cell("cube-double-task1", "qc-fql", 20, 0, 20),)
+_TINY_CELLS = (Cell("cube-single-task1", "qc-fql", 20, 0, 0),)
 
 # Shares of a cell's time; the rest is for starting processes, exporting and playing.
 _COLLECTING, _LEARNING = 0.25, 0.5

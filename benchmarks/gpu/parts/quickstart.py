@@ -21,10 +21,12 @@ def run(context: Context) -> None:
     recipe = _TINY_RECIPE if context.tiny else _RECIPE
     options = [
         *("--data.workers", min(cores, 16)),
-        *("--tune.trials-per-gpu", 1 if context.tiny else 4),
+        *("--tune.trials-per-gpu", 4),
         *("--tune.workers", 1),
         *("--evaluate.workers", min(cores, 16)),
     ]
+    if context.tiny:
+        options += ["--tune.trials", 1, "--evaluate.episodes", 2, "--train.online-steps", 30]
     data, offline, online = folder / "data", folder / "offline", folder / "online"
     steps: dict[str, tuple[str | Path | int, ...]] = {
         "collect": ("ingest", recipe, "-o", data),
