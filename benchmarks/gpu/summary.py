@@ -33,9 +33,10 @@ def summary(results: dict[str, Any], predicted: list[Figure]) -> str:
         rows = [_row(name, figure, expected) for figure in part["figures"]]
         lines += ["", f"## {name}", "", "| figure | measured | predicted | ratio |"]
         lines += ["|---|---|---|---|", *rows]
-    missing = [key for key in expected if key not in _measured(results)]
-    lines += ["", f"## Predicted, {_NOT_MEASURED}", ""]
-    lines += [f"{len(missing)} of {len(expected)} predicted figures are {_NOT_MEASURED}."]
+    measured = _measured(results)
+    missing = [key for key in expected if key not in measured]
+    if missing:
+        lines += ["", f"{len(missing)} of {len(expected)} predicted figures are {_NOT_MEASURED}."]
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +103,9 @@ def _row(part: str, figure: Figure, expected: dict[tuple[str, ...], Figure]) -> 
 
 def main() -> None:
     output = Path(sys.argv[1])
-    text = summary(Results(output / "results.json").read(), predictions.read())
+    results = Results(output / "results.json").read()
+    # Predictions are for the full sizes.
+    text = summary(results, [] if results.get("tiny") else predictions.read())
     (output / "summary.md").write_text(text, encoding="utf-8")
     print(headline(text))
     print(f"all figures: {output / 'summary.md'}")
