@@ -42,6 +42,7 @@ gpu-wheels: .venv/installed-run
 GPU_PYTHON ?= python3.12
 gpu-rehearsal: .gpu-rehearsal/installed
 	@[ -d .gpu-wheels ] || $(MAKE) gpu-wheels
+	rm -rf runs/gpu-rehearsal
 	OMP_NUM_THREADS=1 .gpu-rehearsal/bin/python -m benchmarks.gpu --tiny --minutes 40 \
 	  --output runs/gpu-rehearsal --work runs/gpu-rehearsal-work
 

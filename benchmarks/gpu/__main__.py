@@ -38,6 +38,8 @@ def main() -> int:
         "--work", type=Path, default=_WORK, metavar="DIR", help="scratch folder; not a result"
     )
     options = parser.parse_args()
+    if (options.output / "results.json").exists():
+        parser.error(f"{options.output} has results already; choose another folder")
     # A stopped kit still ends its part and writes the summary.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deadline = time.monotonic() + 60 * options.minutes

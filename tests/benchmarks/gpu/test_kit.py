@@ -82,6 +82,13 @@ def test_summary_shows_status_and_what_is_not_measured(kit: Path) -> None:
     assert "GPUs: none here" in text
 
 
+def test_results_are_not_overwritten(kit: Path) -> None:
+    before = (kit / "results.json").read_bytes()
+    done = _run(_kit(kit))
+    assert done.returncode == 2 and "has results already" in done.stderr
+    assert (kit / "results.json").read_bytes() == before
+
+
 def test_a_failing_part_is_recorded_and_the_next_one_runs(tmp_path: Path) -> None:
     output = tmp_path / "output"
     # The part finds a file where its folder must be.
