@@ -60,7 +60,7 @@ class Context:
     def require(self, seconds: float) -> None:
         """Stop the current `attempt` if less time is left; this is no failure."""
         if not self.tiny and self.left() < seconds:
-            raise TimeShortage(
+            raise NotMeasured(
                 f"not measured: {max(0, self.left()):.0f} s left, needs {seconds:.0f} s"
             )
 
@@ -69,7 +69,7 @@ class Context:
         """Record an error of this block as a figure and continue after it."""
         try:
             yield
-        except TimeShortage as shortage:
+        except NotMeasured as shortage:
             self.record(what, str(shortage), **labels)
         except Exception as error:
             traceback.print_exc()
@@ -78,8 +78,8 @@ class Context:
             self.record(what, f"failed: {type(error).__name__}: {line}", **labels)
 
 
-class TimeShortage(Exception):
-    """Too little time is left for a measurement."""
+class NotMeasured(Exception):
+    """A measurement that this machine or the remaining time does not permit; no failure."""
 
 
 def main() -> int:

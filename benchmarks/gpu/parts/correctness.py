@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context
+from benchmarks.gpu.part import Context, NotMeasured
 from benchmarks.gpu.sizes import sizes
 
 # One float32 update on two devices differs by rounding, also in sums over a batch: relative to the
@@ -50,6 +51,8 @@ print("steps an environment")
 def run(context: Context) -> None:
     context.record("device", _device_name(context.device))
     with context.attempt("JAX devices"):
+        if importlib.util.find_spec("jax") is None:
+            raise NotMeasured("not measured: jax is not installed")
         context.record("JAX devices", _python("import jax; print(jax.devices())"))
     with context.attempt("MuJoCo"):
         context.record("MuJoCo", _python(_SIMULATE))

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context, TimeShortage
+from benchmarks.gpu.part import Context, NotMeasured
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def run(context: Context) -> None:
             if cell.online_steps:
                 needed = cell.offline_steps / _update_rate(context, cell.method)
                 if context.left() < needed:
-                    raise TimeShortage(
+                    raise NotMeasured(
                         f"not run: {cell.offline_steps:,} offline updates need {needed:.0f} s, "
                         f"{context.left():.0f} s are left"
                     )

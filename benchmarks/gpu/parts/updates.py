@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.gpu import ceilings, predictions, product
 from benchmarks.gpu.ceilings import Ceilings
-from benchmarks.gpu.part import Context, TimeShortage
+from benchmarks.gpu.part import Context, NotMeasured
 from benchmarks.gpu.sizes import Sizes, sizes
 from benchmarks.gpu.timing import interleaved_rates
 
@@ -96,7 +96,7 @@ def _jax_work(
     except ImportError as error:
         context.record("JAX", f"not measured: {error}", **labels)
         return {}
-    except TimeShortage as shortage:
+    except NotMeasured as shortage:
         context.record("JAX", str(shortage), **labels)
         return {}
     hidden_dims = sizes(context.tiny).networks[labels["network"]]
