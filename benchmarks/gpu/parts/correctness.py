@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context, NotMeasured
+from benchmarks.gpu.context import Context, NotMeasured
 from benchmarks.gpu.sizes import sizes
 
 # One float32 update on two devices differs by rounding, also in sums over a batch: relative to the

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context
+from benchmarks.gpu.context import Context
 from benchmarks.gpu.sizes import sizes
 
 # Both policies of the paper's proposal first.

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context, NotMeasured
+from benchmarks.gpu.context import Context, NotMeasured
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context
+from benchmarks.gpu.context import Context
 from benchmarks.gpu.sizes import sizes
 from benchmarks.gpu.timing import synchronize
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.gpu import product
-from benchmarks.gpu.part import Context
+from benchmarks.gpu.context import Context
 
 _RECIPE, _TINY_RECIPE = "cube-single-quickstart", "smoke"
 

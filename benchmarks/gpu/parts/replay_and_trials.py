@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.part import Context
+from benchmarks.gpu.context import Context
 from benchmarks.gpu.sizes import sizes
 
 _PHASE_SECONDS = 4.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.gpu import ceilings, predictions, product
 from benchmarks.gpu.ceilings import Ceilings
-from benchmarks.gpu.part import Context, NotMeasured
+from benchmarks.gpu.context import Context, NotMeasured
 from benchmarks.gpu.sizes import Sizes, sizes
 from benchmarks.gpu.timing import interleaved_rates
 
