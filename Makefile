@@ -12,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also run policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
-.PHONY: run test lint types robomimic javascript images clean
+.PHONY: run test lint types robomimic javascript images clean gpu-wheels gpu-rehearsal
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -33,6 +33,24 @@ types: .venv/installed-dev
 robomimic: .venv/installed-robomimic
 
 javascript: node_modules/onnxruntime-node
+
+# The packages that the GPU machine lacks, for `python3 -m benchmarks.gpu` there.
+gpu-wheels: .venv/installed-run
+	.venv/bin/python -m benchmarks.gpu.wheels
+
+# The GPU kit with tiny sizes on this CPU, in an environment with the GPU machine's versions.
+GPU_PYTHON ?= python3.12
+gpu-rehearsal: .gpu-rehearsal/installed
+	@[ -d .gpu-wheels ] || $(MAKE) gpu-wheels
+	rm -rf runs/gpu-rehearsal
+	OMP_NUM_THREADS=1 .gpu-rehearsal/bin/python -m benchmarks.gpu --tiny --minutes 40 \
+	  --output runs/gpu-rehearsal --work runs/gpu-rehearsal-work
+
+.gpu-rehearsal/installed: benchmarks/gpu/rehearsal.txt
+	@$(GPU_PYTHON) -m venv .gpu-rehearsal
+	@.gpu-rehearsal/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --requirement benchmarks/gpu/rehearsal.txt
+	@touch $@
 
 images: images/train images/runtime
 

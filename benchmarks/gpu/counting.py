@@ -1,0 +1,156 @@
+"""Counts the kernels, bytes and operations of an update, by running it once on the CPU.
+
+Every operation that launches a kernel on a GPU is recorded with the bytes it reads and writes and
+the FLOP of its matrix product. Bytes and FLOP are linear in the batch size, so two small batches
+give those of any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from benchmarks.gpu import product
+
+# They return a view or allocate, and launch nothing.
+_NO_KERNEL = {
+    "_unsafe_view",
+    "alias",
+    "as_strided",
+    "detach",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "expand",
+    "lift_fresh",
+    "new_empty",
+    "new_empty_strided",
+    "permute",
+    "select",
+    "slice",
+    "split",
+    "split_with_sizes",
+    "squeeze",
+    "t",
+    "transpose",
+    "unbind",
+    "unsqueeze",
+    "view",
+}
+# Kernels of operations that launch more than one.
+_KERNELS = {"native_layer_norm_backward": 3, "randn": 1, "argmax": 1, "_fused_adam_": 3}
+SMALL_BATCHES = (8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: kernels, bytes moved, and its product's sizes (rows 0: no product)."""
+
+    name: str
+    kernels: int
+    bytes: float
+    flop: float
+    rows: float
+    columns: float
+    bfloat16: bool
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        namespace, _, name = func._schema.name.partition("::")
+        if namespace == "aten" and name not in _NO_KERNEL:
+            self.operations.append(_operation(name, args, kwargs or {}, result))
+        return result
+
+
+def _operation(name: str, args: Any, kwargs: Any, result: Any) -> Operation:
+    tensors = [x for x in tree_flatten((args, kwargs, result))[0] if isinstance(x, Tensor)]
+    products = ("mm", "addmm", "bmm", "_addmm_activation", "baddbmm")
+    flop = rows = columns = 0.0
+    if name in products:
+        matrices = [x for x in args if isinstance(x, Tensor) and x.ndim >= 2][-2:]
+        rows, inner = matrices[0].shape[-2:]
+        columns = matrices[1].shape[-1]
+        flop = 2.0 * rows * inner * columns
+    return Operation(
+        name,
+        _KERNELS.get(name, 1),
+        float(sum(x.nbytes for x in tensors)),
+        flop,
+        float(rows),
+        float(columns),
+        any(x.dtype == torch.bfloat16 for x in tensors),
+    )
+
+
+def count_update(
+    method: str, hidden_dims: Sequence[int], kind: str, scratch: Path
+) -> tuple[list[Operation], list[Operation]]:
+    """The operations of one update, sampling included, with the kernels that a GPU gets.
+
+    Args:
+        scratch: folder for a small dataset.
+
+    Returns:
+        Operations at the two `SMALL_BATCHES`, from which `at_batch` extrapolates.
+    """
+    dataset = product.random_dataset(scratch / "counting", 2_000)
+    small, larger = (
+        _counted(product.config(method, hidden_dims, size, kind), dataset, kind)
+        for size in SMALL_BATCHES
+    )
+    if [operation.name for operation in small] != [operation.name for operation in larger]:
+        raise RuntimeError(f"the operations of {method} depend on the batch size")
+    return small, larger
+
+
+def at_batch(counted: tuple[list[Operation], list[Operation]], batch: int) -> list[Operation]:
+    """The operations at any batch size."""
+    first, second = SMALL_BATCHES
+
+    def extrapolate(low: float, high: float) -> float:
+        return low + (high - low) * (batch - first) / (second - first)
+
+    return [
+        replace(
+            low,
+            **{
+                name: extrapolate(getattr(low, name), getattr(high, name))
+                for name in ("bytes", "flop", "rows", "columns")
+            },
+        )
+        for low, high in zip(*counted, strict=True)
+    ]
+
+
+def totals(operations: Sequence[Operation]) -> dict[str, float]:
+    """Launches, bytes and FLOP of an update."""
+    return {
+        "launches": float(sum(o.kernels for o in operations)),
+        "bytes": sum(o.bytes for o in operations),
+        "flop": sum(o.flop for o in operations),
+    }
+
+
+def _counted(settings: Any, dataset: Any, kind: str) -> list[Operation]:
+    training = product.Training(settings, dataset, torch.device("cpu"), kind)
+    if kind != product.EAGER:
+        product.use_cuda_kernels(training.agent, kind)
+    # The first update also makes the optimiser's state.
+    training.run_eager(1)
+    with _Counter() as counter:
+        training.run_eager(1)
+    training.close()
+    return counter.operations
