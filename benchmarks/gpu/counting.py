@@ -108,8 +108,7 @@ def count_update(
     """
     dataset = product.random_dataset(scratch / "counting", 2_000)
     small, larger = (
-        _counted(product.config(method, hidden_dims, size, kind), dataset, kind)
-        for size in SMALL_BATCHES
+        _counted(product.config(method, hidden_dims, size), dataset, kind) for size in SMALL_BATCHES
     )
     if [operation.name for operation in small] != [operation.name for operation in larger]:
         raise RuntimeError(f"the operations of {method} depend on the batch size")

@@ -27,10 +27,11 @@ from qc_core.data.replay.replay import OfflineData
 from qc_core.data.replay.windows import Windows, gather_windows, sample_windows
 from qc_core.export.export import export
 from qc_core.networks import kernels
+from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
 from qc_core.training import device as training_devices
-from qc_core.training.checkpoint import CheckpointInfo, save_checkpoint
+from qc_core.training.checkpoint import Checkpoint, save_checkpoint
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.updates import Updates, repeat
 
@@ -45,14 +46,15 @@ KINDS = (EAGER, FLOAT32, BFLOAT16)
 Moved = TypeVar("Moved")
 
 
-def config(method: str, hidden_dims: Sequence[int], batch: int, kind: str = FLOAT32) -> Config:
+def config(method: str, hidden_dims: Sequence[int], batch: int) -> Config:
     """A run with the paper's values for this method, at the benchmark's size."""
     train = train_config(
         method,
         **methods.METHODS[method].defaults,
         hidden_dims=tuple(hidden_dims),
         batch_size=batch,
-        precision="bfloat16" if kind == BFLOAT16 else "float32",
+        # `use_kernels` chooses the precision, also where the device has no bfloat16.
+        precision="float32",
         # No point of a learning curve is computed while updates are timed.
         log_every=10**9,
         offline_steps=10**9,
@@ -105,7 +107,7 @@ def random_dataset(folder: Path, transitions: int) -> Dataset:
                 ),
             )
         )
-        writer.finish({"kind": "benchmark"})
+        writer.finish(DataSource(kind="benchmark"))
     return open_dataset(folder)
 
 
@@ -130,23 +132,27 @@ def new_agent(settings: Config, device: torch.device) -> Agent:
         for name, parameter in agent.named_parameters():
             if "biases" in name:
                 parameter.normal_(std=0.1)
-        agent.target_critic.load_state_dict(agent.critic.state_dict())
+        for copy in agent.lagging_copies():
+            copy.target.load_state_dict(copy.online.state_dict())
     agent = agent.to(device)
-    agent.optimizer = agent.make_optimizer()
+    agent.optimizers = agent.make_optimizers()
     return agent
 
 
 def use_kernels(agent: Agent, device: torch.device, kind: str) -> None:
     """Compute an agent's updates as plain float32 torch does, or as training does."""
     if kind == EAGER:
-        agent.arithmetic = kernels.PLAIN
+        agent.kernels = kernels.PLAIN
+    elif kind == BFLOAT16:
+        # A CPU without bfloat16 rehearses with the kernels of a GPU.
+        agent.kernels = kernels.CUDA_BFLOAT16
     else:
-        agent.arithmetic = kernels.choose(device, kind)
+        agent.kernels = kernels.choose(device, kind)
 
 
 def use_cuda_kernels(agent: Agent, kind: str) -> None:
     """The kernels that a GPU gets, also where there is none: to count operations."""
-    agent.arithmetic = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.CUDA_FLOAT32
+    agent.kernels = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.PLAIN
 
 
 def gradients(agent: Agent) -> dict[str, Tensor]:
@@ -196,7 +202,7 @@ class Training:
 
     def close(self) -> None:
         self._updates = None
-        self._training.__exit__(None, None, None)
+        self._training.close()
 
 
 class HostReplay:
@@ -243,11 +249,11 @@ def random_batch(agent: Agent, settings: Config, seed: int) -> tuple[Windows, An
         terminals = (torch.rand(size, generator=generator) < 0.1).float()
         observations = normal(size + 1, OBSERVATION)
 
-        def starts(self, uniform_B: Tensor, horizon: int) -> Tensor:
-            return (uniform_B * (size - horizon + 1)).long()
+        def sample_starts(self, uniform_B: Tensor, backup_steps: int) -> Tensor:
+            return (uniform_B * (size - backup_steps + 1)).long()
 
-        def follow(self, start_B: Tensor, horizon: int) -> Tensor:
-            return start_B[:, None] + torch.arange(horizon)
+        def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
+            return start_B[:, None] + torch.arange(backup_steps)
 
         def observations_at(self, index: Tensor) -> Tensor:
             return self.observations[index]
@@ -333,7 +339,7 @@ def windows_at(dataset: Dataset, settings: Config, starts: np.ndarray) -> Window
     return gather_windows(
         OfflineData(dataset, torch.device("cpu"), settings.data),
         torch.from_numpy(starts.astype(np.int64)),
-        horizon=settings.train.backup_steps,
+        backup_steps=settings.train.backup_steps,
         discount=settings.train.discount,
     )
 
@@ -345,7 +351,9 @@ def export_random_policy(method: str, hidden_dims: Sequence[int], folder: Path) 
     """Export a policy with random weights; the folder must not exist."""
     settings = replace(config(method, hidden_dims, 256), recipe="benchmark")
     agent = new_agent(settings, torch.device("cpu"))
-    info = CheckpointInfo(config=settings, spec=_spec(), dataset_digest="none", offline_steps=0)
+    info = Checkpoint(
+        config=settings, spec=_spec(), dataset_digest="none", offline_steps=0, online_steps=0
+    )
     save_checkpoint(folder / "checkpoint", agent, info, [])
     export(folder / "checkpoint", folder / "policy")
     return folder / "policy"

@@ -34,12 +34,7 @@ def main() -> None:
     device = product.training_device()
     size = sizes(options.tiny)
     dataset = product.random_dataset(options.work / "dataset", size.transitions)
-    settings = product.config(
-        options.method,
-        next(iter(size.networks.values())),
-        size.batches[0],
-        product.BFLOAT16,
-    )
+    settings = product.config(options.method, next(iter(size.networks.values())), size.batches[0])
     training = product.Training(settings, dataset, device, product.BFLOAT16)
     if options.what == "replay":
         host = product.HostReplay(settings, dataset, device)

@@ -141,7 +141,7 @@ def _graphs(context: Context, method: str) -> None:
     dataset = product.random_dataset(context.work / "dataset", size.transitions)
     states = []
     for eager in (True, False):
-        settings = product.config(method, network, size.batches[0], product.BFLOAT16)
+        settings = product.config(method, network, size.batches[0])
         training = product.Training(settings, dataset, context.device, product.BFLOAT16)
         updates = 3 if context.tiny else _GRAPH_UPDATES
         (training.run_eager if eager else training.run)(updates)
@@ -160,7 +160,7 @@ def _bfloat16(context: Context, method: str) -> None:
     dataset = product.random_dataset(context.work / "dataset", size.transitions)
     losses: dict[str, dict[str, Any]] = {}
     for kind in (product.FLOAT32, product.BFLOAT16):
-        settings = product.config(method, network, size.batches[0], kind)
+        settings = product.config(method, network, size.batches[0])
         training = product.Training(settings, dataset, context.device, kind)
         infos = [training.run_eager(1) for _ in range(5 if context.tiny else _UPDATES)]
         names = [name for name in infos[0] if name.endswith("/loss")]

@@ -23,9 +23,7 @@ def run(context: Context) -> None:
             labels = {"method": method, "network": network, "kernels": product.BFLOAT16}
             with context.attempt("profile", **labels):
                 context.require(8)
-                settings = product.config(
-                    method, size.networks[network], size.batches[0], product.BFLOAT16
-                )
+                settings = product.config(method, size.networks[network], size.batches[0])
                 training = product.Training(settings, dataset, context.device, product.BFLOAT16)
                 _measure(context, training, labels)
                 training.close()

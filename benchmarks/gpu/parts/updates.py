@@ -55,7 +55,7 @@ def _measure(
     method, network, batch = labels["method"], labels["network"], labels["batch"]
     trainings, work = [], {}
     for kind in product.KINDS:
-        settings = product.config(method, size.networks[network], batch, kind)
+        settings = product.config(method, size.networks[network], batch)
         training = product.Training(settings, dataset, context.device, kind)
         trainings.append(training)
         work[kind] = training.run

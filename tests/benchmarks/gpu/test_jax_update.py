@@ -23,7 +23,7 @@ _BFLOAT16_LOSS_TOLERANCE = 0.02
 
 @pytest.mark.parametrize("kind", [product.FLOAT32, product.BFLOAT16])
 def test_jax_and_torch_make_the_same_updates(kind: str) -> None:
-    settings = product.config("qc-fql", _NETWORK, _BATCH, kind)
+    settings = product.config("qc-fql", _NETWORK, _BATCH)
     device = torch.device("cpu")
     agent = product.new_agent(settings, device)
     product.use_kernels(agent, device, product.EAGER if kind == product.FLOAT32 else kind)
