@@ -1,3 +1,3 @@
 """Q-chunking: what a chunk policy is, how it learns, and where it is stored."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 
-from qc_core.events import Message, send_event
-
 log = logging.getLogger("qc")
 
 
@@ -41,5 +39,8 @@ class _EventHandler(logging.Handler):
     """Sends each message to `qc run`: the record's attribute `event`, or its text."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Imported here: `qc --help` needs only the standard library.
+        from qc_core.events import Message, send_event
+
         event = getattr(record, "event", None)
         send_event(event or Message(printable(record.getMessage())))

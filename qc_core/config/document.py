@@ -71,6 +71,9 @@ def as_config(mapping: Any, what: str) -> Config:
     try:
         values = _values(mapping)
         method = values.get("train.method", Config().train.method)
+        if "cloning-weight" in mapping.get("train", {}) and method != "qc-rlpd":
+            # Earlier releases wrote it for all methods, but only qc-rlpd used it.
+            del values["train.bc-weight"]
         if method not in METHODS:
             # Raises the error that lists the methods.
             TrainConfig(method=str(method))

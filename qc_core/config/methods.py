@@ -18,14 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlgorithmSettings:
-    """Base class: the settings that only one family of algorithms has."""
+    """Base class: the settings that only one family of algorithms has.
+
+    Attributes:
+        searched: names of the settings that tuning varies by `--tune.alpha-factor`, unless they
+            are 0.
+    """
+
+    searched: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +53,13 @@ class BestOfNSettings(FlowSettings):
 class OneStepSettings(FlowSettings):
     """One-step policy, distilled from the flow."""
 
+    searched: ClassVar[tuple[str, ...]] = ("alpha",)
     alpha: Annotated[
         float,
         Meta(
             description="Distillation weight: larger values stay closer to the data; small values "
-            "risk exploiting errors of the critic."
+            "risk exploiting errors of the critic.",
+            ge=0,
         ),
     ] = 300.0
 
@@ -67,7 +76,9 @@ class GaussianSettings(AlgorithmSettings):
     ] = 0.5
     bc_weight: Annotated[
         float,
-        Meta(description="Weight of the data's log-likelihood in the actor loss; 0 omits it."),
+        Meta(
+            description="Weight of the data's log-likelihood in the actor loss; 0 omits it.", ge=0
+        ),
     ] = 0.0
 
 

@@ -103,7 +103,9 @@ def _has(settings: Any, part: str) -> bool:
 def _fields_of(part: Any) -> dict[str, tuple[Any, str, Any]]:
     """Type, help and value of each field of a dataclass, by its name with dashes."""
     found = {}
-    for name, hint in typing.get_type_hints(type(part), include_extras=True).items():
+    hints = typing.get_type_hints(type(part), include_extras=True)
+    for name in (entry.name for entry in dataclasses.fields(part)):
+        hint = hints[name]
         text = ""
         if get_origin(hint) is Annotated:
             hint, meta = get_args(hint)

@@ -7,8 +7,10 @@ Python. `Help` annotates each setting with its help text.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Meta
 
@@ -26,9 +28,9 @@ Collection = Literal["mixed", "play", "noisy", "task"]
 Gate = Literal["better", "not-worse"]
 
 
-def Help(text: str) -> Meta:  # noqa: N802
-    """The help text of a setting."""
-    return Meta(description=text)
+def Help(text: str, ge: int | None = None) -> Meta:  # noqa: N802
+    """The help text of a setting; `ge` is its lower limit if 0 is allowed."""
+    return Meta(description=text, ge=ge)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,8 @@ class DataConfig:
         Help(
             "For data larger than memory: transitions in memory at a time. The host holds two such "
             "shards, a GPU three. 0 loads the whole dataset. Fine-tuning of the flow family starts "
-            "with the last shard in its buffer."
+            "with the last shard in its buffer.",
+            ge=0,
         ),
     ] = 0
     shard_updates: Annotated[int, Help("Offline updates on one shard before the next one.")] = 1000
@@ -149,15 +152,15 @@ class TrainConfig:
     ] = False
     offline_steps: Annotated[int, Help("Offline updates.")] = 1_000_000
     online_steps: Annotated[int, Help("Environment steps of fine-tuning.")] = 1_000_000
-    learning_starts: Annotated[int, Help("Environment steps before the first online update.")] = (
-        5_000
-    )
+    learning_starts: Annotated[
+        int, Help("Environment steps before the first online update.", ge=0)
+    ] = 5_000
     num_envs: Annotated[
         int, Help("Environments that explore in parallel, one step of each in turn.")
     ] = 1
-    utd_ratio: Annotated[int, Help("Online updates per environment step.")] = 1
+    utd_ratio: Annotated[int, Help("Online updates per environment step.", ge=0)] = 1
     replay_capacity: Annotated[
-        int, Help("Transitions in the online replay buffer; 0 makes room for all.")
+        int, Help("Transitions in the online replay buffer; 0 makes room for all.", ge=0)
     ] = 0
     replay_overwrites: Annotated[
         ReplayOverwrites,
@@ -251,7 +254,7 @@ class EvaluateConfig:
     episodes: Annotated[int, Help("Episodes per policy, the same seeds for each.")] = 50
     workers: Annotated[int, Help("Processes that run the episodes.")] = 2
     execution_horizon: Annotated[
-        int, Help("Actions of a chunk to execute before the next one; 0 executes all.")
+        int, Help("Actions of a chunk to execute before the next one; 0 executes all.", ge=0)
     ] = 0
 
 
@@ -279,7 +282,8 @@ class PublishConfig:
         float,
         Help(
             "Success rate that a first champion must exceed. 0 requires nothing, which is "
-            "necessary where the environment reports no success."
+            "necessary where the environment reports no success.",
+            ge=0,
         ),
     ] = 0.5
     gate_episodes: Annotated[
@@ -348,8 +352,8 @@ def check(config: Config) -> Config:
     }
     for group, parts in groups.items():
         for part in parts:
-            for entry in dataclasses.fields(part):
-                _require_in_range(f"--{group}.{entry.name}", entry.name, getattr(part, entry.name))
+            for name, low in _lower_limits(type(part)).items():
+                _require_in_range(f"--{group}.{name}", getattr(part, name), low)
     if config.execution_horizon > train.chunk_length:
         raise UsageError(
             f"--evaluate.execution-horizon must be at most {train.chunk_length}, the actions of a "
@@ -363,22 +367,20 @@ def check(config: Config) -> Config:
     return config
 
 
-_MAY_BE_ZERO = {
-    "alpha",
-    "bc_weight",
-    "execution_horizon",
-    "learning_starts",
-    "minimum_success",
-    "replay_capacity",
-    "shard_size",
-    "utd_ratio",
-}
+@functools.cache
+def _lower_limits(kind: type) -> dict[str, float]:
+    """The lower limit of each number among the settings of a class."""
+    limits: dict[str, float] = {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if get_origin(hint) is not Annotated:
+            continue
+        number, meta = get_args(hint)
+        if number in (int, float):
+            limits[name] = (1 if number is int else 1e-12) if meta.ge is None else meta.ge
+    return limits
 
 
-def _require_in_range(option: str, name: str, value: Any) -> None:
+def _require_in_range(option: str, value: float, low: float) -> None:
     """Raise UsageError for a number that is below its limit, infinite or NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    low = 0 if name in _MAY_BE_ZERO else 1 if isinstance(value, int) else 1e-12
     if not low <= value < float("inf"):
         raise UsageError(f"{option.replace('_', '-')} must be at least {low}, got {value}")

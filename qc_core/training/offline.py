@@ -65,7 +65,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self.generator = torch.Generator(device).manual_seed(self._seed)
         self._closing = contextlib.ExitStack()
         load = partial(OfflineData, device=device, config=config.data)
-        self._slices = self._closing.enter_context(Shards(dataset, config, load))
+        self._shards = self._closing.enter_context(Shards(dataset, config, load))
         if agent is None:
             torch.manual_seed(self._seed)
             agent = make_agent(spec.observation_size, spec.action_size, train, device)
@@ -88,7 +88,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._info: Info = {}
         # The step on the device, for updates in CUDA graphs.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
-        self._resident = ShardBuffer(self._slices)
+        self._shard_buffer = ShardBuffer(self._shards)
         self._updates = repeat(self.update, self.generator)
 
     def run(self, until: int, on_steps: Callable[[int, str | None], None]) -> None:
@@ -105,10 +105,10 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         start = time.monotonic() - self._seconds
         self._step.fill_(self.step)
         while self.step < until:
-            if self._resident.advance(self.step + 1, in_place=self._updates.fixed_addresses):
+            if self._shard_buffer.advance(self.step + 1, in_place=self._updates.fixed_addresses):
                 self._updates = repeat(self.update, self.generator)
             next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
-            stop = min(until, next_point, self._slices.last_update(self.step + 1))
+            stop = min(until, next_point, self._shards.last_update(self.step + 1))
             count = min(stop - self.step, self._updates.stride)
             self._info = self._updates.run(count)
             self.step += count
@@ -127,7 +127,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         """Draw data and noise and run one update; only `run` counts it in `step`."""
         self._step.add_(1)
         self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
-        windows = sample_windows(self._resident.transitions, self._config, self.generator)
+        windows = sample_windows(self._shard_buffer.transitions, self._config, self.generator)
         noise = self.agent.draw_noise(self._config.train.batch_size, self.generator)
         return self.agent.update(windows, noise)
 

@@ -73,14 +73,14 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
                     in_processes=cpu_share() > 1,
                 )
             )
-            slices = Shards(dataset, config, load)
+            shards = Shards(dataset, config, load)
             if self._mixes:
-                self._resident = ShardBuffer(opened.enter_context(slices))
-                self._replay = _make_replay(config, agent, slices.shard_at(1), device)
+                self._shard_buffer = ShardBuffer(opened.enter_context(shards))
+                self._replay = _make_replay(config, agent, shards.shard_at(1), device)
             else:
                 # Copies the shard that the offline phase ended with into the buffer.
-                with slices:
-                    offline = slices.shard_at(train.offline_steps)
+                with shards:
+                    offline = shards.shard_at(train.offline_steps)
                     self._replay = _make_replay(config, agent, offline, device)
             self._closing = opened.pop_all()
         self._rollout = rollout
@@ -110,7 +110,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
     def learn(self, updates: int) -> None:
         """Run a number of updates from the transitions so far."""
         in_place = self._updates.fixed_addresses
-        if self._mixes and self._resident.advance(self.step, in_place=in_place):
+        if self._mixes and self._shard_buffer.advance(self.step, in_place=in_place):
             self._updates = repeat(self._update, self._generator)
         if updates:
             self._info = self._updates.run(updates)
@@ -164,7 +164,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             return sample_windows(self._replay, self._config, self._generator)
         batch = self._config.train.batch_size
         offline = round(batch * self._config.train.offline_fraction)
-        sources = (self._resident.transitions, offline), (self._replay, batch - offline)
+        sources = (self._shard_buffer.transitions, offline), (self._replay, batch - offline)
         parts = (
             sample_windows(source, self._config, self._generator, size)
             for source, size in sources

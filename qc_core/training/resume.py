@@ -107,7 +107,8 @@ def resuming_from(location: str) -> Iterator[None]:
 def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> str:
     """Return which options or data of a checkpoint differ from the given ones, or ''."""
     before, now = _options(to_mapping(checkpoint.config)), _options(to_mapping(config))
-    changed = [f"{name} {value}" for name, value in before.items() if value != now[name]]
+    # Methods have different options; one that only the new method has follows from the method.
+    changed = [f"{name} {value}" for name, value in before.items() if value != now.get(name)]
     if changed:
         return f"was started with {', '.join(changed)}"
     if checkpoint.dataset_digest != dataset_digest:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from qc_core.log import log
 from qc_core.seeds import seeds_for
-from qc_core.tuning.optuna_private import claim, fixed_parameters, heartbeat_interval
+from qc_core.tuning.optuna_private import claim, heartbeat_interval
 from qc_core.tuning.slots import (
     ATTEMPT,
     DUPLICATE,
@@ -28,6 +28,7 @@ from qc_core.tuning.slots import (
     is_given_up,
 )
 from qc_core.tuning.study import sampler
+from qc_core.tuning.trials import parameters_of
 
 
 def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial | None:
@@ -79,7 +80,7 @@ def requeue_lost(study: optuna.Study) -> None:
         if deciding_attempt(attempts) is None and not is_given_up(attempts):
             last = attempts[-1]
             # Parameters that the first attempt was enqueued with, and those drawn since.
-            parameters = {**fixed_parameters(last), **last.params}
+            parameters = parameters_of(last)
             study.enqueue_trial(parameters, {SLOT: slot, ATTEMPT: len(attempts)})
 
 

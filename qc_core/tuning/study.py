@@ -16,7 +16,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from qc_core.config.methods import OneStepSettings
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
@@ -160,9 +159,9 @@ def _searched(config: Config) -> dict[str, tuple[float, float]]:
     """Return the searched train settings: the recipe's value and the factor around it."""
     train, tune = config.train, config.tune
     searched = {"online_learning_rate": (train.online_learning_rate, tune.learning_rate_factor)}
-    settings = train.algorithm
-    if isinstance(settings, OneStepSettings) and settings.alpha > 0:
-        searched["alpha"] = (settings.alpha, tune.alpha_factor)
+    for name in train.algorithm.searched:
+        if (value := getattr(train.algorithm, name)) > 0:
+            searched[name] = (value, tune.alpha_factor)
     return searched
 
 

@@ -27,6 +27,8 @@ from qc_core.tuning.slots import (
 
 COMPLETE = "complete"
 _HISTORY_SCHEMA = 2
+# Searched settings, by their names in earlier releases.
+_RENAMED_PARAMETERS = {"distillation_weight": "alpha"}
 
 
 class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,7 +64,8 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
         """Rename the keys of schema 1 in the trial and its scores."""
         renamed = with_keys_renamed(content, {"success-told": "reports-success"})
-        return {**renamed, "scores": scores_from(renamed.get("scores"))}
+        parameters = with_keys_renamed(renamed.get("parameters"), _RENAMED_PARAMETERS)
+        return {**renamed, "parameters": parameters, "scores": scores_from(renamed.get("scores"))}
 
 
 class StudyHistory(Document, frozen=True, kw_only=True):
@@ -83,6 +86,11 @@ class StudyHistory(Document, frozen=True, kw_only=True):
             for trial in trials
         ]
         return {**content, "trials": converted}
+
+
+def parameters_of(attempt: FrozenTrial) -> dict[str, float]:
+    """Return the parameters that an attempt was enqueued with or has drawn."""
+    return with_keys_renamed({**fixed_parameters(attempt), **attempt.params}, _RENAMED_PARAMETERS)
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:
@@ -156,7 +164,7 @@ def _trial(slot: int, attempts: list[FrozenTrial]) -> Trial:
         attempts=len(attempts),
         optuna_trial=attempt.number,
         worker=attributes.get(WORKER),
-        parameters={**fixed_parameters(attempt), **attempt.params},
+        parameters=parameters_of(attempt),
         scores=scores,
         seconds=attempt.duration.total_seconds() if attempt.duration else 0.0,
         success=last and last.success,

@@ -69,7 +69,7 @@ def test_policy_records_its_run_and_its_data(
     folder, _ = run
     monkeypatch.delenv("QC_STORE")
     shown = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
-    assert shown["manifest"]["run"] == "run"
+    assert shown["manifest"]["run-id"] == "run"
     provenance = shown["contract"]["provenance"]
     assert provenance["config"]["seed"] == provenance["dataset-source"]["seed"] == 3
     assert str(folder) not in json.dumps(shown)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -64,7 +65,7 @@ def test_agents_use_the_action_bounds_of_the_data_set(
 ) -> None:
     """With bounds of 0 and 10, actions are between 0 and 10."""
     data = open_dataset(dataset)
-    wide = replace(data.spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
+    wide = msgspec.structs.replace(data.spec, action_low=(0.0,) * 5, action_high=(10.0,) * 5)
     data = replace(data, spec=wide)
     training = OfflineTraining(config, data, CPU)
     chunk = training.agent.chunk(torch.randn(64, 28), torch.randn(64, 25) * 9)

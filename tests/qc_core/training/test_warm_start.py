@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -78,7 +79,7 @@ def test_without_a_champion_training_starts_from_new_weights(
     tmp_path: Path, pendulum_config: Config, pendulum: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretrain(warm(pendulum_config), pendulum, tmp_path / "first")
-    assert "has no champion yet: training begins anew" in capsys.readouterr().err
+    assert "has no champion yet: training starts from new weights" in capsys.readouterr().err
     pretrain(warm(pendulum_config, ""), pendulum, tmp_path / "anew")
     first, anew = (load_agent(tmp_path / name, CPU).state_dict() for name in ("first", "anew"))
     assert all(torch.equal(first[name], anew[name]) for name in anew)
@@ -134,7 +135,7 @@ def test_data_with_other_bounds_or_times_are_refused(
     change: dict[str, Any],
     message: str,
 ) -> None:
-    spec = replace(describe(PENDULUM), **change)
+    spec = msgspec.structs.replace(describe(PENDULUM), **change)
     writer = DatasetWriter(tmp_path / "data", spec)
     writer.append(random_episodes(spec, [30]))
     writer.finish(DataSource(kind="test"))

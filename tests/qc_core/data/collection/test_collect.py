@@ -17,6 +17,7 @@ from qc_core.data.dataset.dataset import Dataset, Episodes, open_dataset
 from qc_core.data.ingest import ingest
 from qc_core.envs.make import make_environment
 from qc_core.errors import UsageError
+from qc_core.policy_format.data_source import DataSource
 from qc_core.seeds import seeds_for
 
 # mujoco's functions come from a compiled module that no type checker can read.
@@ -65,7 +66,7 @@ def test_the_same_seed_collects_the_same_data_set(tmp_path: Path, config: Config
 
     one, same, other = collect("one", 0), collect("same", 0), collect("other", 1)
     assert one.digest == same.digest != other.digest
-    source = {"kind": "collect", "collection": "task", "episodes": 1, "seed": 0}
+    source = DataSource(kind="collect", collection="task", episodes=1, seed=0)
     assert one.info.source == source
 
 
