@@ -68,6 +68,8 @@ def test_an_old_document_keeps_the_settings_of_its_own_method() -> None:
         return as_config({**OLD, "train": train}, "old.json").train.algorithm
 
     assert algorithm("qc-fql").alpha == 30.0
+    # Written for every method, used by qc-rlpd only.
+    assert algorithm("rlpd").bc_weight == algorithm("rlpd-ac").bc_weight == 0
     assert (algorithm("qc-rlpd").bc_weight, algorithm("qc-rlpd").initial_temperature) == (0.01, 1)
 
 

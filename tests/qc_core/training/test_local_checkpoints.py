@@ -95,6 +95,9 @@ def test_resume_with_other_options_or_data_is_refused(
         UsageError, match=r"started with --train\.learning-rate 0\.001: give the same"
     ):
         pretrain.pretrain(replace(config, train=train), dataset, tmp_path / "offline")
+    with pytest.raises(UsageError, match=r"started with --train\.method qc-fql, .*alpha"):
+        other = replace(config, train=config.train.changed(method="qc"))
+        pretrain.pretrain(other, dataset, tmp_path / "offline")
     writer = DatasetWriter(tmp_path / "other", spec)
     writer.append(random_episodes(spec, [40, 60], seed=7))
     writer.finish(DataSource(kind="test"))
