@@ -65,7 +65,7 @@ def test_an_old_document_is_read() -> None:
 def test_an_old_document_keeps_the_settings_of_its_own_method() -> None:
     def algorithm(method: str) -> Any:
         train = {**OLD["train"], "method": method}
-        return as_config({**OLD, "train": train}, "old.json").train.algorithm
+        return as_config({**OLD, "train": train, "evaluate": {}}, "old.json").train.algorithm
 
     assert algorithm("qc-fql").alpha == 30.0
     # Written for every method, used by qc-rlpd only.
