@@ -1,8 +1,8 @@
 """Measures the speed of scripted collection, and how it scales with cores.
 
-Collects and writes data sets with one process and with several, the same number of episodes per
-process. The rate covers the time in which all processes are busy, without start-up and without the
-end, when processes run out of episodes. Prints a table and writes JSON.
+Collects and writes datasets with one process and with several, the same number of episodes per
+process. The rate covers the time in which all processes are busy. It excludes the start, and the
+end, when some processes have no episodes left. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.collect -o benchmarks/results/collect.json
 """
@@ -33,7 +33,7 @@ _SHORTER = {"task": 5, "mixed": 4}
 def measure(
     environment: str, collection: Collection, workers: int, episodes: int
 ) -> dict[str, float]:
-    """Measure transitions per second of some processes that collect some episodes each."""
+    """Measure transitions per second of processes that collect `episodes` episodes each."""
     counts, times = [], []
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qc-benchmark-") as folder:

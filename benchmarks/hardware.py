@@ -1,4 +1,4 @@
-"""What a measurement was taken on."""
+"""Describes the machine and the versions that a benchmark ran with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qc_core.provenance import git_commit, versions
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory, GPUs, versions and commit, to stand beside every number."""
+    """Return processor, cores, memory, GPUs, versions and commit, for the result of a benchmark."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""How long does an exported policy take to return a chunk?
+"""Measures how long an exported policy takes to return a chunk.
 
 Exports a best-of-N policy (qc) and a one-step policy (qc-fql) with random weights, and measures one
 chunk at a time through `ChunkPolicy.chunk`, plain onnxruntime, and plain float32 torch, in the same
@@ -46,11 +46,11 @@ _CEILING_ROWS = 1024
 _COMPARED = 100
 # Calls of the rows alternate in rounds.
 _ROUNDS, _WARM_UP = 20, 5
-_NO_CUDA = "not measured: no CUDA execution provider here"
+_NO_CUDA = "not measured: this onnxruntime has no CUDA execution provider"
 
 
 def random_agent(method: str) -> Agent:
-    """An agent of the paper's size with initial weights and random biases."""
+    """Return an agent of the paper's size with initial weights and random biases."""
     torch.manual_seed(0)
     agent = make_agent(_OBSERVATIONS, _ACTIONS, TrainConfig(method=method)).eval()
     for name, parameter in agent.named_parameters():
@@ -83,7 +83,7 @@ def exported(agent: Agent, folder: Path) -> Path:
 
 
 def plain_chunk(agent: Agent, observation_BO: Tensor, noise: Tensor) -> Tensor:
-    """The equations without sharing: each step and each critic gets the full input per sample."""
+    """Compute a chunk without sharing: each step and critic gets the full input of each sample."""
     if not isinstance(agent, BestOfNAgent):
         return agent.chunk(observation_BO, noise)
     batch, samples, steps = len(noise), agent.settings.num_samples, agent.settings.flow_steps
@@ -101,7 +101,7 @@ def plain_chunk(agent: Agent, observation_BO: Tensor, noise: Tensor) -> Tensor:
 
 
 def operations(agent: Agent) -> int:
-    """FLOPs of the matrix products for one observation, each shared product counted once."""
+    """Return the FLOPs of the matrix products for one observation; shared ones count once."""
     config, settings, chunk = agent.config, agent.settings, agent.chunk_size
 
     def products(inputs: int, outputs: int) -> int:
@@ -119,7 +119,7 @@ def operations(agent: Agent) -> int:
 
 
 def bare_session(model: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime session with default options, on the CPU."""
+    """Return an onnxruntime session with default options, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -224,7 +224,7 @@ def main() -> None:
 
 
 def table(policies: Sequence[dict[str, Any]], cuda: bool) -> list[tuple[str, ...]]:
-    """The printed rows."""
+    """Return the rows of the printed table."""
     rows: list[tuple[str, ...]] = []
     for policy in policies:
         method = policy["method"]

@@ -1,8 +1,8 @@
 """Measures how fast `qc ingest` converts a large npz file, and how soon training starts on it.
 
-Makes a file of OGBench's form for cube-double, compressed as OGBench writes it and uncompressed,
+Makes a file of OGBench's format for cube-double, compressed as OGBench writes it and uncompressed,
 and ingests each with `qc ingest`. For comparison, NumPy loads and saves every array of the same
-file. Then samples batches of windows at the paper's sizes from the data set, and measures the time
+file. Then samples batches of windows at the paper's sizes from the dataset, and measures the time
 to the first update of a new and of a resumed training. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.ingest -o benchmarks/results/ingest.json
@@ -61,8 +61,8 @@ def measure_ingest(file: Path, rows: int, bytes_in_memory: int, scratch: Path) -
     dataset = scratch / "dataset"
     scratch.mkdir()
     load = os.getloadavg()[0]
-    words = ["ingest", _RECIPE, "-o", str(dataset), "--data", str(file), "--json"]
-    ingested = watched("qc_core.cli.main", words)
+    argv = ["ingest", _RECIPE, "-o", str(dataset), "--data", str(file), "--json"]
+    ingested = watched("qc_core.cli.main", argv)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         copied = watched(_PROGRAM, ["--copy", str(file), folder])
     del copied["output"]
@@ -124,7 +124,7 @@ def measure_start(dataset: Path, repeats: int, scratch: Path) -> dict[str, Any]:
 
     Uses the paper's networks; the resumed training has done one update.
     """
-    words = ["pretrain", _RECIPE, str(dataset), *_METHOD]
+    argv = ["pretrain", _RECIPE, str(dataset), *_METHOD]
     new, resumed = scratch / "new", scratch / "resumed"
     subprocess.run(
         [sys.executable, "-m", _PROGRAM, "--interrupt", str(dataset), str(resumed)], check=True
@@ -132,15 +132,15 @@ def measure_start(dataset: Path, repeats: int, scratch: Path) -> dict[str, Any]:
     load = os.getloadavg()[0]
     return {
         "load-before": round(load, 1),
-        "new": [_seconds_to_update([*words, "-o", str(new)]) for _ in range(repeats)],
-        "resumed": [_seconds_to_update([*words, "-o", str(resumed)]) for _ in range(repeats)],
+        "new": [_seconds_to_update([*argv, "-o", str(new)]) for _ in range(repeats)],
+        "resumed": [_seconds_to_update([*argv, "-o", str(resumed)]) for _ in range(repeats)],
     }
 
 
-def _seconds_to_update(words: Sequence[str]) -> float:
+def _seconds_to_update(argv: Sequence[str]) -> float:
     start = time.time()
     done = subprocess.run(
-        [sys.executable, "-m", _PROGRAM, "--first-update", *words],
+        [sys.executable, "-m", _PROGRAM, "--first-update", *argv],
         check=True,
         capture_output=True,
         text=True,
@@ -148,7 +148,7 @@ def _seconds_to_update(words: Sequence[str]) -> float:
     return round(json.loads(done.stdout) - start, 2)
 
 
-def first_update(words: Sequence[str]) -> None:
+def first_update(argv: Sequence[str]) -> None:
     """Run a `qc` command, print the time of its first update, and exit."""
     from qc_core.cli.main import main as qc
     from qc_core.progress import Progress
@@ -158,7 +158,7 @@ def first_update(words: Sequence[str]) -> None:
         os._exit(0)
 
     Progress.update = end
-    raise SystemExit(qc(words))
+    raise SystemExit(qc(argv))
 
 
 def interrupt(dataset: Path, output: Path) -> None:
@@ -187,7 +187,9 @@ def interrupt(dataset: Path, output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="in whole episodes of 1000")
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="rows of the file, in complete episodes of 1000"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--copy", nargs=2, type=Path, help=argparse.SUPPRESS)

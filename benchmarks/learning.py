@@ -25,21 +25,23 @@ from qc_core.sweeps.summary import final_scores
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure whether the methods learn.")
-    parser.add_argument("study", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="without a suffix")
+    parser.add_argument("sweep", type=Path, help="YAML file of the sweep")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="output path without a suffix"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="sweep folder")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    study = read_sweep(options.study)
+    sweep = read_sweep(options.sweep)
     start = time.monotonic()
-    scores = final_scores(study, run_sweep(study, options.work, options.workers))
+    scores = final_scores(sweep, run_sweep(sweep, options.work, options.workers))
     content = {
         "hardware": hardware(),
-        "command": f"python -m benchmarks.learning {options.study} -o {options.output}",
-        "study": study.manifest,
+        "command": f"python -m benchmarks.learning {options.sweep} -o {options.output}",
+        "sweep": sweep.manifest,
         "workers": options.workers,
         "seconds": round(time.monotonic() - start),
-        "ends": scores,
+        "final-scores": scores,
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     # `msgspec.json` writes missing intervals as null; JSON has no NaN.

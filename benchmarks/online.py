@@ -81,7 +81,7 @@ def write_data(folder: Path, environment: str) -> None:
     writer.finish(DataSource(kind="benchmark"))
 
 
-# Does at least the given number of steps or updates; returns how many it did.
+# Does at least the given number of steps or updates; returns the number that it did.
 Work = Callable[[int], int]
 
 
@@ -96,7 +96,7 @@ def rate(work: Work, count: int) -> float:
 
 @contextlib.contextmanager
 def environments_alone(environment: str, processes: int) -> Iterator[Work]:
-    """Give a function that only steps environments, in complete episodes."""
+    """Yield a function that only steps environments, in complete episodes."""
     limit, rng = describe(environment).episode_limit, np.random.default_rng(0)
     with contextlib.ExitStack() as opened:
         remotes = [
@@ -277,11 +277,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", default=list(_NETWORKS), choices=_NETWORKS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
-    parser.add_argument("--trial-seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float, default=5, help="seconds of each measurement")
+    parser.add_argument("--trial-seconds", type=float, default=30, help="seconds of each trial")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured: no GPU here"
+    gpu = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else "not measured: this machine has no GPU"
+    )
     rows: list[dict[str, Any]] = []
     side_by_side: list[dict[str, Any]] = []
     content = {

@@ -146,7 +146,7 @@ def _print(row: dict[str, Any]) -> None:
     pipeline, direct = row["pipeline-seconds"], row["one-process-seconds"]
     print(f"{'step':10} {'pipeline':>9} {'one process':>12} {'more':>7}")
     for step, seconds in pipeline.items():
-        # The single process reports no run status.
+        # The single process has no step that reports the run status.
         once = direct.get(step, 0.0)
         print(f"{step:10} {seconds:7.1f} s {once:10.1f} s {seconds - once:5.1f} s")
     print(
@@ -159,7 +159,7 @@ def _print(row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="smoke")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch, in both cases")
+    parser.add_argument("--threads", type=int, default=1, help="PyTorch threads, in both cases")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--direct", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: the ceiling under which all else here is measured."""
+"""Measures how fast a device multiplies matrices, which limits the speed of every update."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 import torch
 
-# Short, so that some of them have the machine to themselves.
+# Short repeats, so that other processes do not disturb all of them.
 _SECONDS, _REPEATS = 0.002, 200
 
 
 def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of products [rows, width] × [width, width], the best of many, with torch's threads."""
+    """Return the highest FLOP/s of products [rows, width] × [width, width] in many repeats."""
     left = torch.randn(rows, width, device=device).to(dtype)
     right = torch.randn(width, width, device=device).to(dtype)
     out = torch.empty_like(left)
@@ -23,7 +23,7 @@ def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device
         synchronize(device)
         return time.perf_counter() - start
 
-    # The first product also starts the library.
+    # The first product also initialises the library.
     seconds(1)
     products = 1
     while seconds(products) < _SECONDS:
@@ -33,6 +33,6 @@ def product_rate(rows: int, width: int, dtype: torch.dtype, device: torch.device
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Which operations take the time of an update, and how much does each choice of kernels gain?
+"""Measures which operations take the time of an update, and what each choice of kernels gains.
 
 On the CPU at the reference size: the operations that take most of the time, with plain torch and
 with the kernels that training chooses, and the time per update with one choice added at a time.
@@ -29,7 +29,7 @@ _PROFILED = 3
 
 
 def choices() -> list[Kernels]:
-    """Plain torch, and the kernels that training chooses here, with one choice added at a time."""
+    """Return plain torch, then the kernels that training chooses, one choice added at a time."""
     plain = replace(PLAIN, name="float32, plain torch")
     quick = replace(PLAIN, name="quick GELU", quick_gelu=True)
     parts = replace(quick, name="samples in parts", rows=CPU_FLOAT32.rows)
@@ -38,7 +38,7 @@ def choices() -> list[Kernels]:
 
 
 def shares(runner: Runner, kernels: Kernels) -> dict[str, float]:
-    """The operations that take most of an update's CPU time, and their share of it."""
+    """Return the operations that take most of an update's CPU time, with their shares."""
     runner.rate(kernels, 0, recorded=False)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(_PROFILED):
@@ -84,8 +84,11 @@ def main() -> None:
             print(f"\n{case.method}, {len(case.hidden_dims)}x{case.hidden_dims[0]}")
             for name, milliseconds in row["milliseconds-per-update"].items():
                 print(f"  {milliseconds:9.1f} ms  {name}")
-            for name, of in row["shares"].items():
-                print(f"  {name}: " + ", ".join(f"{op} {share:.0%}" for op, share in of.items()))
+            for name, operations in row["shares"].items():
+                print(
+                    f"  {name}: "
+                    + ", ".join(f"{op} {share:.0%}" for op, share in operations.items())
+                )
             if options.output:
                 options.output.write_text(json.dumps(content, indent=2) + "\n")
 

@@ -68,7 +68,7 @@ def retrain(recipe: str, episodes: int, scratch: Path) -> dict[str, Any]:
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     if "up-to-date" in result:
-        return {"nothing-new": result["up-to-date"]}
+        return {"up-to-date": result["up-to-date"]}
     promotion = result["promotion"]
     return {
         "policy": f"{promotion['name']}:{promotion['version']}",

@@ -1,8 +1,8 @@
-"""Measures whether memory grows with the size of a data set, for ingest and for training.
+"""Measures whether memory grows with the size of a dataset, for ingest and for training.
 
-Makes npz shards of OGBench's form for cube-quadruple, ingests them with `qc ingest`, and samples
-training windows from shards of the data set that are loaded in turn. Does so for several numbers
-of npz shards, each in separate processes. Prints a table and writes JSON.
+Makes npz shards of OGBench's format for cube-quadruple, ingests them with `qc ingest`, and samples
+training windows from shards of the dataset that are loaded in turn. Repeats this for several
+numbers of npz shards, each in separate processes. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.shards --shards 2 8 --rows 1000000 \
         -o benchmarks/results/shards.json
@@ -31,7 +31,7 @@ from benchmarks.quickstart import PeakMemory
 _ENVIRONMENT = "cube-quadruple-singletask-task1-v0"
 _SIZES = {"observations": 55, "actions": 5, "qpos": 42, "qvel": 38}
 _EPISODE_ROWS = 1001
-# Updates before the next shard of the data set is loaded.
+# Updates before the next shard of the dataset is loaded.
 _SHARD_UPDATES = 100
 
 
@@ -53,8 +53,8 @@ def measure(
 ) -> dict[str, Any]:
     """Ingest the npz shards and sample from the result, each in a separate process."""
     dataset = scratch / "dataset"
-    words = ["ingest", "cube-single-quickstart", "-o", str(dataset), "--data", str(shards)]
-    ingested = watched("qc_core.cli.main", [*words, "--environment", _ENVIRONMENT, "--json"])
+    argv = ["ingest", "cube-single-quickstart", "-o", str(dataset), "--data", str(shards)]
+    ingested = watched("qc_core.cli.main", [*argv, "--environment", _ENVIRONMENT, "--json"])
     content = json.loads(ingested["output"])
     drawn = watched("benchmarks.shards", ["--draw", str(dataset), str(shard_size), str(updates)])
     return {
@@ -100,15 +100,15 @@ def draw(dataset: Path, shard_size: int, updates: int) -> dict[str, Any]:
         }
 
 
-def watched(module: str, words: Sequence[str]) -> dict[str, Any]:
+def watched(module: str, argv: Sequence[str]) -> dict[str, Any]:
     """Run a module; return its output, its seconds from start to end and its peak memory."""
     start = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-m", module, *argv], stdout=subprocess.PIPE)
     peak = PeakMemory(child.pid)
     output, _ = child.communicate()
     seconds = time.monotonic() - start
     if child.returncode:
-        raise SystemExit(f"{module} {' '.join(words)} failed")
+        raise SystemExit(f"{module} {' '.join(argv)} failed")
     return {"output": output, "seconds": round(seconds, 1), "peak-memory-mib": peak.stop()}
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, nargs="+", default=[2, 8])
     parser.add_argument(
-        "--rows", type=int, default=250_000, help="of each shard, in whole episodes"
+        "--rows", type=int, default=250_000, help="rows of each npz shard, in complete episodes"
     )
     parser.add_argument(
         "--shard-size", type=int, default=500_000, help="transitions per shard in memory"
@@ -148,7 +148,7 @@ def main() -> None:
         print(
             f"{count} shards, {row['rows']:,} rows | ingested at "
             f"{row['ingest']['rows-per-second']:,} rows/s in "
-            f"{row['ingest']['peak-memory-mib']} MiB | {row['draw']['parts']} parts, "
+            f"{row['ingest']['peak-memory-mib']} MiB | {row['draw']['parts']} shards in turn, "
             f"{row['draw']['windows-per-second']:,} windows/s in "
             f"{row['draw']['peak-memory-mib']} MiB",
             flush=True,

@@ -1,4 +1,4 @@
-"""How many updates per second, and how close to the limit of the device's matrix products?
+"""Measures updates per second, and how close they are to the limit of matrix products.
 
 Measures offline training with sampling and noise, on random transitions at the reference size
 (observation 40, action 5, H 5, batch 256, four layers of 512), for each method: with plain eager
@@ -52,7 +52,7 @@ class Case:
             self.method,
             hidden_dims=self.hidden_dims,
             batch_size=_BATCH,
-            # No point of the learning curve falls into the measured time.
+            # Record no point of the learning curve during the measurement.
             log_every=10**9,
             offline_steps=10**9,
             **METHODS[self.method].defaults,
@@ -69,7 +69,7 @@ _CASES = (
 
 
 def random_dataset(folder: Path) -> Dataset:
-    """Episodes of random numbers at the reference size."""
+    """Return a dataset of random numbers at the reference size."""
     rng = np.random.default_rng(0)
     spec = EnvironmentSpec(
         id="random-v0",
@@ -96,7 +96,7 @@ def random_dataset(folder: Path) -> Dataset:
 
 
 class Runner:
-    """The training of one case, whose updates are timed in turns with different kernels."""
+    """Times the updates of one case with different kernels."""
 
     def __init__(self, case: Case, dataset: Dataset, device: torch.device) -> None:
         # Methods without an offline phase do the same updates here.
@@ -104,14 +104,14 @@ class Runner:
         self._device = device
 
     def operations(self) -> int:
-        """Floating-point operations of the matrix products in one update."""
+        """Return the floating-point operations of the matrix products in one update."""
         self._training.agent.kernels = PLAIN
         with FlopCounterMode(display=False) as counter:
             self.update()
         return counter.get_total_flops()
 
     def rate(self, kernels: Kernels, seconds: float, *, recorded: bool) -> float:
-        """Updates per second, measured over this many seconds and at least two updates."""
+        """Return updates per second, measured for `seconds` and at least two updates."""
         self._training.agent.kernels = kernels
         updates = repeat(self._training.update, self._training.generator)
         block = updates.stride if recorded else 1
@@ -138,7 +138,7 @@ class Runner:
 def measure(
     case: Case, dataset: Dataset, device: torch.device, turns: int, seconds: float
 ) -> dict[str, Any]:
-    """One row of the table."""
+    """Return one row of the table."""
     runner = Runner(case, dataset, device)
     kinds = {"plain": PLAIN, "float32": choose(device, "float32")}
     if (fast := choose(device, "auto")).hidden_dtype is not None:
@@ -160,7 +160,7 @@ def measure(
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Best rates of matrix products by type, in GFLOP/s: the rows of a batch or of all samples."""
+    """Return the highest GFLOP/s of matrix products by type, for rows of a batch or all samples."""
     types = {"float32": torch.float32}
     if choose(device, "auto").hidden_dtype is not None:
         types["bfloat16"] = torch.bfloat16
