@@ -119,7 +119,8 @@ def to_json(document: Document) -> dict[str, Any]:
 
 def encode(document: Document) -> bytes:
     """Return the document as readable JSON with sorted keys, as `write_json` writes it."""
-    return (json.dumps(to_json(document), indent=2, sort_keys=True) + "\n").encode()
+    content = msgspec.to_builtins(document)
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
 def write(path: Path, document: Document) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult
 from qc_core.envs.play import LoadPolicy, iter_episodes, play_episode
 from qc_core.envs.recorder import SIMULATOR_STATE, EpisodeRecorder, EpisodeRecording
 from qc_core.errors import UsageError
 from qc_core.files import staged_file
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkFunction
 

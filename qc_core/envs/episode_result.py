@@ -1,4 +1,4 @@
-"""Results of single episodes, and their means with confidence intervals."""
+"""Means over the results of episodes, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ import msgspec
 import numpy as np
 
 from qc_core.documents import Document
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.statistics import Estimate, mean, success_rate
 
 # Says of an environment that its policies are compared by return.
 NO_SUCCESS_SIGNAL = "has no success signal (info['success'])"
-
-
-class EpisodeResult(Document, frozen=True):
-    """Result of one episode.
-
-    Attributes:
-        steps: control steps until the episode ended.
-        episode_return: undiscounted sum of rewards.
-        reports_success: at least one step had `info["success"]`.
-    """
-
-    seed: int
-    success: bool
-    steps: int
-    episode_return: float
-    reports_success: bool = True
 
 
 class EpisodeSummary(Document, frozen=True, kw_only=True):

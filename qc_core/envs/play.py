@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult, format_score
+from qc_core.envs.episode_result import format_score
 from qc_core.envs.make import make_environment
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.processes import worker_pool
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkExecutor, ChunkFunction

@@ -10,9 +10,9 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
-from qc_core.envs.episode_result import EpisodeResult
 from qc_core.envs.play import rollout
 from qc_core.errors import UsageError
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.runtime import ChunkPolicy
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from qc_core import documents
+from qc_core.agents.make import agent_class
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import (
     NO_SUCCESS_SIGNAL,
-    EpisodeResult,
     any_reports_success,
     counted_steps,
     summarize_results,
@@ -22,6 +22,7 @@ from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.evaluation.result import Evaluation, PolicyResult
 from qc_core.log import log
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
 from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
@@ -34,7 +35,8 @@ UNTRAINED = "before any training"
 def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evaluation:
     """Play the behaviour-cloning, offline and fine-tuned policies; write the comparison to a file.
 
-    Methods without an offline phase compare the untrained and the fine-tuned policy.
+    Methods without a behaviour-cloning policy compare the other two. Without an offline phase, the
+    first of them is the untrained policy.
 
     Success rates have Wilson's interval. A failure counts as the episode limit, so the mean steps
     of all policies are over the same episodes. Each policy is also compared with the first one,
@@ -93,12 +95,13 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evalu
 def _policies(
     method: str, offline: Path, online: Path, horizon: int
 ) -> dict[str, CheckpointPolicy]:
-    before = CheckpointPolicy(offline, "learned", horizon)
-    after = CheckpointPolicy(online, "learned", horizon)
-    if METHODS[method].online_only:
-        return {UNTRAINED: before, ONLINE: after}
-    cloning = CheckpointPolicy(offline, "bc", horizon)
-    return {BEHAVIOUR_CLONING: cloning, OFFLINE: before, ONLINE: after}
+    policies: dict[str, CheckpointPolicy] = {}
+    if agent_class(method).has_bc_policy:
+        policies[BEHAVIOUR_CLONING] = CheckpointPolicy(offline, "bc", horizon)
+    before = UNTRAINED if METHODS[method].online_only else OFFLINE
+    policies[before] = CheckpointPolicy(offline, "learned", horizon)
+    policies[ONLINE] = CheckpointPolicy(online, "learned", horizon)
+    return policies
 
 
 def _result(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
+from qc_core import documents
 from qc_core.documents import Document
 from qc_core.envs.episode_result import EpisodeSummary
+from qc_core.policy_format.episode_result import with_current_names
 from qc_core.statistics import Estimate
 
 SCHEMA_VERSION = 2
-# Keys of schema version 1 with their current names, per level of the document.
-_RENAMED = {"execution-length": "execution-horizon"}
-_RENAMED_IN_POLICY = {"success-told": "reports-success", "outcomes": "episode-results"}
-_RENAMED_IN_EPISODE = {"episode_return": "episode-return", "reports_success": "reports-success"}
+_NAMES_BEFORE_2 = {"execution-length": "execution-horizon"}
 
 
 class PolicyResult(EpisodeSummary, frozen=True, kw_only=True):
@@ -54,33 +52,17 @@ class Evaluation(Document, frozen=True, kw_only=True):
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
-        if content.get("schema-version") != 1:
+        if documents.schema_version(content, (1, SCHEMA_VERSION), what, "evaluation") != 1:
             return content
-        return {
-            **_renamed(content, _RENAMED),
-            "schema-version": SCHEMA_VERSION,
-            "policies": _each(content.get("policies"), _upgraded_policy),
-        }
+        renamed = documents.with_keys_renamed(content, _NAMES_BEFORE_2)
+        # Damaged content passes unchanged, so that parsing names the fault.
+        if isinstance(policies := renamed.get("policies"), list):
+            renamed["policies"] = [_converted_policy(policy) for policy in policies]
+        return {**renamed, "schema-version": SCHEMA_VERSION}
 
 
-def _upgraded_policy(policy: Any) -> Any:
-    if not isinstance(policy, dict):
-        return policy
-    policy = _renamed(policy, _RENAMED_IN_POLICY)
-    kind, results = policy.get("kind"), policy.get("episode-results", [])
-    return {
-        **policy,
-        "kind": "bc" if kind == "cloned" else kind,
-        "episode-results": _each(results, lambda result: _renamed(result, _RENAMED_IN_EPISODE)),
-    }
-
-
-# Damaged content passes unchanged, so that parsing names the fault.
-def _each(content: Any, upgrade: Callable[[Any], Any]) -> Any:
-    return [upgrade(entry) for entry in content] if isinstance(content, list) else content
-
-
-def _renamed(content: Any, names: dict[str, str]) -> Any:
-    if not isinstance(content, dict):
-        return content
-    return {names.get(key, key): value for key, value in content.items()}
+def _converted_policy(policy: Any) -> Any:
+    policy = with_current_names(policy)
+    if isinstance(policy, dict) and policy.get("kind") == "cloned":
+        return {**policy, "kind": "bc"}
+    return policy

@@ -27,7 +27,6 @@ from qc_core.policy_format.contract import (
     Contract,
     EvaluationSummary,
     Noise,
-    ObservationRange,
     Observations,
     Provenance,
     TuningSummary,
@@ -98,13 +97,7 @@ def _contract(
         observation=Observations(
             names=spec.observation_names,
             units="environment, raw",
-            range_in_data=(
-                documents.convert(
-                    documents.to_json(extent.observation_range), ObservationRange, "the checkpoint"
-                )
-                if extent and extent.observation_range
-                else None
-            ),
+            range_in_data=extent and extent.observation_range,
         ),
         action=Actions(names=spec.action_names, low=spec.action_low, high=spec.action_high),
         noise=Noise(shape=tuple(agent.noise_shape), distribution="standard normal, independent"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qc_core import documents, provenance
+from qc_core import provenance
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.log import log
@@ -74,11 +74,6 @@ def _describe(gate: GateRecord) -> str:
     if gate.champion_before is None:
         return "latest, and there is no champion"
     return f"latest, and {gate.champion_before} stays champion"
-
-
-def _stored_record(store: ObjectStore, name: str, version: str) -> GateRecord | None:
-    stored = gate_record.read_gate_record(store, name, version)
-    return None if stored is None else documents.convert(stored, GateRecord, "gate record")
 
 
 def _require_exported_from(checkpoint: Path, folder: Path) -> None:

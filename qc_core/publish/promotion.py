@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qc_core import documents
 from qc_core.documents import Document
 from qc_core.registry.gate_record import GateRecord
 
@@ -34,11 +35,8 @@ class Promotion(Document, frozen=True, kw_only=True):
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
+        documents.schema_version(content, (2, SCHEMA_VERSION), what, "promotion")
         gate = content.get("gate")
-        if content.get("schema-version") != 2 or not isinstance(gate, dict):
-            return content
-        return {
-            **content,
-            "gate": GateRecord.converted_from_older(gate, what),
-            "schema-version": SCHEMA_VERSION,
-        }
+        if isinstance(gate, dict):
+            gate = GateRecord.converted_from_older(gate, what)
+        return {**content, "gate": gate, "schema-version": SCHEMA_VERSION}

@@ -10,6 +10,7 @@ from typing import Any
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.episode_result import EpisodeResult, with_current_names
 from qc_core.registry.manifest import version_prefix
 from qc_core.statistics import Estimate
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -22,34 +23,19 @@ _NAMES_BEFORE_2 = {
 }
 
 
-class EpisodeRecord(Document, frozen=True, rename=None):
-    """One episode that a policy played at the gate.
-
-    Attributes:
-        steps: control steps until success or the end of the episode.
-        episode_return: undiscounted sum of rewards.
-        reports_success: whether the environment reported at any step if it succeeded.
-    """
-
-    seed: int
-    success: bool
-    steps: int
-    episode_return: float
-    reports_success: bool = True
-
-
 class PlayerResult(Document, frozen=True, kw_only=True):
     """The result of one policy at the gate.
 
     Attributes:
         steps: a failed episode counts the episode limit.
         mean_return: mean over the episodes; it has no interval, because returns have no bounds.
+        episode_results: every episode, in the order of the seeds.
     """
 
     success: Estimate
     steps: Estimate
     mean_return: float | None = None
-    outcomes: tuple[EpisodeRecord, ...] = ()
+    episode_results: tuple[EpisodeResult, ...] = ()
 
 
 class GateRecord(Document, frozen=True, kw_only=True):
@@ -89,10 +75,14 @@ class GateRecord(Document, frozen=True, kw_only=True):
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
-        # The first records had no schema version.
+        # The first records had no schema version. Newer versions are read, as unknown fields are.
         if content.get("schema-version", 1) != 1:
             return content
         renamed = documents.with_keys_renamed(content, _NAMES_BEFORE_2)
+        if isinstance(results := renamed.get("results"), dict):
+            renamed["results"] = {
+                player: with_current_names(result) for player, result in results.items()
+            }
         return {**renamed, "schema-version": SCHEMA_VERSION}
 
 

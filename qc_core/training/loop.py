@@ -10,7 +10,8 @@ from typing import Protocol
 from torch import Tensor
 
 from qc_core.agents.agent import Agent
-from qc_core.envs.episode_result import EpisodeResult, mean_results
+from qc_core.envs.episode_result import mean_results
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.training.checkpoint import Checkpoint, Curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.scoring import Scoring

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config, TrainConfig
-from qc_core.envs.episode_result import EpisodeResult
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import episode_pool, play_episode
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy

@@ -10,8 +10,8 @@ from kfp import dsl
 from components.promote.component import promote
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
-from qc_core.envs.episode_result import EpisodeResult
 from qc_core.files import read_json, write_json
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.publish.gate import match
 from tests.qc_core.publish.gate.episodes import with_returns, with_steps
 

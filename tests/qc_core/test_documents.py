@@ -43,6 +43,8 @@ def test_a_document_is_written_and_read_back(tmp_path: Path) -> None:
     assert documents.read(tmp_path / "page.json", Page) == page
     assert documents.to_json(page) == PAGE
     assert json.loads(documents.encode(page)) == PAGE
+    text = json.dumps(documents.to_json(page), indent=2, sort_keys=True)
+    assert documents.encode(page).decode() == text + "\n"
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -30,12 +30,12 @@ from qc_core.data.dataset.info import (
     ArrayInfo,
     DatasetExtent,
     DatasetInfo,
-    ObservationRange,
     digest_of,
     read_info,
 )
 from qc_core.errors import UsageError
 from qc_core.files import reading, sha256_of
+from qc_core.policy_format.contract import ObservationRange
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -123,10 +123,10 @@ class DatasetWriter:
         spec = self._spec
         info = DatasetInfo(
             environment=spec.id,
-            observation_names=list(spec.observation_names),
-            action_names=list(spec.action_names),
-            action_low=list(spec.action_low),
-            action_high=list(spec.action_high),
+            observation_names=spec.observation_names,
+            action_names=spec.action_names,
+            action_low=spec.action_low,
+            action_high=spec.action_high,
             episode_limit=spec.episode_limit,
             control_interval_seconds=spec.control_interval,
             transitions=self._columns["rewards"].rows,
@@ -134,7 +134,7 @@ class DatasetWriter:
             solved_transitions=self._solved,
             reward_range=self._rewards,
             observation_range=ObservationRange(
-                low=self._lowest_O.tolist(), high=self._highest_O.tolist()
+                low=tuple(self._lowest_O.tolist()), high=tuple(self._highest_O.tolist())
             ),
             reward_convention=reward_convention,
             mujoco_version=mujoco_version,
@@ -213,7 +213,8 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         is_folder = folder.is_dir()
     if not is_folder:
         raise UsageError(f"{folder} is not a data set folder")
-    info, spec = read_info(folder / INFO_FILE)
+    info = read_info(folder / INFO_FILE)
+    spec = info.spec
     arrays = open_columns(folder, spec, transitions=info.transitions, episodes=info.episodes)
     if verify:
         _verify(folder, info)

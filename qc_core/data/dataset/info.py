@@ -11,6 +11,7 @@ from qc_core import documents
 from qc_core.data.dataset.columns import ARRAYS
 from qc_core.documents import Document
 from qc_core.errors import UsageError
+from qc_core.policy_format.contract import ObservationRange
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -26,13 +27,6 @@ class ArrayInfo(Document, frozen=True, kw_only=True):
     sha256: str
 
 
-class ObservationRange(Document, frozen=True, kw_only=True):
-    """Lowest and highest value of each observation, [O]."""
-
-    low: list[float]
-    high: list[float]
-
-
 class DatasetExtent(Document, frozen=True, kw_only=True):
     """Size of a data set, and the range of its observations (None for those of older releases)."""
 
@@ -45,7 +39,7 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
     """The content of `dataset.json`.
 
     Attributes:
-        environment: id of the environment or robot; with the next six fields, an EnvironmentSpec.
+        environment: id of the environment or robot; with the next six fields, `spec`.
         units: of observations and actions.
         solved_transitions: number of transitions that solve the task.
         reward_range: lowest and highest reward.
@@ -60,10 +54,10 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     environment: str
-    observation_names: list[str]
-    action_names: list[str]
-    action_low: list[float]
-    action_high: list[float]
+    observation_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
     episode_limit: int
     control_interval_seconds: float
     units: str = "the environment's own, not normalised"
@@ -78,6 +72,9 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
     arrays: dict[str, ArrayInfo]
     digest: str
 
+    def __post_init__(self) -> None:
+        _ = self.spec  # Checks the action bounds.
+
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
         version = content.get("schema-version")
@@ -89,6 +86,19 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
         return content
 
     @property
+    def spec(self) -> EnvironmentSpec:
+        """The environment or robot that the episodes come from."""
+        return EnvironmentSpec(
+            id=self.environment,
+            observation_names=self.observation_names,
+            action_names=self.action_names,
+            action_low=self.action_low,
+            action_high=self.action_high,
+            episode_limit=self.episode_limit,
+            control_interval=self.control_interval_seconds,
+        )
+
+    @property
     def extent(self) -> DatasetExtent:
         return DatasetExtent(
             episodes=self.episodes,
@@ -97,8 +107,8 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
         )
 
 
-def read_info(path: Path) -> tuple[DatasetInfo, EnvironmentSpec]:
-    """Read and check `dataset.json`; the spec is of the environment that it describes.
+def read_info(path: Path) -> DatasetInfo:
+    """Read and check `dataset.json`.
 
     Raises:
         UsageError: not a data set's document, or another schema version.
@@ -106,7 +116,7 @@ def read_info(path: Path) -> tuple[DatasetInfo, EnvironmentSpec]:
     info = documents.read(path, DatasetInfo)
     if missing := [name for name in ARRAYS if name not in info.arrays]:
         raise UsageError(f"{path} is damaged: array {missing[0]!r} is missing")
-    return info, documents.convert(documents.to_json(info), EnvironmentSpec, str(path))
+    return info
 
 
 def digest_of(arrays: Mapping[str, ArrayInfo]) -> str:

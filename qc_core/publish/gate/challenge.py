@@ -5,18 +5,18 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
+from qc_core.policy_format.contract import Contract
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.gate.match import Match, match_seeds, play_match
 from qc_core.publish.gate.minimum import Minimum
 from qc_core.publish.gate.returns import ReturnDuel
 from qc_core.publish.gate.rule import CHALLENGER, Episodes, anytime_steps, anytime_success
-from qc_core.registry.gate_record import EpisodeRecord, GateRecord, PlayerResult
+from qc_core.registry.gate_record import GateRecord, PlayerResult
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.runtime.pulled_policy import PulledPolicy
 
@@ -32,27 +32,31 @@ def challenge(config: Config, registry: Registry, folder: Path, version: str) ->
     Raises:
         UsageError: the environment cannot be played here, or the champion has another one.
     """
-    name = config.policy_name
+    name, contract = config.policy_name, read_contract(folder)
     while True:
         # A retry after this version became champion plays against the previous champion again.
         incumbent = next((v for v in registry.alias_history(name, CHAMPION) if v != version), None)
         try:
-            match = _match(config, registry, folder, version, incumbent)
+            match = _match(config, registry, folder, contract, version, incumbent)
         except UsageError as error:
             raise UsageError(f"{name}:{version} is published, but not compared: {error}") from error
         passed = match is None or match.decision == "passed"
         moved = passed and registry.replace_alias(name, CHAMPION, version, incumbent)
         settled = (version,) if passed else (version, incumbent)
         if moved or registry.alias(name, CHAMPION) in settled:
-            return _record(folder, passed, incumbent, match)
+            return _record(contract, passed, incumbent, match)
 
 
 def _match(
-    config: Config, registry: Registry, folder: Path, version: str, incumbent: str | None
+    config: Config,
+    registry: Registry,
+    folder: Path,
+    contract: Contract,
+    version: str,
+    incumbent: str | None,
 ) -> Match | None:
     """Return the match against the champion, or None if a first champion needs none."""
-    contract, publish = read_contract(folder), config.publish
-    environment, limit = contract.environment, contract.episode_limit
+    environment, limit, publish = contract.environment, contract.episode_limit, config.publish
     if incumbent is None and publish.minimum_success == 0:
         return None
     seeds = match_seeds(f"{config.policy_name}:{version} {incumbent}", publish.gate_episodes)
@@ -81,8 +85,9 @@ def _match(
         )
 
 
-def _record(folder: Path, passed: bool, incumbent: str | None, match: Match | None) -> GateRecord:
-    contract = read_contract(folder)
+def _record(
+    contract: Contract, passed: bool, incumbent: str | None, match: Match | None
+) -> GateRecord:
     if match is None:
         return GateRecord(
             champion=passed,
@@ -124,7 +129,7 @@ def player_results(episodes: Episodes, limit: int) -> dict[str, PlayerResult]:
             steps=anytime_steps(results, limit),
             # Without an interval, because returns have no bounds.
             mean_return=float(np.mean([result.episode_return for result in results])),
-            outcomes=tuple(EpisodeRecord(**msgspec.structs.asdict(result)) for result in results),
+            episode_results=tuple(results),
         )
         for name, results in episodes.items()
     }

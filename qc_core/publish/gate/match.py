@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from qc_core.envs.episode_result import EpisodeResult, any_reports_success, format_score
+from qc_core.envs.episode_result import any_reports_success, format_score
 from qc_core.envs.play import LoadPolicy, play_side_by_side
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
 from qc_core.publish.gate.rule import Comparison, Decision, Episodes, Rule
 from qc_core.seeds import RUN_SEEDS, seeds_for

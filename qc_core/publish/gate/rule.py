@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from qc_core.envs.episode_result import EpisodeResult, counted_steps
+from qc_core.envs.episode_result import counted_steps
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.statistics import Estimate, anytime_mean
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -11,16 +11,18 @@ import pytest
 from qc_core.cli.output import print_policies
 from qc_core.config.settings import Config
 from qc_core.documents import read
-from qc_core.envs.episode_result import EpisodeResult, summarize_results
+from qc_core.envs.episode_result import summarize_results
 from qc_core.envs.play import play_episodes
 from qc_core.errors import UsageError
 from qc_core.evaluation import evaluate as evaluate_module
 from qc_core.evaluation.evaluate import evaluate
 from qc_core.evaluation.result import Evaluation
 from qc_core.export.export import export
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate
 from qc_core.training.policy import CheckpointPolicy
+from qc_core.training.pretrain import pretrain
 
 
 def test_three_policies_play_the_same_unseen_seeds(
@@ -47,6 +49,17 @@ def test_three_policies_play_the_same_unseen_seeds(
     for policy in evaluation.policies:
         assert [result.seed for result in policy.episode_results] == expected
     assert evaluation.policies[0].steps_saved == Estimate(0, 0, 0)
+
+
+def test_a_method_without_a_bc_policy_compares_the_untrained_policy(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    train = config.train.changed(method="rlpd")
+    config = replace(config, train=train, evaluate=replace(config.evaluate, episodes=1))
+    pretrain(config, dataset, tmp_path / "rlpd")
+    evaluation = evaluate(config, tmp_path / "rlpd", tmp_path / "rlpd", tmp_path / "e.json")
+    compared = [(policy.name, policy.kind) for policy in evaluation.policies]
+    assert compared == [("before any training", "learned"), ("fine-tuned online", "learned")]
 
 
 def test_policies_are_compared_at_the_execution_horizon(
@@ -113,7 +126,7 @@ def test_a_document_of_schema_version_1_is_read(tmp_path: Path) -> None:
         "weights": "a" * 64,
         **dict.fromkeys(measures, interval),
         "success-told": False,
-        "outcomes": [{**episode, "reports_success": False}],
+        "outcomes": [{**episode, "success_told": False}],
     }
     old = {
         "schema-version": 1,
@@ -131,6 +144,13 @@ def test_a_document_of_schema_version_1_is_read(tmp_path: Path) -> None:
     assert (result.kind, result.reports_success, result.return_gain) == ("bc", False, None)
     assert result.success == Estimate(0.5, 0.0, 1.0)
     assert result.episode_results == (EpisodeResult(3, True, 40, -40.0, reports_success=False),)
+
+
+def test_a_newer_document_is_refused_by_its_version(tmp_path: Path) -> None:
+    newer = {"schema-version": 9, "policies": [{"kind": "cloned"}]}
+    (tmp_path / "evaluation.json").write_text(json.dumps(newer))
+    with pytest.raises(UsageError, match=r"json: evaluation schema 1 or 2 is needed, got 9$"):
+        read(tmp_path / "evaluation.json", Evaluation)
 
 
 @pytest.mark.parametrize("policies", [3, [3], [{"outcomes": 3}], [{"outcomes": [3]}]])

@@ -318,7 +318,7 @@ def test_a_match_plays_the_published_files(config: Config, policy: Path) -> None
     assert not again.champion
     results = again.gate.results
     assert results["champion"] == results["challenger"]
-    assert results["champion"].outcomes[0].seed == again.gate.first_seed
+    assert results["champion"].episode_results[0].seed == again.gate.first_seed
 
 
 def test_without_success_signal_the_gate_compares_returns(

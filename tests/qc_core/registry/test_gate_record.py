@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from qc_core import documents
-from qc_core.errors import RunError
+from qc_core.errors import RunError, UsageError
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.registry.gate_record import GateRecord, read_gate_record, write_gate_record
 from qc_core.registry.registry import Registry
 from qc_core.registry.removal import delete_version
@@ -79,7 +81,7 @@ def test_a_record_of_the_first_schema_is_read(store: ObjectStore) -> None:
                 "success": interval,
                 "steps": interval,
                 "mean-return": -3.0,
-                "outcomes": [{**outcome, "reports_success": False}],
+                "outcomes": [{**outcome, "success_told": False}],
             }
         },
     }
@@ -88,7 +90,28 @@ def test_a_record_of_the_first_schema_is_read(store: ObjectStore) -> None:
     assert record is not None
     assert (record.max_episodes, record.reports_success, record.first_seed) == (40, False, 7)
     assert record.net_wins is not None and record.net_wins.low == 0.25
-    assert record.results["challenger"].outcomes[0].episode_return == -3.0
+    assert record.results["challenger"].episode_results == (
+        EpisodeResult(7, False, 200, -3.0, reports_success=False),
+    )
     new = documents.to_json(record)
     assert not {"episodes-at-most", "wins-less-losses", "success-told"} & set(new)
+    assert list(new["results"]["challenger"]["episode-results"][0]) == [
+        "seed",
+        "success",
+        "steps",
+        "episode-return",
+        "reports-success",
+    ]
     assert documents.convert(new, GateRecord, "record") == record
+
+
+def test_a_record_of_a_newer_schema_is_read() -> None:
+    newer = {**documents.to_json(RECORD), "schema-version": 9, "new": 1}
+    assert documents.convert(newer, GateRecord, "record").reason == RECORD.reason
+
+
+@pytest.mark.parametrize("results", [3, {"champion": 3}, {"champion": {"outcomes": [3]}}])
+def test_damaged_results_of_the_first_schema_are_refused(results: Any) -> None:
+    old = {**documents.to_json(RECORD), "schema-version": 1, "results": results}
+    with pytest.raises(UsageError, match="record is damaged: "):
+        documents.convert(old, GateRecord, "record")

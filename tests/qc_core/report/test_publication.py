@@ -27,6 +27,7 @@ WITHOUT_MATCH = {
 def render(gate: dict[str, Any], became: str) -> str:
     """Return the text of the section without its markup."""
     content = {
+        "schema-version": 3,
         "name": "cube",
         "version": "v2",
         "store": "a folder",

@@ -13,8 +13,8 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config
-from qc_core.envs.episode_result import EpisodeResult
 from qc_core.errors import RunError
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
 from qc_core.training.score import Score

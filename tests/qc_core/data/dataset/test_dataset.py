@@ -65,8 +65,8 @@ def test_the_range_of_each_observation_is_recorded(tmp_path: Path, spec: Environ
     assert (extent.episodes, extent.transitions) == (4, 20)
     assert extent.observation_range is not None
     observations = np.load(tmp_path / "data" / "observations.npy")
-    assert extent.observation_range.low == observations.min(axis=0).tolist()
-    assert extent.observation_range.high == observations.max(axis=0).tolist()
+    assert list(extent.observation_range.low) == observations.min(axis=0).tolist()
+    assert list(extent.observation_range.high) == observations.max(axis=0).tolist()
 
 
 def test_a_truncated_array_is_refused_by_name(copy: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_document_contains_what_the_writer_returned(
     info = writer.finish(DataSource(kind="test"))
     opened = open_dataset(tmp_path / "d")
     assert opened.info == info
-    assert opened.spec == spec
+    assert opened.spec == info.spec == spec
 
 
 def test_an_unknown_schema_is_refused(copy: Path) -> None:

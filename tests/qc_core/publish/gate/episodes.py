@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qc_core.envs.episode_result import EpisodeResult
+from qc_core.policy_format.episode_result import EpisodeResult
 
 LIMIT = 200
 
