@@ -35,6 +35,11 @@ def is_one_step(method: str) -> bool:
     return isinstance(METHODS[method].settings, OneStepSettings)
 
 
+def num_samples_of(train: TrainConfig) -> int:
+    assert isinstance(train.algorithm, BestOfNSettings)
+    return train.algorithm.num_samples
+
+
 def alpha_of(train: TrainConfig) -> float:
     assert isinstance(train.algorithm, OneStepSettings)
     return train.algorithm.alpha

@@ -6,6 +6,8 @@ from qc_core.errors import UsageError
 from qc_core.log import log
 
 _SCHEDULE = ("create", "list", "pause", "resume", "delete")
+# Options of `qc schedule` without a value.
+_SCHEDULE_SWITCHES = ("--json", "--pin", "-h", "--help")
 
 
 def current_form(argv: list[str]) -> list[str]:
@@ -33,13 +35,18 @@ def current_form(argv: list[str]) -> list[str]:
         return _renamed(
             "qc play POLICY --coherence", "qc coherence POLICY", ["coherence", *rest, *output]
         )
+    if command == "play" and _has(rest, "--against"):
+        raise UsageError(
+            "--against is not an option of qc play: compare two policies with "
+            "`qc coherence POLICY --against DIR`"
+        )
     if command == "schedule":
         if _has(rest, "--time-zone"):
             raise UsageError(
                 "--time-zone was removed: KFP has one time zone for all schedules, "
                 "cronScheduleTimezone; leave the option out"
             )
-        names = [argument for argument in rest if not argument.startswith("-")]
+        names = _positional(rest, _SCHEDULE_SWITCHES)
         if names and names[0] not in _SCHEDULE:
             return _renamed(
                 "qc schedule RECIPE", "qc schedule create RECIPE", ["schedule", "create", *rest]
@@ -50,6 +57,23 @@ def current_form(argv: list[str]) -> list[str]:
 def _renamed(old: str, new: str, argv: list[str]) -> list[str]:
     log.info(f"`{old}` is now `{new}`; the old form will be removed")
     return argv
+
+
+def _positional(argv: list[str], switches: tuple[str, ...]) -> list[str]:
+    """Return the arguments that are no options and no values of options.
+
+    Args:
+        switches: options without a value, besides those of the configuration.
+    """
+    from qc_core.config.options import split_options
+
+    others, _ = split_options(argv)
+    found = []
+    for previous, argument in zip(["", *others], others, strict=False):
+        takes_value = previous.startswith("-") and "=" not in previous
+        if not argument.startswith("-") and (previous in switches or not takes_value):
+            found.append(argument)
+    return found
 
 
 def _has(argv: list[str], flag: str) -> bool:

@@ -22,6 +22,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # `super().__init__` adds the flag --help.
         self._flags: list[str] = []
+        self._flags_with_value: set[str] = set()
         self._subcommands: Any = None
         self._default_subcommand: str | None = None
         self.takes_config_options = False
@@ -31,6 +32,8 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         action = super().add_argument(*names, **options)
         self._flags += action.option_strings
+        if action.nargs != 0:
+            self._flags_with_value.update(action.option_strings)
         return action
 
     def add_subcommand(self, name: str, description: str, run: Run) -> Parser:
@@ -82,10 +85,11 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}")
 
     def _with_subcommand_first(self, argv: list[str]) -> list[str]:
-        first = next((argument for argument in argv if not argument.startswith("-")), "")
-        if first in self._subcommands.choices:
-            place = argv.index(first)
-            return [first, *argv[:place], *argv[place + 1 :]]
+        subcommands: dict[str, Parser] = self._subcommands.choices
+        with_value = set().union(*(parser._flags_with_value for parser in subcommands.values()))
+        for place, (previous, argument) in enumerate(zip(["", *argv], argv, strict=False)):
+            if argument in subcommands and previous not in with_value:
+                return [argument, *argv[:place], *argv[place + 1 :]]
         if self._default_subcommand is None or argv[:1] in (["-h"], ["--help"]):
             return argv
         return [self._default_subcommand, *argv]

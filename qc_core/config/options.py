@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -118,13 +118,14 @@ def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, OptionText]
     """Separate configuration options, wherever they are, from all other arguments.
 
     Returns:
-        (the other arguments, the texts of the options by name)
+        (the other arguments, the texts of the options by name; old names remain)
 
     Raises:
         UsageError: an unknown option, an option without its value, or a list given twice.
     """
     others: list[str] = []
     texts: dict[str, OptionText] = {}
+    lists: set[str] = set()
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
@@ -132,20 +133,23 @@ def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, OptionText]
         if not _is_option(written):
             others.append(argument)
             continue
-        option, flag = _find(written)
+        name, option, flag = _find(written)
+        # Of an option given twice, also under an old name, the last value counts.
+        texts.pop(name, None)
         if option.is_list:
-            if option.name in texts:
+            if option.name in lists:
                 raise UsageError(
                     f"{written} is given twice: list all its values after one {written}"
                 )
             values = [text] if equals else _take_list(rest)
             if not values:
                 raise UsageError(f"{written} needs at least one value")
-            texts[option.name] = values
+            lists.add(option.name)
+            texts[name] = values
         elif option.kind is bool and not equals:
-            texts[option.name] = flag
+            texts[name] = flag
         elif equals or (rest and _is_value(rest[0])):
-            texts[option.name] = text if equals else rest.pop(0)
+            texts[name] = text if equals else rest.pop(0)
         else:
             raise UsageError(f"{written} needs a value")
     return others, texts
@@ -170,26 +174,25 @@ def _take_list(rest: list[str]) -> list[str]:
     return values
 
 
-def _find(written: str) -> tuple[Option, bool]:
-    """Return the option of `--name` or `--no-name`, and the value of a flag written so."""
+def _find(written: str) -> tuple[str, Option, bool]:
+    """Return the current or old name in `--name` or `--no-name`, its option, and a flag's value."""
     name = written[2:].replace("_", "-")
     name = _SHORT.get(name, name)
+    known = options()
     if name in RENAMED:
-        log.info(f"--{name} is now called --{RENAMED[name]}; the old name will be removed")
-        name = RENAMED[name]
+        return name, known[RENAMED[name]], True
     head, _, leaf = name.rpartition(".")
     positive = f"{head}.{leaf.removeprefix('no-')}"
-    known = options()
     if leaf.startswith("no-") and positive in known and known[positive].kind is bool:
-        return known[positive], False
+        return positive, known[positive], False
     if name not in known:
         names = [f"--{option}" for option in (*known, *_SHORT)]
         raise UsageError(f"unknown option {written}.{closest(written, names)}")
-    return known[name], True
+    return name, known[name], True
 
 
 def texts_from_nested(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, OptionText]:
-    """Return the texts of the nested options of a YAML file, by name.
+    """Return the texts of the nested options of a YAML file, by name; old names remain.
 
     Raises:
         UsageError: an unknown option.
@@ -200,12 +203,51 @@ def texts_from_nested(mapping: Mapping[str, Any], prefix: str = "") -> dict[str,
         if isinstance(value, Mapping):
             texts |= texts_from_nested(value, f"{written}.")
             continue
-        option, _ = _find(f"--{written}")
+        name, _, _ = _find(f"--{written}")
         if isinstance(value, list):
-            texts[option.name] = [str(entry) for entry in value]
+            texts[name] = [str(entry) for entry in value]
         else:
-            texts[option.name] = value if isinstance(value, bool) else str(value)
+            texts[name] = value if isinstance(value, bool) else str(value)
     return texts
+
+
+def current_names(
+    texts: Mapping[str, OptionText], methods: Collection[str]
+) -> dict[str, OptionText]:
+    """Return the texts by current name.
+
+    The previous release ignored options of other methods. Therefore this function drops an option
+    under an old name if none of the methods has it. `apply` refuses it under its current name.
+
+    Args:
+        methods: names of the methods that the options are for.
+    """
+    found: dict[str, OptionText] = {}
+    for name, text in texts.items():
+        if name not in RENAMED:
+            found[name] = text
+        elif _has_option(methods, options()[RENAMED[name]]):
+            found[RENAMED[name]] = text
+    return found
+
+
+def log_old_names(texts: Mapping[str, OptionText], methods: Collection[str]) -> None:
+    """Log a line for each old name: the current name, or that the methods ignore the option."""
+    for old in texts:
+        if old not in RENAMED:
+            continue
+        new = RENAMED[old]
+        if _has_option(methods, options()[new]):
+            log.info(f"--{old} is now called --{new}; the old name will be removed")
+        else:
+            log.info(f"ignoring --{old}: it is not an option of {' or '.join(methods)}")
+
+
+def _has_option(methods: Collection[str], option: Option) -> bool:
+    """Whether one of the methods has the option; unknown methods are refused elsewhere."""
+    return option.methods is None or any(
+        method in option.methods or method not in METHODS for method in methods
+    )
 
 
 def to_argv(texts: Mapping[str, OptionText]) -> list[str]:

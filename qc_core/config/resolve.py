@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qc_core.config.catalog import FILE_SUFFIXES, find_recipe
-from qc_core.config.options import OptionText, apply, split_options, texts_from_nested, to_argv
+from qc_core.config.options import (
+    OptionText,
+    apply,
+    current_names,
+    log_old_names,
+    split_options,
+    texts_from_nested,
+    to_argv,
+)
 from qc_core.config.settings import Config, check
 from qc_core.config.yaml_file import read_yaml
 from qc_core.errors import UsageError
@@ -37,27 +44,36 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def expand(recipe: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """Return a name of the catalog and overrides, which include those of a YAML file."""
+    """Return a name of the catalog and overrides, which include those of a YAML file.
+
+    Raises:
+        UsageError: unknown recipe or option.
+    """
     name, texts = _expand(recipe, overrides)
     return name, to_argv(texts)
 
 
 def _expand(recipe: str, overrides: Sequence[str]) -> tuple[str, dict[str, OptionText]]:
-    others, texts = split_options(overrides)
+    others, given = split_options(overrides)
     if others:
         raise UsageError(f"{others[0]!r} is not an option: options start with --, such as --seed 3")
-    if not recipe.endswith(FILE_SUFFIXES):
-        return recipe, texts
-    path = Path(recipe)
+    name, in_file = (recipe, {}) if not recipe.endswith(FILE_SUFFIXES) else _read(Path(recipe))
+    recipes_own = find_recipe(name).config.train.method
+    method = str(given.get("train.method", in_file.get("train.method", recipes_own)))
+    texts: dict[str, OptionText] = {}
+    for source in (in_file, given):
+        log_old_names(source, [method])
+        texts |= current_names(source, [method])
+    return name, texts
+
+
+def _read(path: Path) -> tuple[str, dict[str, OptionText]]:
+    """Return the recipe's name and the options in a recipe file."""
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
         raise UsageError(f"{path} must be a mapping with the name of a `recipe` to override")
     name: str = content.pop("recipe")
-    return name, {**_texts(content, path), **texts}
-
-
-def _texts(content: dict[str, Any], path: Path) -> dict[str, OptionText]:
     try:
-        return texts_from_nested(content)
+        return name, texts_from_nested(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error

@@ -8,7 +8,8 @@ evaluate-every: 1000                     # updates offline, environment steps on
 episodes: 50                             # per evaluation
 train: {offline-steps: 4000, online-steps: 1000}
 
-All other fields are options of every run, as on the command line.
+All other fields are options of the runs, as on the command line. An option that only some methods
+have applies to the runs of those methods.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from typing import Any
 import msgspec
 
 from qc_core.config.catalog import find_recipe
-from qc_core.config.options import texts_from_nested, to_argv
+from qc_core.config.options import (
+    OptionText,
+    current_names,
+    log_old_names,
+    options,
+    split_options,
+    texts_from_nested,
+    to_argv,
+)
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
 from qc_core.config.yaml_file import read_yaml
@@ -53,7 +62,7 @@ class Sweep(Document, frozen=True, kw_only=True):
         name: of the sweep's default folder; empty in manifests.
         evaluate_every: updates offline and environment steps online between evaluations.
         episodes: episodes per evaluation.
-        overrides: command-line options of every run.
+        overrides: command-line options of the runs whose methods have them.
     """
 
     name: str = ""
@@ -76,17 +85,40 @@ class Sweep(Document, frozen=True, kw_only=True):
 
     def config(self, run: SweepRun) -> Config:
         """Return the resolved configuration of one run."""
-        options = ("--train.method", run.method, "--seed", str(run.seed), *self.overrides)
-        return resolve(run.recipe, options)
+        argv = ("--train.method", run.method, "--seed", str(run.seed))
+        return resolve(run.recipe, (*argv, *self._overrides_of(run.method)))
 
     def data_config(self, recipe: str) -> Config:
-        """Return the configuration for a recipe's data set, which all its runs share."""
-        return resolve(recipe, self.overrides)
+        """Return the configuration for a recipe's data set, which all its runs share.
+
+        It has the recipe's own method and no overrides of algorithm settings.
+        """
+        return resolve(recipe, self._overrides_of(None))
 
     @property
     def manifest(self) -> Sweep:
-        """The settings that must stay the same when the sweep resumes."""
-        return msgspec.structs.replace(self, name="")
+        """The settings that must stay the same when the sweep resumes.
+
+        Options have their current names. UsageError: an unknown option.
+        """
+        return msgspec.structs.replace(self, name="", overrides=tuple(to_argv(self._texts)))
+
+    @property
+    def _texts(self) -> dict[str, OptionText]:
+        """The overrides by current name."""
+        _, texts = split_options(self.overrides)
+        return current_names(texts, self.methods)
+
+    def _overrides_of(self, method: str | None) -> list[str]:
+        """Return the overrides that a method has; None: those that all methods have."""
+        known = options()
+        return to_argv(
+            {
+                name: text
+                for name, text in self._texts.items()
+                if (methods := known[name].methods) is None or method in methods
+            }
+        )
 
 
 class _Fields(Document, frozen=True, kw_only=True):
@@ -113,8 +145,9 @@ def read_sweep(path: Path) -> Sweep:
         raise UsageError(f"{path} must contain a YAML mapping with a sweep's fields, got {got}")
     fields = _fields(content, path)
     own = {field.encode_name for field in msgspec.structs.fields(_Fields)}
-    options = {key: value for key, value in content.items() if key not in own}
-    sweep = Sweep(**msgspec.structs.asdict(fields), overrides=_overrides(options, path))
+    nested = {key: value for key, value in content.items() if key not in own}
+    overrides = _overrides(nested, fields.methods, path)
+    sweep = Sweep(**msgspec.structs.asdict(fields), overrides=overrides)
     for recipe in sweep.recipes:
         find_recipe(recipe)
     for run in sweep.runs:
@@ -122,6 +155,8 @@ def read_sweep(path: Path) -> Sweep:
             raise UsageError(
                 f"{path}: all runs of a sweep start with new networks: remove 'train.warm-start'"
             )
+    # The loop has refused unknown methods, with a better message.
+    _require_used(sweep, path)
     return sweep
 
 
@@ -143,10 +178,24 @@ def _fields(content: dict[str, Any], path: Path) -> _Fields:
     return fields
 
 
-def _overrides(options: dict[str, Any], path: Path) -> tuple[str, ...]:
-    if "recipe" in options:
+def _require_used(sweep: Sweep, path: Path) -> None:
+    """Raise UsageError for an override that none of the methods has."""
+    _, texts = split_options(sweep.overrides)
+    for name in texts:
+        methods = options()[name].methods
+        if methods is not None and not set(methods) & set(sweep.methods):
+            raise UsageError(
+                f"{path}: --{name} is not an option of {' or '.join(sweep.methods)}: leave it out, "
+                f"or add {' or '.join(methods)} to 'methods'"
+            )
+
+
+def _overrides(nested: dict[str, Any], methods: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    if "recipe" in nested:
         raise UsageError(f"{path}: a sweep has 'recipes', not 'recipe'")
-    overrides = to_argv(texts_from_nested(options))
+    texts = texts_from_nested(nested)
+    log_old_names(texts, methods)
+    overrides = to_argv(current_names(texts, methods))
     for name, plural in (("seed", "seeds"), ("train.method", "methods")):
         if f"--{name}" in overrides:
             raise UsageError(f"{path}: a sweep has {plural!r}, not {name!r}")

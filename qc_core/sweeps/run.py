@@ -82,7 +82,12 @@ def _claim(sweep: Sweep, folder: Path) -> None:
         require_vacant(folder)
         documents.write(folder / _MANIFESTS[0], sweep.manifest)
         return
-    if documents.read(manifests[0], Sweep).manifest != sweep.manifest:
+    stored = documents.read(manifests[0], Sweep)
+    try:
+        belongs = stored.manifest == sweep.manifest
+    except UsageError as error:
+        raise UsageError(f"{manifests[0]}: {error}") from error
+    if not belongs:
         raise UsageError(
             f"{folder} belongs to another sweep: choose another folder, or restore its settings"
         )

@@ -27,6 +27,11 @@ from qc_core.errors import UsageError
             "qc coherence POLICY",
         ),
         ("schedule smoke --every 1h", "schedule create smoke --every 1h", "qc schedule create"),
+        (
+            "schedule --endpoint U --seed 3 smoke --name list",
+            "schedule create --endpoint U --seed 3 smoke --name list",
+            "qc schedule create",
+        ),
     ],
 )
 def test_an_old_form_is_rewritten_with_a_hint(
@@ -47,6 +52,9 @@ def test_an_old_form_is_rewritten_with_a_hint(
         "schedule create smoke --every 1h",
         "schedule list",
         "schedule --json list",
+        "schedule --endpoint U list",
+        "schedule --endpoint=U --json list",
+        "schedule --train.normalize-observations --seed 3 create smoke",
         "schedule",
         "schedule --help",
         "policies",
@@ -61,6 +69,11 @@ def test_an_old_form_without_its_value_is_refused(capsys: pytest.CaptureFixture[
     assert main(["ingest", "--describe"]) == 2
     hint, error = capsys.readouterr().err.splitlines()
     assert "qc describe SOURCE" in hint and "required: source" in error
+
+
+def test_comparing_two_policies_with_play_names_coherence() -> None:
+    with pytest.raises(UsageError, match="qc coherence POLICY --against DIR"):
+        current_form(["play", "p", "--against", "r"])
 
 
 def test_a_removed_option_is_refused() -> None:

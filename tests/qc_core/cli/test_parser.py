@@ -1,12 +1,14 @@
 """Arguments, subcommands and options of the configuration are parsed and shown in the help."""
 
 from argparse import Namespace
+from typing import Any
 
 import pytest
 
 from qc_core.cli.arguments import recipe_argument
 from qc_core.cli.commands import COMMANDS, load
 from qc_core.cli.main import main
+from qc_core.cli.old_forms import current_form
 from qc_core.cli.parser import Parser
 from qc_core.config.options import options
 from qc_core.errors import UsageError
@@ -68,6 +70,25 @@ def test_subcommands_take_their_own_arguments(group: Parser) -> None:
         group.parse_args(["other"])
     with pytest.raises(UsageError, match="required: SUBCOMMAND"):
         group.parse_args([])
+
+
+@pytest.mark.parametrize(
+    ("words", "attribute", "value"),
+    [
+        ("policies --keep 2 prune n", "keep", 2),
+        ("policies --json --keep=2 prune n", "name", "n"),
+        ("policies --keep 2 n prune", "name", "n"),
+        ("episodes --environment list push f", "environment", "list"),
+        ("schedule --endpoint delete pause s", "name", "s"),
+        ("schedule --endpoint U list", "endpoint", "U"),
+        ("schedule --seed 3 create --name list smoke", "name", "list"),
+    ],
+)
+def test_options_of_a_subcommand_can_precede_it(words: str, attribute: str, value: Any) -> None:
+    name, *argv = current_form(words.split())
+    parser = Parser(prog=f"qc {name}")
+    load(COMMANDS[name].arguments)(parser)
+    assert getattr(parser.parse_args(argv), attribute) == value
 
 
 def test_a_default_subcommand_runs_if_none_is_named(group: Parser) -> None:

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from qc_core.config.methods import METHODS
-from qc_core.config.options import RENAMED, apply, options, split_options, to_argv
+from qc_core.config.options import (
+    RENAMED,
+    apply,
+    current_names,
+    log_old_names,
+    options,
+    split_options,
+    to_argv,
+)
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config, train_config
 from qc_core.errors import UsageError
@@ -88,6 +96,7 @@ def test_to_argv_is_the_inverse_of_split_options() -> None:
     ("argv", "message"),
     [
         (["--data", "collect", "--data", "x.npz"], "--data is given twice"),
+        (["--train.widths", "3", "--train.hidden-dims", "4"], "--train.hidden-dims is given twice"),
         (["--data"], "--data needs at least one value"),
         (["--seed", "--json"], "--seed needs a value"),
         (["--train.ofline-steps", "3"], r"Did you mean --train\.offline-steps\?"),
@@ -133,17 +142,32 @@ def test_an_option_of_another_method_is_refused_with_its_methods() -> None:
 def test_old_names_are_accepted_with_a_hint(
     capsys: pytest.CaptureFixture[str], old: str, new: str
 ) -> None:
-    _, texts = split_options([f"--{old}", "3"])
-    assert list(texts) == [new]
+    _, written = split_options([f"--{old}", "3"])
+    methods = options()[new].methods or tuple(METHODS)
+    log_old_names(written, methods)
     (hint,) = capsys.readouterr().err.splitlines()
     assert f"--{old} is now called --{new}" in hint
+    texts = current_names(written, methods)
+    assert list(texts) == [new]
     group, name = new.split(".")
-    methods = options()[new].methods or tuple(METHODS)
     config = Config(train=train_config(methods[0]))
     part = getattr(apply(config, texts), group)
     field = name.replace("-", "_")
     value = getattr(part, field) if hasattr(part, field) else getattr(part.algorithm, field)
     assert value in (3, (3,))
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (["--train.critics", "3", "--train.num-critics", "4"], "4"),
+        (["--train.num-critics", "4", "--train.critics", "3"], "3"),
+        (["--train.num-critics", "4", "--train.critics", "3", "--train.num-critics", "5"], "5"),
+    ],
+)
+def test_the_last_of_an_old_and_a_current_name_counts(argv: list[str], value: str) -> None:
+    _, texts = split_options(argv)
+    assert current_names(texts, ["qc"]) == {"train.num-critics": value}
 
 
 def test_changed_options_keep_the_others() -> None:

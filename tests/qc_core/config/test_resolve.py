@@ -117,6 +117,39 @@ def test_a_yaml_file_overrides_a_recipe(tmp_path: Path) -> None:
     assert resolve(name, words) == config
 
 
+def test_a_method_ignores_an_option_that_it_lacks_under_its_old_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: smoke\ntrain: {candidates: 4}\n")
+    argv = ["--train.distillation-weight", "3", "--train.method", "rlpd"]
+    config = resolve(str(path), argv)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "ignoring --train.candidates: it is not an option of rlpd"
+    assert second == "ignoring --train.distillation-weight: it is not an option of rlpd"
+    assert config == resolve("smoke", ["--train.method", "rlpd"])
+    name, expanded = expand(str(path), argv)
+    assert (name, expanded) == ("smoke", ["--train.method", "rlpd"])
+    with pytest.raises(UsageError, match=r"--train\.alpha is not an option of rlpd"):
+        resolve("smoke", ["--train.alpha", "3", "--train.method", "rlpd"])
+
+
+def test_the_hint_at_a_current_name_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    name, argv = expand("smoke", ["--train.distillation-weight", "3"])
+    assert argv == ["--train.alpha", "3"]
+    assert resolve(name, argv) == resolve("smoke", ["--train.alpha", "3"])
+    (hint,) = capsys.readouterr().err.splitlines()
+    assert "--train.distillation-weight is now called --train.alpha" in hint
+
+
+def test_arguments_have_precedence_over_a_file_also_under_old_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: smoke\ntrain: {num-critics: 4, critics: 3}\n")
+    assert resolve(str(path)).train.num_critics == 3
+    assert resolve(str(path), ["--train.num-critics", "5"]).train.num_critics == 5
+    assert resolve(str(path), ["--train.critics", "6"]).train.num_critics == 6
+
+
 @pytest.mark.parametrize(
     ("recipe", "words", "message"),
     [

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from qc_core.config.resolve import resolve
 from qc_core.errors import UsageError
 from qc_core.sweeps.definition import SweepRun, read_sweep
-from tests.train_settings import alpha_of
+from tests.train_settings import alpha_of, num_samples_of
 
 SWEEP = """
 name: mine
@@ -45,8 +46,41 @@ def test_all_runs_of_a_recipe_share_its_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "train",
+    ["{num-samples: 4, alpha: 5}", "{candidates: 4, distillation-weight: 5}"],
+)
+def test_an_option_applies_to_the_methods_that_have_it(tmp_path: Path, train: str) -> None:
+    sweep = read_sweep(write(tmp_path, SWEEP.replace("{online-steps: 40}", train)))
+    assert sweep.overrides == ("--train.num-samples", "4", "--train.alpha", "5")
+    assert num_samples_of(sweep.config(SweepRun("smoke", "qc", 0)).train) == 4
+    assert alpha_of(sweep.config(SweepRun("smoke", "fql", 0)).train) == 5
+
+
+def test_the_configuration_of_the_data_has_no_options_of_algorithms(tmp_path: Path) -> None:
+    text = SWEEP.replace("qc, fql", "qc").replace("online-steps: 40", "num-samples: 4")
+    sweep = read_sweep(write(tmp_path, text))
+    # The recipe's own method, qc-fql, has no num-samples.
+    assert sweep.data_config("smoke") == resolve("smoke")
+    assert num_samples_of(sweep.config(SweepRun("smoke", "qc", 0)).train) == 4
+
+
+def test_an_old_name_of_an_option_that_no_method_has_is_ignored(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = SWEEP.replace("online-steps: 40", "cloning-weight: 4")
+    assert read_sweep(write(tmp_path, text)).overrides == ()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "ignoring --train.cloning-weight: it is not an option of qc or fql"
+
+
+@pytest.mark.parametrize(
     ("before", "after", "message"),
     [
+        (
+            "online-steps: 40",
+            "bc-weight: 4",
+            "--train.bc-weight is not an option of qc or fql: .* add rlpd or rlpd-ac or qc-rlpd",
+        ),
         ("qc, fql", "qc, fqll", "unknown method 'fqll'.*Did you mean fql"),
         ("cube-double-task1", "cube-double-task9", "unknown recipe 'cube-double-task9'"),
         ("[0, 3]", "[0, 0]", "'seeds' has an entry twice"),

@@ -321,3 +321,34 @@ def test_a_folder_of_an_older_release_resumes(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep.json").exists()
     with pytest.raises(UsageError, match="belongs to another sweep"):
         run_sweep(SWEEP, tmp_path, workers=1)
+
+
+def test_a_folder_with_old_option_names_resumes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    old = ("--train.distillation-weight", "5", "--train.candidates", "4", *SWEEP.overrides)
+    stored = replace(SWEEP, methods=("rlpd", "qc-fql"), overrides=old, seeds=(7,))
+    write(tmp_path / "study.json", stored)
+    (tmp_path / "data").mkdir()
+    current = replace(stored, overrides=("--train.alpha", "5", *SWEEP.overrides))
+    assert stored.manifest == current.manifest
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageError, match="belongs to another sweep"):
+        run_sweep(replace(current, overrides=SWEEP.overrides), tmp_path, workers=1)
+    points = run_sweep(current, tmp_path, workers=1)
+    assert {point.method for point in points} == {"rlpd", "qc-fql"}
+    assert "is now called" not in capsys.readouterr().err
+
+
+def test_a_sweep_trains_with_options_of_one_method(tmp_path: Path) -> None:
+    overrides = ("--train.num-samples", "4", *SWEEP.overrides)
+    sweep = replace(SWEEP, methods=("qc",), overrides=overrides)
+    points = run_sweep(sweep, tmp_path / "sweep", workers=1)
+    assert [score.method for score in final_scores(sweep, points)] == ["qc", "qc"]
+    assert (tmp_path / "sweep" / "results.svg").exists()
+
+
+def test_a_manifest_with_an_unknown_option_is_refused_with_its_file(tmp_path: Path) -> None:
+    write(tmp_path / "sweep.json", replace(SWEEP, overrides=("--train.unheard-of", "5")))
+    with pytest.raises(UsageError, match=r"sweep\.json: unknown option --train\.unheard-of"):
+        run_sweep(SWEEP, tmp_path, workers=1)
