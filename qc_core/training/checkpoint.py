@@ -34,7 +34,9 @@ from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.device import DEVICE_FAULTS
 
-SCHEMA_VERSION = 2
+# Version 3 has the new option names in the configuration and in the columns of the curve.
+SCHEMA_VERSION = 3
+_READABLE = (2, 3)
 DOCUMENT = "checkpoint.json"
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 TRAINING, CURVE = "training.safetensors", "curve.csv"
@@ -82,9 +84,8 @@ class Checkpoint(Document, frozen=True, kw_only=True):
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
         """Check the schema version and parse the configuration."""
-        if (version := content.get("schema-version")) != SCHEMA_VERSION:
-            raise UsageError(f"{what}: checkpoint schema {SCHEMA_VERSION} is needed, got {version}")
-        parsed = dict(content)
+        documents.schema_version(content, _READABLE, what, "checkpoint")
+        parsed = {**content, "schema-version": SCHEMA_VERSION}
         if "config" in content:
             parsed["config"] = as_config(content["config"], what)
         return parsed

@@ -105,7 +105,8 @@ def test_inputs_that_do_not_fit_are_refused_before_training(
         lambda c: {**c, "config": {**c["config"], "train": {"backup-horizon": "five"}}},
         lambda c: {**c, "config": {**c["config"], "train": {"nonsense": 1}}},
         lambda c: {**c, "config": {**c["config"], "train": {"hidden-dims": [8, 8]}}},
-        lambda c: {**c, "schema-version": 3},
+        lambda c: {**c, "schema-version": 4},
+        lambda c: {**c, "schema-version": 1},
         lambda c: {**c, "environment": {}},
         lambda c: {**c, "dataset-extent": {"episodes": 1}},
         lambda c: {k: v for k, v in c.items() if k != "online-steps"},
@@ -123,6 +124,9 @@ def test_an_invalid_checkpoint_json_is_refused(tmp_path: Path, checkpoint: Path,
 def test_a_checkpoint_of_an_earlier_release_is_read(tmp_path: Path, checkpoint: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     content = json.loads((copy / "checkpoint.json").read_text())
+    content["schema-version"] = 2
+    train = content["config"]["train"]
+    train["widths"] = train.pop("hidden-dims")
     for added in ("dataset-source", "dataset-extent", "trial", "parent"):
         del content[added]
     train = content["config"]["train"]
