@@ -71,7 +71,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["play", "none"], "none is not a policy folder"),
         (["play", "none", "--episodes", "0"], "--episodes must be at least 1, got 0"),
         (["play", "none", "--video", "x.avi"], "--video writes an .mp4 file"),
-        (["play", "none", "--against", "x"], "unknown option --against"),
+        (["play", "none", "--against", "x"], "qc coherence POLICY --against DIR"),
         (["coherence", "none", "--video", "y.mp4"], "unknown option --video"),
         (["coherence", "none", "-o", "x.png"], "--output must be an .svg file, got x.png"),
         (["coherence", "none"], "none is not a policy folder"),
