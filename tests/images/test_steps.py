@@ -183,7 +183,7 @@ def test_runtime_image_pulls_and_runs_the_policy_without_torch(
         "-c",
         f'qc pull smoke@champion -o /tmp/policy && python3 -c "{code}"',
     )
-    assert "checksums right" in said
+    assert "checksums verified" in said
     assert said.endswith("True False")
 
 

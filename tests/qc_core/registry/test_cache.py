@@ -112,7 +112,7 @@ def test_a_cached_version_is_not_used_if_the_store_does_not_answer(
     cached_policy("cube")
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        RunError, match=r"does not answer.*The cached version may be another"
+        RunError, match=r"does not answer.*The cached version may be outdated"
     ) as refusal:
         ChunkPolicy.load("cube@champion")
     kept = cache / "cube" / version

@@ -137,7 +137,10 @@ def test_unknown_paths_and_too_large_requests_are_refused(server: PolicyServer) 
         headers = {"Content-Length": length}
         assert _ask(server, "POST", INFER, b"", **headers)[0] == 413
     status, told = _ask(server, "POST", INFER, b" " * (8 << 20))
-    assert status == 413 and "those of 64 observations, got 8388608: send fewer" in told["error"]
+    assert (
+        status == 413
+        and "8388608 bytes (limit 174080, enough for 64 observations); send fewer" in told["error"]
+    )
     chunked = {"Transfer-Encoding": "chunked"}
     assert _ask(server, "POST", INFER, b"0\r\n\r\n", **chunked)[0] == 411
 

@@ -215,7 +215,9 @@ def test_invalid_metadata_are_refused_and_no_files_are_written(
 
 def test_spaces_that_are_not_vectors_are_refused(tmp_path: Path, pendulum: Config) -> None:
     create(Dict({"camera": Box(0, 255, (8, 8, 3), np.uint8)}))
-    with pytest.raises(UsageError, match="camera must be vectors or dicts of them, got Box"):
+    with pytest.raises(
+        UsageError, match="camera must be vectors or dictionaries of vectors, got Box"
+    ):
         ingest(pendulum, tmp_path / "dataset")
 
 
