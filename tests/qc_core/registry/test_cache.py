@@ -116,7 +116,7 @@ def test_a_cached_version_is_not_used_if_the_store_does_not_answer(
     ) as refusal:
         ChunkPolicy.load("cube@champion")
     kept = cache / "cube" / version
-    assert f"load {kept} to run it anyway" in str(refusal.value)
+    assert f"to use it anyway, load {kept}" in str(refusal.value)
     ChunkPolicy.load(kept)
     with pytest.raises(RunError, match="does not answer") as refusal:
         ChunkPolicy.load("never-loaded")

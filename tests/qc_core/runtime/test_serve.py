@@ -173,7 +173,7 @@ def test_other_methods_and_invalid_http_are_refused_in_json(server: PolicyServer
 def test_slow_clients_do_not_block_others_and_are_disconnected(
     server: PolicyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qc_core.runtime.serve._SECONDS", 2.0)
+    monkeypatch.setattr("qc_core.runtime.serve._REQUEST_TIMEOUT_SECONDS", 2.0)
     head = f"POST {INFER} HTTP/1.1\r\nContent-Length: 1000\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         slow = []
