@@ -28,7 +28,7 @@ Collection = Literal["mixed", "play", "noisy", "task"]
 Gate = Literal["better", "not-worse"]
 
 
-def Help(text: str, ge: int | None = None) -> Meta:  # noqa: N802
+def doc(text: str, ge: int | None = None) -> Meta:
     """The help text of a setting; `ge` is its lower limit if 0 is allowed."""
     return Meta(description=text, ge=ge)
 
@@ -39,7 +39,7 @@ class DataConfig:
 
     source: Annotated[
         tuple[str, ...],
-        Help(
+        doc(
             "One source or several, joined in order: `collect` (scripted demonstrators), `ogbench` "
             "(the official file), `ogbench:NAME`, `minari:ID`, `store:episodes` (uploads from "
             "robots), or a path: an npz file, a folder of npz shards, a robomimic HDF5 file, a "
@@ -48,7 +48,7 @@ class DataConfig:
     ] = ("collect",)
     collection: Annotated[
         Collection,
-        Help(
+        doc(
             "What to collect. `mixed` and `task` episodes aim at the environment's task, with "
             "demonstrators of mixed or of good quality. `play` and `noisy` episodes aim at random "
             "goals, as in OGBench's datasets."
@@ -56,46 +56,46 @@ class DataConfig:
     ] = "mixed"
     episodes: Annotated[
         int,
-        Help(
+        doc(
             "Episodes to collect. `play` and `noisy` episodes have 1000 steps, others end at "
             "success."
         ),
     ] = 300
-    workers: Annotated[int, Help("Processes that collect.")] = 2
+    workers: Annotated[int, doc("Processes that collect.")] = 2
     filter: Annotated[
-        str, Help("robomimic only: read the episodes that this mask lists; empty reads all.")
+        str, doc("robomimic only: read the episodes that this mask lists; empty reads all.")
     ] = ""
     reward_transform: Annotated[
         RewardTransform,
-        Help(
+        doc(
             "`sparse`: -1 wherever the reward is not 0. `minus-one`: the reward minus 1. Applied "
             "offline and online."
         ),
     ] = "none"
     success_handling: Annotated[
         SuccessHandling,
-        Help(
+        doc(
             "`continue`: the episode continues after success (paper). `end`: success ends it, so "
             "that no later reward adds up."
         ),
     ] = "continue"
     terminal_handling: Annotated[
         TerminalHandling,
-        Help(
+        doc(
             "Chunks in which the episode ends early. `drop`: the critic ignores them (paper). "
             "`keep`: it learns from them, with reward and state frozen at the episode's end."
         ),
     ] = "drop"
     shard_size: Annotated[
         int,
-        Help(
+        doc(
             "For data larger than memory: transitions in memory at a time. The host holds two such "
             "shards, a GPU three. 0 loads the whole dataset. Fine-tuning of the flow family starts "
             "with the last shard in its buffer.",
             ge=0,
         ),
     ] = 0
-    shard_updates: Annotated[int, Help("Offline updates on one shard before the next one.")] = 1000
+    shard_updates: Annotated[int, doc("Offline updates on one shard before the next one.")] = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,12 +108,12 @@ class TrainConfig:
 
     method: Annotated[
         str,
-        Help(f"Method: {', '.join(METHODS)}. Recipes have tuned values for each method."),
+        doc(f"Method: {', '.join(METHODS)}. Recipes have tuned values for each method."),
     ] = "qc-fql"
     algorithm: AlgorithmSettings = dataclasses.field(default_factory=AlgorithmSettings)
     warm_start: Annotated[
         str,
-        Help(
+        doc(
             "Alias or version of the policy in the store whose weights training starts from, such "
             "as `champion`. Training starts from random weights if this is empty, or if it is "
             "`champion` and the policy has no champion yet."
@@ -121,50 +121,50 @@ class TrainConfig:
     ] = ""
     backup_horizon: Annotated[
         int,
-        Help(
+        doc(
             "H in control steps: the actions per chunk of a chunked method, and the steps of the "
             "return of a multi-step method."
         ),
     ] = 5
     discount: Annotated[
-        float, Help("Per control step; the backup over a chunk bootstraps with discount^H.")
+        float, doc("Per control step; the backup over a chunk bootstraps with discount^H.")
     ] = 0.99
     offline_fraction: Annotated[
-        float, Help("RLPD family only: the part of each batch that comes from the dataset.")
+        float, doc("RLPD family only: the part of each batch that comes from the dataset.")
     ] = 0.5
-    num_critics: Annotated[int, Help("Ensemble size K.")] = 2
-    hidden_dims: Annotated[tuple[int, ...], Help("Hidden layer sizes of every network.")] = (
+    num_critics: Annotated[int, doc("Ensemble size K.")] = 2
+    hidden_dims: Annotated[tuple[int, ...], doc("Hidden layer sizes of every network.")] = (
         512,
         512,
         512,
         512,
     )
-    learning_rate: Annotated[float, Help("Adam's learning rate offline.")] = 3e-4
+    learning_rate: Annotated[float, doc("Adam's learning rate offline.")] = 3e-4
     learning_rate_decay: Annotated[
         float,
-        Help("Offline, the rate falls linearly to this fraction; 1 keeps it constant (paper)."),
+        doc("Offline, the rate falls linearly to this fraction; 1 keeps it constant (paper)."),
     ] = 1.0
-    online_learning_rate: Annotated[float, Help("Adam's learning rate online.")] = 3e-4
-    batch_size: Annotated[int, Help("Windows per update.")] = 256
-    tau: Annotated[float, Help("Polyak coefficient of the target critics.")] = 0.005
+    online_learning_rate: Annotated[float, doc("Adam's learning rate online.")] = 3e-4
+    batch_size: Annotated[int, doc("Windows per update.")] = 256
+    tau: Annotated[float, doc("Polyak coefficient of the target critics.")] = 0.005
     normalize_observations: Annotated[
-        bool, Help("Scale observations by the dataset's mean and standard deviation.")
+        bool, doc("Scale observations by the dataset's mean and standard deviation.")
     ] = False
-    offline_steps: Annotated[int, Help("Offline updates.")] = 1_000_000
-    online_steps: Annotated[int, Help("Environment steps of fine-tuning.")] = 1_000_000
+    offline_steps: Annotated[int, doc("Offline updates.")] = 1_000_000
+    online_steps: Annotated[int, doc("Environment steps of fine-tuning.")] = 1_000_000
     learning_starts: Annotated[
-        int, Help("Environment steps before the first online update.", ge=0)
+        int, doc("Environment steps before the first online update.", ge=0)
     ] = 5_000
     num_envs: Annotated[
-        int, Help("Environments that explore in parallel, one step of each in turn.")
+        int, doc("Environments that explore in parallel, one step of each in turn.")
     ] = 1
-    utd_ratio: Annotated[int, Help("Online updates per environment step.", ge=0)] = 1
+    utd_ratio: Annotated[int, doc("Online updates per environment step.", ge=0)] = 1
     replay_capacity: Annotated[
-        int, Help("Transitions in the online replay buffer; 0 makes room for all.", ge=0)
+        int, doc("Transitions in the online replay buffer; 0 makes room for all.", ge=0)
     ] = 0
     replay_overwrites: Annotated[
         ReplayOverwrites,
-        Help(
+        doc(
             "What a full buffer overwrites. `oldest`: its oldest rows, the dataset's first "
             "(paper). `online`: the oldest online rows, with the write position marked as an "
             "episode's end."
@@ -172,12 +172,12 @@ class TrainConfig:
     ] = "oldest"
     precision: Annotated[
         Precision,
-        Help(
+        doc(
             "Precision of the products between hidden layers during training. `auto` uses "
             "bfloat16 if the device supports it. Weights, rollouts and exports are float32."
         ),
     ] = "auto"
-    log_every: Annotated[int, Help("Updates between two points of the learning curves.")] = 500
+    log_every: Annotated[int, doc("Updates between two points of the learning curves.")] = 500
 
     def __post_init__(self) -> None:
         method = METHODS.get(self.method)
@@ -228,33 +228,33 @@ def train_config(method: str, **values: Any) -> TrainConfig:
 class TuneConfig:
     """The Optuna study over fine-tuning runs."""
 
-    trials: Annotated[int, Help("Number of trials; the first uses the configured settings.")] = 8
-    workers: Annotated[int, Help("Workers that share the study.")] = 2
+    trials: Annotated[int, doc("Number of trials; the first uses the configured settings.")] = 8
+    workers: Annotated[int, doc("Workers that share the study.")] = 2
     trials_per_gpu: Annotated[
-        int, Help("Trials that each worker runs side by side on its device.")
+        int, doc("Trials that each worker runs side by side on its device.")
     ] = 1
     evaluations: Annotated[
-        int, Help("Evaluations per trial, evenly spaced; a trial may be pruned at each.")
+        int, doc("Evaluations per trial, evenly spaced; a trial may be pruned at each.")
     ] = 5
-    episodes: Annotated[int, Help("Episodes per evaluation.")] = 50
+    episodes: Annotated[int, doc("Episodes per evaluation.")] = 50
     alpha_factor: Annotated[
         float,
-        Help(
+        doc(
             "Trials search alpha, on a log scale, from the configured value divided by this to "
             "the configured value times this. 1 fixes it."
         ),
     ] = 10.0
-    learning_rate_factor: Annotated[float, Help("The same for the online learning rate.")] = 3.0
+    learning_rate_factor: Annotated[float, doc("The same for the online learning rate.")] = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
     """How policies are compared."""
 
-    episodes: Annotated[int, Help("Episodes per policy, the same seeds for each.")] = 50
-    workers: Annotated[int, Help("Processes that run the episodes.")] = 2
+    episodes: Annotated[int, doc("Episodes per policy, the same seeds for each.")] = 50
+    workers: Annotated[int, doc("Processes that run the episodes.")] = 2
     execution_horizon: Annotated[
-        int, Help("Actions of a chunk to execute before the next one; 0 executes all.", ge=0)
+        int, doc("Actions of a chunk to execute before the next one; 0 executes all.", ge=0)
     ] = 0
 
 
@@ -262,10 +262,10 @@ class EvaluateConfig:
 class PublishConfig:
     """Where the policy is published, and when it becomes champion."""
 
-    name: Annotated[str, Help("Policy name in the store; empty uses the recipe's name.")] = ""
+    name: Annotated[str, doc("Policy name in the store; empty uses the recipe's name.")] = ""
     gate: Annotated[
         Gate,
-        Help(
+        doc(
             "How a challenger becomes champion. `better`: it needs fewer steps per episode, where "
             "a failure counts the episode's limit. `not-worse`: it is not worse by more than the "
             "margin."
@@ -273,14 +273,14 @@ class PublishConfig:
     ] = "better"
     margin: Annotated[
         float,
-        Help(
+        doc(
             "`not-worse` tolerates this share of the episode limit in steps, and this share of the "
             "episodes in success."
         ),
     ] = 0.05
     minimum_success: Annotated[
         float,
-        Help(
+        doc(
             "Success rate that a first champion must exceed. 0 requires nothing, which is "
             "necessary where the environment reports no success.",
             ge=0,
@@ -288,7 +288,7 @@ class PublishConfig:
     ] = 0.5
     gate_episodes: Annotated[
         int,
-        Help(
+        doc(
             "Maximum episodes of champion and challenger; they stop as soon as the result is clear."
         ),
     ] = 200
@@ -299,8 +299,8 @@ class Config:
     """One run of the pipeline."""
 
     recipe: str = ""
-    environment: Annotated[str, Help("Gymnasium id.")] = "cube-single-singletask-task1-v0"
-    seed: Annotated[int, Help("Seed of collection, training and every episode.")] = 0
+    environment: Annotated[str, doc("Gymnasium id.")] = "cube-single-singletask-task1-v0"
+    seed: Annotated[int, doc("Seed of collection, training and every episode.")] = 0
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
