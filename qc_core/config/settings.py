@@ -1,7 +1,7 @@
 """The resolved configuration of a run, as one frozen tree of typed settings.
 
 The same names serve the command line (`--train.offline-steps 5000`), YAML files, the KFP form and
-Python. `Help` annotates each setting with its help text.
+Python. `doc` annotates each setting with its help text.
 """
 
 from __future__ import annotations
