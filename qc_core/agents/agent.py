@@ -22,6 +22,7 @@ from qc_core.agents.optimizers import (
 from qc_core.config.methods import AlgorithmSettings
 from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
+from qc_core.errors import UsageError
 from qc_core.networks import kernels
 
 Info = dict[str, Tensor]
@@ -125,9 +126,12 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     def bc_chunk(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         """The behaviour-cloning policy alone: [B, O], [B, *noise_shape] → [B, C, A].
 
-        It exists only where `has_bc_policy` is set.
+        Raises:
+            UsageError: the algorithm has none; see `has_bc_policy`.
         """
-        raise NotImplementedError(f"{self.config.method} has no behaviour-cloning policy")
+        raise UsageError(
+            f"{self.config.method} has no behaviour-cloning policy: use the learned one"
+        )
 
     @property
     def policy_flow_steps(self) -> int:

@@ -50,14 +50,14 @@ def test_the_description_matches_the_ingested_data_set(
     else:
         source = str(dataset)
     before = sorted(tmp_path.rglob("*"))
-    told = describe_source(source)
+    found = describe_source(source)
     assert sorted(tmp_path.rglob("*")) == before
 
     data = replace(config.data, source=(source,))
-    info = ingest(replace(config, environment=str(told.environment), data=data), tmp_path / "d")
+    info = ingest(replace(config, environment=str(found.environment), data=data), tmp_path / "d")
     made = open_dataset(tmp_path / "d")
-    assert told.kind == kind
-    described, ingested = as_json(told), as_json(info)
+    assert found.kind == kind
+    described, ingested = as_json(found), as_json(info)
     for name in ("transitions", "episodes", "reward-range", "observation-names", "action-names"):
         assert described[name] == ingested[name], name
     for name in ("action-low", "action-high", "episode-limit", "control-interval-seconds"):
@@ -69,13 +69,13 @@ def test_the_description_matches_the_ingested_data_set(
     }
     ends = np.flatnonzero(made.terminals)
     solved = np.searchsorted(ends, np.flatnonzero(made.masks == 0))
-    assert told.solved_episodes == len(np.unique(solved)) > 0
+    assert found.solved_episodes == len(np.unique(solved)) > 0
 
 
 def test_filters_are_listed_with_their_sizes(tmp_path: Path) -> None:
-    told = describe_source(str(write_file(tmp_path / "low_dim.hdf5")))
-    assert told.filters == {"few": 2, "lost": 2}
-    assert told.source["demonstrations"] == 3
+    found = describe_source(str(write_file(tmp_path / "low_dim.hdf5")))
+    assert found.filters == {"few": 2, "lost": 2}
+    assert found.source["demonstrations"] == 3
 
 
 def npz(path: Path, rows: int, *, actions: int = 2) -> None:
@@ -91,16 +91,16 @@ def npz(path: Path, rows: int, *, actions: int = 2) -> None:
 def test_npz_shards_are_counted_together(tmp_path: Path) -> None:
     for name, rows in (("a-000", 10), ("a-001", 13), ("a-000-val", 5)):
         npz(tmp_path / f"{name}.npz", rows)
-    told = describe_source(str(tmp_path))
-    assert (told.environment, told.reward_range, told.solved_episodes) == (None,) * 3
-    assert not {"observation-names", "action-names", "episode-limit"} & set(to_json(told))
+    found = describe_source(str(tmp_path))
+    assert (found.environment, found.reward_range, found.solved_episodes) == (None,) * 3
+    assert not {"observation-names", "action-names", "episode-limit"} & set(to_json(found))
     # The last episode of the second shard has no end but the file's.
-    assert (told.transitions, told.episodes) == (4 + 4 + 4 + 4 + 2, 5)
-    assert told.episode_lengths == EpisodeLengths(min=2, median=4, max=4)
-    assert (told.observation_size, told.action_size) == (3, 2)
-    assert told.validation == Size(transitions=4, episodes=1)
+    assert (found.transitions, found.episodes) == (4 + 4 + 4 + 4 + 2, 5)
+    assert found.episode_lengths == EpisodeLengths(min=2, median=4, max=4)
+    assert (found.observation_size, found.action_size) == (3, 2)
+    assert found.validation == Size(transitions=4, episodes=1)
     drawn = [np.load(tmp_path / f"a-00{i}.npz")["actions"] for i in range(2)]
-    assert told.action_low == np.concatenate(drawn).min(axis=0).tolist()
+    assert found.action_low == np.concatenate(drawn).min(axis=0).tolist()
     npz(tmp_path / "a-002.npz", 10, actions=4)
     with pytest.raises(UsageError, match=r"a-002\.npz has observations and actions of \(3, 4\)"):
         describe_source(str(tmp_path))
@@ -123,8 +123,8 @@ def test_timeouts_end_episodes(tmp_path: Path) -> None:
     ends = np.arange(1000) % 100 == 99
     rows: dict[str, Any] = {"observations": np.zeros((1000, 3)), "actions": np.zeros((1000, 2))}
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=np.zeros(1000), timeouts=ends)
-    told = describe_source(str(tmp_path / "d4rl.npz"))
-    assert (told.transitions, told.episodes) == (990, 10)
+    found = describe_source(str(tmp_path / "d4rl.npz"))
+    assert (found.transitions, found.episodes) == (990, 10)
     np.savez(tmp_path / "d4rl.npz", **rows, terminals=-1.0 * ends)
     with pytest.raises(UsageError, match="'terminals' must be 0 or 1 in every row"):
         describe_source(str(tmp_path / "d4rl.npz"))
