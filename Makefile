@@ -1,4 +1,4 @@
-# `make run` installs everything and runs the quickstart, `make test` the tests.
+# `make run` installs everything and runs the quickstart, `make test` the tests, `make docs` builds the site.
 # `make robomimic` adds the simulator of robomimic's tasks, `make javascript` onnxruntime for Node; the
 # tests then cover them too.
 PYTHON ?= python3
@@ -12,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also run policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
-.PHONY: run test lint types robomimic javascript images clean gpu-wheels gpu-rehearsal
+.PHONY: run test lint types docs reference robomimic javascript images clean gpu-wheels gpu-rehearsal
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -29,6 +29,14 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	.venv/bin/pyright
+
+# The site in build/docs; a broken link, an unknown anchor or any other warning is an error.
+docs: .venv/installed-docs
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky -c docs . build/docs
+
+# The reference pages that are generated from the code.
+reference: .venv/installed-run
+	.venv/bin/python -m docs.generate_reference
 
 robomimic: .venv/installed-robomimic
 
@@ -78,6 +86,12 @@ clean:
 
 .venv/installed-dev: .venv/installed-run
 	@$(PIP) --editable '.[train,pipeline,dev]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed-run
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "the documentation needs Python 3.11 or newer" >&2; exit 2; }
+	@$(PIP) --editable '.[train,pipeline,docs]'
 	@touch $@
 
 .venv/installed-robomimic: .venv/installed-run

@@ -1,4 +1,4 @@
-"""The README's programs run as they stand."""
+"""The documented programs run as they stand."""
 
 import json
 import re
@@ -16,12 +16,10 @@ ROOT = Path(__file__).parents[1]
 NODE_MODULES = ROOT / "node_modules"
 
 
-def snippet(language: str) -> str:
-    """The README's only program in a language."""
-    (program,) = re.findall(
-        rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
-    return program
+def snippet(page: str, language: str) -> str:
+    """The first program of a page in a language."""
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0]
 
 
 class Robot:
@@ -53,7 +51,7 @@ def here(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_python_program_moves_a_robot(here: Path) -> None:
-    program, robot = snippet("python"), Robot()
+    program, robot = snippet("robot/quickstart.md", "python"), Robot()
     assert len(program.splitlines()) <= 10
     exec(program, {"robot": robot})
     same = ChunkPolicy.load("my-policy")
@@ -70,7 +68,7 @@ def test_the_python_program_moves_a_robot(here: Path) -> None:
     reason="onnxruntime-node is not installed: make javascript",
 )
 def test_the_javascript_program_computes_the_golden_cases(here: Path) -> None:
-    program = snippet("js")
+    program = snippet("robot/serving.md", "js")
     assert len(program.splitlines()) <= 15
     (here / "node_modules").symlink_to(NODE_MODULES)
     (here / "policy.mjs").write_text(program)

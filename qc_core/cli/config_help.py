@@ -9,7 +9,7 @@ from typing import Any
 
 from qc_core.config.options import Option, options
 
-_TITLES = {
+GROUP_TITLES = {
     "": "options of the run",
     "data": "options of the data",
     "train": "options of training",
@@ -26,12 +26,12 @@ def config_help() -> str:
     """Return all options by group, with their values, defaults and help texts."""
     width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
     lines = ["configuration options, with the paper's defaults; a recipe can override these:"]
-    for group, found in groupby(options().values(), key=_group):
-        lines += ["", f"{_TITLES.get(group, group)}:"]
+    for group, found in groupby(options().values(), key=group_of):
+        lines += ["", f"{GROUP_TITLES.get(group, group)}:"]
         for option in found:
-            lines.append(f"  {_written(option)} ({_text(option.default)})")
+            lines.append(f"  {written(option)} ({default_text(option.default)})")
             lines += textwrap.wrap(
-                _help(option),
+                help_text(option),
                 width,
                 initial_indent=_INDENT,
                 subsequent_indent=_INDENT,
@@ -40,12 +40,13 @@ def config_help() -> str:
     return "\n".join(lines)
 
 
-def _group(option: Option) -> str:
+def group_of(option: Option) -> str:
+    """Return the group of an option, `train` for `train.alpha`; empty for options of the run."""
     return option.name.rpartition(".")[0]
 
 
-def _written(option: Option) -> str:
-    """`--tune.trials N`, or both forms of a flag."""
+def written(option: Option) -> str:
+    """Return an option as a command line has it: `--tune.trials N`, or both forms of a flag."""
     if option.kind is bool:
         group, _, name = option.name.rpartition(".")
         return f"--{option.name}, --{group}.no-{name}"
@@ -56,14 +57,15 @@ def _written(option: Option) -> str:
     return f"--{option.name} {_VALUES.get(option.kind, 'VALUE')}"
 
 
-def _help(option: Option) -> str:
+def help_text(option: Option) -> str:
+    """Return the help of an option, with the methods that have it if not all do."""
     if option.methods is None:
         return option.help
     return f"{option.help} Only for {', '.join(option.methods)}."
 
 
-def _text(value: Any) -> str:
-    """A default as a command line has it."""
+def default_text(value: Any) -> str:
+    """Return a default as a command line has it."""
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     if isinstance(value, bool):

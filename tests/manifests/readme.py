@@ -1,4 +1,4 @@
-"""Runs the commands of manifests/README.md that create Secrets, without a cluster."""
+"""Runs the commands of docs/cluster/installing.md that create Secrets, without a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from tests.manifests.rendering import MANIFESTS
 
-README = MANIFESTS / "README.md"
+README = MANIFESTS.parent / "docs" / "cluster" / "installing.md"
 # kubectl creates the objects; a folder replaces the API server.
 OFFLINE = """
 set -euo pipefail
@@ -29,12 +29,12 @@ kubectl() {
 
 
 def blocks(language: str) -> list[str]:
-    """Return the README's code blocks of a language."""
+    """Return the page's code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def documented_secrets() -> dict[str, dict[str, str]]:
-    """Return the decoded content, by key, of the Secrets that the README creates, by name."""
+    """Return the decoded content, by key, of the Secrets that the page creates, by name."""
     return {
         name: {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
         for name, secret in create_secrets().items()
@@ -42,7 +42,7 @@ def documented_secrets() -> dict[str, dict[str, str]]:
 
 
 def create_secrets() -> dict[str, dict[str, dict[str, str]]]:
-    """Return the Secrets that the README creates, as objects by name."""
+    """Return the Secrets that the page creates, as objects by name."""
     commands = re.compile(r"^secret |create secret", re.MULTILINE)
     script = OFFLINE + "".join(block for block in blocks("bash") if commands.search(block))
     with tempfile.TemporaryDirectory() as created, tempfile.TemporaryDirectory() as empty:
