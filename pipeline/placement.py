@@ -29,8 +29,9 @@ class Step:
     Attributes:
         title: the step's name in the UI.
         hours: timeout of one attempt.
-        retries: attempts after the first. Argo retries failed pods, which include evicted ones. A
-            pod that disappears with its node is an error to Argo, which KFP cannot have retried.
+        retries: attempts after the first. Whether Argo repeats a step that failed, a pod that was
+            lost with its node, or both, is not in the package: KFP passes only limit and back-off.
+            Argo's own defaults have the policy, which `qc cluster connect` sets to Always.
         trains: uses the resources and nodes of the pipeline's inputs, GPUs included.
         store: receives the credentials of the object store.
         study: receives the URL of the tuning study's database.

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class Kubectl:
         raise RunError(f"kubectl {arguments[0]}: {message}")
 
 
-def _items(text: str) -> Sequence[Object]:
+def _items(text: str) -> list[Object]:
     """Return the objects of kubectl's JSON, which is empty, one object, or a list."""
     if not text.strip():
         return []

@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("overlays/local", "overlays/gpu")
-# Folders that are applied unchanged; parts/minio/kfp changes KFP's objects instead.
+# Folders that are applied unchanged.
 APPLIED = (*OVERLAYS, "parts/serving", "parts/time-slicing", "parts/service-accounts")
 
 needs_kubectl = pytest.mark.skipif(

@@ -12,7 +12,6 @@ pytestmark = needs_kubectl
 def test_secrets_are_consistent() -> None:
     secrets = documented_secrets()
     store = secrets["q-chunking-store"]
-    assert secrets["mlpipeline-minio-artifact"] == store
     assert secrets["q-chunking-serving"] == {
         "AWS_ACCESS_KEY_ID": store["accesskey"],
         "AWS_SECRET_ACCESS_KEY": store["secretkey"],
@@ -54,7 +53,6 @@ def test_every_applied_folder_renders() -> None:
     assert folders == {
         "overlays/local",
         "overlays/gpu",
-        "parts/minio/kfp",
         "parts/serving",
         "parts/service-accounts",
         "parts/time-slicing",
