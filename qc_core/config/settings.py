@@ -61,6 +61,15 @@ class DataConfig:
             "success."
         ),
     ] = 300
+    demonstrator: Annotated[
+        str,
+        doc(
+            "`module:function` of your own demonstrator, which `collect` plays instead of a "
+            "scripted one. It takes an observation and returns an action. It can have further "
+            "parameters, by name: `rng` (numpy.random.Generator of the episode), `step` (0 at the "
+            "start of an episode), `info` and `environment`."
+        ),
+    ] = ""
     workers: Annotated[int, doc("Processes that collect.")] = 2
     filter: Annotated[
         str, doc("robomimic only: read the episodes that this mask lists; empty reads all.")
@@ -299,8 +308,22 @@ class Config:
     """One run of the pipeline."""
 
     recipe: str = ""
-    environment: Annotated[str, doc("Gymnasium id.")] = "cube-single-singletask-task1-v0"
+    environment: Annotated[
+        str,
+        doc(
+            "Gymnasium id, `Name-v0`, or `package:Name-v0` for an environment that a Python "
+            "package registers when it is imported. `robot/NAME` is a robot without a simulator."
+        ),
+    ] = "cube-single-singletask-task1-v0"
     seed: Annotated[int, doc("Seed of collection, training and every episode.")] = 0
+    control_interval: Annotated[
+        float,
+        doc(
+            "Seconds per control step, for an environment that does not report it; 0 takes it "
+            "from the environment.",
+            ge=0,
+        ),
+    ] = 0.0
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
@@ -343,6 +366,7 @@ def check(config: Config) -> Config:
         raise UsageError("--data needs at least one source, such as collect")
     if not train.hidden_dims or min(train.hidden_dims) < 1:
         raise UsageError(f"--train.hidden-dims needs positive layer sizes, got {train.hidden_dims}")
+    _require_in_range("--control-interval", config.control_interval, 0)
     groups = {
         "data": (config.data,),
         "train": (train, train.algorithm),

@@ -15,10 +15,11 @@ import numpy as np
 
 from qc_core import documents
 from qc_core.config.settings import Config
-from qc_core.data.collection.collect import collect_episodes
+from qc_core.data.collection.collect import collect_demonstrations, collect_episodes
 from qc_core.data.collection.families import require_collectable
 from qc_core.data.dataset.columns import ARRAYS
 from qc_core.data.dataset.dataset import (
+    REWARD_OF_SOURCE,
     VALIDATION_FOLDER,
     DatasetWriter,
     open_dataset,
@@ -35,12 +36,13 @@ from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
 from qc_core.data.join import join
 from qc_core.data.uploads.episodes import NoEpisodes, fetch_episodes
+from qc_core.envs.episode_result import format_score
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
 from qc_core.log import log
 from qc_core.policy_format.data_source import DataSource
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
@@ -67,6 +69,8 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
         raise UsageError(f"--data names a source twice: {' '.join(sources)}")
     if config.data.filter and "robomimic" not in kinds:
         raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
+    if config.data.demonstrator and "collect" not in kinds:
+        raise UsageError("--data.demonstrator collects episodes: give --data collect")
     if len(sources) == 1:
         _ingest_one(config, kinds[0], sources[0], output)
     else:
@@ -101,7 +105,7 @@ def _ingest_several(config: Config, kinds: Sequence[SourceKind], output: Path) -
 
 def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> None:
     if kind == "collect":
-        _collect(config, describe(config.environment), output)
+        _collect(config, output)
     elif kind == "data set":
         _copy(Path(source), config.environment, output)
     elif kind == "store":
@@ -130,16 +134,27 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*"))
 
 
-def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
-    require_collectable(spec.id)
-    count = config.data.episodes
-    seeds = seeds_for("collect", config.seed, count)
-    with staged_folder(output) as staging, Progress(count, "collecting", "episode") as progress:
+def _collect(config: Config, output: Path) -> None:
+    if not config.data.demonstrator:
+        require_collectable(config.environment)
+    spec = describe(config.environment, config.control_interval)
+    with staged_folder(output) as staging:
         writer = DatasetWriter(staging, spec)
-        solved = 0
-        workers = min(config.data.workers, count)
+        if config.data.demonstrator:
+            _collect_demonstrations(config, writer)
+        else:
+            _collect_from_oracle(config, writer)
+
+
+def _collect_from_oracle(config: Config, writer: DatasetWriter) -> None:
+    count = config.data.episodes
+    solved = 0
+    with Progress(count, "collecting", "episode") as progress:
         collected = collect_episodes(
-            spec.id, seeds, collection=config.data.collection, workers=workers
+            config.environment,
+            seeds_for("collect", config.seed, count),
+            collection=config.data.collection,
+            workers=min(config.data.workers, count),
         )
         for done, episode in enumerate(collected, 1):
             writer.append(episode)
@@ -148,12 +163,37 @@ def _collect(config: Config, spec: EnvironmentSpec, output: Path) -> None:
             progress.update(note=f"{solved / done:.0%} solved")
         writer.finish(
             DataSource(
-                kind="collect",
-                collection=config.data.collection,
-                episodes=count,
-                seed=config.seed,
+                kind="collect", collection=config.data.collection, episodes=count, seed=config.seed
             ),
             mujoco_version=version("mujoco"),
+        )
+
+
+def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
+    count, demonstrator = config.data.episodes, config.data.demonstrator
+    results: list[EpisodeResult] = []
+    clipped = 0
+    with Progress(count, "collecting", "episode") as progress:
+        collected = collect_demonstrations(
+            config.environment,
+            demonstrator,
+            seeds_for("collect", config.seed, count),
+            workers=min(config.data.workers, count),
+        )
+        for episode in collected:
+            writer.append(episode.episodes)
+            results.append(episode.result)
+            clipped += episode.clipped
+            progress.update(note=format_score(results))
+        writer.finish(
+            DataSource(kind="collect", demonstrator=demonstrator, episodes=count, seed=config.seed),
+            reward_convention=REWARD_OF_SOURCE,
+        )
+    if clipped:
+        total = sum(result.steps for result in results)
+        log.info(
+            f"{demonstrator}: {clipped:,} of {total:,} actions were outside the bounds of "
+            f"{config.environment}; the nearest actions within them were executed and recorded"
         )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from qc_core.envs.control_interval import control_interval as interval_of
+from qc_core.envs.registry import find_environment
 from qc_core.envs.repeatable import RepeatableReset
 from qc_core.envs.robomimic_spec import robomimic_spec
-from qc_core.errors import UsageError, closest
+from qc_core.envs.vectors import observation_names, original_space, with_vector_observations
+from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 _ARM_OBSERVATIONS = (
@@ -37,89 +38,103 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     """Make an environment whose observations and actions are vectors.
 
     Args:
-        environment: a Gymnasium id; OGBench's and robomimic's ids are registered.
+        environment: an id, as `find_environment` takes it.
         options: passed to the environment (`width`, `height`, …).
 
     Raises:
         UsageError: the id is unknown, its simulator is not installed, or its observations or
             actions are not vectors.
     """
-    with warnings.catch_warnings():
-        # mujoco's viewer warns that there is no screen; this program does not open it.
-        warnings.simplefilter("ignore")
-        importlib.import_module("ogbench.manipspace.envs.cube_env")
-    importlib.import_module("qc_core.envs.robomimic")
     # Some OGBench spaces warn at every construction about a harmless cast.
     gymnasium.logger.min_level = gymnasium.logger.ERROR
-    known = list(gymnasium.registry)
-    if environment.startswith("robot/"):
-        raise UsageError(
-            f"{environment} has no simulator here: pretrain and export work, fine-tuning and "
-            "playing do not"
-        )
-    if environment not in known:
-        raise UsageError(f"unknown environment {environment!r}.{closest(environment, known)}")
-    if environment.startswith("visual-"):
+    registered = find_environment(environment)
+    if registered.id.startswith("visual-"):
         raise UsageError(f"{environment}: observations must be vectors, but it gives images")
     try:
-        made = gymnasium.make(environment, disable_env_checker=True, **options)
+        made = gymnasium.make(registered.id, disable_env_checker=True, **options)
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"environment {environment} cannot be made here: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"environment {environment} cannot be made here: {reason or type(error).__name__}"
+        ) from error
     if hasattr(made.unwrapped, "compute_ob_info"):
         made = RepeatableReset(made)
-    if isinstance(made.observation_space, gymnasium.spaces.Dict):
-        # One vector in the order of the keys; the data set formats use the same order.
-        made = gymnasium.wrappers.FlattenObservation(made)
-    for what, space in (("observations", made.observation_space), ("actions", made.action_space)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            made.close()
-            raise UsageError(f"{environment}: {what} must be vectors, got {space}")
+    try:
+        made = with_vector_observations(made, environment)
+        action = made.action_space
+        if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+            raise UsageError(
+                f"{environment}: actions must be vectors (gymnasium.spaces.Box), got {action}"
+            )
+    except UsageError:
+        made.close()
+        raise
     return made
 
 
-def describe(environment: str) -> EnvironmentSpec:
-    """Return sizes, names and limits of an environment (raises as `make_environment`).
+def describe(environment: str, control_interval: float = 0.0) -> EnvironmentSpec:
+    """Return sizes, names and limits of an environment.
 
     robomimic environments are described without their simulator.
+
+    Args:
+        control_interval: seconds per control step, for environments that do not report it; else 0.
+
+    Raises:
+        UsageError: as `make_environment` and `spec_of`.
     """
     if environment.startswith("robomimic/"):
         return robomimic_spec(environment)
     made = make_environment(environment)
     try:
-        return spec_of(environment, made)
+        return spec_of(environment, made, control_interval)
     finally:
         made.close()
 
 
-def spec_of(environment: str, made: gymnasium.Env[np.ndarray, np.ndarray]) -> EnvironmentSpec:
-    """Return the description of an environment that `make_environment` made."""
-    observation, action = made.observation_space, made.action_space
-    assert isinstance(observation, gymnasium.spaces.Box)
+def spec_of(
+    environment: str, made: gymnasium.Env[np.ndarray, np.ndarray], control_interval: float = 0.0
+) -> EnvironmentSpec:
+    """Return the description of an environment that `make_environment` made.
+
+    Raises:
+        UsageError: it has no episode limit or unbounded actions, or its control interval is
+            unknown.
+    """
+    action = made.action_space
     assert isinstance(action, gymnasium.spaces.Box)
-    observation_names, action_names = _names(environment, observation.shape[0], action.shape[0])
+    names = observation_names(original_space(made), environment)
     limit = made.spec.max_episode_steps if made.spec else None
     if limit is None:
-        raise UsageError(f"{environment}: an episode limit is needed, but it has none")
+        raise UsageError(
+            f"{environment}: an episode limit is needed, but it has none: register it with "
+            "max_episode_steps"
+        )
     if not np.isfinite((action.low, action.high)).all():
-        raise UsageError(f"{environment}: actions must be bounded, got {action}")
-    interval = getattr(made.unwrapped, "_control_timestep", None)
-    if interval is None:
-        interval = getattr(made.unwrapped, "dt", 1.0)
+        raise UsageError(
+            f"{environment}: actions must be bounded, got {action}: give its action space finite "
+            "bounds, or wrap it in gymnasium.wrappers.RescaleAction"
+        )
+    cube_names = _cube_names(environment, len(names), action.shape[0])
+    action_names = tuple(f"action_{i}" for i in range(action.shape[0]))
+    observed, acted = cube_names or (names, action_names)
     return EnvironmentSpec(
         id=environment,
-        observation_names=observation_names,
-        action_names=action_names,
+        observation_names=observed,
+        action_names=acted,
         action_low=tuple(map(float, action.low)),
         action_high=tuple(map(float, action.high)),
         episode_limit=limit,
-        control_interval=float(interval),
+        control_interval=interval_of(made, environment, control_interval).seconds,
     )
 
 
-def _names(environment: str, observations: int, actions: int) -> tuple[tuple[str, ...], ...]:
-    """Return observation and action names in order; numbered names for unknown environments."""
+def _cube_names(
+    environment: str, observations: int, actions: int
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return observation and action names of OGBench's cube environments in order, else None."""
     if re.match(r"cube-(single|double|triple|quadruple)", environment):
         cubes = (observations - len(_ARM_OBSERVATIONS)) // len(_CUBE_OBSERVATIONS)
         named = _ARM_OBSERVATIONS + tuple(
@@ -127,7 +142,4 @@ def _names(environment: str, observations: int, actions: int) -> tuple[tuple[str
         )
         if len(named) == observations and len(_ARM_ACTIONS) == actions:
             return named, _ARM_ACTIONS
-    return (
-        tuple(f"observation_{i}" for i in range(observations)),
-        tuple(f"action_{i}" for i in range(actions)),
-    )
+    return None

@@ -18,6 +18,9 @@ from qc_core.processes import worker_pool
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 
+# Entries of `info` by which environments report success.
+SUCCESS_KEYS = ("success", "is_success")
+
 T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
 PlayEpisode = Callable[[gymnasium.Env, ChunkFunction, int], T]
@@ -62,8 +65,8 @@ def rollout(
         observation, reward, terminated, truncated, info = environment.step(act(observation))
         steps += 1
         total += float(reward)
-        success = success or bool(info.get("success", False))
-        reports_success = reports_success or "success" in info
+        success = success or any(bool(info.get(key, False)) for key in SUCCESS_KEYS)
+        reports_success = reports_success or any(key in info for key in SUCCESS_KEYS)
         ended = terminated or truncated
     if on_frame:
         on_frame()

@@ -51,7 +51,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evalu
     Raises:
         UsageError: a checkpoint of another environment, or two checkpoints of different methods.
     """
-    limit = describe(config.environment).episode_limit
+    limit = describe(config.environment, config.control_interval).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     trained = {checkpoint: read_checkpoint(checkpoint) for checkpoint in (offline, online)}
     for checkpoint, info in trained.items():

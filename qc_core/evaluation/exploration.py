@@ -9,6 +9,7 @@ from typing import NamedTuple
 from qc_core.envs.trajectory import Trajectory, record_trajectories
 from qc_core.errors import UsageError
 from qc_core.evaluation.coherence import WINDOW, CoherenceReport, TrackedPosition, compare, paired
+from qc_core.policy_format.environment_spec import is_same_environment
 from qc_core.policy_format.policy_folder import read_contract, verify
 from qc_core.runtime.executor import require_execution_horizon
 from qc_core.runtime.pulled_policy import PulledPolicy
@@ -70,7 +71,7 @@ def explore(
             raise UsageError(f"--against {against} is the first policy: give another policy")
         verify(against)
         contract_against = read_contract(against)
-        if contract_against.environment != contract.environment:
+        if not is_same_environment(contract_against.environment, contract.environment):
             raise UsageError(
                 f"{folder} and {against} have different environments: {contract.environment} "
                 f"and {contract_against.environment}; give policies of one environment"

@@ -25,7 +25,8 @@ class DataSource(DataSummary, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         files: SHA-256 of each file that was read, by name.
-        collection: how episodes were collected in a simulator.
+        collection: how a scripted oracle collected episodes in a simulator.
+        demonstrator: `module:function` of the user's demonstrator that collected them.
         seed: of the collection.
         dataset: Minari's id of the data set.
         minari_version: of the Minari release that wrote it.
@@ -41,6 +42,7 @@ class DataSource(DataSummary, frozen=True, kw_only=True, omit_defaults=True):
     digest: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     collection: str | None = None
+    demonstrator: str | None = None
     seed: int | None = None
     dataset: str | None = None
     minari_version: str | None = None

@@ -10,11 +10,28 @@ from qc_core.documents import Document, InvalidDocument
 _LARGEST = 1e38
 
 
+def gymnasium_id(environment: str) -> str:
+    """Return the id without its package: `Name-v0` for `package:Name-v0`."""
+    return environment.rpartition(":")[2]
+
+
+def package_of(environment: str) -> str | None:
+    """Return the package that registers the environment, or None if the id does not name it."""
+    package, colon, _ = environment.rpartition(":")
+    return package if colon else None
+
+
+def is_same_environment(first: str, second: str) -> bool:
+    """Return whether two ids name one environment; the package is only where it is registered."""
+    return gymnasium_id(first) == gymnasium_id(second)
+
+
 class EnvironmentSpec(Document, frozen=True, kw_only=True):
     """Sizes and units of an environment or a robot.
 
     Attributes:
-        id: Gymnasium id, or the name of a robot that has no simulator.
+        id: Gymnasium id, `Name-v0` or `package:Name-v0`, or the name of a robot that has no
+            simulator, `robot/NAME`.
         action_low, action_high: bounds of each action, finite.
         episode_limit: control steps after which an episode is truncated.
         control_interval: seconds per control step.

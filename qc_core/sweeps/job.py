@@ -57,7 +57,7 @@ def run_job(
     """
     train = config.train
     dataset = open_dataset(dataset_folder)
-    spec = describe(config.environment)
+    spec = describe(config.environment, config.control_interval)
     require_match(dataset, spec)
     device = training_device()
     store = CheckpointStore(LocalCheckpoints(folder), "the job")

@@ -31,7 +31,7 @@ from qc_core.documents import Document
 from qc_core.errors import TransientError, UsageError
 from qc_core.files import reading, sha256_of, staged_folder, write_json
 from qc_core.policy_format.data_source import DataSource
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 from qc_core.training.device import DEVICE_FAULTS
 
 # Version 3 has the new option names in the configuration and in the columns of the curve.
@@ -178,7 +178,7 @@ def load_training_state(folder: Path) -> dict[str, torch.Tensor]:
 def require_environment(checkpoint: Checkpoint, folder: Path, environment: str) -> None:
     """Refuse a checkpoint that was trained in another environment (UsageError)."""
     trained = checkpoint.config.environment
-    if trained != environment:
+    if not is_same_environment(trained, environment):
         raise UsageError(
             f"{folder} was trained in {trained}, not {environment}: give --environment {trained}"
         )

@@ -67,7 +67,7 @@ def fine_tune(
     """
     train, tune = config.train, config.tune
     before = read_checkpoint(pretrained)
-    spec = describe(config.environment)
+    spec = describe(config.environment, config.control_interval)
     dataset = open_dataset(dataset_folder)
     require_match(dataset, spec)
     require_environment(before, pretrained, spec.id)

@@ -11,7 +11,7 @@ from qc_core.agents.agent import Agent
 from qc_core.config.settings import Config
 from qc_core.errors import RunError, UsageError
 from qc_core.log import log
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
 from qc_core.training.checkpoint import (
     load_agent,
@@ -56,7 +56,8 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
         require_same_networks(saved.config.train, config.train, parent, remedy)
         for field in _SAME_FIELDS:
             before, now = getattr(saved.spec, field), getattr(spec, field)
-            if before != now:
+            same = is_same_environment(before, now) if field == "id" else before == now
+            if not same:
                 what = "environment" if field == "id" else field.replace("_", " ")
                 raise UsageError(f"{parent} has the {what} {before}, the data {now}: {remedy}")
         agent = load_agent(folder, device, config.train)

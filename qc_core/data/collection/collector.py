@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
@@ -22,19 +21,9 @@ from qc_core.envs.relabelling import Relabelling
 PLAY_LENGTH = 1000
 
 
-class Collector(Protocol):
-    """Collects episodes in its own environment."""
-
-    def collect(self, seed: int) -> Episodes:
-        """Return the episode of a seed; it does not depend on earlier episodes."""
-        ...
-
-    def close(self) -> None: ...
-
-
 def make_collector(
     environment: str, collection: Collection, play_length: int = PLAY_LENGTH
-) -> Collector:
+) -> OracleCollector:
     """Return the collector of a collection, for an environment that has oracles."""
     if collection in ("play", "noisy"):
         return _PlayCollector(environment, collection, play_length)
@@ -88,3 +77,6 @@ class _PlayCollector:
     def close(self) -> None:
         with contextlib.closing(self._env), contextlib.closing(self._relabel):
             pass
+
+
+OracleCollector = _TaskCollector | _PlayCollector

@@ -33,7 +33,8 @@ def require_collectable(environment: str) -> None:
         raise UsageError(
             f"no scripted oracle for {environment}: collection works for FAMILY-singletask-v0 and "
             f"FAMILY-singletask-taskN-v0, FAMILY one of {', '.join(_STACKING_RATES)}; "
-            "use --data PATH or --data ogbench instead"
+            "name your own demonstrator with --data.demonstrator module:function, or give "
+            "recorded episodes with --data PATH"
         )
 
 

@@ -37,10 +37,11 @@ from qc_core.errors import UsageError
 from qc_core.files import reading, sha256_of
 from qc_core.policy_format.contract import ObservationRange
 from qc_core.policy_format.data_source import DataSource
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 
 VALIDATION_FOLDER = "validation"
 REWARD_OF_STATE = "r(s): the reward of the state in which the action is taken"
+REWARD_OF_SOURCE = "the source's own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ def require_environment(what: str, got: str, wanted: str) -> None:
     Args:
         what: the data, for error messages.
     """
-    if got != wanted:
+    if not is_same_environment(got, wanted):
         raise UsageError(
             f"{what} holds rewards for {got}, not {wanted}: give --environment {got} or other data"
         )

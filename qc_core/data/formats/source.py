@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.dataset.dataset import REWARD_OF_SOURCE, Episodes
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -41,7 +41,7 @@ class Source:
     origin: Mapping[str, str | int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     filters: Mapping[str, int] = field(default_factory=dict)
-    reward_convention: str = "the source's own"
+    reward_convention: str = REWARD_OF_SOURCE
     validation: Source | None = None
 
 

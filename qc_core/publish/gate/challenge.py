@@ -10,6 +10,7 @@ import numpy as np
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.policy_format.contract import Contract
+from qc_core.policy_format.environment_spec import is_same_environment
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.gate.match import Match, match_seeds, play_match
@@ -68,7 +69,7 @@ def _match(
     with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
         champion = Path(scratch) / "champion"
         registry.pull(f"{config.policy_name}:{incumbent}", champion)
-        if (other := read_contract(champion).environment) != environment:
+        if not is_same_environment(other := read_contract(champion).environment, environment):
             raise UsageError(
                 f"the champion of {config.policy_name!r} has another environment: {other}, not "
                 f"{environment}; give --publish.name another name"

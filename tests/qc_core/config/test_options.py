@@ -21,7 +21,7 @@ from qc_core.errors import UsageError
 
 def test_options_have_names_types_defaults_and_help() -> None:
     found = options()
-    assert list(found)[:3] == ["environment", "seed", "data.source"]
+    assert list(found)[:4] == ["environment", "seed", "control-interval", "data.source"]
     assert found["seed"].kind is int and found["seed"].default == 0
     assert found["publish.gate"].choices == ("better", "not-worse")
     assert found["data.source"].is_list and found["train.hidden-dims"].is_list
