@@ -23,6 +23,7 @@ _BLOCK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Maximum characters of a path in a message.
 _MAX_SHOWN = 200
+_LFS_POINTER = b"version https://git-lfs."
 _REMEDY = "check the path and its permissions"
 
 
@@ -148,6 +149,17 @@ def require_file(path: Path) -> None:
     """Raise UsageError if `path` exists and is not a file but a folder, a device or a pipe."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is not a file")
+
+
+def require_content(path: Path) -> None:
+    """Raise UsageError if `path` is not a file, or is a pointer of Git LFS instead of the file."""
+    require_file(path)
+    with path.open("rb") as file:
+        is_pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+    if is_pointer:
+        raise UsageError(
+            f"{path} is a pointer of Git LFS, the file itself was not downloaded: run git lfs pull"
+        )
 
 
 @contextmanager

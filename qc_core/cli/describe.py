@@ -21,14 +21,18 @@ _SHOWN = 6
 def arguments(parser: Parser) -> None:
     parser.add_argument("source", help="a file, a folder, or minari:ID")
     json_argument(parser)
+    parser.takes_config_options = True
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
     """Print sizes, names, bounds, lengths, rewards and successes."""
+    from qc_core.config.options import apply, split_options
+    from qc_core.config.settings import Config
     from qc_core.data.describe import describe_source
 
-    content = describe_source(options.source)
+    _, texts = split_options(options.overrides)
+    content = describe_source(options.source, apply(Config(), texts).data)
     if options.json:
         print_json(to_json(content))
     else:
@@ -36,7 +40,11 @@ def run(options: Namespace) -> None:
 
 
 def _rows(content: SourceDescription) -> list[tuple[str, str]]:
-    lengths, rewards = content.episode_lengths, content.reward_range
+    lengths, rewards, solved = (
+        content.episode_lengths,
+        content.reward_range,
+        content.solved_episodes,
+    )
     held_out = content.validation
     rows = [
         ("kind", content.kind),
@@ -48,7 +56,7 @@ def _rows(content: SourceDescription) -> list[tuple[str, str]]:
         ("actions", _shortened(content.action_size, content.action_names or ())),
         ("action bounds", _bounds(content.action_low, content.action_high)),
         ("rewards", "unknown" if rewards is None else f"{rewards[0]:g} to {rewards[1]:g}"),
-        ("solved", "unknown" if rewards is None else f"{content.solved_episodes:,} episodes"),
+        ("solved", "unknown" if solved is None else f"{solved:,} episodes"),
         ("filters", ", ".join(f"{k} ({v})" for k, v in content.filters.items()) or "none"),
         (
             "validation",

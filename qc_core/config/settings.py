@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -26,6 +27,9 @@ ReplayOverwrites = Literal["oldest", "online"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Collection = Literal["mixed", "play", "noisy", "task"]
 Gate = Literal["better", "not-worse"]
+# `auto`, `reward`, `done`, `none`, or `final-reward>=X`.
+SuccessRule = str
+FINAL_REWARD = "final-reward>="
 
 
 def doc(text: str, ge: int | None = None) -> Meta:
@@ -74,6 +78,31 @@ class DataConfig:
     filter: Annotated[
         str, doc("robomimic only: read the episodes that this mask lists; empty reads all.")
     ] = ""
+    observation: Annotated[
+        tuple[str, ...],
+        doc("LeRobot folders and your own files: columns of the observation, in order."),
+    ] = ()
+    action: Annotated[
+        tuple[str, ...],
+        doc("LeRobot folders and your own files: columns of the action, in order."),
+    ] = ()
+    success: Annotated[
+        SuccessRule,
+        doc(
+            "What counts as success in recorded data. `auto`: a success column or info, else "
+            "sparse rewards. `reward`: sparse rewards. `done`: every step that is marked as done. "
+            "`final-reward>=X`: the last step of an episode, if its reward is at least X. `none`: "
+            "nothing."
+        ),
+    ] = "auto"
+    max_clipped: Annotated[
+        float,
+        doc(
+            "Largest share of steps, of 1, whose action may be outside of the environment's "
+            "bounds. Such actions are clipped and reported; more are refused.",
+            ge=0,
+        ),
+    ] = 0.01
     reward_transform: Annotated[
         RewardTransform,
         doc(
@@ -341,6 +370,22 @@ class Config:
         return self.evaluate.execution_horizon or self.train.chunk_length
 
 
+def final_reward_of(rule: SuccessRule) -> float | None:
+    """Return X of `final-reward>=X`, or None for another rule (UsageError: no such rule)."""
+    if rule in ("auto", "reward", "done", "none"):
+        return None
+    try:
+        threshold = float(rule.removeprefix(FINAL_REWARD))
+    except ValueError:
+        threshold = math.nan
+    if not rule.startswith(FINAL_REWARD) or not math.isfinite(threshold):
+        raise UsageError(
+            "--data.success must be auto, reward, done, none or "
+            f"{FINAL_REWARD}NUMBER, got {rule[:50]!r}"
+        )
+    return threshold
+
+
 def check(config: Config) -> Config:
     """Return the configuration if every value is within its limits (UsageError: one is not)."""
     train, tune, publish = config.train, config.tune, config.publish
@@ -362,6 +407,7 @@ def check(config: Config) -> Config:
         raise UsageError(
             f"--train.offline-fraction must be between 0 and 1, got {train.offline_fraction}"
         )
+    final_reward_of(config.data.success)
     if not config.data.source or not all(config.data.source):
         raise UsageError("--data needs at least one source, such as collect")
     if not train.hidden_dims or min(train.hidden_dims) < 1:

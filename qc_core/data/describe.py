@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from qc_core.config.settings import DataConfig
+from qc_core.data.clipping import Clipping
 from qc_core.data.dataset.dataset import Dataset, open_dataset
 from qc_core.data.formats.lerobot import open_lerobot
 from qc_core.data.formats.locate import kind_of, name_in
@@ -84,16 +86,17 @@ class SourceDescription(Document, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def describe_source(source: str) -> SourceDescription:
+def describe_source(source: str, config: DataConfig | None = None) -> SourceDescription:
     """Describe the episodes that `ingest` would write from a source.
 
     Args:
         source: a path, or `minari:ID`.
+        config: how to read it.
 
     Raises:
         UsageError: the source does not exist or is damaged.
     """
-    kind, path = kind_of(source), Path(source)
+    kind, path, config = kind_of(source), Path(source), config or DataConfig()
     if kind in ("collect", "ogbench", "store"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
@@ -101,8 +104,10 @@ def describe_source(source: str) -> SourceDescription:
     if kind == "npz":
         return _describe_npz(path)
     if kind == "minari":
-        return _describe(open_minari(name_in(source)))
-    return _describe(open_robomimic(path) if kind == "robomimic" else open_lerobot(path))
+        return _describe(open_minari(name_in(source), config))
+    if kind == "robomimic":
+        return _describe(open_robomimic(path, config))
+    return _describe(open_lerobot(path, config))
 
 
 class _Counter:
@@ -121,11 +126,11 @@ class _Counter:
         self._transitions += len(terminals)
         self._episodes += len(ends)
 
-    def add_rewarded(self, terminals: np.ndarray, rewards: np.ndarray, masks: np.ndarray) -> None:
-        """Count transitions [N]."""
+    def add_rewarded(self, terminals: np.ndarray, rewards: np.ndarray, solved: np.ndarray) -> None:
+        """Count transitions; `solved` is bool [N]."""
         low, high = self._rewards
         self._rewards = min(low, float(rewards.min())), max(high, float(rewards.max()))
-        solved = np.searchsorted(np.flatnonzero(terminals), np.flatnonzero(masks == 0))
+        solved = np.searchsorted(np.flatnonzero(terminals), np.flatnonzero(solved))
         self._solved.append(np.unique(solved) + self._episodes)
         self.add(terminals)
 
@@ -150,17 +155,22 @@ class _Counter:
 
 def _describe(source: Source) -> SourceDescription:
     counter = _Counter()
+    clipping = Clipping(source.name, source.spec)
     for block in source.read():
-        counter.add_rewarded(block.terminals, block.rewards, block.masks)
+        clipping(block.actions)
+        counter.add_rewarded(block.terminals, block.rewards, block.solved)
+    counted = counter.fields()
+    if not source.reports_success:
+        counted["solved_episodes"] = None
     return SourceDescription(
         kind=source.kind,
         name=source.name,
         **_spec_fields(source.spec),
-        **counter.fields(),
+        **counted,
         filters=dict(source.filters),
         validation=None,
         source=dict(source.origin),
-        notes=list(source.notes),
+        notes=[*source.notes, *clipping.notes()],
     )
 
 
@@ -168,13 +178,16 @@ def _describe_dataset(dataset: Dataset) -> SourceDescription:
     counter = _Counter()
     for start in range(0, dataset.transitions, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        counter.add_rewarded(dataset.terminals[rows], dataset.rewards[rows], dataset.masks[rows])
-    held_out = dataset.validation
+        solved = dataset.masks[rows] == 0
+        counter.add_rewarded(dataset.terminals[rows], dataset.rewards[rows], solved)
+    counted, held_out = counter.fields(), dataset.validation
+    if dataset.info.solved_episodes is not None or not dataset.info.reports_success:
+        counted["solved_episodes"] = dataset.info.solved_episodes
     return SourceDescription(
         kind="data set",
         name=str(dataset.folder),
         **_spec_fields(dataset.spec),
-        **counter.fields(),
+        **counted,
         filters={},
         validation=held_out
         and Size(transitions=held_out.transitions, episodes=held_out.info.episodes),

@@ -11,10 +11,9 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from qc_core import documents
 from qc_core.config.settings import Config
+from qc_core.data.clipping import Clipping
 from qc_core.data.collection.collect import collect_demonstrations, collect_episodes
 from qc_core.data.collection.families import require_collectable
 from qc_core.data.dataset.columns import ARRAYS
@@ -25,7 +24,7 @@ from qc_core.data.dataset.dataset import (
     open_dataset,
     require_environment,
 )
-from qc_core.data.dataset.info import INFO_FILE, DatasetInfo
+from qc_core.data.dataset.info import INFO_FILE, DatasetInfo, unrewarded
 from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.formats.download import fetch_official, official_name
 from qc_core.data.formats.lerobot import open_lerobot
@@ -76,6 +75,8 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
     else:
         _ingest_several(config, kinds, output)
     info = open_dataset(output).info
+    if warning := unrewarded(info):
+        log.warning(warning)
     log.info(
         f"data set: {info.transitions:,} transitions in {info.episodes:,} episodes, "
         f"digest {info.digest[:12]}"
@@ -112,9 +113,9 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
         with _scratch_next_to(output) as scratch:
             fetch_episodes(open_store(), config.environment, scratch)
             uploaded = open_ogbench(scratch, config.environment)
-            _write(replace(uploaded, kind=kind, name=source), config.environment, output)
+            _write(replace(uploaded, kind=kind, name=source), config, output)
     else:
-        _write(_open(kind, source, config), config.environment, output)
+        _write(open_source(kind, source, config), config, output)
 
 
 @contextmanager
@@ -197,22 +198,23 @@ def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
         )
 
 
-def _open(kind: SourceKind, source: str, config: Config) -> Source:
+def open_source(kind: SourceKind, source: str, config: Config) -> Source:
+    """Open a source that is read from files (UsageError: it is damaged or does not fit)."""
     if kind == "minari":
-        return open_minari(name_in(source))
+        return open_minari(name_in(source), config.data)
     if kind == "ogbench":
         name = official_name(config.environment, name_in(source))
         return open_ogbench(fetch_official(name), config.environment)
     path = Path(source)
     if kind == "robomimic":
-        return open_robomimic(path, config.data.filter)
+        return open_robomimic(path, config.data)
     if kind == "lerobot":
-        return open_lerobot(path)
+        return open_lerobot(path, config.data)
     return open_ogbench(path, config.environment)
 
 
-def _write(source: Source, environment: str, output: Path) -> None:
-    require_environment(source.name, source.spec.id, environment)
+def _write(source: Source, config: Config, output: Path) -> None:
+    require_environment(source.name, source.spec.id, config.environment)
     for note in source.notes:
         log.info(f"{source.name}: {note}")
     with staged_folder(output) as staging:
@@ -221,28 +223,38 @@ def _write(source: Source, environment: str, output: Path) -> None:
             parts[staging / VALIDATION_FOLDER] = source.validation
         require_space(staging.parent, sum(map(_bytes_of, parts.values())))
         for folder, part in parts.items():
-            _write_one(part, folder)
+            # Bounds from the data exclude only a few outliers.
+            allowed = 1.0 if source.bounds_from_data else config.data.max_clipped
+            _write_one(part, folder, allowed)
 
 
-def _write_one(source: Source, folder: Path) -> None:
+def _write_one(source: Source, folder: Path, max_clipped: float) -> None:
     writer = DatasetWriter(folder, source.spec)
-    low, high = np.array([source.spec.action_low, source.spec.action_high], np.float32)
+    clipping = Clipping(source.name, source.spec)
+    steps = 0
     with ThreadPoolExecutor(1, thread_name_prefix="checksums") as hashing:
         checksums = {name: hashing.submit(sha256_of, path) for name, path in source.files.items()}
         try:
             with Progress(source.rows, f"reading {source.name}", "row") as progress:
                 for block in source.read():
-                    writer.append(replace(block, actions=block.actions.clip(low, high)))
+                    writer.append(replace(block, actions=clipping(block.actions)))
+                    steps += len(block.actions)
+                    # `rows` is an upper limit: so many cannot become a small share.
+                    clipping.require(max_clipped, source.rows)
                     progress.update(len(block.observations))
+            clipping.require(max_clipped, steps)
         except BaseException:
             hashing.shutdown(cancel_futures=True)
             raise
         files = {name: checksum.result() for name, checksum in checksums.items()}
+    for note in clipping.notes():
+        log.info(f"{source.name}: {note}")
     writer.finish(
         documents.convert(
             {"kind": source.kind, **source.origin, "files": files}, DataSource, source.name
         ),
         reward_convention=source.reward_convention,
+        reports_success=source.reports_success,
     )
 
 

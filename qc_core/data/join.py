@@ -41,11 +41,18 @@ def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> DatasetInfo:
                 )
             )
     sources = tuple(source for _, dataset in parts for source in dataset.source.parts)
+    infos = [dataset.info for _, dataset in parts]
+    episodes = [info.solved_episodes for info in infos if info.solved_episodes is not None]
     versions = {dataset.info.mujoco_version for _, dataset in parts}
     return writer.finish(
         DataSource(kind="joined", sources=sources),
         mujoco_version=versions.pop() if len(versions) == 1 else None,
         reward_convention=parts[0][1].info.reward_convention,
+        reports_success=all(info.reports_success for info in infos),
+        solved=(
+            sum(info.solved_transitions for info in infos),
+            sum(episodes) if len(episodes) == len(infos) else None,
+        ),
     )
 
 

@@ -15,30 +15,27 @@ import mujoco
 import numpy as np
 
 from qc_core.envs.numpy_seed import global_numpy_seed
-from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
+from qc_core.envs.robomimic_spec import (
+    ARM_CONTROLLER,
+    CONTROL_FREQUENCY,
+    ROBOT,
+    ROBOT_KEYS,
+    TASKS,
+    robomimic_spec,
+)
 from qc_core.errors import UsageError
 
 # mujoco's functions come from a compiled module that type checkers cannot read.
 _mujoco: Any = mujoco
 
-# Displacements of the end effector in the world frame, at most 5 cm and 0.5 rad per step.
 _ARM = {
-    "type": "OSC_POSE",
-    "input_type": "delta",
+    **ARM_CONTROLLER,
     "input_ref_frame": "world",
-    "input_min": -1,
-    "input_max": 1,
-    "output_min": [-0.05] * 3 + [-0.5] * 3,
-    "output_max": [0.05] * 3 + [0.5] * 3,
-    "impedance_mode": "fixed",
-    "kp": 150,
-    "damping_ratio": 1,
-    "uncouple_pos_ori": True,
     "interpolation": None,
     "gripper": {"type": "GRIP"},
 }
 _SETTINGS = {
-    "robots": ["Panda"],
+    "robots": [ROBOT],
     "controller_configs": {"type": "BASIC", "body_parts": {"right": _ARM}},
     "control_freq": CONTROL_FREQUENCY,
     # The order of forward and step of robosuite 1.4, with which people collected the data.

@@ -64,6 +64,20 @@ _ACTIONS = (
     "gripper",
 )
 CONTROL_FREQUENCY = 20
+ROBOT = "Panda"
+# Displacements of the end effector, at most 5 cm and 0.5 rad per step.
+ARM_CONTROLLER = {
+    "type": "OSC_POSE",
+    "input_type": "delta",
+    "input_min": -1,
+    "input_max": 1,
+    "output_min": [-0.05] * 3 + [-0.5] * 3,
+    "output_max": [0.05] * 3 + [0.5] * 3,
+    "impedance_mode": "fixed",
+    "kp": 150,
+    "damping_ratio": 1,
+    "uncouple_pos_ori": True,
+}
 
 
 def robomimic_spec(environment: str) -> EnvironmentSpec:

@@ -18,7 +18,7 @@ class EpisodeResult(Document, frozen=True):
     Attributes:
         steps: control steps until the episode ended.
         episode_return: undiscounted sum of rewards.
-        reports_success: at least one step had `info["success"]`.
+        reports_success: at least one step had `info["success"]` or `info["is_success"]`.
     """
 
     seed: int

@@ -12,6 +12,7 @@ from pathlib import Path
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
+from qc_core.data.dataset.info import unrewarded
 from qc_core.errors import TrainingDiverged
 from qc_core.files import require_vacant
 from qc_core.log import log
@@ -59,6 +60,8 @@ def pretrain(
     config = pin_parent(config)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)
+    if warning := unrewarded(dataset.info):
+        log.warning(warning)
     device = training_device()
 
     def start(checkpoint: Path | None) -> OfflineTraining:

@@ -10,7 +10,7 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
     observation_index  [N]    int32
     actions            [N, A] float32   environment units, within its bounds
     rewards            [N]    float32
-    masks              [N]    float32   0 if the transition solves the task (no bootstrap), else 1
+    masks              [N]    float32   0 if the transition ends the task (no bootstrap), else 1
     terminals          [N]    float32   1 on the last transition of an episode, else 0
 """
 
@@ -49,6 +49,9 @@ class Episodes:
     """Complete episodes, one after the other.
 
     Shapes are those of the module's docstring; `observations` has T + 1 rows per episode.
+
+    Attributes:
+        successes: bool [N], transitions that solve the task; None if these have mask 0.
     """
 
     observations: np.ndarray
@@ -56,6 +59,18 @@ class Episodes:
     rewards: np.ndarray
     masks: np.ndarray
     terminals: np.ndarray
+    successes: np.ndarray | None = None
+
+    @property
+    def solved(self) -> np.ndarray:
+        """Which transitions solve the task, bool [N]."""
+        return self.masks == 0 if self.successes is None else self.successes
+
+    @property
+    def solved_episodes(self) -> int:
+        """Number of episodes in which at least one transition solves the task."""
+        ends = np.flatnonzero(self.terminals)
+        return len(np.unique(np.searchsorted(ends, np.flatnonzero(self.solved))))
 
 
 class DatasetWriter:
@@ -70,7 +85,7 @@ class DatasetWriter:
         self._columns = {
             name: Column(folder, name, width) for name, width in widths_of(spec).items()
         }
-        self._episodes = self._solved = 0
+        self._episodes = self._solved = self._solved_episodes = self._terminated = 0
         self._rewards = (float("inf"), -float("inf"))
         self._lowest_O = np.full(spec.observation_size, np.inf, np.float32)
         self._highest_O = -self._lowest_O
@@ -92,7 +107,9 @@ class DatasetWriter:
         self._lowest_O = np.minimum(self._lowest_O, observations.min(axis=0))
         self._highest_O = np.maximum(self._highest_O, observations.max(axis=0))
         self._episodes += int(ends.sum())
-        self._solved += int((episodes.masks == 0).sum())
+        self._solved += int(episodes.solved.sum())
+        self._solved_episodes += episodes.solved_episodes
+        self._terminated += int((episodes.masks == 0).sum())
         rewards = np.float32(episodes.rewards)
         self._rewards = (
             min(self._rewards[0], float(rewards.min())),
@@ -104,6 +121,8 @@ class DatasetWriter:
         source: DataSource,
         mujoco_version: str | None = None,
         reward_convention: str = REWARD_OF_STATE,
+        reports_success: bool = True,
+        solved: tuple[int, int | None] | None = None,
     ) -> DatasetInfo:
         """Close the arrays, and write and return `dataset.json`.
 
@@ -111,7 +130,11 @@ class DatasetWriter:
             source: origin of the episodes.
             mujoco_version: of the simulator that made them; None if the source does not name it.
             reward_convention: the state to which the reward of a transition belongs.
+            reports_success: whether the source tells which transitions succeed.
+            solved: number of transitions and of episodes that solve the task, if they differ from
+                those of the appended episodes.
         """
+        solved_transitions, solved_episodes = solved or (self._solved, self._solved_episodes)
         for column in self._columns.values():
             column.close()
         paths = [self._folder / f"{name}.npy" for name in self._columns]
@@ -132,7 +155,10 @@ class DatasetWriter:
             control_interval_seconds=spec.control_interval,
             transitions=self._columns["rewards"].rows,
             episodes=self._episodes,
-            solved_transitions=self._solved,
+            solved_transitions=solved_transitions,
+            solved_episodes=solved_episodes if reports_success else None,
+            reports_success=reports_success,
+            terminated_transitions=self._terminated,
             reward_range=self._rewards,
             observation_range=ObservationRange(
                 low=tuple(self._lowest_O.tolist()), high=tuple(self._highest_O.tolist())

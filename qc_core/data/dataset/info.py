@@ -42,6 +42,11 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
         environment: id of the environment or robot; with the next six fields, `spec`.
         units: of observations and actions.
         solved_transitions: number of transitions that solve the task.
+        solved_episodes: number of episodes with such a transition; None if the source does not
+            tell success, or for data sets of older releases.
+        reports_success: whether the source tells success.
+        terminated_transitions: number of transitions with mask 0; None for data sets of older
+            releases.
         reward_range: lowest and highest reward.
         observation_range: None for data sets of older releases.
         reward_convention: the state to which the reward of a transition belongs.
@@ -64,6 +69,9 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
     transitions: int
     episodes: int
     solved_transitions: int
+    solved_episodes: int | None = None
+    reports_success: bool = True
+    terminated_transitions: int | None = None
     reward_range: tuple[float, float]
     observation_range: ObservationRange | None = None
     reward_convention: str
@@ -123,3 +131,20 @@ def digest_of(arrays: Mapping[str, ArrayInfo]) -> str:
     """Return the digest of a data set: SHA-256 over the checksums of its arrays."""
     lines = "".join(f"{name} {arrays[name].sha256}\n" for name in ARRAYS)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def unrewarded(info: DatasetInfo) -> str:
+    """Return a warning if nothing in a data set is rewarded, so that only cloning can learn.
+
+    Returns:
+        An empty string if some rewards differ, or if the data say which actions end the task.
+    """
+    low, high = info.reward_range
+    ends_task = info.terminated_transitions is None or info.terminated_transitions > 0
+    if low != high or (low > 0 and ends_task):
+        return ""
+    remedy = "record rewards or success, or choose what counts as success with --data.success"
+    return (
+        f"WARNING: every reward in the data is {low:g}, no step is rewarded: the critic learns "
+        f"nothing from them, and the policy only imitates the data; {remedy}"
+    )

@@ -1,18 +1,15 @@
-"""Reads LeRobot v3 folders: recordings of real robots, frame by frame, in parquet files.
+"""Reads LeRobot folders, v2 and v3: recordings of robots, frame by frame, in parquet files.
 
-Frame i contains an observation and the action that follows it. The last frame of an episode has no
-next observation, so it is only a next observation itself. Vectors are read, images are not.
-
-Rewards are `next.reward`; without that column the reward is 1 in solved transitions and 0 in
-others. A transition is solved if `next.success` is set or, without that column, if the episode is
-done with a positive reward. Success and its reward in the last frame count for the transition that
-leads to that frame, because no transition starts there.
+Frame i contains an observation, the action that follows it, and the reward of that action: it is
+one transition. The observation after an episode's last frame is not recorded, so the last
+observation is repeated. Vectors are read, images are not. `outcomes` decides rewards, success and
+ends.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,23 @@ from typing import Any
 import numpy as np
 
 from qc_core import documents
+from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.action_range import ActionRange
+from qc_core.data.formats.lerobot_features import (
+    DONE,
+    REWARD,
+    SUCCESS,
+    TERMINATED,
+    TIMESTAMP,
+    TRUNCATED,
+    Features,
+    choose_features,
+)
+from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.parquet import read_blocks
-from qc_core.data.formats.source import Source, transitions_of
+from qc_core.data.formats.source import Source, rows_with_last_repeated
+from qc_core.data.formats.timing import Timing
 from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.files import read_json
@@ -30,20 +41,8 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 LEROBOT_INFO = "meta/info.json"
 
-_OUTCOME_COLUMNS = ("next.reward", "next.done", "next.success")
-# Numbers in one vector; a larger claim is damaged or hostile.
-_MAX_WIDTH = 100_000
-_NUMERIC = re.compile(r"(float|u?int)\d+|bool")
-# Relative margin around an action that is constant, so that its bounds can normalise it.
-_MARGIN = 1e-3
-
-
-class _Feature(Document, frozen=True, kw_only=True, rename="lower"):
-    """A column; `names` is a list, a mapping with one list, or a mapping from name to position."""
-
-    dtype: str
-    shape: list[Any]
-    names: Any = None
+_POSITION = ("episode_index", "frame_index")
+Block = Mapping[str, np.ndarray]
 
 
 class _Version(Document, frozen=True, kw_only=True, rename="lower"):
@@ -60,45 +59,54 @@ class _Info(_Version, frozen=True, kw_only=True, rename="lower"):
     robot_type: Any = None
 
 
-def open_lerobot(folder: Path) -> Source:
-    """Open a data set folder of LeRobot v3.
+def open_lerobot(folder: Path, config: DataConfig) -> Source:
+    """Open a data set folder of LeRobot v2 or v3.
+
+    Args:
+        config: the columns to read, and what counts as success.
 
     Raises:
-        UsageError: another version, no vector observations, or data that are damaged or do not
-            match `meta/info.json`.
+        UsageError: another version, no vectors of observations or actions, or data that are
+            damaged or do not match `meta/info.json`.
     """
     info = _read_info(folder)
-    features, ignored = _vectors(folder, info)
-    widths = {name: feature.shape[0] for name, feature in features.items()}
-    columns = {"episode_index": 1, "frame_index": 1, **widths}
-    columns |= {name: 1 for name in _OUTCOME_COLUMNS if name in info.features}
+    what = str(folder / LEROBOT_INFO)
+    features = choose_features(what, info.features, config.observation, config.action)
     files = sorted(folder.glob("data/*/*.parquet"))
-    low, high, longest = _survey(folder, info, files, columns)
-    notes = [f"not read (not vectors): {', '.join(ignored)}"] if ignored else []
-    if not {"next.reward", "next.success"} & set(columns):
-        notes.append("no next.reward and no next.success: all rewards are 0, only bc can learn")
+    columns = dict.fromkeys(_POSITION, 1) | features.widths
+    survey = _FrameSurvey(folder, info, features)
+    surveyed = [*_POSITION, *features.actions, *features.scalars.values()]
+    for block in survey.episodes(read_blocks(files, {name: columns[name] for name in surveyed})):
+        survey.outcomes.add(_steps(block, features))
+    rule = OutcomeRule(str(folder), survey.outcomes, config.success)
+    low, high = survey.actions.bounds()
+    notes = [
+        f"not read (not vectors, or not chosen): {', '.join(features.ignored)}"
+        if features.ignored
+        else "",
+        survey.actions.note(features.action_names),
+        survey.timing.note(),
+        *rule.notes,
+    ]
     return Source(
         kind="lerobot",
         name=str(folder),
         spec=EnvironmentSpec(
             id=_robot(folder, info),
-            observation_names=tuple(
-                f"{name.removeprefix('observation.')}_{part}"
-                for name, feature in features.items()
-                if name != "action"
-                for part in _names(feature, "")
-            ),
-            action_names=_names(features["action"], "action_"),
+            observation_names=features.observation_names,
+            action_names=features.action_names,
             action_low=tuple(map(float, low)),
             action_high=tuple(map(float, high)),
-            episode_limit=longest - 1,
+            episode_limit=survey.longest,
             control_interval=1 / info.fps,
         ),
-        rows=info.total_frames,
-        read=partial(_read, files, columns),
+        rows=info.total_frames + info.total_episodes,
+        read=partial(_read, files, columns, features, rule),
         files={str(path.relative_to(folder)): path for path in files},
         origin={"codebase-version": info.codebase_version},
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note),
+        bounds_from_data=True,
+        reports_success=rule.reports_success,
     )
 
 
@@ -107,10 +115,10 @@ def _read_info(folder: Path) -> _Info:
     content = read_json(path)
     # Other versions have other fields.
     version = documents.convert(content, _Version, str(path)).codebase_version
-    if not re.fullmatch(r"v3\.\d{1,9}", version):
+    if not re.fullmatch(r"v[23]\.\d{1,9}", version):
         raise UsageError(
-            f"{folder} is of LeRobot {version[:20]!r}, v3 is needed: "
-            "convert it with lerobot's convert_dataset_v21_to_v30"
+            f"{folder} is of LeRobot {version[:20]!r}, v2 or v3 is needed: "
+            "convert it with lerobot's own scripts"
         )
     info = documents.convert(content, _Info, str(path))
     if not 1e-3 <= info.fps <= 1e6:
@@ -120,33 +128,6 @@ def _read_info(folder: Path) -> _Info:
     return info
 
 
-def _vectors(folder: Path, info: _Info) -> tuple[dict[str, _Feature], list[str]]:
-    """Return the action and the observations that are vectors, and the names of the others.
-
-    `observation.state` comes first, the rest in the order of their names.
-    """
-    vectors: dict[str, _Feature] = {}
-    ignored = []
-    for name in sorted(info.features, key=lambda name: (name != "observation.state", name)):
-        if name != "action" and not name.startswith("observation."):
-            continue
-        what = f"{folder / LEROBOT_INFO}, feature {name}"
-        feature = documents.convert(info.features[name], _Feature, what)
-        if (
-            _NUMERIC.fullmatch(feature.dtype)
-            and len(feature.shape) == 1
-            and isinstance(feature.shape[0], int)
-            and 0 < feature.shape[0] <= _MAX_WIDTH
-        ):
-            vectors[name] = feature
-        else:
-            ignored.append(name)
-    if "action" not in vectors or len(vectors) < 2:
-        missing = "observation" if "action" in vectors else "action"
-        raise UsageError(f"{folder / LEROBOT_INFO}: a vector {missing} is needed in features")
-    return vectors, ignored
-
-
 def _robot(folder: Path, info: _Info) -> str:
     robot = info.robot_type
     if robot in (None, "", "unknown"):
@@ -154,100 +135,110 @@ def _robot(folder: Path, info: _Info) -> str:
     return "robot/" + re.sub(r"[^\w.-]+", "-", str(robot))[:100]
 
 
-def _names(feature: _Feature, prefix: str) -> tuple[str, ...]:
-    """Return the names of a vector's numbers, or numbered names if it has none."""
-    names, width = feature.names, feature.shape[0]
-    if isinstance(names, dict):
-        if all(isinstance(position, int) for position in names.values()):
-            names = sorted(names, key=names.__getitem__)
-        else:
-            names = next(iter(names.values()))
-    if isinstance(names, list) and len(set(map(str, names))) == width == len(names):
-        return tuple(str(name)[:100] for name in names)
-    return tuple(f"{prefix}{i}" for i in range(width))
+class _FrameSurvey:
+    """Reads all frames but their observations once, and checks their order.
 
+    Attributes:
+        longest: frames of the longest episode.
+    """
 
-def _survey(
-    folder: Path, info: _Info, files: Sequence[Path], columns: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Read all data; return low and high action bounds [A] and frames of the longest episode."""
-    low = np.full(columns["action"], np.inf)
-    high = -low
-    frames = episodes = longest = 0
-    previous = np.array([[-1, -1]])
-    short: list[int] = []
-    surveyed = {name: columns[name] for name in ("episode_index", "frame_index", "action")}
-    for block in read_blocks(files, surveyed):
-        low = np.minimum(low, block["action"].min(axis=0))
-        high = np.maximum(high, block["action"].max(axis=0))
-        # [rows, 2]: episode and frame. The next row is the next frame or starts a new episode.
-        position = np.concatenate([block["episode_index"], block["frame_index"]], axis=1)
-        step = np.diff(position, axis=0, prepend=previous)
-        starts = position[:, 1] == 0
-        follows = np.where(starts, step[:, 0] != 0, (step == (0, 1)).all(axis=1))
-        if not follows.all():
-            episode, frame = position[int(np.argmin(follows))]
+    def __init__(self, folder: Path, info: _Info, features: Features) -> None:
+        self._folder, self._info, self._features = folder, info, features
+        self.actions = ActionRange(
+            sum(feature.width for feature in features.actions.values()), info.total_frames
+        )
+        self.timing = Timing(str(folder / LEROBOT_INFO), info.fps)
+        self.outcomes = Survey()
+        self.longest = 0
+
+    def episodes(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield blocks of complete episodes (UsageError: frames are missing or out of order)."""
+        return _complete_episodes(self._checked(blocks))
+
+    def _checked(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        folder, info = self._folder, self._info
+        frames = episodes = 0
+        previous = np.array([[-1, -1]])
+        timestamp = self._features.scalars.get(TIMESTAMP)
+        for block in blocks:
+            # [rows, 2]: episode and frame. The next row is the next frame or starts a new episode.
+            position = np.concatenate([block[name] for name in _POSITION], axis=1)
+            step = np.diff(position, axis=0, prepend=previous)
+            starts = position[:, 1] == 0
+            follows = np.where(starts, step[:, 0] != 0, (step == (0, 1)).all(axis=1))
+            if not follows.all():
+                episode, frame = position[int(np.argmin(follows))]
+                raise UsageError(
+                    f"{folder}: frame {frame} of episode {episode} is out of order: "
+                    "each episode must be consecutive frames from 0"
+                )
+            previous = position[-1:]
+            frames += len(position)
+            episodes += int(starts.sum())
+            self.longest = max(self.longest, int(position[:, 1].max()) + 1)
+            self.actions.add(_joined(block, self._features.actions))
+            if timestamp is not None:
+                self.timing.add(block[timestamp][:, 0], starts)
+            yield block
+        if (episodes, frames) != (info.total_episodes, info.total_frames):
             raise UsageError(
-                f"{folder}: frame {frame} of episode {episode} is out of order: "
-                "each episode must be consecutive frames from 0"
+                f"{folder} is incomplete: {LEROBOT_INFO} lists {info.total_episodes} episodes of "
+                f"{info.total_frames} frames in total, the data contain {episodes} of {frames}"
             )
-        before = (position - step)[starts]
-        short += before[before[:, 1] == 0, 0].tolist()
-        previous = position[-1:]
-        frames += len(position)
-        episodes += int(starts.sum())
-        longest = max(longest, int(position[:, 1].max()) + 1)
-    if (episodes, frames) != (info.total_episodes, info.total_frames):
-        raise UsageError(
-            f"{folder} is incomplete: {LEROBOT_INFO} lists {info.total_episodes} episodes of "
-            f"{info.total_frames} frames in total, the data contain {episodes} of {frames}"
-        )
-    short += previous[previous[:, 1] == 0, 0].tolist()
-    if short:
-        raise UsageError(
-            f"{folder}: an episode needs at least two frames, episode {short[0]} has one: delete it"
-        )
-    margin = np.where(low == high, _MARGIN * np.maximum(1, np.abs(low)), 0)
-    return low - margin, high + margin, longest
+        self.timing.require()
 
 
-def _read(files: Sequence[Path], columns: Mapping[str, int]) -> Iterator[Episodes]:
-    """Yield complete episodes; the memory needed is that of a block and an episode."""
-    pending: dict[str, np.ndarray] = {}
-    for block in read_blocks(files, columns):
+def _complete_episodes(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Yield blocks of complete episodes; the memory needed is that of a block and an episode."""
+    pending: Block = {}
+    for block in blocks:
         if pending:
             block = {name: np.concatenate([pending[name], v]) for name, v in block.items()}
         rows = int(np.flatnonzero(block["frame_index"] == 0)[-1])
         pending = {name: values[rows:].copy() for name, values in block.items()}
         if rows:
-            yield _episodes({name: values[:rows] for name, values in block.items()})
-    yield _episodes(pending)
+            yield {name: values[:rows] for name, values in block.items()}
+    if pending:
+        yield pending
 
 
-def _episodes(block: Mapping[str, np.ndarray]) -> Episodes:
-    # A row is an episode's last if the next row is a first; np.roll includes the block's last row.
-    last_rows = np.roll(block["frame_index"][:, 0] == 0, -1)
-    last = np.flatnonzero(last_rows)
-    solved = _solved(block)
-    rewards = (block["next.reward"][:, 0] if "next.reward" in block else solved).astype(np.float32)
-    arrives = solved[last] & ~solved[last - 1]
-    rewards[last - 1] += np.where(arrives, rewards[last], 0)
-    solved[last - 1] |= solved[last]
-    transitions, terminals = transitions_of(last_rows)
-    observations = [values for name, values in block.items() if name.startswith("observation.")]
-    return Episodes(
-        observations=np.concatenate(observations, axis=1),
-        actions=block["action"][transitions],
-        rewards=rewards[transitions],
-        masks=1.0 - solved[transitions],
-        terminals=terminals.astype(np.float32),
+def _read(
+    files: Sequence[Path], columns: Mapping[str, int], features: Features, rule: OutcomeRule
+) -> Iterator[Episodes]:
+    for block in _complete_episodes(read_blocks(files, columns)):
+        steps = _steps(block, features)
+        outcomes = rule(steps)
+        yield Episodes(
+            observations=rows_with_last_repeated(_joined(block, features.observations), steps.last),
+            actions=_joined(block, features.actions),
+            rewards=outcomes.rewards,
+            masks=1 - outcomes.terminated.astype(np.float32),
+            terminals=steps.last.astype(np.float32),
+            successes=outcomes.success,
+        )
+
+
+def _joined(block: Block, vectors: Mapping[str, Any]) -> np.ndarray:
+    return np.concatenate([block[name] for name in vectors], axis=1)
+
+
+def _steps(block: Block, features: Features) -> Steps:
+    def column(names: tuple[str, ...]) -> np.ndarray | None:
+        return block[features.scalars[names]][:, 0] if names in features.scalars else None
+
+    def flags(names: tuple[str, ...]) -> np.ndarray | None:
+        values = column(names)
+        return None if values is None else values > 0
+
+    rewards, done = column(REWARD), flags(DONE)
+    terminated, truncated = flags(TERMINATED), flags(TRUNCATED)
+    if terminated is None and done is not None and truncated is not None:
+        terminated = done & ~truncated
+    return Steps(
+        # A row is an episode's last if the next row is a first; np.roll includes the block's last.
+        last=np.roll(block["frame_index"][:, 0] == 0, -1),
+        rewards=None if rewards is None else rewards.astype(np.float32),
+        success=flags(SUCCESS),
+        terminated=terminated,
+        done=done,
     )
-
-
-def _solved(block: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return which rows are solved, bool [rows]."""
-    if "next.success" in block:
-        return block["next.success"][:, 0] > 0
-    if "next.reward" in block and "next.done" in block:
-        return (block["next.done"][:, 0] > 0) & (block["next.reward"][:, 0] > 0)
-    return np.zeros(len(block["frame_index"]), bool)

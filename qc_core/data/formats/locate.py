@@ -8,7 +8,7 @@ from typing import Literal
 from qc_core.data.dataset.info import INFO_FILE
 from qc_core.data.formats.lerobot import LEROBOT_INFO
 from qc_core.errors import UsageError
-from qc_core.files import require_file
+from qc_core.files import require_content
 
 SourceKind = Literal[
     "collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"
@@ -41,7 +41,7 @@ def kind_of(source: str) -> SourceKind:
     try:
         if path.is_dir():
             return _kind_of_folder(path)
-        require_file(path)
+        require_content(path)
         with path.open("rb") as file:
             start = file.read(len(_HDF5_MAGIC))
     except FileNotFoundError as error:

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qc_core import documents
+from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.source import Source, observation_rows, require_finite
 from qc_core.documents import Document
 from qc_core.envs.make import describe
+from qc_core.envs.play import SUCCESS_KEYS
 from qc_core.errors import RunError, UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -40,8 +43,12 @@ class _Vector(NamedTuple):
     size: int
 
 
-def open_minari(dataset_id: str) -> Source:
+def open_minari(dataset_id: str, config: DataConfig) -> Source:
     """Open a data set by its id, `NAMESPACE/NAME-vVERSION`.
+
+    Args:
+        config: what counts as success. By default `info["success"]` or `info["is_success"]`, else
+            sparse rewards; only terminations end the task.
 
     Raises:
         UsageError: the id is invalid, the data set is damaged, or its spaces are not vectors with
@@ -63,13 +70,16 @@ def open_minari(dataset_id: str) -> Source:
     if not lengths:
         raise UsageError(f"minari:{dataset_id} contains no episodes")
     vectors = _vectors(dataset.observation_space, dataset_id)
+    rule = _outcome_rule(dataset, dataset_id, config)
     return Source(
         kind="minari",
         name=f"minari:{dataset_id}",
         spec=_spec(dataset, dataset_id, vectors, max(lengths)),
         rows=sum(lengths) + len(lengths),
-        read=partial(_read, dataset, dataset_id, vectors),
+        read=partial(_read, dataset, dataset_id, vectors, rule),
         origin={"dataset": dataset_id, "minari-version": dataset.minari_version},
+        notes=rule.notes,
+        reports_success=rule.reports_success,
     )
 
 
@@ -147,15 +157,50 @@ def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_V
     )
 
 
-def _read(dataset: Any, dataset_id: str, vectors: Sequence[_Vector]) -> Iterator[Episodes]:
+def _outcome_rule(dataset: Any, dataset_id: str, config: DataConfig) -> OutcomeRule:
+    survey = Survey()
     try:
         for episode in dataset.iterate_episodes():
-            yield _episodes(episode, dataset, vectors, f"minari:{dataset_id}, episode {episode.id}")
+            if len(episode.rewards):
+                survey.add(_steps(episode))
+            if survey.has_success and config.success == "auto":
+                # Success is recorded, and so are terminations: the other episodes add nothing.
+                break
+    except _DAMAGE as error:
+        raise _damaged(dataset_id, error) from error
+    return OutcomeRule(f"minari:{dataset_id}", survey, config.success)
+
+
+def _steps(episode: Any) -> Steps:
+    steps = len(episode.rewards)
+    infos = episode.infos if isinstance(episode.infos, dict) else {}
+    recorded = next((infos[name] for name in SUCCESS_KEYS if name in infos), None)
+    success = None
+    if recorded is not None and np.size(recorded) >= steps:
+        # `info` of the reset may come first.
+        success = np.asarray(recorded, np.float64).reshape(-1)[-steps:] > 0
+    return Steps(
+        last=np.arange(steps) == steps - 1,
+        rewards=np.asarray(episode.rewards, np.float32).reshape(steps),
+        success=success,
+        terminated=np.asarray(episode.terminations, bool).reshape(steps),
+    )
+
+
+def _read(
+    dataset: Any, dataset_id: str, vectors: Sequence[_Vector], rule: OutcomeRule
+) -> Iterator[Episodes]:
+    try:
+        for episode in dataset.iterate_episodes():
+            what = f"minari:{dataset_id}, episode {episode.id}"
+            yield _episodes(episode, dataset, vectors, rule, what)
     except _DAMAGE as error:
         raise _damaged(dataset_id, error) from error
 
 
-def _episodes(episode: Any, dataset: Any, vectors: Sequence[_Vector], what: str) -> Episodes:
+def _episodes(
+    episode: Any, dataset: Any, vectors: Sequence[_Vector], rule: OutcomeRule, what: str
+) -> Episodes:
     steps = len(episode.rewards)
     if not steps:
         raise UsageError(f"{what} has no steps: delete it")
@@ -167,22 +212,23 @@ def _episodes(episode: Any, dataset: Any, vectors: Sequence[_Vector], what: str)
         parts.append(np.asarray(values, np.float32).reshape(steps + 1, vector.size))
     observations = np.concatenate(parts, axis=1)
     actions = np.asarray(episode.actions, np.float32).reshape(steps, *dataset.action_space.shape)
-    rewards = np.asarray(episode.rewards, np.float32).reshape(steps)
+    recorded = _steps(episode)
     for name, values in (
         ("observations", observations),
         ("actions", actions),
-        ("rewards", rewards),
+        ("rewards", recorded.rewards),
     ):
         require_finite(what, name, values)
-    terminated = np.asarray(episode.terminations, bool).reshape(steps)
-    ends = terminated | np.asarray(episode.truncations, bool).reshape(steps)
-    ends[-1] = True
+    outcomes = rule(recorded)
+    ends = np.asarray(episode.truncations, bool).reshape(steps) | recorded.last
+    ends |= np.asarray(episode.terminations, bool).reshape(steps)
     return Episodes(
         observations=observation_rows(observations[:-1], observations[1:], ends),
         actions=actions,
-        rewards=rewards,
-        masks=1 - terminated.astype(np.float32),
+        rewards=outcomes.rewards,
+        masks=1 - outcomes.terminated.astype(np.float32),
         terminals=ends.astype(np.float32),
+        successes=outcomes.success,
     )
 
 

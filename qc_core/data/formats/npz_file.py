@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from qc_core.data.dataset.columns import BAD_HEADER
 from qc_core.data.formats.source import require_finite
 from qc_core.errors import UsageError
-from qc_core.files import require_file
+from qc_core.files import require_content
 
 # Shape of one row, by array.
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,7 +42,7 @@ class NpzFile(contextlib.AbstractContextManager):
         self.path = path
         with contextlib.ExitStack() as stack:
             try:
-                require_file(path)
+                require_content(path)
                 archive = stack.enter_context(zipfile.ZipFile(path))
             except FileNotFoundError as error:
                 raise UsageError(f"{path} does not exist") from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from qc_core.data.formats.source import require_finite
 from qc_core.errors import UsageError
-from qc_core.files import require_file
+from qc_core.files import require_content
 
 _BLOCK_ROWS = 50_000
 
@@ -36,7 +36,7 @@ def read_blocks(
     for path in files:
         row = 0
         try:
-            require_file(path)
+            require_content(path)
             with parquet.ParquetFile(path, pre_buffer=False) as file:
                 present = file.schema_arrow.names
                 for name in columns:

@@ -1,8 +1,9 @@
 """Reads robomimic's low-dimensional HDF5 files.
 
-`dones` mark every solved state and the end of a demonstration. An episode ends at each of them, as
-in the paper's code: if a demonstration stays solved for k more steps, each of these steps becomes
-an episode of one transition.
+`dones` mark solved states, the end of a demonstration, or both, as `--done_mode` of robomimic's
+script says. An episode ends at each of them, as in the paper's code: if a demonstration stays
+solved for k more steps, each of these steps becomes an episode of one transition. The reward
+decides whether a step is solved, because a failed demonstration may end with `done` too.
 
 In files of robosuite before 1.5 (`low_dim_v141.hdf5`), an object's pose comes before its pose
 relative to the gripper. They are converted to the order of 1.5, which the environments use.
@@ -20,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from qc_core import documents
+from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
+from qc_core.data.formats.robomimic_args import EnvArgs, task_of
 from qc_core.data.formats.source import Source, observation_rows, require_finite
-from qc_core.documents import Document
-from qc_core.envs.robomimic_spec import CONTROL_FREQUENCY, ROBOT_KEYS, TASKS, robomimic_spec
+from qc_core.envs.robomimic_spec import ROBOT_KEYS
 from qc_core.errors import UsageError, closest
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -35,25 +38,17 @@ _POSE = 7
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 
 
-class _EnvKwargs(Document, frozen=True, kw_only=True, rename="lower"):
-    control_freq: float = CONTROL_FREQUENCY
-
-
-class _EnvArgs(Document, frozen=True, kw_only=True, rename="lower"):
-    """The JSON attribute `env_args`; the oldest files do not contain robosuite's version."""
-
-    env_name: str
-    env_version: str | None = None
-    env_kwargs: _EnvKwargs = _EnvKwargs()
-
-
-def open_robomimic(path: Path, demo_filter: str = "") -> Source:
+def open_robomimic(path: Path, config: DataConfig) -> Source:
     """Open the demonstrations of a file, or those that one of its filters lists.
 
+    Args:
+        config: the filter, and what counts as success.
+
     Raises:
-        UsageError: the file is missing, truncated or not HDF5, or its task or the filter is
-            unknown.
+        UsageError: the file is missing, truncated or not HDF5, its task or the filter is unknown,
+            or it was recorded in an environment with other settings.
     """
+    demo_filter = config.filter
     with _opened(path) as file:
         data = _member(path, file, "data")
         spec, _ = _spec(path, data)
@@ -80,57 +75,83 @@ def open_robomimic(path: Path, demo_filter: str = "") -> Source:
             raise UsageError(
                 f"{path} contains no demonstrations (groups data/demo_0, data/demo_1, …)"
             )
-        dones = [_values(path, _member(path, data, name), "dones", ()) > 0 for name in demos]
+        survey = Survey()
+        # Each episode has one more observation than transitions.
+        rows = 0
+        for name in demos:
+            steps = _steps(path, _member(path, data, name))
+            survey.add(steps)
+            rows += len(steps.last) + int((_done(steps) | steps.last).sum())
+        rule = OutcomeRule(str(path), survey, config.success, trust_done=False)
     return Source(
         kind="robomimic",
         name=str(path),
         spec=spec,
-        # Each episode has one more observation than transitions.
-        rows=sum(len(ends) + max(1, int(ends.sum())) for ends in dones),
-        read=partial(_read, path, demos),
+        rows=rows,
+        read=partial(_read, path, demos, rule),
         files={path.name: path},
         origin={"demonstrations": len(demos)} | ({"filter": demo_filter} if demo_filter else {}),
         filters={name: len(chosen) for name, chosen in filters.items()},
+        notes=rule.notes,
+        reports_success=rule.reports_success,
     )
 
 
-def _read(path: Path, demos: list[str]) -> Iterator[Episodes]:
+def _read(path: Path, demos: list[str], rule: OutcomeRule) -> Iterator[Episodes]:
     with _opened(path) as file:
         data = _member(path, file, "data")
         spec, pose_first = _spec(path, data)
         for name in demos:
-            yield _episodes(path, _member(path, data, name), spec, pose_first)
+            yield _episodes(path, _member(path, data, name), spec, pose_first, rule)
 
 
-def _episodes(path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool) -> Episodes:
-    actions = _values(path, demo, "actions", (spec.action_size,))
+def _steps(path: Path, demo: Any) -> Steps:
+    if "obs" not in demo:
+        raise UsageError(
+            f"{path}, {demo.name} has no observations: extract them with robomimic's "
+            "dataset_states_to_obs.py"
+        )
+    done = _values(path, demo, "dones", ()) > 0
     rewards = _values(path, demo, "rewards", ())
-    dones = _values(path, demo, "dones", ()) > 0
+    if not 0 < len(done) == len(rewards):
+        raise UsageError(
+            f"{path}, {demo.name}: rewards and dones must have equally many rows and at least "
+            f"one, got {len(rewards)} and {len(done)}"
+        )
+    return Steps(last=np.arange(len(done)) == len(done) - 1, rewards=rewards, done=done)
+
+
+def _done(steps: Steps) -> np.ndarray:
+    assert steps.done is not None
+    return steps.done
+
+
+def _episodes(
+    path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool, rule: OutcomeRule
+) -> Episodes:
+    actions = _values(path, demo, "actions", (spec.action_size,))
+    steps = _steps(path, demo)
     observations = _observations(path, _member(path, demo, "obs"), spec, pose_first)
     if "next_obs" in demo:
         next_observations = _observations(path, _member(path, demo, "next_obs"), spec, pose_first)
-        rows = len(dones)
     else:
+        # The observation after the last row is not recorded, so the last one is repeated.
         next_observations = np.concatenate([observations[1:], observations[-1:]])
-        # The last row of an unsolved demonstration has no next observation: it serves only as the
-        # next observation of the row before it.
-        rows = len(dones) if len(dones) and dones[-1] else len(dones) - 1
-    lengths = {len(array) for array in (actions, rewards, dones, observations, next_observations)}
-    if len(lengths) > 1 or rows < 1:
+    lengths = {len(array) for array in (actions, steps.last, observations, next_observations)}
+    if len(lengths) > 1:
         raise UsageError(
             f"{path}, {demo.name}: actions, rewards, dones and observations must have equally "
-            f"many rows and at least one transition, got {sorted(lengths)}"
+            f"many rows, got {sorted(lengths)}"
         )
-    dones = dones[:rows]
-    ends = dones.copy()
-    ends[-1] = True
+    outcomes = rule(steps)
+    ends = _done(steps) | steps.last
     return Episodes(
-        observations=observation_rows(observations[:rows], next_observations[:rows], ends),
-        actions=actions[:rows],
-        rewards=rewards[:rows],
-        # As in the paper: the end of a demonstration counts as solved, like every other `done`.
-        masks=1 - dones.astype(np.float32),
+        observations=observation_rows(observations, next_observations, ends),
+        actions=actions,
+        rewards=outcomes.rewards,
+        masks=1 - outcomes.terminated.astype(np.float32),
         terminals=ends.astype(np.float32),
+        successes=outcomes.success,
     )
 
 
@@ -152,7 +173,7 @@ def _values(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> np.nda
     """Read finite values, float32 [rows, *shape]."""
     values = _array(path, group, name, shape)[()]
     require_finite(f"{path}, {group.name}", name, values)
-    return values.astype(np.float32)
+    return values.astype(np.float32).reshape(len(values), *shape)
 
 
 def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
@@ -165,7 +186,8 @@ def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
         raise UsageError(f"{what} must be a numeric array")
     if array.is_virtual or array.external:
         raise UsageError(f"{what} is in another file, which is not read: copy it into this one")
-    if len(array.shape) != 1 + len(shape) or array.shape[1:] != shape:
+    # Rewards and dones may be columns, [rows, 1].
+    if array.shape[1:] not in (shape, shape or (1,)) or not array.shape:
         wanted = ", ".join(["rows", *map(str, shape)])
         raise UsageError(f"{what} must have shape [{wanted}], got {list(array.shape)}")
     if len(array) > _MAX_ROWS:
@@ -188,27 +210,16 @@ def _member(path: Path, group: Any, name: str) -> Any:
 
 def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
     """Return the task's description, and whether an object's pose comes first in the file."""
+    if "env_args" not in data.attrs and "env_info" in data.attrs:
+        raise UsageError(
+            f"{path} is a raw demonstration of robosuite, without observations and rewards: "
+            "convert it with robomimic's convert_robosuite.py, then dataset_states_to_obs.py"
+        )
     what = f"{path}, attribute env_args of /data"
     text = data.attrs.get("env_args")
     if not isinstance(text, str | bytes):
         raise UsageError(f"{what} must be JSON, got {type(text).__name__}")
-    arguments = documents.parse(text, _EnvArgs, what)
-    name, frequency = arguments.env_name, arguments.env_kwargs.control_freq
-    known = {task.robosuite_name: environment for environment, task in TASKS.items()}
-    if name not in known:
-        raise UsageError(
-            f"{path}: robosuite environment {name!r} is unknown (one of {', '.join(known)})"
-        )
-    if frequency != CONTROL_FREQUENCY:
-        raise UsageError(
-            f"{path}: the control frequency must be {CONTROL_FREQUENCY} Hz, got {frequency:g}"
-        )
-    version = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", arguments.env_version or "1.0")
-    if version is None:
-        raise UsageError(f"{what}: env_version is not a version: {arguments.env_version!r}")
-    # Lift has the same order in all versions.
-    pose_first = (int(version[1]), int(version[2] or 0)) < (1, 5) and name != "Lift"
-    return robomimic_spec(known[name]), pose_first
+    return task_of(documents.parse(text, EnvArgs, what), str(path))
 
 
 def _filters(path: Path, file: Any) -> dict[str, set[str]]:

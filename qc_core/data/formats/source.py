@@ -29,6 +29,8 @@ class Source:
         notes: limitations that a person should know before using the data.
         filters: named selections of episodes, with the number of episodes in each.
         reward_convention: the state to which the reward of a transition belongs.
+        bounds_from_data: the bounds of actions are those of the data without outliers.
+        reports_success: whether the source tells which steps succeed.
         validation: held-out episodes, if any.
     """
 
@@ -42,6 +44,8 @@ class Source:
     notes: tuple[str, ...] = ()
     filters: Mapping[str, int] = field(default_factory=dict)
     reward_convention: str = REWARD_OF_SOURCE
+    bounds_from_data: bool = False
+    reports_success: bool = True
     validation: Source | None = None
 
 
@@ -57,6 +61,16 @@ def observation_rows(
     """
     last = np.flatnonzero(ends)
     return np.insert(observations, last + 1, following[last], axis=0)
+
+
+def rows_with_last_repeated(observations: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return the rows of `Episodes.observations` for steps whose last next observation is unknown.
+
+    Args:
+        observations: [N, O], at the start of each step.
+        last: bool [N], the last steps of episodes.
+    """
+    return np.repeat(observations, 1 + last, axis=0)
 
 
 def transitions_of(last_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 from tests.conftest import random_episodes
 
 
-def write(folder: Path, spec: EnvironmentSpec, lengths: list[int], **options: str) -> Path:
+def write(folder: Path, spec: EnvironmentSpec, lengths: list[int], **options: Any) -> Path:
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, lengths))
     writer.finish(DataSource(kind="test"), **options)

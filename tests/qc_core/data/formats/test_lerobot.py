@@ -94,7 +94,7 @@ def lasts(lengths: tuple[int, ...] = LENGTHS) -> np.ndarray:
 
 
 @pytest.mark.parametrize("block_rows", [1, 4, 1000])
-def test_the_last_frame_of_an_episode_is_only_a_next_observation(
+def test_every_frame_is_a_transition(
     ingested: Robot, monkeypatch: pytest.MonkeyPatch, block_rows: int
 ) -> None:
     monkeypatch.setattr(blocks, "_BLOCK_ROWS", block_rows)
@@ -104,11 +104,13 @@ def test_the_last_frame_of_an_episode_is_only_a_next_observation(
     frames = np.concatenate(
         [arrays["observation.state"], arrays["observation.environment_state"]], axis=1
     )
-    every, starts = torch.arange(data.size), np.delete(np.arange(12), lasts())
-    np.testing.assert_array_equal(data.observations_at(every), frames[starts])
-    np.testing.assert_array_equal(data.next_observations_at(every), frames[starts + 1])
-    np.testing.assert_array_equal(dataset.actions, arrays["action"][starts])
-    np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 1, 0, 0, 0, 1])
+    every = torch.arange(12)
+    np.testing.assert_array_equal(data.observations_at(every), frames)
+    # The observation after the last frame is not recorded: the last one is repeated.
+    following = np.where(np.isin(every, lasts()), every, every + 1)
+    np.testing.assert_array_equal(data.next_observations_at(every), frames[following])
+    np.testing.assert_array_equal(dataset.actions, arrays["action"])
+    np.testing.assert_array_equal(np.flatnonzero(dataset.terminals), lasts())
     assert set(dataset.rewards) == {0} and set(dataset.masks) == {1}
 
 
@@ -123,7 +125,7 @@ def test_the_spec_is_read_from_the_folder(ingested: Robot) -> None:
         *("environment_state_0", "environment_state_1"),
     )
     assert spec.control_interval == 1 / 25
-    assert spec.episode_limit == 4
+    assert spec.episode_limit == 5
     assert spec.action_low[0] == arrays["action"][:, 0].min()
     assert spec.action_high[0] == arrays["action"][:, 0].max()
     assert spec.action_low[1] < 7 < spec.action_high[1]
@@ -134,40 +136,86 @@ SUCCESS = [0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1]
 
 def test_success_is_the_reward_if_no_reward_is_recorded(ingested: Robot) -> None:
     dataset = ingested(columns(**{"next.success": np.array(SUCCESS, bool)}))
-    # The first episode succeeds in its last frame, the third on its way and in its last two.
-    solved = [0, 0, 1, 0, 0, 0, 1, 0, 1]
-    np.testing.assert_array_equal(dataset.rewards, solved)
-    np.testing.assert_array_equal(dataset.masks, 1 - np.array(solved))
-
-
-def test_the_reward_of_a_solved_last_frame_counts_for_the_last_transition(ingested: Robot) -> None:
-    rewards = np.arange(1, 13, dtype="f4")
-    dataset = ingested(columns(**{"next.reward": rewards, "next.success": np.array(SUCCESS, bool)}))
-    np.testing.assert_array_equal(dataset.rewards, [1, 2, 3 + 4, 5, 6, 8, 9, 10, 11])
-    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 0, 1, 0])
+    np.testing.assert_array_equal(dataset.rewards, SUCCESS)
+    np.testing.assert_array_equal(dataset.masks, 1 - np.array(SUCCESS))
+    assert dataset.info.solved_episodes == 2
 
 
 @pytest.mark.parametrize("kind", [bool, np.int64, np.float64])
 def test_rewards_may_have_any_numeric_type(ingested: Robot, kind: type) -> None:
     success = np.array(SUCCESS, bool)
     dataset = ingested(columns(**{"next.reward": success.astype(kind), "next.success": success}))
-    np.testing.assert_array_equal(dataset.rewards, [0, 0, 1, 0, 0, 0, 1, 0, 1])
+    np.testing.assert_array_equal(dataset.rewards, SUCCESS)
 
 
-def test_done_with_a_positive_reward_is_success(ingested: Robot) -> None:
-    rewards = np.zeros(12)
-    rewards[3] = 1
-    done = np.isin(np.arange(12), lasts())
-    dataset = ingested(columns(**{"next.reward": rewards, "next.done": done}))
-    np.testing.assert_array_equal(dataset.rewards, [0, 0, 1, 0, 0, 0, 0, 0, 0])
-    np.testing.assert_array_equal(dataset.masks, [1, 1, 0, 1, 1, 1, 1, 1, 1])
+DENSE = np.random.default_rng(0).uniform(size=12)
+AT_ENDS = np.isin(np.arange(12), np.cumsum(LENGTHS) - 1)
+
+
+def ending(usual: float, *last: float) -> np.ndarray:
+    """The same reward in all frames but the last of each episode."""
+    rewards = np.full(12, usual)
+    rewards[AT_ENDS] = last
+    return rewards
+
+
+@pytest.mark.parametrize(
+    ("rewards", "ended", "solved"),
+    [
+        (ending(0, 1, 0, 1), [3, 11], 2),
+        (ending(-1, -1, 0, -1), [6], 1),
+        (ending(0, -10, 0, 0), [3], None),
+        (DENSE, [], None),
+        (np.where(AT_ENDS, [-50.0], DENSE), [3, 6, 11], None),
+    ],
+)
+def test_rewards_of_last_frames_are_read_as_they_were_recorded(
+    ingested: Robot, rewards: np.ndarray, ended: list[int], solved: int | None
+) -> None:
+    dataset = ingested(columns(**{"next.reward": rewards, "next.done": AT_ENDS}))
+    np.testing.assert_array_equal(dataset.rewards, rewards.astype("f4"))
+    np.testing.assert_array_equal(np.flatnonzero(dataset.masks == 0), ended)
+    np.testing.assert_array_equal(np.flatnonzero(dataset.terminals), lasts())
+    assert dataset.info.solved_episodes == solved
+
+
+def test_a_column_of_time_limits_tells_which_ends_are_final(ingested: Robot) -> None:
+    truncated = np.arange(12) == 6
+    more = {"next.reward": DENSE, "next.done": AT_ENDS, "next.truncated": truncated}
+    assert np.flatnonzero(ingested(columns(**more)).masks == 0).tolist() == [3, 11]
+
+
+def test_an_option_decides_what_the_folder_does_not_tell(
+    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(
+        tmp_path / "recorded", columns(**{"next.reward": DENSE, "next.done": AT_ENDS})
+    )
+    ingest(with_source(config, folder), tmp_path / "auto")
+    assert "success is unknown" in capsys.readouterr().err
+    for rule, expected in (
+        (f"final-reward>={DENSE[[3, 6, 11]].max()}", [int(3 + DENSE[[3, 6, 11]].argmax())]),
+        ("done", [3, 6, 11]),
+        ("none", []),
+    ):
+        wanted = with_source(config, folder)
+        wanted = replace(wanted, data=replace(wanted.data, success=rule))
+        info = ingest(wanted, tmp_path / rule)
+        dataset = open_dataset(tmp_path / rule)
+        np.testing.assert_array_equal(dataset.rewards, DENSE.astype("f4"))
+        assert info.solved_episodes == len(expected)
+        assert (dataset.masks == 0).sum() == len(expected)
+    wanted = replace(wanted, data=replace(wanted.data, success="reward"))
+    with pytest.raises(UsageError, match=r"needs sparse rewards.*they are dense: choose a thresh"):
+        ingest(wanted, tmp_path / "reward")
 
 
 def test_ignored_features_are_logged(ingested: Robot, capsys: pytest.CaptureFixture[str]) -> None:
     ingested(columns())
     shown = capsys.readouterr().err
-    assert "not read (not vectors): observation.images.top" in shown
-    assert "no next.reward and no next.success: all rewards are 0" in shown
+    assert "not read (not vectors, or not chosen): observation.images.top" in shown
+    assert "no rewards and no success: all rewards are 0" in shown
+    assert "WARNING: every reward in the data is 0" in shown
 
 
 @pytest.mark.parametrize(
@@ -175,6 +223,8 @@ def test_ignored_features_are_logged(ingested: Robot, capsys: pytest.CaptureFixt
     [
         ({"axes": ["x", "y"]}, ("x", "y")),
         ({"y": 1, "x": 0}, ("x", "y")),
+        ([["x", "y"]], ("x", "y")),
+        ({"left": ["x"], "right": ["x"]}, ("left_x", "right_x")),
         (["x"], ("action_0", "action_1")),
         (["x", "x"], ("action_0", "action_1")),
         ({}, ("action_0", "action_1")),
@@ -225,7 +275,7 @@ def ragged() -> Columns:
 @pytest.mark.parametrize(
     ("arrays", "change", "message"),
     [
-        (columns(), {"codebase_version": "v2.1"}, r"LeRobot 'v2\.1', v3 is needed: convert it"),
+        (columns(), {"codebase_version": "v1.6"}, r"LeRobot 'v1\.6', v2 or v3 is needed"),
         (
             columns(),
             {"codebase_version": 3},
@@ -237,15 +287,13 @@ def ragged() -> Columns:
         (columns(), {"fps": 0}, "fps must be between .*, got 0"),
         (columns(), {"fps": 1e-320}, "fps must be between"),
         (columns(), {"fps": "fast"}, r"Expected `float`, got `str` - at `\$\.fps`"),
-        (columns(), {"features": {}}, "a vector action is needed"),
+        (columns(), {"features": {}}, "a vector observation is needed"),
         (columns(), {"features": huge()}, "a vector observation is needed"),
         (columns(), {"features": {"action": 1}}, "feature action must contain a JSON object"),
         (spoiled("action", 7, np.nan), {}, "action holds NaN or infinity in row 1"),
         (spoiled("observation.state", 2, np.inf), {}, "observation.state holds NaN"),
         (spoiled("frame_index", 5, 3), {}, "frame 3 of episode 1 is out of order"),
         (spoiled("episode_index", 5, 3), {}, "frame 1 of episode 3 is out of order"),
-        (columns((4, 1, 7)), {}, "needs at least two frames, episode 1 has one"),
-        (columns((11, 1)), {}, "needs at least two frames, episode 1 has one"),
         (cut("action"), {}, "column 'action' is missing"),
         (cut("episode_index"), {}, "column 'episode_index' is missing"),
         (ragged(), {}, r"must hold 2 numbers in every row, got \[2, 3\]"),
@@ -264,6 +312,119 @@ def test_invalid_folders_are_refused_and_no_files_are_written(
         ingest(with_source(config, folder), tmp_path / "dataset")
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_of_version_2_has_a_file_per_episode(tmp_path: Path, config: Config) -> None:
+    arrays = columns(**{"next.reward": ending(0, 1, 0, 1)})
+    folder = tmp_path / "recorded"
+    for episode in range(3):
+        path = folder / f"data/chunk-000/episode_{episode:06}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = arrays["episode_index"] == episode
+        parquet.write_table(
+            pyarrow.table({name: as_column(values[rows]) for name, values in arrays.items()}), path
+        )
+    (folder / "meta").mkdir()
+    info = info_of(arrays) | {"codebase_version": "v2.1", "total_chunks": 1, "total_videos": 3}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    assert ingest(with_source(config, folder), tmp_path / "dataset").solved_episodes == 2
+    np.testing.assert_array_equal(open_dataset(tmp_path / "dataset").actions, arrays["action"])
+
+
+def renamed(names: dict[str, str]) -> Columns:
+    return {names.get(name, name): values for name, values in columns().items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "observations", "actions"),
+    [
+        (
+            {"observation.state": "state", "action": "actions"},
+            # Groups in the order of their names.
+            "environment_state_0 environment_state_1 state_0 state_1 state_2",
+            "shoulder.pos gripper.pos",
+        ),
+        (
+            {"observation.environment_state": "actions.hand", "action": "actions.arm"},
+            "state_0 state_1 state_2",
+            "arm_shoulder.pos arm_gripper.pos hand_0 hand_1",
+        ),
+    ],
+)
+def test_groups_of_other_names_are_found(
+    tmp_path: Path, config: Config, names: dict[str, str], observations: str, actions: str
+) -> None:
+    info = info_of(columns())
+    info["features"] = {names.get(k, k): value for k, value in info["features"].items()}
+    folder = write_folder(tmp_path / "recorded", renamed(names), info)
+    ingest(with_source(config, folder), tmp_path / "dataset")
+    spec = open_dataset(tmp_path / "dataset").spec
+    assert " ".join(spec.observation_names) == observations
+    assert " ".join(spec.action_names) == actions
+
+
+def test_columns_that_do_not_fit_are_listed_and_can_be_chosen(
+    tmp_path: Path, config: Config
+) -> None:
+    names = {"observation.state": "joints", "observation.environment_state": "puck"}
+    info = info_of(columns())
+    info["features"] = {names.get(k, k): value for k, value in info["features"].items()}
+    folder = write_folder(tmp_path / "recorded", renamed(names), info)
+    with pytest.raises(
+        UsageError, match=r"it has puck \[2\], joints \[3\].*--data\.observation NAME"
+    ):
+        ingest(with_source(config, folder), tmp_path / "dataset")
+    chosen = with_source(config, folder)
+    chosen = replace(chosen, data=replace(chosen.data, observation=("joints", "puck")))
+    ingest(chosen, tmp_path / "dataset")
+    np.testing.assert_array_equal(
+        open_dataset(tmp_path / "dataset").observations[:3, :3], columns()["observation.state"][:3]
+    )
+    chosen = replace(chosen, data=replace(chosen.data, action=("index",)))
+    with pytest.raises(UsageError, match="'index' is not a column of vectors; it has puck"):
+        ingest(chosen, tmp_path / "other")
+
+
+def test_timestamps_that_contradict_fps_are_refused(tmp_path: Path, config: Config) -> None:
+    seconds = columns()["frame_index"] / 10
+    folder = write_folder(tmp_path / "recorded", columns(timestamp=seconds))
+    with pytest.raises(UsageError, match=r"fps is 25, but timestamps are 0\.1 s apart.* 10 fps"):
+        ingest(with_source(config, folder), tmp_path / "dataset")
+
+
+def test_gaps_between_timestamps_are_reported(
+    ingested: Robot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = columns()["frame_index"] / 25
+    seconds[9:] += 1.0
+    ingested(columns(timestamp=seconds))
+    assert "1 of 9 steps take longer than 1.5 control intervals" in capsys.readouterr().err
+
+
+def test_an_outlier_does_not_become_an_action_bound(
+    ingested: Robot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = columns((30, 30))
+    arrays["action"][:, 1] = np.arange(60) % 2
+    inner = np.delete(arrays["action"][:, 0], 17)
+    arrays["action"][17, 0] = 1e6
+    dataset = ingested(arrays)
+    assert dataset.spec.action_high == (inner.max(), 1)
+    assert dataset.spec.action_low == (inner.min(), 0)
+    assert dataset.actions[17, 0] == inner.max()
+    shown = capsys.readouterr().err
+    assert "outliers do not widen the bounds of actions: shoulder.pos reaches" in shown
+    assert "clipped: 1 of 60 actions" in shown
+
+
+def test_pointers_of_git_lfs_are_named(tmp_path: Path, config: Config) -> None:
+    folder = write_folder(tmp_path / "recorded", columns())
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+    (folder / "data/chunk-001/file-000.parquet").write_text(pointer)
+    with pytest.raises(
+        UsageError, match=r"file-000\.parquet is a pointer of Git LFS.*git lfs pull"
+    ):
+        ingest(with_source(config, folder), tmp_path / "dataset")
 
 
 def test_damaged_files_are_refused_by_name(tmp_path: Path, config: Config) -> None:

@@ -132,6 +132,42 @@ def test_an_episode_ends_with_its_data_even_if_not_marked(
     np.testing.assert_array_equal(dataset.terminals, [0, 0, 1, 0, 0, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("infos", "rewards", "solved"),
+    [
+        # `info` of the reset comes first.
+        ({"is_success": np.array([0, 0, 0, 1], bool)}, None, 2),
+        ({"success": np.array([0.0, 0.0, 0.0])}, None, 0),
+        ({}, None, None),
+        ({}, [[0, 0, 0], [0, 1, 0, 1]], 1),
+        ({}, [[-1, -1, 0], [-1, -1, 0, 0]], 2),
+        ({}, [[-1, -1, -1], [-1, -1, -1, -1]], 0),
+    ],
+)
+def test_info_or_sparse_rewards_tell_success_and_terminations_end_the_task(
+    tmp_path: Path,
+    root: Path,
+    pendulum: Config,
+    infos: dict[str, Any],
+    rewards: Any,
+    solved: int | None,
+) -> None:
+    create()
+    with h5py.File(root / ID / "data/main_data.hdf5", "a") as file:
+        for number, steps in enumerate(LENGTHS):
+            episode: Any = file[f"episode_{number}"]
+            for name, values in infos.items():
+                padded = np.concatenate([np.zeros_like(values)[:number], values])
+                episode.create_group("infos").create_dataset(name, data=padded)
+            if rewards is not None:
+                del episode["rewards"]
+                # A column, as some recorders write it.
+                episode["rewards"] = np.array(rewards[number], float).reshape(steps, 1)
+    info = ingest(pendulum, tmp_path / "dataset")
+    assert (info.solved_episodes, info.reports_success) == (solved, solved is not None)
+    assert open_dataset(tmp_path / "dataset").masks.tolist() == [1, 1, 0, 1, 1, 1, 1]
+
+
 def test_an_installed_environment_provides_the_spec(tmp_path: Path, pendulum: Config) -> None:
     create()
     ingest(pendulum, tmp_path / "dataset")

@@ -246,12 +246,20 @@ def test_invalid_arrays_are_refused_and_no_files_are_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_actions_are_clipped_to_their_bounds(
+def test_actions_outside_their_bounds_are_refused(
     tmp_path: Path, config: Config, arrays: Arrays
 ) -> None:
     np.savez(tmp_path / "wild.npz", **{**arrays, "actions": arrays["actions"] * 7})
-    ingest(with_source(config, tmp_path / "wild.npz"), tmp_path / "dataset")
-    assert np.abs(open_dataset(tmp_path / "dataset").actions).max() == 1
+    with pytest.raises(UsageError, match=r"outside the bounds: .*another scale"):
+        ingest(with_source(config, tmp_path / "wild.npz"), tmp_path / "dataset")
+
+
+def test_actions_in_another_scale_are_reported(
+    tmp_path: Path, config: Config, arrays: Arrays, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "small.npz", **{**arrays, "actions": arrays["actions"] * 0.05})
+    ingest(with_source(config, tmp_path / "small.npz"), tmp_path / "dataset")
+    assert "actions use at most 0.05 of the bounds" in capsys.readouterr().err
 
 
 def test_truncated_and_foreign_files_are_refused(

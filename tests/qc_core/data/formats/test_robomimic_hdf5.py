@@ -27,7 +27,12 @@ DONES = {0: [0, 0, 1], 2: [0, 1, 0, 1, 1], 10: [0, 0, 0, 1]}
 
 
 def write_file(
-    path: Path, *, next_obs: bool = True, object_key: str = "object", dones: Any = None
+    path: Path,
+    *,
+    next_obs: bool = True,
+    object_key: str = "object",
+    dones: Any = None,
+    rewards: Any = None,
 ) -> Path:
     """A small low_dim file for Lift."""
     rng = np.random.default_rng(0)
@@ -44,7 +49,7 @@ def write_file(
                 if next_obs:
                     demo[f"next_obs/{key}"] = values[1:]
             demo["actions"] = rng.uniform(-1, 1, (rows, 7))
-            demo["rewards"] = rng.uniform(size=rows)
+            demo["rewards"] = np.array(ends, float) if rewards is None else rewards[number]
             demo["dones"] = np.array(ends)
         file["mask/few"] = np.array([b"demo_10", b"demo_2"])
         file["mask/lost"] = np.array([b"demo_10", b"demo_99"])
@@ -145,20 +150,127 @@ def test_missing_next_observations_are_taken_from_the_next_row(tmp_path: Path, l
     assert data.masks[lasts].max() == 0
 
 
-@pytest.mark.parametrize(("next_obs", "kept"), [(True, 3), (False, 2)])
-def test_an_unsolved_demonstration_ends_by_time(
-    tmp_path: Path, lift: Lift, next_obs: bool, kept: int
-) -> None:
+@pytest.mark.parametrize("next_obs", [True, False])
+def test_an_unsolved_demonstration_ends_by_time(tmp_path: Path, lift: Lift, next_obs: bool) -> None:
     path = write_file(tmp_path / "failed.hdf5", next_obs=next_obs, dones={0: [0, 0, 0]})
     data = loaded(lift(path), tmp_path / "dataset")
-    assert data.terminals.tolist() == [0.0] * (kept - 1) + [1.0]
-    assert data.masks.tolist() == [1.0] * kept
+    assert data.terminals.tolist() == [0.0, 0.0, 1.0]
+    assert data.masks.tolist() == [1.0] * 3
     following = "next_obs" if next_obs else "obs"
     np.testing.assert_allclose(
-        data.next_observations_at(torch.tensor([kept - 1]))[0],
-        joined(path, [0], following)[-1],
-        rtol=1e-6,
+        data.next_observations_at(torch.tensor([2]))[0], joined(path, [0], following)[-1], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("success", "ended"),
+    [("auto", [3]), ("done", [2, 3, 4]), ("final-reward>=1", []), ("none", [])],
+)
+def test_the_reward_decides_whether_an_end_is_a_success(
+    tmp_path: Path, lift: Lift, success: str, ended: list[int]
+) -> None:
+    # As `--done_mode 2` writes it: the first demonstration fails, but is done in its last row.
+    path = write_file(
+        tmp_path / "failed.hdf5",
+        dones={0: [0, 0, 1], 1: [1, 1, 0]},
+        rewards={0: [0, 0, 0], 1: [1, 0, 0]},
+    )
+    ingest(lift(path, success=success), tmp_path / "dataset")
+    dataset = open_dataset(tmp_path / "dataset")
+    assert np.flatnonzero(dataset.masks == 0).tolist() == ended
+
+
+def test_demonstrations_that_all_fail_are_not_solved_and_warned_about(
+    tmp_path: Path, lift: Lift, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_file(
+        tmp_path / "failed.hdf5", rewards={k: np.zeros(len(v)) for k, v in DONES.items()}
+    )
+    info = ingest(lift(path), tmp_path / "dataset")
+    assert (info.solved_transitions, info.solved_episodes) == (0, 0)
+    assert "WARNING: every reward in the data is 0" in capsys.readouterr().err
+
+
+def test_rewards_and_dones_may_be_columns(tmp_path: Path, lift: Lift) -> None:
+    plain = write_file(tmp_path / "plain.hdf5")
+    path = write_file(tmp_path / "columns.hdf5")
+    with h5py.File(path, "r+") as file:
+        for number, ends in DONES.items():
+            for name in ("rewards", "dones"):
+                put(f"data/demo_{number}/{name}", np.array(ends, float)[:, None])(file)
+    digests = [ingest(lift(file), tmp_path / file.stem).digest for file in (plain, path)]
+    assert digests[0] == digests[1]
+
+
+def test_files_without_observations_are_identified(tmp_path: Path, lift: Lift) -> None:
+    path = write_file(tmp_path / "raw.hdf5")
+    with h5py.File(path, "r+") as file:
+        for number in DONES:
+            del file[f"data/demo_{number}/obs"]
+    with pytest.raises(UsageError, match=r"no observations: .* dataset_states_to_obs\.py"):
+        ingest(lift(path), tmp_path / "dataset")
+    with h5py.File(path, "r+") as file:
+        attributes: Any = file["data"].attrs
+        del attributes["env_args"]
+        attributes.update(env="Lift", env_info="{}", repository_version="1.4.1")
+    with pytest.raises(
+        UsageError, match=r"a raw demonstration of robosuite.*convert_robosuite\.py"
+    ):
+        ingest(lift(path), tmp_path / "dataset")
+
+
+CONTROLLER = {"type": "OSC_POSE", "control_delta": True, "kp": 150, "damping": 1}
+CONTROLLER |= {"output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5], "uncouple_pos_ori": True}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (None, ""),
+        ({"robots": ["Panda"], "controller_configs": CONTROLLER, "reward_shaping": False}, ""),
+        ({"robots": "Panda", "horizon": 1000, "ignore_done": True}, ""),
+        ({"controller_configs": {"body_parts": {"right": {"input_type": "delta"}}}}, ""),
+        ({"reward_shaping": True}, "reward_shaping is True, it must be False: extract"),
+        ({"robots": ["Sawyer"]}, "robots is 'Sawyer', it must be 'Panda'"),
+        ({"robots": ["Panda", "Panda"]}, "robots is "),
+        ({"horizon": 500}, "horizon is 500, it must be 300"),
+        ({"controller_configs": CONTROLLER | {"control_delta": False}}, "control_delta.*absolute"),
+        (
+            {"controller_configs": {"body_parts": {"right": {"input_type": "absolute"}}}},
+            "input_type.*absolute poses",
+        ),
+        ({"controller_configs": CONTROLLER | {"output_max": 0.1}}, "output_max is 0.1"),
+        ({"controller_configs": CONTROLLER | {"type": "JOINT_VELOCITY"}}, "type is 'JOINT_VEL"),
+    ],
+)
+def test_another_environment_than_that_of_the_file_is_refused(
+    tmp_path: Path, lift: Lift, kwargs: Any, message: str
+) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["data"].attrs["env_args"] = json.dumps(ENV_ARGS | {"env_kwargs": kwargs})
+    if not message:
+        assert ingest(lift(path), tmp_path / "dataset").episodes == 5
+        return
+    with pytest.raises(UsageError, match=message):
+        ingest(lift(path), tmp_path / "dataset")
+
+
+def test_absolute_actions_are_refused_and_few_outside_are_clipped(
+    tmp_path: Path, lift: Lift, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_file(tmp_path / "absolute.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["data/demo_10/actions"][:, 3] = 3.1
+    with pytest.raises(
+        UsageError,
+        match=r"4 of 12 actions \(33\.33%\) are outside the bounds: effector_rotation_dx from .* "
+        r"to 3\.1 \(bounds -1 to 1, 33\.33% outside\).*absolute.*--data\.max-clipped 0\.34",
+    ):
+        ingest(lift(path), tmp_path / "dataset")
+    ingest(lift(path, max_clipped=0.34), tmp_path / "dataset")
+    assert open_dataset(tmp_path / "dataset").actions.max() == 1
+    assert "clipped: 4 of 12 actions" in capsys.readouterr().err
 
 
 def test_a_filter_selects_demonstrations(tmp_path: Path, lift: Lift) -> None:
@@ -218,10 +330,10 @@ NAN = np.array([[np.nan] * 7] * 3)
         (put("data/demo_2/obs/object", h5py.SoftLink("/data")), "obs/object is a link"),
         (put("data/demo_2/obs", np.zeros(3)), "robot0_eef_pos is missing"),
         (put("data/demo_0/actions", np.zeros((3, 6))), r"shape \[rows, 7\], got \[3, 6\]"),
-        (put("data/demo_0/actions", np.zeros((2, 7))), r"equally many rows .* got \[2, 3\]"),
+        (put("data/demo_0/actions", np.zeros((2, 7))), r"equally many rows, got \[2, 3\]"),
         (put("data/demo_0/obs/object", np.zeros((3, 14))), r"shape \[rows, 10\], got \[3, 14\]"),
         (put("data/demo_0/obs/object", np.zeros((2, 10))), "keys must have equally many rows"),
-        (put("data/demo_0/dones", np.zeros((3, 1))), r"dones must have shape \[rows\]"),
+        (put("data/demo_0/dones", np.zeros((3, 2))), r"dones must have shape \[rows\]"),
         (put("data/demo_0/rewards", [b"a", b"b", b"c"]), "rewards must be a numeric array"),
         (put("data/demo_0/actions", NAN), "demo_0: actions holds NaN or infinity in row 0"),
         (put("data/demo_0/actions", HUGE), "demo_0: actions holds NaN or infinity in row 0"),
@@ -234,7 +346,7 @@ NAN = np.array([[np.nan] * 7] * 3)
         (with_env_args(3), "env_args of /data must be JSON"),
         (
             with_env_args(json.dumps({"env_name": "Lift", "env_kwargs": {"control_freq": 10}})),
-            "the control frequency must be 20 Hz, got 10",
+            "control_freq is 10, it must be 20",
         ),
         (nothing_left, "contains no demonstrations"),
     ],
