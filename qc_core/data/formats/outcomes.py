@@ -215,15 +215,15 @@ class OutcomeRule:
         if self._choice == "reward" and self._success_reward is None:
             raise UsageError(
                 f"{name}: {option} needs sparse rewards, such as 0 and 1 or -1 and 0, but "
-                f"{self._shown_levels()}: choose a threshold, such as --data.success "
+                f"they are {self._shown_levels()}: choose a threshold, such as --data.success "
                 f"'{FINAL_REWARD}1'"
             )
 
     def _shown_levels(self) -> str:
         levels = sorted(self._survey.levels)
         if self._survey.is_dense:
-            return "they are dense"
-        return f"they are {', '.join(f'{level:g}' for level in levels)}"
+            return "dense"
+        return ", ".join(f"{level:g}" for level in levels)
 
     def _make_notes(self) -> list[str]:
         survey = self._survey
@@ -237,6 +237,6 @@ class OutcomeRule:
         ends = survey.has_done and not survey.done_is_informative and not survey.has_terminated
         limit = ", and episodes count as ended by a time limit unless a reward says more"
         return [
-            f"success is unknown: no success is recorded, and {self._shown_levels()}"
+            f"success is unknown: no success is recorded, and rewards are {self._shown_levels()}"
             f"{limit if ends else ''}; --data.success {FINAL_REWARD}X, done or none decides"
         ]

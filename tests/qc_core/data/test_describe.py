@@ -69,7 +69,8 @@ def test_the_description_matches_the_ingested_data_set(
     }
     ends = np.flatnonzero(made.terminals)
     solved = np.searchsorted(ends, np.flatnonzero(made.masks == 0))
-    assert found.solved_episodes == len(np.unique(solved)) > 0
+    # The terminations of the Minari data set may be failures.
+    assert found.solved_episodes == (None if kind == "minari" else len(np.unique(solved)))
 
 
 def test_filters_are_listed_with_their_sizes(tmp_path: Path) -> None:
