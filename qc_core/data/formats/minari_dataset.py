@@ -213,13 +213,13 @@ def _episodes(
     observations = np.concatenate(parts, axis=1)
     actions = np.asarray(episode.actions, np.float32).reshape(steps, *dataset.action_space.shape)
     recorded = _steps(episode)
+    outcomes = rule(recorded)
     for name, values in (
         ("observations", observations),
         ("actions", actions),
-        ("rewards", recorded.rewards),
+        ("rewards", outcomes.rewards),
     ):
         require_finite(what, name, values)
-    outcomes = rule(recorded)
     ends = np.asarray(episode.truncations, bool).reshape(steps) | recorded.last
     ends |= np.asarray(episode.terminations, bool).reshape(steps)
     return Episodes(

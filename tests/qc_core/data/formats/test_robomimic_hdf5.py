@@ -261,7 +261,8 @@ def test_absolute_actions_are_refused_and_few_outside_are_clipped(
 ) -> None:
     path = write_file(tmp_path / "absolute.hdf5")
     with h5py.File(path, "r+") as file:
-        file["data/demo_10/actions"][:, 3] = 3.1
+        actions: Any = file["data/demo_10/actions"]
+        actions[:, 3] = 3.1
     with pytest.raises(
         UsageError,
         match=r"4 of 12 actions \(33\.33%\) are outside the bounds: effector_rotation_dx from .* "
