@@ -48,7 +48,7 @@ _SMALL = {
         "--tune.episodes 1"
     ),
     "evaluate": "--evaluate.episodes 1 --evaluate.workers 1",
-    "promote": "--publish.minimum-success 0",
+    "promote": "--publish.minimum-success 0 --publish.gate-episodes 1 --evaluate.workers 1",
     "play": "--episodes 1 --workers 1",
     "coherence": "--episodes 1 --workers 1",
 }

@@ -1,9 +1,22 @@
-"""The generated reference pages are current."""
+"""The reference pages are current."""
+
+import re
 
 from docs.generate_reference import PAGES, commands_page, configuration_page
+from tests.docs.pages import ROOT
+
+VARIABLE = re.compile(r'"((?:QC|KFP|AWS|MUJOCO|XDG|OMP|MLFLOW)_[A-Z][A-Z_0-9]*)"')
 
 
-def test_pages_are_those_that_the_code_generates() -> None:
+def test_generated_pages_are_those_that_the_code_generates() -> None:
     remedy = "run `make reference`"
     assert (PAGES / "cli.md").read_text() == commands_page(), remedy
     assert (PAGES / "configuration.md").read_text() == configuration_page(), remedy
+
+
+def test_every_environment_variable_has_a_row() -> None:
+    page = (PAGES / "environment-variables.md").read_text()
+    for package in ("qc_core", "pipeline", "components"):
+        for path in (ROOT / package).rglob("*.py"):
+            for name in VARIABLE.findall(path.read_text()):
+                assert f"`{name}`" in page, f"{path} reads {name}"
