@@ -20,7 +20,7 @@ from tests.pipeline.kfp_server import serve
 
 # Its commands train the policy that the commands of other pages use.
 FIRST = Path("docs/research/quickstart.md")
-RESULTS_OF_FIRST = ("runs", "data", "offline", "online", "policy", "evaluation.json")
+RESULTS_OF_FIRST = ("data", "offline", "online", "policy", "evaluation.json")
 NODE_MODULES = ROOT / "node_modules"
 
 
@@ -61,7 +61,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A current folder with the results of the first page, and a KFP server."""
+    """A current folder with the results of the first page, a store of its own and a KFP server."""
+    shutil.copytree(first / "runs", tmp_path / "runs")
     for name in RESULTS_OF_FIRST:
         (tmp_path / name).symlink_to(first / name)
     monkeypatch.chdir(tmp_path)
