@@ -132,7 +132,7 @@ def _run(command: str, block: Block) -> str:
     if command == "source .venv/bin/activate":
         return ""
     if words[0] == "export":
-        os.environ.update(word.split("=", 1) for word in words[1:])
+        os.environ.update(dict(word.split("=", 1) for word in words[1:]))
         return ""
     if words[0] == "qc" and not set(words) & {"|", ">", "<", "&"}:
         output = io.StringIO()
