@@ -132,6 +132,7 @@ def q_chunking(
             best = place(
                 select(
                     trials=dsl.Collected(tuned.outputs["trials"]),
+                    offline=offline,
                     run_id=run_id,
                 )
             )

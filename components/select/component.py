@@ -10,6 +10,7 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def select(
     trials: dsl.Input[List[dsl.Artifact]],
+    offline: dsl.Input[dsl.Model],
     run_id: str,
     checkpoint: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
@@ -19,6 +20,7 @@ def select(
 
     Args:
         trials: Results of each worker's trials. KFP starts this step when all workers have ended.
+        offline: The pretrained checkpoint, which is selected if there are no trials.
         run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
@@ -31,6 +33,6 @@ def select(
     from qc_core.tuning.trials import read_history, summary_metrics
 
     with step("select", "select the best trial"):
-        select_best(run_id, "", Path(checkpoint.path), Path(history.path))
+        select_best(run_id, "", Path(checkpoint.path), Path(history.path), Path(offline.path))
     for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
         metrics.log_metric(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from pipeline.cli.plan import check_plan
 from qc_core.cli.arguments import output_argument, recipe_argument
 from qc_core.cli.parser import Parser
 
@@ -20,6 +21,6 @@ def run(options: Namespace) -> None:
     from qc_core.config.resolve import expand, resolve
 
     name, overrides = expand(options.recipe, options.overrides)
-    resolve(name, overrides)
+    check_plan(resolve(name, overrides))
     compile_pipeline(name, overrides, options.output)
     print(f"wrote {options.output}: upload it in the KFP UI")

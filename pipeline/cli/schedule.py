@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.cli.plan import check_plan
 from pipeline.cli.server import run_arguments, server_arguments
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_table
@@ -71,6 +72,7 @@ def create(options: Namespace) -> None:
     )
     recipe, overrides = expand(options.recipe, options.overrides)
     config = resolve(recipe, overrides)
+    check_plan(config)
     package = compile_package(recipe, overrides, inputs=options.input)
     with connect(options.endpoint, options.namespace) as server:
         schedule, version = make_schedule(

@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from functools import partial
 
+from pipeline.cli.plan import check_plan
 from pipeline.cli.server import run_arguments, server_arguments
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
@@ -44,6 +45,7 @@ def run(options: Namespace) -> int:
 
     recipe, overrides = expand(options.recipe, options.overrides)
     config = resolve(recipe, overrides)
+    check_plan(config)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     package = compile_package(recipe, overrides, inputs=options.input)
     connect_again = partial(connect, options.endpoint, options.namespace)

@@ -266,7 +266,14 @@ def train_config(method: str, **values: Any) -> TrainConfig:
 class TuneConfig:
     """The Optuna study over fine-tuning runs."""
 
-    trials: Annotated[int, doc("Number of trials; the first uses the configured settings.")] = 8
+    trials: Annotated[
+        int,
+        doc(
+            "Number of trials; the first uses the configured settings. 0 skips fine-tuning, and "
+            "the policy is the pretrained one.",
+            ge=0,
+        ),
+    ] = 8
     workers: Annotated[int, doc("Workers that share the study.")] = 2
     trials_per_gpu: Annotated[
         int, doc("Trials that each worker runs side by side on its device.")

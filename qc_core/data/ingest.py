@@ -14,8 +14,11 @@ from pathlib import Path
 from qc_core import documents
 from qc_core.config.settings import Config
 from qc_core.data.clipping import Clipping
-from qc_core.data.collection.collect import collect_demonstrations, collect_episodes
-from qc_core.data.collection.families import require_collectable
+from qc_core.data.collection.collect import (
+    collect_demonstrations,
+    collect_episodes,
+    require_demonstrator,
+)
 from qc_core.data.dataset.columns import ARRAYS
 from qc_core.data.dataset.dataset import (
     REWARD_OF_SOURCE,
@@ -62,14 +65,7 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
         RunError: a download failed, or the disk is full.
     """
     require_vacant(output, staged=True)
-    sources = config.data.source
-    kinds: list[SourceKind] = [kind_of(source) for source in sources]
-    if len(set(sources)) < len(sources):
-        raise UsageError(f"--data names a source twice: {' '.join(sources)}")
-    if config.data.filter and "robomimic" not in kinds:
-        raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
-    if config.data.demonstrator and "collect" not in kinds:
-        raise UsageError("--data.demonstrator collects episodes: give --data collect")
+    sources, kinds = config.data.source, check_sources(config)
     if len(sources) == 1:
         _ingest_one(config, kinds[0], sources[0], output)
     else:
@@ -82,6 +78,26 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
         f"digest {info.digest[:12]}"
     )
     return info
+
+
+def check_sources(config: Config) -> list[SourceKind]:
+    """Return the kind of each source, without reading its content.
+
+    Raises:
+        UsageError: a source does not exist, is named twice, or cannot be collected; an option
+            belongs to another kind of source.
+    """
+    sources, data = config.data.source, config.data
+    kinds: list[SourceKind] = [kind_of(source) for source in sources]
+    if len(set(sources)) < len(sources):
+        raise UsageError(f"--data names a source twice: {' '.join(sources)}")
+    if data.filter and "robomimic" not in kinds:
+        raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
+    if data.demonstrator and "collect" not in kinds:
+        raise UsageError("--data.demonstrator collects episodes: give --data collect")
+    if "collect" in kinds:
+        require_demonstrator(config.environment, data.demonstrator)
+    return kinds
 
 
 def _ingest_several(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
@@ -136,8 +152,6 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _collect(config: Config, output: Path) -> None:
-    if not config.data.demonstrator:
-        require_collectable(config.environment)
     spec = describe(config.environment, config.control_interval)
     with staged_folder(output) as staging:
         writer = DatasetWriter(staging, spec)

@@ -36,7 +36,7 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evalu
     """Play the behaviour-cloning, offline and fine-tuned policies; write the comparison to a file.
 
     Methods without a behaviour-cloning policy compare the other two. Without an offline phase, the
-    first of them is the untrained policy.
+    first of them is the untrained policy. Without fine-tuning there is no fine-tuned policy.
 
     Success rates have Wilson's interval. A failure counts as the episode limit, so the mean steps
     of all policies are over the same episodes. Each policy is also compared with the first one,
@@ -100,7 +100,8 @@ def _policies(
         policies[BEHAVIOUR_CLONING] = CheckpointPolicy(offline, "bc", horizon)
     before = UNTRAINED if METHODS[method].online_only else OFFLINE
     policies[before] = CheckpointPolicy(offline, "learned", horizon)
-    policies[ONLINE] = CheckpointPolicy(online, "learned", horizon)
+    if weights_digest(online) != weights_digest(offline):
+        policies[ONLINE] = CheckpointPolicy(online, "learned", horizon)
     return policies
 
 

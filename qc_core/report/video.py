@@ -6,6 +6,7 @@ when it is imported, and a broken renderer may crash the process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -89,18 +90,12 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     import imageio_ffmpeg
     import numpy as np
 
-    from qc_core.envs.make import make_environment
     from qc_core.envs.play import play_episode
-    from qc_core.errors import UsageError
     from qc_core.policy_format.policy_folder import read_contract
     from qc_core.runtime import ChunkPolicy
 
     name = read_contract(folder).environment
-    try:
-        environment = make_environment(name, width=_WIDTH, height=_HEIGHT, render_mode="rgb_array")
-    except UsageError:
-        # Some environments have a fixed image size.
-        environment = make_environment(name, render_mode="rgb_array")
+    environment = _make_rendering(name)
     # Failures before the line _RENDERS are the renderer's, later ones are not.
     environment.reset(seed=seeds[0])
     _disable_shadows(environment.unwrapped)
@@ -138,6 +133,25 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     if not result.reports_success:
         verb = f"has a return of {result.episode_return:.1f}"
     print(f"The exported policy {verb} in {result.steps} steps, in real time (seed {seed}).")
+
+
+def _make_rendering(name: str) -> Any:
+    """Make an environment that renders images (UsageError: it offers none)."""
+    from qc_core.envs.check import RENDER_MODE, renders
+    from qc_core.envs.make import make_environment
+    from qc_core.errors import UsageError
+
+    # Some environments have a fixed image size, and some have no render mode.
+    for options in ({"width": _WIDTH, "height": _HEIGHT}, {}):
+        with contextlib.suppress(UsageError):
+            environment = make_environment(name, render_mode=RENDER_MODE, **options)
+            if renders(environment):
+                return environment
+    environment = make_environment(name)
+    if not renders(environment):
+        # Not the renderer's failure: no other renderer can help.
+        print(_RENDERS)
+    raise UsageError(f"{name} does not render {RENDER_MODE!r}")
 
 
 def _disable_shadows(environment: object) -> None:

@@ -7,8 +7,15 @@ from pathlib import Path
 
 from qc_core.config.document import write_config
 from qc_core.config.resolve import AS_THE_RECIPE, resolve
+from qc_core.config.settings import Config
+from qc_core.data.ingest import check_sources
+from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import UsageError
+from qc_core.log import log
 from qc_core.registry.parent import pin_parent
+from qc_core.registry.registry import CHAMPION, Registry
+from qc_core.store.open import open_store
+from qc_core.training.plan import Plan, plan_run
 from qc_core.tuning.study import create_study
 from qc_core.tuning.trial_checkpoints import study_store
 
@@ -28,7 +35,9 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
         One string per worker, "0", "1", …
 
     Raises:
-        UsageError: an unknown recipe or option, an invalid value, or two methods.
+        UsageError: an unknown recipe or option, an invalid value, or two methods; a source that
+            does not exist; an environment that cannot be played, or never reports the success
+            that the gate needs.
     """
     try:
         argv = shlex.split(overrides)
@@ -46,7 +55,27 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
         argv = [_METHOD, method, *argv]
     # Every step uses the same parent, also if the champion changes during the run.
     config = pin_parent(resolve(recipe, argv))
+    check_sources(config)
+    plan = plan_run(config)
+    for note in plan.notes:
+        log.info(note)
+    config = plan.config
     study_store("").require_writable()
+    _require_reachable_gate(config, plan)
     create_study(study_name, "", config)
     write_config(output, config)
-    return [str(worker) for worker in range(min(config.tune.workers, config.tune.trials))]
+    # KFP's loop needs an item, also for a run without trials.
+    return [str(worker) for worker in range(max(1, min(config.tune.workers, config.tune.trials)))]
+
+
+def _require_reachable_gate(config: Config, plan: Plan) -> None:
+    """Refuse a minimum success rate that the environment can never show (UsageError)."""
+    publish = config.publish
+    if plan.reports_success is not False or publish.minimum_success == 0:
+        return
+    if Registry(open_store()).alias(config.policy_name, CHAMPION) is None:
+        raise UsageError(
+            f"--publish.minimum-success is {publish.minimum_success:g}, but {config.environment} "
+            f"{NO_SUCCESS_SIGNAL}, so no policy could become the first champion: give "
+            "--publish.minimum-success 0, or report success in the environment"
+        )

@@ -69,10 +69,10 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StudyHistory(Document, frozen=True, kw_only=True):
-    """All trials of a study, and the number of the best one."""
+    """All trials of a study, and the number of the best one; None without trials."""
 
     schema_version: int = _HISTORY_SCHEMA
-    best_trial: int
+    best_trial: int | None
     trials: list[Trial]
 
     @classmethod
@@ -99,9 +99,9 @@ def read_trials(study: optuna.Study) -> list[Trial]:
     return [_trial(slot, attempts) for slot, attempts in slots.items()]
 
 
-def write_history(path: Path, best: Trial, trials: list[Trial]) -> None:
+def write_history(path: Path, best: Trial | None, trials: list[Trial]) -> None:
     """Write the trials of a study that has ended."""
-    write(path, StudyHistory(best_trial=best.trial, trials=trials))
+    write(path, StudyHistory(best_trial=best and best.trial, trials=trials))
 
 
 def read_history(path: Path) -> StudyHistory:

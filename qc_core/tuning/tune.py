@@ -39,6 +39,8 @@ def tune(config: Config, checkpoint: Path, dataset: Path, output: Path, history:
             f"--history {history} is the same place as the output {output}: choose another file"
         )
     workers = min(config.tune.workers, config.tune.trials)
+    if not workers:
+        raise UsageError("--tune.trials is 0: there is nothing to tune")
     with tempfile.TemporaryDirectory(prefix="qc-tune-") as scratch:
         storage = os.environ.get(STORAGE_VARIABLE) or f"{scratch}/study.journal"
         # Other studies may share the storage.

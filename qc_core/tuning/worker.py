@@ -67,7 +67,9 @@ def run_worker(
     study_store(storage).require_writable()
     work = _Work(config, checkpoint, dataset, study_name, storage, worker, heartbeat)
     count = min(config.tune.trials_per_gpu, config.tune.trials)
-    if count == 1:
+    if count == 0:
+        log.info("no trials: the policy is not fine-tuned")
+    elif count == 1:
         work.run_trials()
     else:
         with worker_pool(count, take_threads, threads_per_worker(count)) as pool:

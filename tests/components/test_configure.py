@@ -1,5 +1,6 @@
 """The configure step refuses invalid inputs of the KFP form before any work starts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,41 @@ def test_input_that_would_fail_a_later_step_is_refused_by_name(
         step.python_func(**{**FORM, field: text}, config=config)
     assert ended.value.code == 2 and field in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("--environment Pendulum-v1", "no scripted oracle for Pendulum-v1"),
+        ("--environment Pendulum-v1 --data.demonstrator os:getcwd", "must take an observation"),
+        ("--environment Pendulum-v9 --data store:episodes", "unknown environment 'Pendulum-v9'"),
+        ("--data nowhere.npz", "nowhere.npz does not exist"),
+        (
+            "--environment Pendulum-v1 --data store:episodes --publish.minimum-success 0.5",
+            r"has no success signal .* give --publish.minimum-success 0",
+        ),
+        (
+            "--environment robot/so101 --data store:episodes --train.method rlpd",
+            "rlpd learns only in a simulator, and robot/so101 has none",
+        ),
+    ],
+)
+def test_a_run_whose_later_steps_cannot_work_is_refused(
+    tmp_path: Path, overrides: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dsl.Artifact(uri=str(tmp_path / "config.json"))
+    with pytest.raises(SystemExit) as ended:
+        step.python_func(**{**FORM, "overrides": overrides}, config=config)
+    assert ended.value.code == 2 and re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_robot_without_a_simulator_has_a_plan_without_fine_tuning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    form = {**FORM, "overrides": "--environment robot/so101 --data store:episodes"}
+    assert step.python_func(**form, config=dsl.Artifact(uri=str(config))) == ["0"]
+    assert read_json(config)["tune"]["trials"] == 0
+    assert "plan: robot/so101 has no simulator" in capsys.readouterr().err
+    assert not load_study("run-1", "").get_trials()

@@ -73,6 +73,21 @@ def collect_demonstrations(
     yield from _collect(UserDemonstrations(environment, demonstrator), seeds, workers)
 
 
+def require_demonstrator(environment: str, demonstrator: str) -> None:
+    """Refuse a collection without a user's demonstrator or an oracle that could collect.
+
+    Args:
+        demonstrator: `module:function`; empty for OGBench's oracles.
+
+    Raises:
+        UsageError: the function cannot be imported, or the environment has no oracle.
+    """
+    if demonstrator:
+        load_demonstrator(demonstrator)
+    else:
+        require_collectable(environment)
+
+
 @dataclass(frozen=True)
 class _Oracles:
     environment: str

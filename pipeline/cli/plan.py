@@ -1,0 +1,37 @@
+"""Checks a run that will start on another machine, as far as this machine can."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from qc_core.config.settings import Config
+from qc_core.policy_format.environment_spec import package_of
+
+
+def check_plan(config: Config) -> None:
+    """Try the environment if it is installed here, and print what the run will do to stderr.
+
+    Raises:
+        UsageError: the environment cannot be played, or the method cannot learn without it.
+    """
+    package = package_of(config.environment)
+    for needed in ("ogbench", package and package.partition(".")[0]):
+        if needed and not _is_installed(needed):
+            _print(f"{config.environment} is checked when the run starts: {needed} is not here")
+            return
+    from qc_core.training.plan import plan_run
+
+    for note in plan_run(config).notes:
+        _print(note)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _print(note: str) -> None:
+    print(note, file=sys.stderr)

@@ -1,0 +1,79 @@
+"""A trial episode shows before a run whether an environment can be played, scored and filmed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from qc_core.envs.check import check_environment
+from qc_core.errors import UsageError
+from tests.conftest import PENDULUM
+
+
+def test_an_environment_is_described_with_its_limits() -> None:
+    pendulum = check_environment(PENDULUM)
+    assert (pendulum.reports_success, pendulum.renders, pendulum.repeats) == (False, True, True)
+    assert pendulum.notes == [
+        "Pendulum-v1: 3 observations, 1 actions, 0.05 s per step (dt), at most 200 steps",
+        "Pendulum-v1 has no success signal (info['success']): policies are compared by their "
+        "return",
+    ]
+
+
+class Faulty(gymnasium.Env):
+    """An environment of one number whose `fault` is set by the test."""
+
+    dt = 0.1
+    fault = ""
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+        self.action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, **_: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        first = np.random.rand() if self.fault == "unseeded" else 0
+        return np.full(2 if self.fault == "size" else 1, first), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if self.fault == "raises":
+            raise ValueError("the motor\nis off")
+        observation = np.full(1, np.nan if self.fault == "nan" else 0.5)
+        reward = np.inf if self.fault == "reward" else 1.0
+        # Success is reported only at the end.
+        return observation, reward, True, False, {"success": True}
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    gymnasium.register("Faulty-v0", f"{__name__}:Faulty", max_episode_steps=5)
+    yield "Faulty-v0"
+    del gymnasium.registry["Faulty-v0"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("size", r"observations of shape \[2\], its observation space has 1 numbers"),
+        ("nan", "observation observation_0 is NaN"),
+        ("reward", "rewards must be finite numbers, got inf"),
+        ("raises", r"cannot be played \(ValueError: the motor is off\): correct"),
+    ],
+)
+def test_environments_that_cannot_be_played_are_refused(
+    faulty: str, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
+) -> None:
+    monkeypatch.setattr(Faulty, "fault", fault)
+    with pytest.raises(UsageError, match=message):
+        check_environment(faulty)
+
+
+def test_limits_that_a_run_can_live_with_are_noted(
+    faulty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Faulty, "fault", "unseeded")
+    checked = check_environment(faulty)
+    assert (checked.reports_success, checked.renders, checked.repeats) == (True, False, False)
+    assert "there will be no video" in checked.notes[1]
+    assert "different episodes for the same seed" in checked.notes[2]
