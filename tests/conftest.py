@@ -189,18 +189,12 @@ def one_at_a_time(application: Callable[..., Iterable[bytes]]) -> Callable[..., 
 @pytest.fixture
 def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """`QC_STORE` is a bucket of this test's own; returns its location."""
-    from minio import Minio
+    from qc_core.store.s3 import S3Store
 
     bucket = f"test-{abs(hash(tmp_path)) % 10**12}"
-    Minio(
-        endpoint=s3_endpoint.removeprefix("http://"),
-        access_key="test",
-        secret_key="testtest",
-        secure=False,
-        region="us-east-1",
-    ).make_bucket(bucket_name=bucket)
     monkeypatch.setenv("QC_S3_ENDPOINT", s3_endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
     monkeypatch.setenv("QC_STORE", f"s3://{bucket}/some/prefix")
+    S3Store(f"s3://{bucket}").make_bucket()
     return f"s3://{bucket}/some/prefix"

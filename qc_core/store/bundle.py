@@ -10,10 +10,10 @@ from pathlib import Path
 
 from qc_core import documents
 from qc_core.documents import Document, InvalidDocument
-from qc_core.errors import RunError, UsageError
+from qc_core.errors import UsageError
 from qc_core.files import staged_folder
 from qc_core.store.file_record import FileRecord, fetch_file, record_of
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.objects import DamagedObject, NoSuchObject, ObjectStore
 
 _MANIFEST = "manifest.json"
 
@@ -43,7 +43,7 @@ def get_folder(store: ObjectStore, prefix: str, output: Path) -> None:
 
     Raises:
         NoSuchObject: the folder does not exist, or its upload is not finished.
-        RunError: an object is missing, truncated or altered; the message names it.
+        DamagedObject: an object is missing, truncated or altered; the message names it.
     """
     manifest = _read_manifest(store, prefix)
     with staged_folder(output) as staging:
@@ -51,7 +51,7 @@ def get_folder(store: ObjectStore, prefix: str, output: Path) -> None:
             try:
                 fetch_file(store, prefix + name, expected, staging / name)
             except NoSuchObject as error:
-                raise RunError(f"{prefix + name} is missing in {store.describe()}") from error
+                raise DamagedObject(f"{prefix + name} is missing in {store.describe()}") from error
 
 
 def delete_folder(store: ObjectStore, prefix: str) -> None:
@@ -67,4 +67,4 @@ def _read_manifest(store: ObjectStore, prefix: str) -> BundleManifest:
     try:
         return documents.parse(content, BundleManifest, key)
     except UsageError as error:
-        raise RunError(f"{key} in {store.describe()} is damaged") from error
+        raise DamagedObject(f"{key} in {store.describe()} is damaged") from error

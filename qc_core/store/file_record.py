@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qc_core.documents import Document
-from qc_core.errors import RunError
 from qc_core.files import sha256_of
-from qc_core.store.objects import ObjectStore
+from qc_core.store.objects import DamagedObject, ObjectStore
 
 
 class FileRecord(Document, frozen=True, kw_only=True):
@@ -27,10 +26,10 @@ def fetch_file(store: ObjectStore, key: str, expected: FileRecord, target: Path)
 
     Raises:
         NoSuchObject: the object does not exist.
-        RunError: the object is truncated or altered; the message names it.
+        DamagedObject: the object is truncated or altered; the message names it.
     """
     store.get_file(key, target)
     if (size := target.stat().st_size) != expected.bytes:
-        raise RunError(f"{key} is truncated: {expected.bytes} bytes are expected, got {size}")
+        raise DamagedObject(f"{key} is truncated: {expected.bytes} bytes are expected, got {size}")
     if sha256_of(target) != expected.sha256:
-        raise RunError(f"{key} is altered: its checksum is not the published one")
+        raise DamagedObject(f"{key} is altered: its checksum is not the published one")

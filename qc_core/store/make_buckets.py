@@ -1,6 +1,6 @@
 """Creates missing buckets: `python -m qc_core.store.make_buckets BUCKET …`.
 
-It needs only the minio client, so it runs in the runtime image.
+It needs only the S3 client, so it runs in the runtime image.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from qc_core.errors import RunError, TransientError
+
 # Written and removed to check that a store is writable.
 PROBE = ".write-probe"
 
@@ -14,8 +16,20 @@ class NoSuchObject(KeyError):
     """There is no object with this key."""
 
 
+class StoreUnavailable(TransientError):
+    """The store does not answer within its time limit. It says nothing about the objects."""
+
+
+class DamagedObject(RunError):
+    """An object of the store is incomplete or altered; every reading gives the same bytes."""
+
+
 class ObjectStore(Protocol):
-    """A store of objects. Keys are relative paths with forward slashes."""
+    """A store of objects. Keys are relative paths with forward slashes.
+
+    Every method can raise StoreUnavailable, and UsageError if the store refuses the request.
+    Methods that read can raise DamagedObject.
+    """
 
     def describe(self) -> str:
         """Return the store's address for messages."""

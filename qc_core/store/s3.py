@@ -1,96 +1,53 @@
-"""A store in an S3 bucket of MinIO or any other S3 service."""
+"""A store in an S3 bucket, of AWS or any other S3 server.
+
+A response counts only if it is from S3 and complete: an object carries its SHA-256 as metadata, and
+the server confirms each write. `S3Bucket` repeats requests that fail.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import logging
-import os
-import shutil
-import xml.etree.ElementTree as ET
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
 
-import urllib3
-from minio import Minio
-from minio.error import MinioException, S3Error
-from urllib3 import BaseHTTPResponse
-
-from qc_core.errors import RunError, UsageError
+from qc_core.errors import UsageError
+from qc_core.store.deadline import Deadline
 from qc_core.store.objects import PROBE, NoSuchObject
+from qc_core.store.s3_bucket import SHA256, S3Bucket
+from qc_core.store.s3_client import split_location
+from qc_core.store.s3_download import download
+from qc_core.store.s3_errors import Changed, NoSuchBucket, NotImplementedByServer, not_from_s3
+from qc_core.store.s3_upload import PART_BYTES, remove_unfinished_uploads, upload
 
-# urllib3 would log a line for each retry; the error message at the end is enough.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-
-_DEFAULT_ENDPOINT = "https://s3.amazonaws.com"
-_TIMEOUT = urllib3.Timeout(connect=5, read=60)
-# S3's error codes for an object that no longer satisfies a condition.
-_CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
-# A signed address is used at once; clocks may differ by some minutes.
-_ADDRESS_LIFETIME = timedelta(minutes=15)
-_NOT_IMPLEMENTED = 501
-_BLOCK = 1 << 20
-_RETRIES = urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(500, 502, 503, 504))
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class S3Store:
     """Stores objects below a prefix of one bucket.
 
-    The endpoint comes from `QC_S3_ENDPOINT`, the keys from `AWS_ACCESS_KEY_ID` and
-    `AWS_SECRET_ACCESS_KEY`, the region from `AWS_REGION`.
+    The server is `QC_S3_ENDPOINT`, default AWS. `QC_S3_TIMEOUT` limits the seconds (60) that a
+    request may take with all its repetitions; each MB that it transfers adds 10 s.
     """
 
     def __init__(self, url: str) -> None:
-        parts = _split(url, "QC_STORE", "s3://bucket/prefix")
-        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
-        if not self._bucket:
-            raise UsageError("QC_STORE needs a bucket: s3://bucket/prefix")
-        if {":", "@"} & set(self._bucket):
-            raise _holds_keys("QC_STORE")
-        endpoint = os.environ.get("QC_S3_ENDPOINT") or _DEFAULT_ENDPOINT
-        target = _split(endpoint, "QC_S3_ENDPOINT", "http://host:port or https://…")
-        if "@" in endpoint:
-            raise _holds_keys("QC_S3_ENDPOINT")
-        if target.scheme not in ("http", "https") or not target.netloc or target.path.strip("/"):
-            raise UsageError(
-                f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}"
-            )
-        self._endpoint = endpoint
-        self._http = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES)
-        try:
-            self._client = Minio(
-                endpoint=target.netloc,
-                access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
-                secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
-                region=os.environ.get("AWS_REGION") or "us-east-1",
-                secure=target.scheme == "https",
-                http_client=self._http,
-            )
-        except (ValueError, TypeError) as error:
-            raise UsageError(
-                f"the settings of the store are invalid ({error}): check QC_S3_ENDPOINT, "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
+        self._bucket = S3Bucket(*split_location(url))
 
     def describe(self) -> str:
-        return f"s3://{self._bucket}/{self._prefix} at {self._endpoint}"
+        return self._bucket.address
 
     def put(self, key: str, content: bytes) -> None:
-        with self._errors_as_lines(key):
-            self._client.put_object(
-                bucket_name=self._bucket,
-                object_name=self._name(key),
-                data=io.BytesIO(content),
-                length=len(content),
-            )
+        self._put(key, content, {})
 
     def put_file(self, key: str, path: Path) -> None:
-        with self._errors_as_lines(key):
-            self._client.fput_object(
-                bucket_name=self._bucket, object_name=self._name(key), file_path=str(path)
-            )
+        if path.stat().st_size <= PART_BYTES:
+            self.put(key, path.read_bytes())
+        else:
+            upload(self._bucket, key, path)
 
     def put_if(self, key: str, content: bytes, tag: str | None) -> bool:
         """Compare-and-set with a conditional write of the server.
@@ -98,89 +55,102 @@ class S3Store:
         On a server without conditional writes this is a plain write: it replaces changes that
         others make between the caller's reading and writing.
         """
-        condition = {"If-None-Match": "*"} if tag is None else {"If-Match": tag}
-        with self._errors_as_lines(key):
-            # `put_object` has no conditions. S3 applies the headers of a request to a presigned
-            # address too.
-            address = self._client.get_presigned_url(
-                "PUT", self._bucket, self._name(key), expires=_ADDRESS_LIFETIME
-            )
-            response = self._http.request("PUT", address, body=content, headers=condition)
-            if response.status < 300:
-                return True
-            if response.status == _NOT_IMPLEMENTED:
-                self.put(key, content)
-                return True
-            error = self._error_in(response)
-            if error.code in _CHANGED:
-                return self._holds(key, content)
-            raise error
+        try:
+            self._put(key, content, {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag})
+        except (Changed, NoSuchObject):
+            return self._holds(key, content)
+        except NotImplementedByServer:
+            self.put(key, content)
+        return True
 
     def get(self, key: str) -> bytes:
         return self.get_tagged(key)[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
-        with self._reading(key) as response:
-            return response.read(), response.headers["ETag"]
+        file = io.BytesIO()
+        tag = download(self._bucket, key, file)
+        return file.getvalue(), tag
 
     def get_file(self, key: str, path: Path) -> None:
-        # `fget_object` sends two requests for each file.
-        with self._reading(key) as response, path.open("wb") as file:
-            shutil.copyfileobj(response, file, _BLOCK)
+        with path.open("wb") as file:
+            download(self._bucket, key, file)
 
     def delete(self, key: str) -> None:
-        with self._errors_as_lines(key):
-            self._client.remove_object(bucket_name=self._bucket, object_name=self._name(key))
+        def attempt(deadline: Deadline) -> None:
+            answer = self._bucket.request(deadline, "delete_object", key)["ResponseMetadata"]
+            # A proxy could have sent this empty response.
+            if "x-amz-request-id" not in answer["HTTPHeaders"]:
+                with suppress(NoSuchObject):
+                    self._bucket.request(deadline, "head_object", key)
+                    raise not_from_s3(answer["HTTPStatusCode"])
+
+        self._bucket.repeat(attempt)
 
     def delete_folder(self, prefix: str) -> None:
         for key in list(self.keys(prefix)):
             self.delete(key)
+        remove_unfinished_uploads(self._bucket, prefix, timedelta(0))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        with self._errors_as_lines(prefix):
-            for entry in self._client.list_objects(
-                bucket_name=self._bucket, prefix=self._name(prefix), recursive=True
-            ):
-                yield self._key(entry.object_name or "")
+        for page in self._pages(prefix):
+            for entry in page.get("Contents", []):
+                yield self._bucket.key(entry["Key"])
 
     def folders(self, prefix: str) -> list[str]:
-        with self._errors_as_lines(prefix):
-            entries = self._client.list_objects(
-                bucket_name=self._bucket, prefix=self._name(prefix), recursive=False
-            )
-            return sorted(
-                self._key(entry.object_name or "").removeprefix(prefix).rstrip("/")
-                for entry in entries
-                if entry.is_dir
-            )
+        return sorted(
+            self._bucket.key(entry["Prefix"]).removeprefix(prefix).rstrip("/")
+            for page in self._pages(prefix, Delimiter="/")
+            for entry in page.get("CommonPrefixes", [])
+        )
 
     def check(self) -> None:
-        with self._errors_as_lines(""):
-            if not self._client.bucket_exists(bucket_name=self._bucket):
-                raise UsageError(f"{self._endpoint} has no bucket {self._bucket}: create it first")
+        # The bucket itself is not asked for: the keys may be limited to the prefix.
+        next(self._pages("", MaxKeys=1), None)
 
     def make_bucket(self) -> bool:
         """Create the bucket if it does not exist; return whether it was created."""
-        with self._errors_as_lines(""):
-            if self._client.bucket_exists(bucket_name=self._bucket):
-                return False
-            self._client.make_bucket(bucket_name=self._bucket)
-            return True
+        if not _BUCKET_NAME.fullmatch(self._bucket.name):
+            raise UsageError(
+                f"{self._bucket.name} cannot be the name of a bucket: use 3 to 63 lowercase "
+                "letters, digits, '-' and '.'"
+            )
+        if self._exists():
+            return False
+        try:
+            self._bucket.repeat(self._create)
+        except UsageError:
+            # Another process may have created it, or an attempt whose response was lost.
+            if not self._exists():
+                raise
+        # A foreign response would not make it exist.
+        self.check()
+        return True
 
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
         self.delete(PROBE)
 
-    def _error_in(self, response: BaseHTTPResponse) -> S3Error:
-        """Return S3's error in a response (RunError: the response is not one of S3)."""
+    def _create(self, deadline: Deadline) -> None:
+        region = self._bucket.region
+        place = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        options = {} if region == "us-east-1" else place
+        self._bucket.request(deadline, "create_bucket", None, **options)
+
+    def _exists(self) -> bool:
         try:
-            return S3Error.fromxml(response)
-        except (ET.ParseError, ValueError) as error:
-            raise RunError(
-                f"{self.describe()} does not answer as S3 does (status {response.status}): "
-                "check QC_S3_ENDPOINT"
-            ) from error
+            self.check()
+        except NoSuchBucket:
+            return False
+        return True
+
+    def _put(self, key: str, content: bytes, condition: dict[str, str]) -> None:
+        metadata = {SHA256: hashlib.sha256(content).hexdigest()}
+
+        def attempt(deadline: Deadline) -> None:
+            self._bucket.put(deadline, "put_object", key, content, Metadata=metadata, **condition)
+
+        self._bucket.repeat(attempt, len(content))
 
     def _holds(self, key: str, content: bytes) -> bool:
         try:
@@ -188,60 +158,29 @@ class S3Store:
         except NoSuchObject:
             return False
 
-    def _name(self, key: str) -> str:
-        return f"{self._prefix}/{key}" if self._prefix else key
+    def _pages(self, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a listing."""
+        below, token = self._bucket.object_name(prefix), {}
 
-    def _key(self, name: str) -> str:
-        return name.removeprefix(f"{self._prefix}/") if self._prefix else name
-
-    @contextmanager
-    def _reading(self, key: str) -> Iterator[BaseHTTPResponse]:
-        with self._errors_as_lines(key):
-            response = self._client.get_object(
-                bucket_name=self._bucket, object_name=self._name(key)
+        def attempt(deadline: Deadline) -> dict[str, Any]:
+            page = self._bucket.request(
+                deadline, "list_objects_v2", Prefix=below, **options, **token
             )
-            try:
-                yield response
-            finally:
-                response.close()
-                response.release_conn()
+            names = [entry["Key"] for entry in page.get("Contents", [])]
+            names += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+            # Any other XML document would be read as an empty listing.
+            complete = page.get("NextContinuationToken") if page.get("IsTruncated") else "end"
+            if (
+                "IsTruncated" not in page
+                or not complete
+                or not all(name.startswith(below) for name in names)
+            ):
+                raise not_from_s3(page["ResponseMetadata"]["HTTPStatusCode"])
+            return page
 
-    @contextmanager
-    def _errors_as_lines(self, key: str) -> Iterator[None]:
-        """Convert errors of the client and of the connection to one-line errors."""
-        try:
-            yield
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                raise NoSuchObject(key) from error
-            if error.code == "NoSuchBucket":
-                raise UsageError(
-                    f"{self._endpoint} has no bucket {self._bucket}: create it first"
-                ) from error
-            raise UsageError(
-                f"{self.describe()} refuses ({error.code}): check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and the bucket's policy"
-            ) from error
-        except ValueError as error:
-            raise UsageError(f"QC_STORE=s3://{self._bucket}/… cannot be used: {error}") from error
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise RunError(
-                f"{self.describe()} does not answer ({type(error).__name__}): check QC_S3_ENDPOINT"
-            ) from error
-
-
-def _split(url: str, variable: str, form: str) -> SplitResult:
-    """Split an address into its parts (UsageError: not an address)."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        # The cause quotes the address, which may contain keys.
-        raise UsageError(f"{variable} must be {form}: its value is not an address") from None
-
-
-def _holds_keys(variable: str) -> UsageError:
-    """Return the error for an address that contains keys; the message does not show them."""
-    return UsageError(
-        f"{variable} must be an address without keys: they belong in AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY"
-    )
+        while True:
+            page = self._bucket.repeat(attempt)
+            yield page
+            if not page["IsTruncated"]:
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}

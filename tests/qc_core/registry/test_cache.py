@@ -111,6 +111,7 @@ def test_a_cached_version_is_not_used_if_the_store_does_not_answer(
     version = published(policy)
     cached_policy("cube")
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
     with pytest.raises(
         RunError, match=r"does not answer.*The cached version may be outdated"
     ) as refusal:

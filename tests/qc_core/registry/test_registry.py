@@ -228,6 +228,7 @@ def test_invalid_settings_are_usage_errors(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError):
@@ -242,6 +243,7 @@ def test_s3_errors_name_what_is_missing(s3_store: str, monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="has no bucket"):
         Registry(open_store()).versions()
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
     with pytest.raises(RunError, match="does not answer"):
         open_store().check()
     for location, endpoint in (
@@ -283,6 +285,7 @@ def test_no_error_shows_a_secret(s3_store: str, monkeypatch: pytest.MonkeyPatch)
     secret = "very-secret-key"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
     with pytest.raises(QCError) as refusal:
         open_store().check()
     assert secret not in str(refusal.value)

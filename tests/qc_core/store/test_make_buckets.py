@@ -28,6 +28,7 @@ def test_a_failure_is_one_line_and_an_exit_code(
     assert main(["No_Bucket"]) == 2
     assert "No_Bucket" in capsys.readouterr().err
     monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
     assert main(["bucket"]) == 1
     error = capsys.readouterr().err
     assert "does not answer" in error and error.count("\n") == 1
