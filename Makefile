@@ -12,7 +12,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also run policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
-.PHONY: run test lint types docs reference robomimic javascript images clean gpu-wheels gpu-rehearsal
+.PHONY: run test faults lint types docs reference robomimic javascript images clean gpu-wheels gpu-rehearsal
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
@@ -22,6 +22,11 @@ run: .venv/installed-run
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile \
 	  --no-loadscope-reorder
+
+# Attacks with random faults; they take minutes. SEED chooses other ones.
+SEED ?= 1
+faults: .venv/installed-dev
+	.venv/bin/python -m tests.faults.s3_faults --attempts 400 --seed $(SEED) --slow
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from qc_core.errors import QCError, RunError
+from qc_core.errors import QCError
 from qc_core.log import log
 from qc_core.store.bundle import delete_folder, get_folder, put_folder
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.objects import DamagedObject, NoSuchObject, ObjectStore
 
 _PROGRESS = re.compile(r"progress-(\d+)-(.+)")
 
@@ -45,7 +45,7 @@ class RemoteCheckpoints:
             except NoSuchObject:
                 # The attempt ended while it was writing.
                 continue
-            except RunError as error:
+            except DamagedObject as error:
                 log.info(f"skipping a damaged checkpoint at step {step:,}: {error}")
                 continue
             return target

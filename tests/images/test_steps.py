@@ -65,9 +65,11 @@ class Network:
 
 
 _MAKE_BUCKET = """
-from minio import Minio
-Minio(endpoint="127.0.0.1:9000", access_key="test", secret_key="test", secure=False,
-      region="us-east-1").make_bucket(bucket_name="q-chunking")
+import os
+os.environ |= dict(QC_S3_ENDPOINT="http://127.0.0.1:9000", AWS_ACCESS_KEY_ID="test",
+                   AWS_SECRET_ACCESS_KEY="test")
+from qc_core.store.s3 import S3Store
+S3Store("s3://q-chunking").make_bucket()
 """
 _ANSWERS = """
 import socket

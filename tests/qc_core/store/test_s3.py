@@ -81,9 +81,7 @@ def operations(store: ObjectStore, folder: Path) -> list[Any]:
     return [created, replaced, store.get("a/three"), listed, same]
 
 
-@pytest.mark.parametrize(
-    "fault", [faults.silence, faults.drip, page], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("fault", [faults.silence, faults.drip, page], ids=lambda f: f.__name__)
 def test_a_server_that_never_answers_is_given_up_in_time(
     s3_store: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: Fault
 ) -> None:
