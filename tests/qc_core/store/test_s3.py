@@ -106,7 +106,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(
 def test_a_missing_object_is_missing_only_if_s3_says_so(
     s3_store: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "1")
 
     def not_found(client: Client, forward: Forward) -> None:
         client.send(Response(404, [("Content-Type", "text/html")], b"<html>Not Found</html>"))
@@ -142,7 +142,7 @@ def test_an_unavailable_store_is_not_a_damaged_folder(
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "file").write_bytes(b"x" * 1000)
     put_folder(open_store(), "folder/", tmp_path / "source")
-    monkeypatch.setenv("QC_S3_TIMEOUT", "0.3")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "1")
     with (
         behind(s3_endpoint, always(faults.reset_in_body), monkeypatch) as store,
         pytest.raises(StoreUnavailable),
