@@ -7,8 +7,6 @@ $mathematics$. The README is the site's first page.
 from pathlib import Path
 from typing import Any
 
-from sphinx.application import Sphinx
-
 from qc_core import __version__
 
 project = "Q-chunking pipelines"
@@ -32,12 +30,12 @@ html_copy_source = False
 html_show_sourcelink = False
 
 
-def add_menu(_: Sphinx, page: str, source: list[str]) -> None:
+def add_menu(_: Any, page: str, source: list[str]) -> None:
     """Add the menu to the README, which code hosts show without it."""
     if page == root_doc:
         source[0] += Path(__file__).with_name("menu.md").read_text()
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: Any) -> dict[str, Any]:
     app.connect("source-read", add_menu)
     return {"parallel_read_safe": True}

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qc_core.cli.main import main
+from qc_core.config.resolve import resolve
+from qc_core.sweeps.definition import read_sweep
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -111,9 +113,18 @@ def run_page(page: Path, names: dict[str, object]) -> None:
         elif block.runs:
             printed = "".join(_run(command, block) for command in _commands(block.text))
         elif block.language == "yaml" and (file := re.match(r"# (\S+\.yaml)\n", block.text)):
-            Path(file[1]).write_text(block.text)
+            _write_and_check(Path(file[1]), block.text)
         else:
             printed = None
+
+
+def _write_and_check(path: Path, text: str) -> None:
+    """Write a sweep file or a recipe file, and read it (UsageError: it is not valid)."""
+    path.write_text(text)
+    if "recipes:" in text:
+        read_sweep(path)
+    else:
+        resolve(str(path))
 
 
 def _commands(text: str) -> Iterator[str]:
