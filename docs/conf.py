@@ -30,10 +30,12 @@ html_copy_source = False
 html_show_sourcelink = False
 
 
-def add_menu(_: Any, page: str, source: list[str]) -> None:
+def add_menu(app: Any, page: str, source: list[str]) -> None:
     """Add the menu to the README, which code hosts show without it."""
     if page == root_doc:
-        source[0] += Path(__file__).with_name("menu.md").read_text()
+        menu = Path(__file__).with_name("menu.md")
+        app.env.note_dependency(menu)
+        source[0] += menu.read_text()
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 import re
 
+import yaml
+
 from docs.generate_reference import PAGES, commands_page, configuration_page
+from qc_core import __version__
 from tests.docs.pages import ROOT
 
 VARIABLE = re.compile(r'"((?:QC|KFP|AWS|MUJOCO|XDG|OMP|MLFLOW)_[A-Z][A-Z_0-9]*)"')
@@ -20,3 +23,7 @@ def test_every_environment_variable_has_a_row() -> None:
         for path in (ROOT / package).rglob("*.py"):
             for name in VARIABLE.findall(path.read_text()):
                 assert f"`{name}`" in page, f"{path} reads {name}"
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
