@@ -26,10 +26,11 @@ def run(options: Namespace) -> None:
     from qc_core.runtime.serve import PolicyServer
 
     policy, host, port = options.policy, options.host, options.port
-    name = Path(policy).resolve().name if os.path.exists(policy) else _name_of(policy)
-    with ChunkPolicy.load(policy) as loaded:
+    folder, name, version = _opened(policy)
+    token = _token()
+    with ChunkPolicy(folder) as loaded:
         try:
-            server = PolicyServer((host, port), loaded, name)
+            server = PolicyServer((host, port), loaded, name, version, token)
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
         with server:
@@ -41,13 +42,29 @@ def run(options: Namespace) -> None:
                 stop.start()
 
             signal.signal(signal.SIGTERM, end)
+            shown = f"{name}:{version}" if folder != Path(policy) else policy
             print(
-                f"serving {policy} at http://{host}:{server.server_port}{server.model_path}",
+                f"serving {shown} at http://{host}:{server.server_port}{server.model_path}",
                 file=sys.stderr,
                 flush=True,
             )
             server.serve_forever()
 
 
-def _name_of(policy: str) -> str:
-    return policy.split("@")[0].split(":")[0]
+def _opened(policy: str) -> tuple[Path, str, str]:
+    """Return folder, name and version of a policy; a folder has version 1."""
+    from qc_core.registry.cache import cached_policy
+    from qc_core.runtime.protocol import VERSION
+
+    if os.path.exists(policy):
+        return Path(policy), Path(policy).resolve().name, VERSION
+    folder = cached_policy(policy)
+    return folder, folder.parent.name, folder.name
+
+
+def _token() -> str | None:
+    """Return the bearer token in `QC_SERVE_TOKEN`, None without one (UsageError: not usable)."""
+    token = os.environ.get("QC_SERVE_TOKEN")
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError("QC_SERVE_TOKEN must be printable ASCII characters without spaces")
+    return token or None

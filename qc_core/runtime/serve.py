@@ -2,17 +2,22 @@
 
 GET  /v2                      name and version of the server
 GET  /v2/health/live, /v2/health/ready
+GET  /v2/models               the policy's name and version
 GET  /v2/models/NAME          inputs, outputs and the policy's contract
 GET  /v2/models/NAME/ready
+GET  /v2/models/NAME/config   the same as Triton's configuration of a model
 POST /v2/models/NAME/infer    observation [B, O] and optional noise; returns action_chunk [B, H, A]
+POST /v2/repository/index     as /v2/models, for clients of Triton
+GET  /metrics                 counts and times for Prometheus
 
 B observations (at most 64) of O numbers; H actions per chunk of A numbers. NAME can also be
-NAME/versions/1. Tensors are JSON numbers. The server draws missing noise.
+NAME/versions/VERSION. Tensors are JSON numbers or binary. The server draws missing noise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import io
 import json
 import socket
@@ -26,22 +31,32 @@ from urllib.parse import quote, unquote
 
 from qc_core import __version__
 from qc_core.errors import QCError, UsageError
+from qc_core.log import printable
+from qc_core.runtime.connections import Connections
+from qc_core.runtime.metrics import CONTENT_TYPE, Metrics
 from qc_core.runtime.policy import ChunkPolicy
 from qc_core.runtime.protocol import (
+    BINARY_HEADER,
     MAX_BATCH,
     VERSION,
-    infer,
     max_request_bytes,
+    model_config,
+    model_index,
     model_metadata,
+    read_request,
+    response,
     server_metadata,
 )
 
 MAX_CONNECTIONS = 64
+_JSON, _BINARY = "application/json", "application/octet-stream"
 # Requests that are parsed and answered at the same time. Parsing needs memory, and the model runs
 # one request at a time.
 _MAX_CONCURRENT = 2
 # Time that a client has to send a complete request, and to receive the response.
 _REQUEST_TIMEOUT_SECONDS = 30.0
+# Characters of a line of the log that a client can choose.
+_MAX_LOGGED = 200
 # Bytes of a refused request that are read and discarded.
 _MAX_DISCARDED = 64 << 20
 
@@ -52,6 +67,8 @@ class PolicyServer(ThreadingHTTPServer):
     Args:
         address: host and port; port 0 uses a free one.
         name: name of the model in the URLs.
+        version: version of the policy in the store.
+        token: bearer token that requests must carry, except for health checks; None needs none.
 
     Attributes:
         model_path: URL path of the model, percent-encoded.
@@ -60,39 +77,37 @@ class PolicyServer(ThreadingHTTPServer):
 
     daemon_threads = True
     # The system refuses connections beyond this queue.
-    request_queue_size = 32
+    request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], policy: ChunkPolicy, name: str) -> None:
-        self.policy, self.name = policy, name
+    def __init__(
+        self,
+        address: tuple[str, int],
+        policy: ChunkPolicy,
+        name: str,
+        version: str = VERSION,
+        token: str | None = None,
+    ) -> None:
+        self.policy, self.name, self.version, self.token = policy, name, version, token
         self.model_path = "/v2/models/" + quote(name, errors="surrogateescape")
         self.max_bytes = max_request_bytes(policy)
         self.inference_slots = threading.BoundedSemaphore(_MAX_CONCURRENT)
-        self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.connections = Connections(MAX_CONNECTIONS)
+        self.metrics = Metrics(name, version)
         super().__init__(address, _Handler)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request(request, client_address)
-        except Exception:
-            # No thread was started, so no thread releases the connection.
-            self._connections.release()
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
-
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Refuse a connection if all connections are in use."""
-        return self._connections.acquire(blocking=False)
+        """Refuse a connection only if every other one is being answered."""
+        return self.connections.admit(request, client_address[0])
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.remove(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print an error in one line; a client that disconnects is not an error."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError):
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split())[:_MAX_LOGGED]
             print(f"{client_address[0]}: {type(error).__name__}: {reason}", file=sys.stderr)
 
 
@@ -126,6 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: PolicyServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     server_version = f"q-chunking/{__version__}"
+    # With Nagle's algorithm, a client that reuses its connection waits 40 ms for each response.
+    disable_nagle_algorithm = True
+    # The head and the body of a response are sent together.
+    wbufsize = -1
 
     def setup(self) -> None:
         super().setup()
@@ -137,35 +156,55 @@ class _Handler(BaseHTTPRequestHandler):
         self._stream.deadline = time.monotonic() + _REQUEST_TIMEOUT_SECONDS
         super().handle_one_request()
 
+    def handle_expect_100(self) -> bool:
+        proceed = super().handle_expect_100()
+        self.wfile.flush()
+        return proceed
+
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # The server does not read the body, and must not parse it as the next request.
             self.close_connection = True
-        path, models = self._path(), self._model_paths()
+        server, path, models = self.server, self._path(), self._model_paths()
         ready = ("/v2/health/live", "/v2/health/ready", *(f"{model}/ready" for model in models))
         if path in ready:
             self._answer(HTTPStatus.OK, {"ready": True})
+        elif not self._is_authorized():
+            self._refuse_unauthorized()
         elif path == "/v2":
             self._answer(HTTPStatus.OK, server_metadata())
+        elif path == "/v2/models":
+            self._answer(HTTPStatus.OK, {"models": model_index(server.name, server.version)})
         elif path in models:
-            self._answer(HTTPStatus.OK, model_metadata(self.server.name, self.server.policy))
+            metadata = model_metadata(server.name, server.version, server.policy)
+            self._answer(HTTPStatus.OK, metadata)
+        elif path in [f"{model}/config" for model in models]:
+            self._answer(HTTPStatus.OK, model_config(server.name, server.policy))
+        elif path == "/metrics":
+            text = server.metrics.text(len(server.connections), server.connections.replaced)
+            self._send(HTTPStatus.OK, text.encode(), CONTENT_TYPE)
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, self._not_found(f"try {self.server.model_path}"))
+            self._refuse(HTTPStatus.NOT_FOUND, self._not_found(f"try {server.model_path}"))
 
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
         try:
+            if not self._is_authorized():
+                # Its body is not worth reading.
+                self.close_connection = True
+                self._refuse_unauthorized()
+                self._discard()
+                return
             # The body of a refused request is read too, so that the connection can be reused.
             body = self._body()
+            if self._path() == "/v2/repository/index":
+                self._answer(HTTPStatus.OK, model_index(self.server.name, self.server.version))
+                return
             if self._path() not in [f"{model}/infer" for model in self._model_paths()]:
                 reason = self._not_found(f"POST to {self.server.model_path}/infer")
                 raise _Refused(HTTPStatus.NOT_FOUND, reason)
-            # A client that sends slowly must not block other clients, so the body is read before
-            # taking a slot.
-            with self.server.inference_slots:
-                answer = infer(self.server.name, self.server.policy, body)
-            self._answer(HTTPStatus.OK, answer)
+            self._infer(body)
         except _Refused as refused:
             self._refuse(refused.status, str(refused))
             if self.close_connection:
@@ -174,6 +213,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except QCError as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+    def _infer(self, body: bytes) -> None:
+        server, start = self.server, time.monotonic()
+        # A client that sends or reads slowly must not block other clients, so only the computation
+        # takes a slot.
+        with server.connections.answering(self.connection), server.inference_slots:
+            request = read_request(server.policy, body, self.headers.get(BINARY_HEADER))
+            chunk_BHA = server.policy.chunk(request.observation_BO, request.noise)
+            content, header_length = response(server.name, server.version, request, chunk_BHA)
+        server.metrics.count_inference(len(chunk_BHA), time.monotonic() - start)
+        if header_length is None:
+            self._send(HTTPStatus.OK, content, _JSON)
+        else:
+            self._send(HTTPStatus.OK, content, _BINARY, {BINARY_HEADER: str(header_length)})
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer an invalid request or an unsupported method with an error in JSON."""
@@ -186,9 +239,27 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(code, HTTPStatus) or code >= HTTPStatus.BAD_REQUEST:
             super().log_request(code, size)
 
-    def _model_paths(self) -> tuple[str, str]:
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log a line of limited length, without characters that control a terminal."""
+        text = printable((format % args)[:_MAX_LOGGED])
+        print(f"{self.address_string()} [{self.log_date_time_string()}] {text}", file=sys.stderr)
+
+    def _is_authorized(self) -> bool:
+        token = self.server.token
+        if token is None:
+            return True
+        given = self.headers.get("Authorization", "").encode(errors="replace")
+        return hmac.compare_digest(given, f"Bearer {token}".encode())
+
+    def _refuse_unauthorized(self) -> None:
+        reason = "the token is missing or wrong: send Authorization: Bearer TOKEN"
+        content = json.dumps({"error": reason}).encode()
+        self._send(HTTPStatus.UNAUTHORIZED, content, _JSON, {"WWW-Authenticate": "Bearer"})
+
+    def _model_paths(self) -> tuple[str, ...]:
         model = f"/v2/models/{self.server.name}"
-        return model, f"{model}/versions/{VERSION}"
+        versions = dict.fromkeys((self.server.version, VERSION))
+        return model, *(f"{model}/versions/{version}" for version in versions)
 
     def _path(self) -> str:
         return unquote(self.path, errors="surrogateescape")
@@ -224,14 +295,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._answer(status, {"error": reason})
 
-    def _answer(self, status: HTTPStatus, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
+    def _answer(self, status: HTTPStatus, content: Any) -> None:
+        self._send(status, json.dumps(content).encode(), _JSON)
+
+    def _send(
+        self, status: HTTPStatus, body: bytes, kind: str, headers: dict[str, str] | None = None
+    ) -> None:
+        self.server.metrics.count_response(status)
         self.connection.settimeout(_REQUEST_TIMEOUT_SECONDS)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+        self.wfile.flush()

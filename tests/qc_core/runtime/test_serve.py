@@ -20,9 +20,12 @@ import numpy as np
 import pytest
 
 from qc_core import documents
+from qc_core.registry.registry import Registry
 from qc_core.runtime import ChunkPolicy
+from qc_core.runtime.connections import Connections
 from qc_core.runtime.protocol import MAX_BATCH
-from qc_core.runtime.serve import MAX_CONNECTIONS, PolicyServer
+from qc_core.runtime.serve import MAX_CONNECTIONS, PolicyServer, _Handler
+from qc_core.store.open import open_store
 
 INFER = "/v2/models/my%20lifter/infer"
 
@@ -88,6 +91,11 @@ def test_health_and_metadata_are_served(server: PolicyServer) -> None:
     assert _ask(server, "GET", f"{model}/versions/{version}/ready")[0] == 200
     assert _ask(server, "POST", f"{model}/versions/{version}/infer", _observation())[0] == 200
     assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
+    models = [{"name": "my lifter", "version": version, "state": "READY", "reason": ""}]
+    assert _ask(server, "GET", "/v2/models") == (200, {"models": models})
+    status, config = _ask(server, "GET", f"{model}/config")
+    assert (status, config["max_batch_size"]) == (200, MAX_BATCH)
+    assert config["input"][0]["dims"] == [server.policy.observation_size]
     assert told["parameters"]["contract"] == documents.to_json(server.policy.contract)
 
 
@@ -244,34 +252,184 @@ def test_the_body_of_a_get_is_not_parsed_as_a_request(server: PolicyServer) -> N
     assert answers.count(b"HTTP/1.1 ") == 1 and b"200" in answers
 
 
-def test_connections_beyond_the_limit_are_refused(server: PolicyServer) -> None:
+def test_one_client_with_many_slow_connections_does_not_lock_others_out(
+    server: PolicyServer,
+) -> None:
     address = ("127.0.0.1", server.server_port)
-    with contextlib.ExitStack() as taken:
-        for _ in range(MAX_CONNECTIONS):
-            idle = taken.enter_context(socket.create_connection(address, timeout=10))
-            idle.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
-            assert idle.recv(12) == b"HTTP/1.1 200"
-        with socket.create_connection(address, timeout=10) as late:
-            assert late.recv(1) == b""
-    # The closed connections are released.
-    for _ in range(100):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            if _ask(server, "GET", "/v2/health/live")[0] == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail("no place became free")
+    other = http.client.HTTPConnection(
+        "127.0.0.1", server.server_port, timeout=10, source_address=("127.0.0.2", 0)
+    )
+    replaced = server.connections.replaced
+    with contextlib.ExitStack() as taken, contextlib.closing(other):
+        other.request("GET", "/v2/health/live")
+        assert other.getresponse().read() == b'{"ready": true}'
+        slow = []
+        for _ in range(MAX_CONNECTIONS + 8):
+            slow.append(taken.enter_context(socket.create_connection(address, timeout=10)))
+            slow[-1].sendall(f"POST {INFER} HTTP/1.1\r\nContent-Length: 9\r\n".encode())
+        # The oldest ones were replaced.
+        assert [connection.recv(1) for connection in slow[:9]] == [b""] * 9
+        # A new client is served, and a robot that was connected before is still connected.
+        assert _ask(server, "POST", INFER, _observation())[0] == 200
+        other.request("GET", "/v2/health/live")
+        assert other.getresponse().status == 200
+    assert server.connections.replaced >= replaced + 9
 
 
-def test_the_command_serves_until_it_is_stopped(policy: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(policy, tmp_path / "a policy")
-    command = [sys.executable, "-m", "qc_core.cli.main", "serve", str(folder), "--port", "0"]
+def test_connections_that_are_being_answered_are_not_replaced() -> None:
+    connections = Connections(limit=2)
+    with contextlib.ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(4)]
+        for end in (end for pair in pairs for end in pair):
+            stack.enter_context(end)
+        busy, idle, new, late = (pair[0] for pair in pairs)
+        assert connections.admit(busy, "a") and connections.admit(idle, "a")
+        with connections.answering(busy):
+            assert connections.admit(new, "b")
+            assert pairs[1][1].recv(1) == b"" and len(connections) == 2
+            with connections.answering(new):
+                assert not connections.admit(late, "c")
+        assert connections.admit(late, "c")
+
+
+def test_a_response_is_sent_at_once(server: PolicyServer) -> None:
+    """Otherwise a client that reuses its connection waits 40 ms for its own acknowledgement."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+        for _ in range(3):
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\n\r\n")
+            assert connection.recv(4096).endswith(b'\r\n\r\n{"ready": true}')
+    assert _Handler.disable_nagle_algorithm
+
+
+def test_tritons_client_works_with_its_defaults(server: PolicyServer, policy: Path) -> None:
+    from tritonclient import http as triton
+
+    golden = np.load(policy / "golden.npz")
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.server_port}")
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("my lifter")
+    assert client.get_model_repository_index()[0]["name"] == "my lifter"
+    assert client.get_model_config("my lifter")["max_batch_size"] == MAX_BATCH
+    inputs = []
+    for entry in client.get_model_metadata("my lifter")["inputs"]:
+        values = golden[entry["name"]]
+        inputs.append(triton.InferInput(entry["name"], values.shape, entry["datatype"]))
+        inputs[-1].set_data_from_numpy(values)
+    for outputs in (None, [triton.InferRequestedOutput("action_chunk")]):
+        result = client.infer("my lifter", inputs, outputs=outputs, request_id="7")
+        chunk = np.asarray(result.as_numpy("action_chunk"))
+        np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
+        assert result.get_response()["id"] == "7"
+        assert "binary_data_size" in result.get_response()["outputs"][0]["parameters"]
+    output = triton.InferRequestedOutput("action_chunk", binary_data=False)
+    result = client.infer("my lifter", inputs, outputs=[output])
+    chunk = np.asarray(result.as_numpy("action_chunk"))
+    np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
+    client.close()
+
+
+def _binary(size: Any, content: bytes, **changes: Any) -> tuple[bytes, dict[str, str]]:
+    tensor = {"name": "observation", "datatype": "FP32", "shape": [1, 28]} | changes
+    header = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": size}}]}).encode()
+    return header + content, {"Inference-Header-Content-Length": str(len(header))}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (_binary(112, bytes(111)), "does not hold numbers"),
+        (_binary(112, bytes(113)), "1 bytes after the JSON belong to no input"),
+        (_binary(108, bytes(108)), "does not hold numbers"),
+        (_binary(-4, b""), "does not hold numbers"),
+        (_binary("112", bytes(112)), "does not hold numbers"),
+        (_binary(112, bytes(112), data=[0.0] * 28), "does not hold numbers"),
+        (_binary(112, b"\xff" * 112), "NaN"),
+        ((b"{}", {"Inference-Header-Content-Length": "3"}), "size of the JSON, at most 2"),
+        ((b"{}", {"Inference-Header-Content-Length": "x" * 99}), "must be the size of the JSON"),
+    ],
+)
+def test_an_invalid_binary_request_is_refused_in_one_line(
+    server: PolicyServer, content: tuple[bytes, dict[str, str]], says: str
+) -> None:
+    status, told = _ask(server, "POST", INFER, content[0], **content[1])
+    assert status == 400 and says in told["error"] and len(told["error"]) < 300
+
+
+def test_metrics_count_responses_observations_and_times(server: PolicyServer) -> None:
+    def metrics() -> dict[str, float]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        lines = answer.read().decode().splitlines()
+        connection.close()
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        samples = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+        return {name: float(value) for name, _, value in samples}
+
+    labels = 'model="my lifter",version="1"'
+    before = metrics()
+    observation = np.zeros((3, 28), np.float32)
+    _ask(server, "POST", INFER, {"inputs": [_tensor("observation", observation)]})
+    _ask(server, "GET", "/none")
+    after = metrics()
+    assert after[f"qc_policy_info{{{labels}}}"] == 1
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert grown(f"qc_observations_total{{{labels}}}") == 3
+    assert grown(f"qc_inference_seconds_count{{{labels}}}") == 1
+    assert grown(f'qc_inference_seconds_bucket{{{labels},le="+Inf"}}') == 1
+    assert grown(f'qc_responses_total{{{labels},status="404"}}') == 1
+
+
+def test_a_token_is_needed_except_for_health(
+    server: PolicyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "token", "secret-token")
+    assert _ask(server, "GET", "/v2/health/ready")[0] == 200
+    for wrong in ("", "Bearer wrong", "secret-token", "Bearer secret-token2"):
+        for method, path in (("POST", INFER), ("GET", "/v2/models"), ("GET", "/metrics")):
+            status, told = _ask(server, method, path, _observation(), Authorization=wrong)
+            assert status == 401 and "secret-token" not in str(told)
+    right = {"Authorization": "Bearer secret-token"}
+    assert _ask(server, "POST", INFER, _observation(), **right)[0] == 200
+    assert _ask(server, "GET", "/v2/models", **right)[0] == 200
+
+
+def test_a_line_of_the_log_is_short_and_harmless(
+    server: PolicyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (b"GET /" + b"x" * 60_000 + b" HTTP/1.1", b"\x1b[2J" + b"y" * 60_000):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+            client.sendall(line + b"\r\n\r\n")
+            assert b"error" in client.recv(4096)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2 and all(len(line) < 300 and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_command_serves_until_it_is_stopped(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    if stored:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        version = Registry(open_store()).publish(policy, "lifter")
+        name = f"lifter:{version}"
+    else:
+        version, name = "1", str(shutil.copytree(policy, tmp_path / "a policy"))
+    command = [sys.executable, "-m", "qc_core.cli.main", "serve", name, "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         url = urlsplit(process.stderr.readline().split()[-1])
         connection = http.client.HTTPConnection(url.netloc, timeout=10)
         connection.request("GET", f"{url.path}/ready")
-        assert connection.getresponse().status == 200
+        answer = connection.getresponse()
+        assert answer.status == 200 and answer.read()
+        connection.request("GET", "/v2/models")
+        (model,) = json.loads(connection.getresponse().read())["models"]
+        assert model["version"] == version
         connection.close()
     finally:
         # An impatient user stops it twice.
