@@ -32,7 +32,9 @@ def run(options: Namespace) -> None:
     from qc_core.data.describe import describe_source
 
     _, texts = split_options(options.overrides)
-    content = describe_source(options.source, apply(Config(), texts).data)
+    config = apply(Config(), texts)
+    environment = config.environment if "environment" in texts else None
+    content = describe_source(options.source, config, environment)
     if options.json:
         print_json(to_json(content))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from qc_core.config.settings import DataConfig
+from qc_core.config.settings import Config
 from qc_core.data.clipping import Clipping
 from qc_core.data.dataset.dataset import Dataset, open_dataset
 from qc_core.data.formats.lerobot import open_lerobot
@@ -25,6 +25,7 @@ from qc_core.data.formats.ogbench_npz import (
 )
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source, transitions_of
+from qc_core.data.formats.steps_file import is_steps, open_steps
 from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
@@ -86,28 +87,33 @@ class SourceDescription(Document, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def describe_source(source: str, config: DataConfig | None = None) -> SourceDescription:
+def describe_source(
+    source: str, config: Config | None = None, environment: str | None = None
+) -> SourceDescription:
     """Describe the episodes that `ingest` would write from a source.
 
     Args:
         source: a path, or `minari:ID`.
         config: how to read it.
+        environment: that the data are read for; None if only the source may name it.
 
     Raises:
         UsageError: the source does not exist or is damaged.
     """
-    kind, path, config = kind_of(source), Path(source), config or DataConfig()
+    kind, path, config = kind_of(source), Path(source), config or Config()
     if kind in ("collect", "ogbench", "store"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
         return _describe_dataset(open_dataset(path))
-    if kind == "npz":
-        return _describe_npz(path)
     if kind == "minari":
         return _describe(open_minari(name_in(source), config))
+    if kind == "lerobot":
+        return _describe(open_lerobot(path, config.data))
+    if is_steps(path, environment):
+        return _describe(open_steps(path, config, environment))
     if kind == "robomimic":
-        return _describe(open_robomimic(path, config))
-    return _describe(open_lerobot(path, config))
+        return _describe(open_robomimic(path, config.data))
+    return _describe_npz(path)
 
 
 class _Counter:
@@ -243,7 +249,7 @@ def _count_npz(files: Sequence[Path]) -> tuple[_Counter, dict[str, Any]]:
 
 def _spec_fields(spec: EnvironmentSpec) -> dict[str, Any]:
     return {
-        "environment": spec.id,
+        "environment": spec.id or None,
         "observation_names": spec.observation_names,
         "action_names": spec.action_names,
         "observation_size": spec.observation_size,

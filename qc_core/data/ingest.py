@@ -36,6 +36,7 @@ from qc_core.data.formats.minari_dataset import open_minari
 from qc_core.data.formats.ogbench_npz import open_ogbench
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
+from qc_core.data.formats.steps_file import is_steps, open_steps
 from qc_core.data.join import join
 from qc_core.data.uploads.episodes import NoEpisodes, fetch_episodes
 from qc_core.envs.episode_result import format_score
@@ -215,20 +216,27 @@ def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
 def open_source(kind: SourceKind, source: str, config: Config) -> Source:
     """Open a source that is read from files (UsageError: it is damaged or does not fit)."""
     if kind == "minari":
-        return open_minari(name_in(source), config.data)
+        return open_minari(name_in(source), config)
     if kind == "ogbench":
         name = official_name(config.environment, name_in(source))
         return open_ogbench(fetch_official(name), config.environment)
     path = Path(source)
-    if kind == "robomimic":
-        return open_robomimic(path, config.data)
     if kind == "lerobot":
         return open_lerobot(path, config.data)
+    if is_steps(path, config.environment):
+        return open_steps(path, config, config.environment)
+    if kind == "robomimic":
+        return open_robomimic(path, config.data)
     return open_ogbench(path, config.environment)
 
 
 def _write(source: Source, config: Config, output: Path) -> None:
     require_environment(source.name, source.spec.id, config.environment)
+    if not source.spec.control_interval:
+        raise UsageError(
+            f"{source.name}: the control interval of {source.spec.id} is unknown: give it with "
+            "--control-interval SECONDS"
+        )
     for note in source.notes:
         log.info(f"{source.name}: {note}")
     with staged_folder(output) as staging:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qc_core import documents
-from qc_core.config.settings import DataConfig
+from qc_core.config.settings import Config, DataConfig
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.source import Source, observation_rows, require_finite
 from qc_core.documents import Document
 from qc_core.envs.make import describe
 from qc_core.envs.play import SUCCESS_KEYS
+from qc_core.envs.registry import find_environment
 from qc_core.errors import RunError, UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -43,12 +44,13 @@ class _Vector(NamedTuple):
     size: int
 
 
-def open_minari(dataset_id: str, config: DataConfig) -> Source:
+def open_minari(dataset_id: str, config: Config) -> Source:
     """Open a data set by its id, `NAMESPACE/NAME-vVERSION`.
 
     Args:
-        config: what counts as success. By default `info["success"]` or `info["is_success"]`, else
-            sparse rewards; only terminations end the task.
+        config: control interval, and what counts as success. By default this is
+            `info["success"]` or `info["is_success"]`, else sparse rewards; only terminations end
+            the task.
 
     Raises:
         UsageError: the id is invalid, the data set is damaged, or its spaces are not vectors with
@@ -70,11 +72,11 @@ def open_minari(dataset_id: str, config: DataConfig) -> Source:
     if not lengths:
         raise UsageError(f"minari:{dataset_id} contains no episodes")
     vectors = _vectors(dataset.observation_space, dataset_id)
-    rule = _outcome_rule(dataset, dataset_id, config)
+    rule = _outcome_rule(dataset, dataset_id, config.data)
     return Source(
         kind="minari",
         name=f"minari:{dataset_id}",
-        spec=_spec(dataset, dataset_id, vectors, max(lengths)),
+        spec=_spec(dataset, dataset_id, vectors, max(lengths), config.control_interval),
         rows=sum(lengths) + len(lengths),
         read=partial(_read, dataset, dataset_id, vectors, rule),
         origin={"dataset": dataset_id, "minari-version": dataset.minari_version},
@@ -111,7 +113,11 @@ def _folder(dataset_id: str) -> Path:
 
 
 def _spec(
-    dataset: Any, dataset_id: str, vectors: Sequence[_Vector], longest: int
+    dataset: Any,
+    dataset_id: str,
+    vectors: Sequence[_Vector],
+    longest: int,
+    control_interval: float,
 ) -> EnvironmentSpec:
     """Return the description by the environment if it is installed, else by the metadata."""
     from gymnasium.spaces import Box
@@ -132,15 +138,29 @@ def _spec(
         action_low=tuple(map(float, action.low)),
         action_high=tuple(map(float, action.high)),
         episode_limit=(recorded and recorded.max_episode_steps) or longest,
-        # Placeholder, in seconds per control step: Minari's metadata does not contain it.
-        control_interval=1.0,
+        # Minari's metadata does not contain it.
+        control_interval=control_interval,
     )
+    if not _is_installed(spec.id):
+        return spec
+    installed = describe(spec.id, control_interval)
+    for name, got, wanted in (
+        ("observations", spec.observation_size, installed.observation_size),
+        ("actions", spec.action_size, installed.action_size),
+    ):
+        if got != wanted:
+            raise UsageError(
+                f"minari:{dataset_id} has {name} of {got} numbers, {spec.id} of {wanted}: it was "
+                "recorded in another version of the environment, or with a wrapper"
+            )
+    return installed
+
+
+def _is_installed(environment: str) -> bool:
     with contextlib.suppress(UsageError):
-        installed = describe(spec.id)
-        sizes = (installed.observation_size, installed.action_size)
-        if sizes == (spec.observation_size, spec.action_size):
-            return installed
-    return spec
+        find_environment(environment)
+        return True
+    return False
 
 
 def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:

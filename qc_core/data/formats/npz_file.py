@@ -54,7 +54,7 @@ class NpzFile(contextlib.AbstractContextManager):
             for name in required:
                 if f"{name}.npy" not in names:
                     raise UsageError(
-                        f"{path}: array {name!r} is missing; OGBench files have {tuple(required)}"
+                        f"{path}: array {name!r} is missing; it needs {', '.join(required)}"
                     )
             self._columns = {
                 name: stack.enter_context(contextlib.closing(_Column(archive, path, name)))
@@ -114,16 +114,29 @@ class _Column:
             # In later versions a header may claim up to 4 GiB, which NumPy would read.
             if (version := npy.read_magic(self._file)) != (1, 0):
                 raise ValueError(f"npy version 1.0 is needed, got {version[0]}.{version[1]}")
-            self.shape, fortran, self.dtype = npy.read_array_header_1_0(self._file)
+            self.shape, self._fortran, self.dtype = npy.read_array_header_1_0(self._file)
         except (*_DAMAGE, *BAD_HEADER) as error:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"{path}: array {name!r} cannot be read: {reason}") from error
-        if self.dtype.hasobject or self.dtype.kind not in "fiub" or fortran:
+        if self.dtype.hasobject or self.dtype.kind not in "fiub":
             raise UsageError(f"{path}: {name!r} must be a plain numeric array, got {self.dtype}")
         if min(self.shape, default=1) < 0 or 0 in self.shape[1:]:
             raise UsageError(f"{path}: array {name!r} has the impossible shape {list(self.shape)}")
 
+        # A complete array in Fortran order, of which `_row` rows have been read.
+        self._columns: np.ndarray | None = None
+        self._row = 0
+
     def read(self, rows: int) -> np.ndarray:
+        """Read the next rows; an array in Fortran order is read as a whole."""
+        if not self._fortran:
+            return self._read(rows).reshape(rows, *self.shape[1:])
+        if self._columns is None:
+            self._columns = self._read(self.shape[0]).reshape(self.shape, order="F")
+        self._row += rows
+        return np.ascontiguousarray(self._columns[self._row - rows : self._row])
+
+    def _read(self, rows: int) -> np.ndarray:
         count = rows * int(np.prod(self.shape[1:], dtype=np.int64))
         wanted = count * self.dtype.itemsize
         try:
@@ -134,7 +147,7 @@ class _Column:
             raise UsageError(
                 f"{self._path}: array {self._name!r} ends early: the file is truncated"
             )
-        return np.frombuffer(content, self.dtype).reshape(rows, *self.shape[1:])
+        return np.frombuffer(content, self.dtype)
 
     def close(self) -> None:
         self._file.close()

@@ -67,14 +67,16 @@ class Survey:
         # Lowest and highest reward of all steps but the last of each episode.
         self.inner = (np.inf, -np.inf)
         self.highest_final = -np.inf
-        self.done_at_end = self.done_inside = 0
+        self.done_at_end = self.done_inside = self.terminated_at_end = 0
 
     def add(self, steps: Steps) -> None:
         """Add complete episodes."""
         self.episodes += int(steps.last.sum())
         self.steps += len(steps.last)
         self.has_success |= steps.success is not None
-        self.has_terminated |= steps.terminated is not None
+        if steps.terminated is not None:
+            self.has_terminated = True
+            self.terminated_at_end += int((steps.terminated & steps.last).sum())
         if steps.done is not None:
             self.has_done = True
             self.done_at_end += int((steps.done & steps.last).sum())

@@ -11,7 +11,6 @@ relative to the gripper. They are converted to the order of 1.5, which the envir
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +22,7 @@ import numpy as np
 from qc_core import documents
 from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.hdf5 import member, numeric_array, opened
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.robomimic_args import EnvArgs, task_of
 from qc_core.data.formats.source import Source, observation_rows, require_finite
@@ -34,8 +34,7 @@ from qc_core.policy_format.environment_spec import EnvironmentSpec
 _MAX_ROWS = 1_000_000
 # A position and a quaternion.
 _POSE = 7
-# Exceptions that the library raises for damaged files.
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
+_HINT = ": is this a robomimic low_dim file?"
 
 
 def open_robomimic(path: Path, config: DataConfig) -> Source:
@@ -49,7 +48,7 @@ def open_robomimic(path: Path, config: DataConfig) -> Source:
             or it was recorded in an environment with other settings.
     """
     demo_filter = config.filter
-    with _opened(path) as file:
+    with opened(path) as file:
         data = _member(path, file, "data")
         spec, _ = _spec(path, data)
         demos = sorted(
@@ -98,7 +97,7 @@ def open_robomimic(path: Path, config: DataConfig) -> Source:
 
 
 def _read(path: Path, demos: list[str], rule: OutcomeRule) -> Iterator[Episodes]:
-    with _opened(path) as file:
+    with opened(path) as file:
         data = _member(path, file, "data")
         spec, pose_first = _spec(path, data)
         for name in demos:
@@ -178,14 +177,8 @@ def _values(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> np.nda
 
 def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
     """Return a numeric HDF5 dataset [rows, *shape] of this file without reading it."""
-    import h5py
-
-    array = _member(path, group, name)
+    array = numeric_array(path, group, name, _HINT)
     what = f"{path}, {group.name}/{name}"
-    if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiub":
-        raise UsageError(f"{what} must be a numeric array")
-    if array.is_virtual or array.external:
-        raise UsageError(f"{what} is in another file, which is not read: copy it into this one")
     # Rewards and dones may be columns, [rows, 1].
     if array.shape[1:] not in (shape, shape or (1,)) or not array.shape:
         wanted = ", ".join(["rows", *map(str, shape)])
@@ -196,16 +189,7 @@ def _array(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> Any:
 
 
 def _member(path: Path, group: Any, name: str) -> Any:
-    """Return a member of a group; refuse links, which may lead to any file of this machine."""
-    import h5py
-
-    what = f"{path}, {group.name.rstrip('/')}/{name}"
-    link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
-    if link is None:
-        raise UsageError(f"{what} is missing: is this a robomimic low_dim file?")
-    if not isinstance(link, h5py.HardLink):
-        raise UsageError(f"{what} is a link, which is not followed: copy it into this file")
-    return group[name]
+    return member(path, group, name, _HINT)
 
 
 def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
@@ -237,16 +221,3 @@ def _filters(path: Path, file: Any) -> dict[str, set[str]]:
             for entry in listed[()]
         }
     return filters
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an HDF5 file (UsageError: the library finds damage while the file is open)."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{path} is not an HDF5 file, or it is damaged: {reason}") from error

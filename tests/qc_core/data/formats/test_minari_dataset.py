@@ -91,9 +91,18 @@ def metadata(root: Path) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
 @pytest.mark.parametrize("space", [BOX, NESTED])
 def test_transitions_match_the_minari_data_set(
-    tmp_path: Path, pendulum: Config, data_format: str, space: gymnasium.Space
+    tmp_path: Path,
+    pendulum: Config,
+    metadata: Callable[[dict[str, Any]], None],
+    data_format: str,
+    space: gymnasium.Space,
 ) -> None:
     buffers = create(space, data_format)
+    if space is NESTED:
+        with pytest.raises(UsageError, match=r"observations of 6 numbers, Pendulum-v1 of 3"):
+            ingest(pendulum, tmp_path / "dataset")
+        metadata({"env_spec": None})
+        pendulum = replace(pendulum, environment=f"minari/{ID}", control_interval=0.1)
     ingest(pendulum, tmp_path / "dataset")
     dataset = open_dataset(tmp_path / "dataset", verify=True)
     data = OfflineData(dataset, torch.device("cpu"), DataConfig())
@@ -186,7 +195,10 @@ def test_metadata_provide_the_spec_of_an_environment_that_is_not_installed(
         UsageError, match="rewards for Robot-v3, not Pendulum-v1: give --environment"
     ):
         ingest(pendulum, tmp_path / "dataset")
-    ingest(replace(pendulum, environment="Robot-v3"), tmp_path / "dataset")
+    robot = replace(pendulum, environment="Robot-v3")
+    with pytest.raises(UsageError, match="control interval of Robot-v3 is unknown"):
+        ingest(robot, tmp_path / "dataset")
+    ingest(replace(robot, control_interval=0.1), tmp_path / "dataset")
     spec = open_dataset(tmp_path / "dataset").spec
     assert (spec.id, spec.episode_limit, spec.action_low, spec.action_high) == (
         *("Robot-v3", 200),
@@ -204,7 +216,8 @@ def test_a_data_set_without_an_environment_gives_its_own_name(
 ) -> None:
     create()
     metadata({"env_spec": None})
-    ingest(replace(pendulum, environment=f"minari/{ID}"), tmp_path / "dataset")
+    own = replace(pendulum, environment=f"minari/{ID}", control_interval=0.1)
+    ingest(own, tmp_path / "dataset")
     assert open_dataset(tmp_path / "dataset").spec.episode_limit == max(LENGTHS)
 
 

@@ -1,0 +1,422 @@
+"""Reads files in which every row is a step with its reward: your own npz files, and D4RL's HDF5.
+
+`docs/reference/file-formats.md` documents the arrays. `outcomes` decides success and ends where the
+arrays leave them open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import Episodes, require_environment
+from qc_core.data.formats.action_range import ActionRange
+from qc_core.data.formats.npz_file import Shapes
+from qc_core.data.formats.ogbench_npz import npz_files
+from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
+from qc_core.data.formats.source import Source, observation_rows
+from qc_core.data.formats.step_tables import array_names, is_hdf5, open_table, read_small
+from qc_core.envs.make import describe
+from qc_core.errors import UsageError
+from qc_core.policy_format.environment_spec import EnvironmentSpec
+
+# Names of arrays by what they contain; the first that exists is read.
+_OBSERVATIONS = ("observations", "observation", "obs")
+_NEXT_OBSERVATIONS = ("next_observations", "next_observation", "next_obs")
+_ACTIONS = ("actions", "action")
+_REWARDS = ("rewards", "reward")
+_TERMINALS = ("terminals", "terminations", "terminated")
+_TIMEOUTS = ("timeouts", "truncations", "truncated")
+_DONES = ("dones", "done")
+_MASKS = ("masks",)
+_EPISODES = ("episode_index", "episode_ids", "episode_id", "episode")
+_SUCCESS = ("successes", "success", "is_success")
+_SUCCESS += ("infos/success", "infos/is_success", "infos/goal_achieved")
+_FLAGS = (_TERMINALS, _TIMEOUTS, _DONES, _MASKS, _SUCCESS)
+_SCALARS = (_REWARDS, *_FLAGS, _EPISODES)
+
+# The simulator's state in OGBench's files.
+_OGBENCH = ("qpos", "button_states")
+
+_BLOCK_ROWS = 25_000
+ROBOT = "robot/"
+
+Block = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The arrays of a file that are read.
+
+    Attributes:
+        next_observations: empty if the file has none.
+        scalars: arrays of one number per step, by what they contain (`_REWARDS`, …).
+    """
+
+    observations: tuple[str, ...]
+    next_observations: tuple[str, ...]
+    actions: tuple[str, ...]
+    scalars: Mapping[tuple[str, ...], str]
+
+    @property
+    def small(self) -> tuple[str, ...]:
+        """All arrays but observations."""
+        return (*self.actions, *self.scalars.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.observations, *self.next_observations, *self.small)
+
+
+def is_steps(path: Path, environment: str | None) -> bool:
+    """Return whether the rows of a file, or of a folder's first file, are steps.
+
+    In OGBench's form, an episode has one row more than steps, and rewards follow from the state of
+    the simulator. robomimic's files have a group for each demonstration.
+
+    Args:
+        environment: that the data are read for, None if it is unknown.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    file = _files(path)[0][0]
+    names = set(array_names(file))
+    if not names.isdisjoint((*_REWARDS, *_NEXT_OBSERVATIONS, *_SUCCESS)):
+        return True
+    if is_hdf5(file):
+        return not names.isdisjoint(_ACTIONS)
+    is_ogbench = environment is None or "-singletask" in environment
+    return not is_ogbench and names.isdisjoint(_OGBENCH)
+
+
+def open_steps(path: Path, config: Config, environment: str | None = None) -> Source:
+    """Open an npz file, a folder of them, or an HDF5 file in D4RL's form.
+
+    Args:
+        config: columns, success and control interval.
+        environment: the id, or `robot/NAME`; None if only the file may name it.
+
+    Raises:
+        UsageError: the arrays are damaged, missing or do not fit the environment.
+    """
+    files, held_out = _files(path)
+    columns = _choose(files[0], config.data.observation, config.data.action)
+    named = _text(files[0], "environment")
+    if environment is not None and named is not None:
+        require_environment(str(path), named, environment)
+    heads, shapes = _read_heads((*files, *held_out), columns)
+    survey, longest = Survey(), 0
+    actions = ActionRange(_width(shapes, columns.actions), sum(heads[file] for file in files))
+    for block in _complete(files, columns, columns.small):
+        steps = _steps(block, columns)
+        survey.add(steps)
+        actions.add(_joined(block, columns.actions))
+        longest = max(longest, int(np.diff(np.flatnonzero(steps.last), prepend=-1).max()))
+    rule = OutcomeRule(str(path), survey, config.data.success)
+    sizes = _width(shapes, columns.observations), _width(shapes, columns.actions)
+    given = environment or named
+    if given is not None and not given.startswith(ROBOT):
+        spec, bounds_from_data = describe(given, config.control_interval), False
+        _require_sizes(path, spec, *sizes)
+    else:
+        spec, bounds_from_data = _robot(
+            files[0], given, sizes, actions, longest, config.control_interval
+        )
+
+    notes = (*rule.notes, *_notes(columns, survey, spec, longest))
+    if bounds_from_data and (outliers := actions.note(spec.action_names)):
+        notes = (*notes, outliers)
+
+    def opened(part: Sequence[Path], validation: Source | None) -> Source:
+        return Source(
+            kind="steps",
+            name=str(path),
+            spec=spec,
+            # Each episode has one more observation than steps; held-out files are not surveyed.
+            rows=sum(heads[file] for file in part) + survey.episodes,
+            read=partial(_read, part, columns, rule),
+            files={file.name: file for file in part},
+            notes=notes,
+            bounds_from_data=bounds_from_data,
+            reports_success=rule.reports_success,
+            validation=validation,
+        )
+
+    return opened(files, opened(held_out, None) if held_out else None)
+
+
+def _files(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the data files and the validation files of a path."""
+    return npz_files(path) if path.is_dir() or not is_hdf5(path) else ([path], [])
+
+
+def _choose(path: Path, observation: Sequence[str], action: Sequence[str]) -> _Columns:
+    found = array_names(path)
+
+    def first(names: Sequence[str]) -> tuple[str, ...]:
+        return next(((name,) for name in names if name in found), ())
+
+    shown = f"it has {', '.join(found[:30]) or 'none'}"
+    for name in (*observation, *action):
+        if name not in found:
+            raise UsageError(f"{path} has no array {name!r}; {shown}")
+    observations, actions = (
+        tuple(observation) or first(_OBSERVATIONS),
+        tuple(action) or first(_ACTIONS),
+    )
+    for kind, chosen in (("observation", observations), ("action", actions)):
+        if not chosen:
+            raise UsageError(
+                f"{path} has no array of {kind}s; {shown}: choose with --data.{kind} NAME…"
+            )
+    following = first(_NEXT_OBSERVATIONS)
+    if observation:
+        following = tuple(f"next_{name}" for name in observation)
+        following = following if all(name in found for name in following) else ()
+    scalars: dict[tuple[str, ...], str] = {
+        names: first(names)[0] for names in _SCALARS if first(names)
+    }
+    if not {_TERMINALS, _TIMEOUTS, _DONES, _EPISODES} & set(scalars):
+        raise UsageError(
+            f"{path} does not tell where episodes end; {shown}: add terminals and timeouts, or "
+            "episode_index"
+        )
+    return _Columns(observations, following, actions, scalars)
+
+
+def _read_heads(files: Sequence[Path], columns: _Columns) -> tuple[dict[Path, int], Shapes]:
+    """Return the rows of each file, and the shape of one row by array."""
+    heads: dict[Path, int] = {}
+    known: Shapes = {}
+    for file in files:
+        with open_table(file, columns.names) as table:
+            shapes, heads[file] = table.shapes, table.rows
+        for name in columns.scalars.values():
+            if shapes[name] not in ((), (1,)):
+                raise UsageError(
+                    f"{file}: {name!r} must have one number per row, got {list(shapes[name])}"
+                )
+        for name in (*columns.observations, *columns.next_observations, *columns.actions):
+            if len(shapes[name]) > 1:
+                raise UsageError(
+                    f"{file}: {name} must be vectors, got {list(shapes[name])} per row"
+                )
+        if columns.next_observations and _width(shapes, columns.next_observations) != _width(
+            shapes, columns.observations
+        ):
+            raise UsageError(f"{file}: next observations must have the size of observations")
+        sizes = [
+            _width(s, c)
+            for s in (shapes, known or shapes)
+            for c in (columns.observations, columns.actions)
+        ]
+        if sizes[:2] != sizes[2:]:
+            raise UsageError(
+                f"{file} has observations and actions of {sizes[0]} and {sizes[1]} numbers, "
+                f"the files before it of {sizes[2]} and {sizes[3]}"
+            )
+        known = shapes
+    return heads, known
+
+
+def _width(shapes: Shapes, names: Sequence[str]) -> int:
+    return sum(int(np.prod(shapes[name], dtype=np.int64)) for name in names)
+
+
+def _complete(files: Sequence[Path], columns: _Columns, names: Sequence[str]) -> Iterator[Block]:
+    """Yield blocks of complete episodes with their last steps, bool [rows], as `last`.
+
+    The end of a file ends its last episode. The memory needed is that of a block and an episode.
+    """
+    for file in files:
+        with open_table(file, names) as table:
+            pending: Block = {}
+            unread = table.rows
+            for block in table.blocks(_BLOCK_ROWS):
+                unread -= len(next(iter(block.values())))
+                if pending:
+                    block = {name: np.concatenate([pending[name], v]) for name, v in block.items()}
+                last = _ends(file, block, columns)
+                last[-1] = not unread
+                ends = np.flatnonzero(last)
+                rows = int(ends[-1]) + 1 if len(ends) else 0
+                # Copied, because a view would hold the memory of the complete block.
+                pending = {name: values[rows:].copy() for name, values in block.items()}
+                if rows:
+                    yield {name: v[:rows] for name, v in block.items()} | {"last": last[:rows]}
+
+
+def _ends(file: Path, block: Block, columns: _Columns) -> np.ndarray:
+    """Return which rows end an episode; the last row of a block is only known with the next one."""
+    last = np.zeros(len(next(iter(block.values()))), bool)
+    for names in (_TERMINALS, _TIMEOUTS, _DONES):
+        if names in columns.scalars:
+            last |= _flags(file, block, columns, names)
+    if _EPISODES in columns.scalars:
+        index = block[columns.scalars[_EPISODES]].reshape(-1)
+        last[:-1] |= index[1:] != index[:-1]
+    return last
+
+
+def _flags(file: Path, block: Block, columns: _Columns, names: tuple[str, ...]) -> np.ndarray:
+    """Return a column as bool [rows] (UsageError: it has values other than 0 and 1)."""
+    name = columns.scalars[names]
+    values = block[name].reshape(-1)
+    if not ((values == 0) | (values == 1)).all():
+        raise UsageError(f"{file}: {name!r} must be 0 or 1 in every row")
+    return values == 1
+
+
+def _joined(block: Block, names: Sequence[str]) -> np.ndarray:
+    """Return vectors [rows, numbers] of one array or of several."""
+    parts = [block[name].reshape(len(block[name]), -1) for name in names]
+    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _steps(block: Block, columns: _Columns) -> Steps:
+    def flags(names: tuple[str, ...]) -> np.ndarray | None:
+        return block[columns.scalars[names]].reshape(-1) > 0 if names in columns.scalars else None
+
+    rewards = block[columns.scalars[_REWARDS]] if _REWARDS in columns.scalars else None
+    masks, terminated, done = flags(_MASKS), flags(_TERMINALS), flags(_DONES)
+    if masks is not None:
+        # With masks, terminals only mark ends, as in OGBench.
+        terminated = ~masks
+    if terminated is None and done is not None and (timeouts := flags(_TIMEOUTS)) is not None:
+        terminated = done & ~timeouts
+    return Steps(
+        last=block["last"],
+        rewards=None if rewards is None else rewards.reshape(-1).astype(np.float32),
+        success=flags(_SUCCESS),
+        terminated=terminated,
+        done=done,
+    )
+
+
+def _read(files: Sequence[Path], columns: _Columns, rule: OutcomeRule) -> Iterator[Episodes]:
+    for file in files:
+        for block in _complete([file], columns, columns.names):
+            steps = _steps(block, columns)
+            outcomes = rule(steps)
+            observations = _joined(block, columns.observations)
+            yield Episodes(
+                observations=observation_rows(
+                    observations, _following(file, block, observations, columns), steps.last
+                ),
+                actions=_joined(block, columns.actions),
+                rewards=outcomes.rewards,
+                masks=1 - outcomes.terminated.astype(np.float32),
+                terminals=steps.last.astype(np.float32),
+                successes=outcomes.success,
+            )
+
+
+def _following(file: Path, block: Block, observations: np.ndarray, columns: _Columns) -> np.ndarray:
+    """Return next observations, of which only those of last steps are used.
+
+    Raises:
+        UsageError: the rows are not consecutive steps, such as those of a replay buffer.
+    """
+    if not columns.next_observations:
+        return observations
+    following = _joined(block, columns.next_observations)
+    inner = ~block["last"][:-1]
+    follows = np.isclose(following[:-1][inner], observations[1:][inner], rtol=1e-3, atol=1e-5)
+    if not follows.all():
+        raise UsageError(
+            f"{file}: {columns.next_observations[0]} must be the observation of the next row "
+            f"inside an episode, in {1 - follows.all(axis=1).mean():.1%} of the rows it is not: "
+            "rows must be consecutive steps, and each episode must end with a terminal or a timeout"
+        )
+    return following
+
+
+def _require_sizes(path: Path, spec: EnvironmentSpec, observations: int, actions: int) -> None:
+    for name, size, got in (
+        ("observations", spec.observation_size, observations),
+        ("actions", spec.action_size, actions),
+    ):
+        if size != got:
+            raise UsageError(f"{path}: {spec.id} has {name} of {size} numbers, the file {got}")
+
+
+def _robot(
+    path: Path,
+    environment: str | None,
+    sizes: tuple[int, int],
+    actions: ActionRange,
+    longest: int,
+    control_interval: float,
+) -> tuple[EnvironmentSpec, bool]:
+    """Return the description of a robot without a simulator, and whether data decide its bounds.
+
+    The id is empty if nothing names the environment. The file may contain names, bounds and the
+    control interval. A control interval of 0 is unknown.
+    """
+    low, high = (_numbers(path, f"action_{end}", sizes[1]) for end in ("low", "high"))
+    has_bounds = low is not None and high is not None
+    if not has_bounds:
+        low, high = actions.bounds()
+    assert low is not None and high is not None
+    interval = _numbers(path, "control_interval", 1)
+    if interval is not None and control_interval and not np.isclose(interval[0], control_interval):
+        raise UsageError(
+            f"--control-interval is {control_interval:g} s, but {path} states {interval[0]:g} s: "
+            "leave out the option"
+        )
+    return EnvironmentSpec(
+        id=environment or "",
+        observation_names=_texts(path, "observation_names", sizes[0], "observation"),
+        action_names=_texts(path, "action_names", sizes[1], "action"),
+        action_low=tuple(low.tolist()),
+        action_high=tuple(high.tolist()),
+        episode_limit=longest,
+        control_interval=float(interval[0]) if interval is not None else control_interval,
+    ), not has_bounds
+
+
+def _numbers(path: Path, name: str, size: int) -> np.ndarray | None:
+    """Return a small array of numbers [size], None without it (UsageError: another size)."""
+    values = read_small(path, name)
+    if values is None:
+        return None
+    if values.dtype.kind not in "fiu" or values.size != size or not np.isfinite(values).all():
+        raise UsageError(f"{path}: {name!r} must be {size} finite numbers, got {values.size}")
+    return values.reshape(-1).astype(np.float64)
+
+
+def _texts(path: Path, name: str, size: int, default: str) -> tuple[str, ...]:
+    values = read_small(path, name)
+    if values is None:
+        return tuple(f"{default}_{i}" for i in range(size))
+    if values.dtype.kind != "U" or values.shape != (size,):
+        raise UsageError(f"{path}: {name!r} must be {size} texts, got {list(values.shape)}")
+    return tuple(text[:100] for text in values.tolist())
+
+
+def _text(path: Path, name: str) -> str | None:
+    values = read_small(path, name)
+    if values is None or values.dtype.kind != "U" or values.size != 1:
+        return None
+    return str(values.reshape(-1)[0])[:200]
+
+
+def _notes(columns: _Columns, survey: Survey, spec: EnvironmentSpec, longest: int) -> Iterator[str]:
+    if longest > spec.episode_limit:
+        yield (
+            f"an episode has {longest:,} steps, {spec.id} has at most {spec.episode_limit:,}: are "
+            "time limits marked in timeouts?"
+        )
+    marks_limits = {_TIMEOUTS, _MASKS} & set(columns.scalars)
+    terminated = _TERMINALS in columns.scalars and survey.terminated_at_end == survey.episodes
+    if terminated and survey.episodes > 1 and not marks_limits:
+        yield (
+            "every episode ends with a terminal, which means that no reward follows: mark ends by "
+            "a time limit in timeouts instead"
+        )
