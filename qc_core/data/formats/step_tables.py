@@ -17,6 +17,7 @@ from qc_core.data.formats.hdf5 import member, numeric_array, opened
 from qc_core.data.formats.npz_file import NpzFile, Shapes
 from qc_core.data.formats.source import require_finite
 from qc_core.errors import UsageError
+from qc_core.files import require_content
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -42,7 +43,8 @@ class StepTable(Protocol):
 
 
 def is_hdf5(path: Path) -> bool:
-    """Return whether a file is HDF5 by its content or its name (OSError: it cannot be read)."""
+    """Return whether a file is HDF5 by its content or its name (raises as `require_content`)."""
+    require_content(path)
     if path.suffix in _HDF5_SUFFIXES:
         return True
     with path.open("rb") as file:
