@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from pipeline.placement import DEFAULT_SECRETS, Secrets
 from qc_core.errors import UsageError
 from qc_core.files import reading, require_file_place, staged_file
 
@@ -14,17 +14,20 @@ from qc_core.files import reading, require_file_place, staged_file
 _HEADER = "# PIPELINE DEFINITION"
 
 
-def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> None:
+def compile_pipeline(
+    recipe: str, overrides: Sequence[str], output: Path, secrets: Secrets = DEFAULT_SECRETS
+) -> None:
     """Compile the pipeline; recipe and overrides become the defaults of its inputs.
+
+    Args:
+        secrets: names of the Secrets that its steps receive.
 
     Raises:
         UsageError: the output is not a .yaml file, exists and is not a package, or is not writable.
     """
     from kfp import compiler
 
-    from pipeline.definition import q_chunking
-
-    pipeline: Any = q_chunking
+    from pipeline.definition import make_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
         raise UsageError(f"the output must be a .yaml file, got {output}")
@@ -35,7 +38,7 @@ def compile_pipeline(recipe: str, overrides: Sequence[str], output: Path) -> Non
         )
     with staged_file(output) as staging:
         compiler.Compiler().compile(
-            pipeline,
+            make_pipeline(secrets),
             str(staging),
             pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
         )

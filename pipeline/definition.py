@@ -2,6 +2,9 @@
 # kfp supplies the output arguments of a component; pyright reports them as missing.
 """The pipeline: ingest → pretrain → tune → evaluate → export → promote → report."""
 
+from functools import cache
+from typing import Any
+
 from kfp import dsl
 
 from components.configure.component import configure
@@ -15,7 +18,7 @@ from components.report.component import report
 from components.select.component import select
 from components.tune.component import tune
 from pipeline.form import offer_choices
-from pipeline.placement import Placement
+from pipeline.placement import DEFAULT_SECRETS, Placement, Secrets
 from qc_core.config.catalog import recipe_names
 from qc_core.config.methods import METHODS
 from qc_core.config.resolve import AS_THE_RECIPE
@@ -26,136 +29,131 @@ ANY_NODE: dict = {}
 NO_TAINT: list = []
 
 
-@dsl.pipeline(
-    name=PIPELINE_NAME,
-    description="Trains a chunk policy on robot episodes, evaluates and publishes it.",
-)
-def q_chunking(
-    recipe: str,
-    method: str = AS_THE_RECIPE,
-    overrides: str = "",
-    gpus: str = "0",
-    gpu_type: str = "nvidia.com/gpu",
-    cpus: str = "2",
-    memory: str = "8Gi",
-    node_selector: dict = ANY_NODE,
-    tolerations: list = NO_TAINT,
-    store_secret: str = "q-chunking-store",
-    study_secret: str = "q-chunking-study",
-    webhook_secret: str = "q-chunking-webhook",
-    signing_secret: str = "q-chunking-signing",
-):
-    """Trains a chunk policy on robot episodes, evaluates and publishes it.
+@cache
+def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
+    """Return the pipeline, whose steps receive the Secrets of these names."""
 
-    Args:
-        recipe: Named configuration to start from.
-        method: Training method, with the values that the recipe has for it.
-        overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
-            `qc run --help` lists them. Tuning varies train.alpha and train.online-learning-rate
-            around the configured values.
-        gpus: GPUs of each training step; 0 trains on the CPU. A tuning worker uses one.
-        gpu_type: Resource name under which nodes offer their GPUs.
-        cpus: CPU cores of each training step.
-        memory: Memory of each training step, such as 16Gi.
-        node_selector: Labels of the nodes to train on, such as {"pool": "gpu"}.
-        tolerations: Taints of those nodes to tolerate, such as
-            [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
-        store_secret: Name of the Secret with the object store's accesskey and secretkey.
-        study_secret: Name of the Secret with the url of the tuning study's database.
-        webhook_secret: Name of the Secret with the url that the run status is posted to. The Secret
-            need not exist, but the name must not be empty.
-        signing_secret: Name of the Secret with the key that signs policies, and its path. The
-            Secret need not exist, but the name must not be empty.
-    """
-    place = Placement(
-        gpu_type=gpu_type,
-        gpus=gpus,
-        cpus=cpus,
-        memory=memory,
-        node_selector=node_selector,
-        tolerations=tolerations,
-        store_secret=store_secret,
-        study_secret=study_secret,
-        webhook_secret=webhook_secret,
-        signing_secret=signing_secret,
-    ).place
-    # KFP's driver replaces a placeholder only if it is the entire text of an argument.
-    run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    @dsl.pipeline(
+        name=PIPELINE_NAME,
+        description="Trains a chunk policy on robot episodes, evaluates and publishes it.",
+    )
+    def q_chunking(
+        recipe: str,
+        method: str = AS_THE_RECIPE,
+        overrides: str = "",
+        gpus: str = "0",
+        gpu_type: str = "nvidia.com/gpu",
+        cpus: str = "2",
+        memory: str = "8Gi",
+        node_selector: dict = ANY_NODE,
+        tolerations: list = NO_TAINT,
+    ):
+        """Trains a chunk policy on robot episodes, evaluates and publishes it.
 
-    run_name = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
-    exit_task = place(outcome(run_id=run_id, run_name=run_name, recipe=recipe))
-    with dsl.ExitHandler(exit_task=exit_task, name="From episodes to a policy"):
-        configured = place(
-            configure(
-                recipe=recipe,
-                method=method,
-                overrides=overrides,
-                run_id=run_id,
-                gpus=gpus,
-                cpus=cpus,
-                memory=memory,
-                webhook_secret=webhook_secret,
-                signing_secret=signing_secret,
-            )
-        )
-        config = configured.outputs["config"]
-        ingested = place(ingest(config=config, run_id=run_id))
-        dataset = ingested.outputs["dataset"]
-        # A retraining without new data ends here.
-        with dsl.If(ingested.outputs["Output"] == "train", name="If there is new data"):
-            offline = place(
-                pretrain(
-                    config=config,
-                    dataset=dataset,
+        Args:
+            recipe: Named configuration to start from.
+            method: Training method, with the values that the recipe has for it.
+            overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
+                `qc run --help` lists them. Tuning varies train.alpha and train.online-learning-rate
+                around the configured values.
+            gpus: GPUs of each training step; 0 trains on the CPU. A tuning worker uses one.
+            gpu_type: Resource name under which nodes offer their GPUs.
+            cpus: CPU cores of each training step.
+            memory: Memory of each training step, such as 16Gi.
+            node_selector: Labels of the nodes to train on, such as {"pool": "gpu"}.
+            tolerations: Taints of those nodes to tolerate, such as
+                [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
+        """
+        place = Placement(
+            gpu_type=gpu_type,
+            gpus=gpus,
+            cpus=cpus,
+            memory=memory,
+            node_selector=node_selector,
+            tolerations=tolerations,
+            secrets=secrets,
+        ).place
+        # KFP's driver replaces a placeholder only if it is the entire text of an argument.
+        run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+        run_name = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+        exit_task = place(outcome(run_id=run_id, run_name=run_name, recipe=recipe))
+        with dsl.ExitHandler(exit_task=exit_task, name="From episodes to a policy"):
+            configured = place(
+                configure(
+                    recipe=recipe,
+                    method=method,
+                    overrides=overrides,
+                    run_id=run_id,
                     gpu_type=gpu_type,
                     gpus=gpus,
                     cpus=cpus,
                     memory=memory,
+                    node_selector=node_selector,
+                    tolerations=tolerations,
                 )
-            ).outputs["checkpoint"]
-            workers = configured.outputs["Output"]
-            # The loop must have no name of its own: on KFP's server, Collected would not find it.
-            with dsl.ParallelFor(items=workers) as worker:
-                tuned = place(
-                    tune(
+            )
+            config = configured.outputs["config"]
+            ingested = place(ingest(config=config, run_id=run_id))
+            dataset = ingested.outputs["dataset"]
+            # A retraining without new data ends here.
+            with dsl.If(ingested.outputs["Output"] == "train", name="If there is new data"):
+                offline = place(
+                    pretrain(
                         config=config,
                         dataset=dataset,
-                        checkpoint=offline,
-                        worker=worker,
                         run_id=run_id,
                         gpu_type=gpu_type,
                         gpus=gpus,
                         cpus=cpus,
                         memory=memory,
                     )
+                ).outputs["checkpoint"]
+                workers = configured.outputs["Output"]
+                # The loop must have no name of its own: KFP's Collected would not find it.
+                with dsl.ParallelFor(items=workers) as worker:
+                    tuned = place(
+                        tune(
+                            config=config,
+                            dataset=dataset,
+                            checkpoint=offline,
+                            worker=worker,
+                            run_id=run_id,
+                            gpu_type=gpu_type,
+                            gpus=gpus,
+                            cpus=cpus,
+                            memory=memory,
+                        )
+                    )
+                best = place(
+                    select(
+                        trials=dsl.Collected(tuned.outputs["trials"]),
+                        offline=offline,
+                        run_id=run_id,
+                    )
                 )
-            best = place(
-                select(
-                    trials=dsl.Collected(tuned.outputs["trials"]),
-                    offline=offline,
-                    run_id=run_id,
+                online = best.outputs["checkpoint"]
+                evaluation = place(
+                    evaluate(config=config, offline=offline, online=online, run_id=run_id)
+                ).outputs["evaluation"]
+                policy = place(
+                    export(checkpoint=online, evaluation=evaluation, run_id=run_id)
+                ).outputs["policy"]
+                promotion = place(
+                    promote(config=config, policy=policy, checkpoint=online, run_id=run_id)
+                ).outputs["promotion"]
+                place(
+                    report(
+                        config=config,
+                        dataset=dataset,
+                        offline=offline,
+                        history=best.outputs["history"],
+                        evaluation=evaluation,
+                        policy=policy,
+                        promotion=promotion,
+                        run_id=run_id,
+                    )
                 )
-            )
-            online = best.outputs["checkpoint"]
-            evaluation = place(evaluate(config=config, offline=offline, online=online)).outputs[
-                "evaluation"
-            ]
-            policy = place(export(checkpoint=online, evaluation=evaluation)).outputs["policy"]
-            promotion = place(
-                promote(config=config, policy=policy, checkpoint=online, run_id=run_id)
-            ).outputs["promotion"]
-            place(
-                report(
-                    config=config,
-                    dataset=dataset,
-                    offline=offline,
-                    history=best.outputs["history"],
-                    evaluation=evaluation,
-                    policy=policy,
-                    promotion=promotion,
-                    run_id=run_id,
-                )
-            )
 
-
-offer_choices(q_chunking, {"recipe": recipe_names(), "method": [AS_THE_RECIPE, *METHODS]})
+    offer_choices(q_chunking, {"recipe": recipe_names(), "method": [AS_THE_RECIPE, *METHODS]})
+    return q_chunking

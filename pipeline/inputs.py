@@ -31,6 +31,10 @@ def parse_inputs(options: Sequence[str], definitions: Mapping[str, Any]) -> dict
             raise UsageError(f"--input must be NAME=VALUE, got {option!r}")
         if name in _COMMAND_ARGUMENTS:
             raise UsageError(f"--input {name}: the command's own arguments set it")
+        if name.endswith("_secret"):
+            raise UsageError(
+                f"--input {name} is now an option: --{name.replace('_', '-')} {text or 'NAME'}"
+            )
         if name not in definitions:
             known = [name for name in definitions if name not in _COMMAND_ARGUMENTS]
             raise UsageError(
@@ -38,7 +42,7 @@ def parse_inputs(options: Sequence[str], definitions: Mapping[str, Any]) -> dict
                 + closest(name, known)
             )
         values[name] = _value(name, text, definitions[name])
-        check_resources(**{name: text})
+        check_resources(**{name: values[name]})
     return values
 
 

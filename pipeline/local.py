@@ -153,9 +153,9 @@ def _run(
     """Run the pipeline with `kfp.local` (RuntimeError: a step failed)."""
     from kfp import local
 
-    from pipeline.definition import q_chunking
+    from pipeline.definition import make_pipeline
 
-    pipeline: Any = q_chunking
+    pipeline = make_pipeline()
     _remove_retries(pipeline.pipeline_spec)
 
     # For each step, kfp warns that the image may lack Python and that it ignores resource requests.

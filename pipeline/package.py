@@ -21,6 +21,7 @@ import yaml
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
 from pipeline.inputs import parse_inputs
+from pipeline.placement import DEFAULT_SECRETS, Secrets
 from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_all, name_filter
 from qc_core import __version__
 from qc_core.errors import RunError
@@ -76,12 +77,16 @@ class Package:
 
 
 def compile_package(
-    recipe: str, overrides: Sequence[str], *, inputs: Sequence[str] = ()
+    recipe: str,
+    overrides: Sequence[str],
+    *,
+    inputs: Sequence[str] = (),
+    secrets: Secrets = DEFAULT_SECRETS,
 ) -> Package:
     """Compile the pipeline for a server.
 
     Args:
-        recipe, overrides: as `pipeline.compile.compile_pipeline` takes them.
+        recipe, overrides, secrets: as `pipeline.compile.compile_pipeline` takes them.
         inputs: values for its other inputs, `NAME=VALUE`.
 
     Raises:
@@ -89,7 +94,7 @@ def compile_package(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_pipeline(recipe, overrides, path)
+        compile_pipeline(recipe, overrides, path, secrets)
         content = path.read_text(encoding="utf-8")
     package = Package(
         parameters={"recipe": recipe, "overrides": shlex.join(overrides)},

@@ -33,9 +33,9 @@ class Step:
             lost with its node, or both, is not in the package: KFP passes only limit and back-off.
             Argo's own defaults have the policy, which `qc cluster connect` sets to Always.
         trains: uses the resources and nodes of the pipeline's inputs, GPUs included.
-        store: receives the credentials of the object store.
         study: receives the URL of the tuning study's database.
-        webhook: receives the URL that the run status is posted to.
+        webhook: receives the URL that the run status is posted to. The step that completes a run
+            posts if the run was repeated after its status had been reported.
         signing: receives the key that signs policies.
     """
 
@@ -43,30 +43,51 @@ class Step:
     hours: int
     retries: int
     trains: bool = False
-    store: bool = False
     study: bool = False
     webhook: bool = False
     signing: bool = False
 
 
 STEPS = {
-    "configure": Step("Check the inputs", hours=1, retries=1, store=True, study=True),
-    "ingest": Step("Prepare the dataset", hours=24, retries=3, store=True),
-    "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True, store=True),
-    "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, store=True, study=True),
-    "select": Step("Select the best trial", hours=1, retries=3, store=True, study=True),
+    "configure": Step("Check the inputs", hours=1, retries=1, study=True),
+    "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True),
+    "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True),
+    "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
+    "select": Step("Select the best trial", hours=1, retries=3, study=True),
     "evaluate": Step("Compare on unseen episodes", hours=12, retries=3),
     "export": Step("Export the policy to ONNX", hours=1, retries=3),
     "promote": Step(
         "Promote it if it beats the champion",
         hours=12,
         retries=3,
-        store=True,
         signing=True,
     ),
-    "report": Step("Write the report", hours=4, retries=3, store=True),
-    "outcome": Step("Report the run status", hours=1, retries=3, store=True, webhook=True),
+    "report": Step("Write the report", hours=4, retries=3, webhook=True),
+    "outcome": Step("Report the run status", hours=1, retries=3, webhook=True),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Names of the Secrets that steps receive, fixed when the pipeline is compiled.
+
+    They are no inputs of the form: the driver of a step with an empty name fails, also that of the
+    step which reports the failure. A Secret need not exist; a step that needs it says so.
+
+    Attributes:
+        store: `accesskey` and `secretkey` of the object store.
+        study: the `url` of the tuning study's database.
+        webhook: the `url` that the run status is posted to.
+        signing: `private.pem`, the key that signs policies, and `path`, its path in the pod.
+    """
+
+    store: str = "q-chunking-store"
+    study: str = "q-chunking-study"
+    webhook: str = "q-chunking-webhook"
+    signing: str = "q-chunking-signing"
+
+
+DEFAULT_SECRETS = Secrets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +99,7 @@ class Placement:
         gpus: GPUs per training step; a string, because KFP's driver cannot read numbers.
         cpus, memory: request and limit of a training step, Kubernetes quantities.
         node_selector, tolerations: of training steps, as in a pod.
-        store_secret: name of the Secret with `accesskey` and `secretkey`.
-        study_secret: name of the Secret with the `url` of the study's database.
-        webhook_secret: name of the Secret with the `url` that the run status is posted to.
-        signing_secret: name of the Secret with `private.pem` and `path`, the key's path in the pod.
+        secrets: names of the Secrets that steps receive.
     """
 
     gpu_type: Any
@@ -90,10 +108,7 @@ class Placement:
     memory: Any
     node_selector: Any
     tolerations: Any
-    store_secret: Any
-    study_secret: Any
-    webhook_secret: Any
-    signing_secret: Any
+    secrets: Secrets
 
     def place(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Apply these inputs and the settings in `STEPS` to a task, and return it."""
@@ -134,25 +149,27 @@ class Placement:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")
 
     def _set_environment(self, task: dsl.PipelineTask, step: Step) -> None:
-        """Refer to settings and Secrets by name: a package contains none of their values."""
-        if step.store:
-            names = ("QC_STORE", "QC_S3_ENDPOINT", "AWS_REGION")
-            kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in names})
-            kubernetes.use_secret_as_env(
-                task,
-                self.store_secret,
-                {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"},
-            )
+        """Refer to settings and Secrets by name: a package contains none of their values.
+
+        Secrets are optional, because a pod would wait for a missing one until its time is over.
+        Every step uses the store, at least to leave its error there.
+        """
+        names = ("QC_STORE", "QC_S3_ENDPOINT", "AWS_REGION")
+        kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in names})
+        variables = {
+            self.secrets.store: {
+                "accesskey": "AWS_ACCESS_KEY_ID",
+                "secretkey": "AWS_SECRET_ACCESS_KEY",
+            }
+        }
         if step.study:
-            kubernetes.use_secret_as_env(task, self.study_secret, {"url": "QC_STUDY_STORAGE"})
+            variables[self.secrets.study] = {"url": "QC_STUDY_STORAGE"}
         if step.webhook:
-            kubernetes.use_secret_as_env(
-                task, self.webhook_secret, {"url": "QC_WEBHOOK_URL"}, optional=True
-            )
+            variables[self.secrets.webhook] = {"url": "QC_WEBHOOK_URL"}
         if step.signing:
+            variables[self.secrets.signing] = {"path": "QC_SIGNING_KEY"}
             kubernetes.use_secret_as_volume(
-                task, self.signing_secret, _SIGNING_FOLDER, optional=True
+                task, self.secrets.signing, _SIGNING_FOLDER, optional=True
             )
-            kubernetes.use_secret_as_env(
-                task, self.signing_secret, {"path": "QC_SIGNING_KEY"}, optional=True
-            )
+        for secret, keys in variables.items():
+            kubernetes.use_secret_as_env(task, secret, keys, optional=True)

@@ -13,11 +13,12 @@ def configure(
     method: str,
     overrides: str,
     run_id: str,
+    gpu_type: str,
     gpus: str,
     cpus: str,
     memory: str,
-    webhook_secret: str,
-    signing_secret: str,
+    node_selector: dict,
+    tolerations: list,
     config: dsl.Output[dsl.Artifact],
 ) -> List[str]:
     """Resolve the recipe and open the tuning study.
@@ -27,8 +28,8 @@ def configure(
         method: Training method, or AS_THE_RECIPE.
         overrides: Options that change the recipe, as text of a command line.
         run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
-        gpus, cpus, memory, webhook_secret, signing_secret: Inputs of later steps, checked here
-            because a later step would fail on them only when it starts.
+        gpu_type, gpus, cpus, memory, node_selector, tolerations: Inputs of later steps, checked
+            here because a later step would fail on them only when it starts.
         config: The resolved configuration.
 
     Returns:
@@ -37,15 +38,16 @@ def configure(
     from pathlib import Path
 
     from qc_core.config.resources import check_resources
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.tuning.prepare import prepare
 
-    with step("configure", "resolve the recipe, open the tuning study"):
+    with run_step("configure", "resolve the recipe, open the tuning study", run_id):
         check_resources(
+            gpu_type=gpu_type,
             gpus=gpus,
             cpus=cpus,
             memory=memory,
-            webhook_secret=webhook_secret,
-            signing_secret=signing_secret,
+            node_selector=node_selector,
+            tolerations=tolerations,
         )
         return prepare(recipe, method, overrides, run_id, Path(config.path))

@@ -10,6 +10,7 @@ def evaluate(
     config: dsl.Input[dsl.Artifact],
     offline: dsl.Input[dsl.Model],
     online: dsl.Input[dsl.Model],
+    run_id: str,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -19,6 +20,7 @@ def evaluate(
         config: The resolved configuration.
         offline: The pretrained checkpoint.
         online: The fine-tuned checkpoint.
+        run_id: Id of the run, to which the step reports an error.
         evaluation: The comparison with intervals, as JSON.
         metrics: Success and steps of each policy, or its return if there is no success signal.
     """
@@ -26,9 +28,9 @@ def evaluate(
 
     from qc_core.config.document import read_config
     from qc_core.evaluation.evaluate import evaluate
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
 
-    with step("evaluate", "compare the policies on unseen episodes"):
+    with run_step("evaluate", "compare the policies on unseen episodes", run_id):
         compared = evaluate(
             read_config(Path(config.path)),
             Path(offline.path),

@@ -9,6 +9,7 @@ from components.image import TRAIN_IMAGE
 def export(
     checkpoint: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
+    run_id: str,
     policy: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -17,15 +18,16 @@ def export(
     Args:
         checkpoint: The fine-tuned checkpoint.
         evaluation: The comparison, whose results become metadata of the policy.
+        run_id: Id of the run, to which the step reports an error.
         policy: The policy folder.
         metrics: Size, actions per chunk, and success or return of the policy.
     """
     from pathlib import Path
 
     from qc_core.export.export import export
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
 
-    with step("export", "write the policy as one ONNX file"):
+    with run_step("export", "write the policy as one ONNX file", run_id):
         contract = export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
     metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
     metrics.log_metric("actions per chunk", contract.chunk_length)

@@ -30,10 +30,10 @@ def ingest(
     from qc_core.config.document import read_config
     from qc_core.data.ingest import ingest
     from qc_core.notify.run_status import has_new_data
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.store.open import open_store
 
-    with step("ingest", "collect or convert the dataset"):
+    with run_step("ingest", "collect or convert the dataset", run_id):
         resolved = read_config(Path(config.path))
         info = ingest(resolved, Path(dataset.path))
         new = has_new_data(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))

@@ -14,20 +14,24 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run_id: str, run_name: str, rec
     """Write the run's status to the store, and post it to a webhook if one is configured.
 
     Args:
-        status: Final status of the other steps, as KFP reports it.
+        status: Final status of the other steps. KFP 2.17 leaves its message empty; the argument
+            lets this step run after a failure.
         run_id: Id of the run.
-        run_name: Name of the run.
+        run_name: Name of the run; KFP leaves it empty for some scheduled runs.
         recipe: Named configuration.
     """
+    from dataclasses import replace
+
+    from components.outcome.run_facts import read_run_facts
     from qc_core.notify.run_status import notify_run_status
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
     with step("outcome", "report how the run ended"):
+        facts = read_run_facts(run_id)
         notify_run_status(
             open_store(),
             run_id=run_id,
-            name=run_name,
             recipe=recipe,
-            error=status.error_message or "",
+            facts=replace(facts, name=facts.name or run_name),
         )

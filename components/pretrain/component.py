@@ -13,6 +13,7 @@ def pretrain(
     gpus: str,
     cpus: str,
     memory: str,
+    run_id: str,
     checkpoint: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
@@ -23,19 +24,20 @@ def pretrain(
         dataset: The dataset folder.
         gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
             condition, KFP passes only a step's arguments to its resource requests.
+        run_id: Id of the run, to which the step reports an error.
         checkpoint: Weights, optimiser state and learning curve.
         metrics: Losses and values at the end of the learning curve.
     """
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.store.open import open_store
     from qc_core.training.checkpoint import read_curve
     from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
-    with step("pretrain", "train offline on the dataset"):
+    with run_step("pretrain", "train offline on the dataset", run_id):
         require_gpus(gpus)
         pretrain(
             read_config(Path(config.path)),

@@ -29,11 +29,11 @@ def promote(
 
     from qc_core.config.document import read_config
     from qc_core.documents import write
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
-    with step("promote", "publish the policy, champion if it passes the gate"):
+    with run_step("promote", "publish the policy, champion if it passes the gate", run_id):
         promoted = promote(
             read_config(Path(config.path)),
             Path(policy.path),

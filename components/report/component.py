@@ -35,12 +35,12 @@ def report(
     from qc_core.config.document import read_config
     from qc_core.documents import read
     from qc_core.notify.run_status import record_completion
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.publish.promotion import Promotion
     from qc_core.report.html import write_report
     from qc_core.store.open import open_store
 
-    with step("report", "draw the curves, record a video of the policy, write the report"):
+    with run_step("report", "draw curves, record a video of the policy, write the report", run_id):
         write_report(
             read_config(Path(config.path)),
             dataset=Path(dataset.path),

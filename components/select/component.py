@@ -28,11 +28,11 @@ def select(
     """
     from pathlib import Path
 
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.tuning.select import select_best
     from qc_core.tuning.trials import read_history, summary_metrics
 
-    with step("select", "select the best trial"):
+    with run_step("select", "select the best trial", run_id):
         select_best(run_id, "", Path(checkpoint.path), Path(history.path), Path(offline.path))
     for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
         metrics.log_metric(name, value)

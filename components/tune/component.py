@@ -35,12 +35,12 @@ def tune(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.progress import step
+    from qc_core.notify.step import run_step
     from qc_core.training.device import require_gpus
     from qc_core.tuning.trials import read_worker_trials, summary_metrics
     from qc_core.tuning.worker import run_worker
 
-    with step("tune", "fine-tune online, trials of one study in parallel"):
+    with run_step("tune", "fine-tune online, trials of one study in parallel", run_id, worker):
         require_gpus(gpus)
         run_worker(
             read_config(Path(config.path)),

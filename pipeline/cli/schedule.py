@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.cli.plan import check_plan
-from pipeline.cli.server import run_arguments, server_arguments
+from pipeline.cli.server import run_arguments, secrets_of, server_arguments
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
@@ -73,7 +73,7 @@ def create(options: Namespace) -> None:
     recipe, overrides = expand(options.recipe, options.overrides)
     config = resolve(recipe, overrides)
     check_plan(config)
-    package = compile_package(recipe, overrides, inputs=options.input)
+    package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))
     with connect(options.endpoint, options.namespace) as server:
         schedule, version = make_schedule(
             server,

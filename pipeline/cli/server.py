@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from qc_core.cli.parser import Parser
+import re
+from argparse import Namespace
+from typing import TYPE_CHECKING
 
+from qc_core.cli.parser import Parser
+from qc_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.placement import Secrets
+
+# Name of a Kubernetes object.
+_OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _EXPERIMENT = "q-chunking"
 _SERVICE_ACCOUNT = "q-chunking-runner"
 
@@ -37,6 +47,38 @@ def run_arguments(parser: Parser) -> None:
         metavar="NAME=VALUE",
         help="an input of the pipeline, such as gpus=1; can be repeated",
     )
+    secret_arguments(parser)
+
+
+def secret_arguments(parser: Parser) -> None:
+    """Add the names of the Secrets that a compiled pipeline refers to."""
+    for name, content in (
+        ("store", "the store's accesskey and secretkey"),
+        ("study", "the url of the tuning study's database"),
+        ("webhook", "the url that the run status is posted to"),
+        ("signing", "the key that signs policies, and its path"),
+    ):
+        default = f"q-chunking-{name}"
+        parser.add_argument(
+            f"--{name}-secret",
+            default=default,
+            metavar="NAME",
+            help=f"Secret with {content} ({default})",
+        )
+
+
+def secrets_of(options: Namespace) -> Secrets:
+    """Return the names of the Secrets (UsageError: one is not a valid name)."""
+    from pipeline.placement import Secrets
+
+    names = {name: getattr(options, f"{name}_secret") for name in Secrets.__dataclass_fields__}
+    for name, value in names.items():
+        if not _OBJECT_NAME.fullmatch(value):
+            raise UsageError(
+                f"--{name}-secret must be the name of a Secret: lower-case letters, digits, "
+                f"dashes and dots, got {value!r}"
+            )
+    return Secrets(**names)
 
 
 def check_server() -> None:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from functools import partial
 
 from pipeline.cli.plan import check_plan
-from pipeline.cli.server import run_arguments, server_arguments
+from pipeline.cli.server import run_arguments, secrets_of, server_arguments
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     config = resolve(recipe, overrides)
     check_plan(config)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, overrides, inputs=options.input)
+    package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))
     connect_again = partial(connect, options.endpoint, options.namespace)
     with connect_again() as server:
         started = submit(

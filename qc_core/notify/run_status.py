@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from qc_core.documents import Document
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.log import log
 from qc_core.names import require_name
+from qc_core.notify.failures import one_line, read_failures, utc_now
 from qc_core.retraining.new_data import find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
@@ -25,7 +26,6 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=15)
 _RETRIES = urllib3.Retry(
     3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
 )
-_MAX_ERROR_LENGTH = 2000
 
 
 class RunStatus(Document, frozen=True, kw_only=True):
@@ -33,19 +33,44 @@ class RunStatus(Document, frozen=True, kw_only=True):
 
     Attributes:
         name: name of the run in the KFP UI.
-        error: why the run failed; empty after success.
+        schedule: name of the schedule that started it; empty for a run of its own.
+        state: succeeded, failed or cancelled.
+        step: that failed, if that is known.
+        error: why the run did not succeed, in one line; empty after success.
         ended: time in UTC, ISO 8601.
         text: one line for people. Chat services show this field as the message.
     """
 
     run_id: str = msgspec.field(name="run")
     name: str
+    schedule: str = ""
     recipe: str
     succeeded: bool
+    state: str = ""
+    step: str = ""
     error: str
     ended: str
     text: str
     schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the server of a run knows about it; empty where it does not answer.
+
+    Attributes:
+        name: of the run.
+        schedule: that started it.
+        cancelled: a person ended it.
+        step: that failed.
+        error: why, in one line, if the step itself cannot have reported it.
+    """
+
+    name: str = ""
+    schedule: str = ""
+    cancelled: bool = False
+    step: str = ""
+    error: str = ""
 
 
 def has_new_data(
@@ -70,50 +95,144 @@ def has_new_data(
 def record_completion(store: ObjectStore, run_id: str, text: str) -> None:
     """Record in the store that a run completed.
 
+    If the run's status is already there, a person has repeated the failed steps of the run, whose
+    last step does not run again: the status is corrected and posted here.
+
     Args:
         text: the result, in one line.
     """
     require_name(run_id, "run id")
     store.put(_completion_key(run_id), text.encode())
+    earlier = _read_status(store, run_id)
+    if earlier is not None:
+        notify_run_status(store, run_id=run_id, recipe=earlier.recipe, facts=_facts_of(earlier))
+
+
+def correct_failed_status(store: ObjectStore, run_id: str, step: str) -> None:
+    """Write the newest error into the status of a run that has failed again after a retry.
+
+    Args:
+        step: that failed and has recorded its error. It may still be repeated, so nothing is
+            posted.
+    """
+    earlier = _read_status(store, run_id)
+    if earlier is not None and not earlier.succeeded:
+        facts = replace(_facts_of(earlier), step=step)
+        status = _status(store, run_id, earlier.recipe, facts)
+        store.put(_status_key(run_id), documents.encode(status))
 
 
 def notify_run_status(
-    store: ObjectStore, *, run_id: str, name: str, recipe: str, error: str
+    store: ObjectStore, *, run_id: str, recipe: str, facts: RunFacts
 ) -> RunStatus:
     """Write `runs/RUN/outcome.json`, and post it to `QC_WEBHOOK_URL` if that is set.
 
     A run succeeded if it recorded its completion. The state that KFP reports is unreliable when
     steps were retried, skipped or killed.
 
-    A failing webhook is logged and otherwise ignored: the store has the status.
+    If the store does not answer, the webhook is still told that the run failed. A failing webhook
+    is logged and otherwise ignored: the store has the status.
 
-    Args:
-        name: name of the run.
-        error: the error that the server reports, or "".
+    Raises:
+        QCError: the store did not take the status.
     """
     require_name(run_id, "run id")
+    try:
+        status = _status(store, run_id, recipe, facts)
+        store.put(_status_key(run_id), documents.encode(status))
+    except QCError as error:
+        _notify_webhook(_failed(run_id, recipe, facts, "outcome", str(error)))
+        raise
+    log.info(f"{status.text}; {_status_key(run_id)} in {store.describe()}")
+    _notify_webhook(status)
+    return status
+
+
+def _status(store: ObjectStore, run_id: str, recipe: str, facts: RunFacts) -> RunStatus:
     completion = _read_completion(store, run_id)
-    reason = completion or " ".join(error.split())[:_MAX_ERROR_LENGTH]
-    reason = reason or "see the run's page and its logs"
-    verb = "FAILED" if completion is None else "finished"
-    status = RunStatus(
+    if completion is None:
+        return _failed(run_id, recipe, facts, *_failure(store, run_id, facts))
+    return RunStatus(
         run_id=run_id,
-        name=name,
+        name=_name(run_id, facts),
+        schedule=facts.schedule,
         recipe=recipe,
-        succeeded=completion is not None,
-        error=reason if completion is None else "",
-        ended=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        text=f"{name} ({recipe}) {verb}: {reason}",
+        succeeded=True,
+        state="succeeded",
+        error="",
+        ended=utc_now(),
+        text=f"{_title(run_id, recipe, facts)} finished: {completion}",
     )
-    key = f"runs/{run_id}/outcome.json"
-    store.put(key, documents.encode(status))
-    log.info(f"{status.text}; {key} in {store.describe()}")
+
+
+def _failed(run_id: str, recipe: str, facts: RunFacts, step: str, reason: str) -> RunStatus:
+    reason = one_line(reason)
+    error = f"step {step}: {reason}" if step else reason
+    verb = "was cancelled" if facts.cancelled else "FAILED"
+    return RunStatus(
+        run_id=run_id,
+        name=_name(run_id, facts),
+        schedule=facts.schedule,
+        recipe=recipe,
+        succeeded=False,
+        state="cancelled" if facts.cancelled else "failed",
+        step=step,
+        error=error,
+        ended=utc_now(),
+        text=f"{_title(run_id, recipe, facts)} {verb}: {error}",
+    )
+
+
+def _failure(store: ObjectStore, run_id: str, facts: RunFacts) -> tuple[str, str]:
+    """Return the step that failed, '' if it is unknown, and the reason."""
+    if facts.cancelled:
+        return "", "a person ended the run"
+    if facts.error:
+        # Of a step that was killed, an error in the store is that of an earlier attempt.
+        return facts.step, facts.error
+    failures = read_failures(store, run_id)
+    own = [failure for failure in failures if failure.step == facts.step or not facts.step]
+    if own:
+        return own[-1].step, own[-1].error
+    if facts.step:
+        return facts.step, "it ended without an error message; see its log"
+    return "", "see the run's page and its logs"
+
+
+def _name(run_id: str, facts: RunFacts) -> str:
+    """Return the name of the run; KFP has none for some scheduled runs."""
+    return facts.name or facts.schedule or f"run {run_id[:8]}"
+
+
+def _title(run_id: str, recipe: str, facts: RunFacts) -> str:
+    name = _name(run_id, facts)
+    if facts.schedule and facts.schedule not in name:
+        return f"{name} ({recipe}, schedule {facts.schedule})"
+    return f"{name} ({recipe})"
+
+
+def _notify_webhook(status: RunStatus) -> None:
     if url := os.environ.get(WEBHOOK_VARIABLE):
         try:
             _post(url, status)
         except QCError as failure:
             log.info(str(failure))
-    return status
+
+
+def _read_status(store: ObjectStore, run_id: str) -> RunStatus | None:
+    key = _status_key(run_id)
+    try:
+        return documents.parse(store.get(key), RunStatus, key)
+    except NoSuchObject:
+        return None
+
+
+def _facts_of(status: RunStatus) -> RunFacts:
+    return RunFacts(name=status.name, schedule=status.schedule)
+
+
+def _status_key(run_id: str) -> str:
+    return f"runs/{run_id}/outcome.json"
 
 
 def _completion_key(run_id: str) -> str:

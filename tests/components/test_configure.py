@@ -20,8 +20,9 @@ FORM = {
     "gpus": "0",
     "cpus": "500m",
     "memory": "1.5Gi",
-    "webhook_secret": "q-chunking-webhook",
-    "signing_secret": "q-chunking-signing",
+    "gpu_type": "nvidia.com/gpu",
+    "node_selector": {"pool": "gpu"},
+    "tolerations": [{"operator": "Exists"}],
 }
 
 
@@ -45,12 +46,13 @@ def test_valid_form_opens_the_study(tmp_path: Path) -> None:
         ("cpus", "two"),
         ("memory", "16GB"),
         ("memory", ""),
-        ("webhook_secret", ""),
-        ("signing_secret", ""),
+        ("gpu_type", ""),
+        ("node_selector", {"pool": 1}),
+        ("tolerations", ["nvidia.com/gpu"]),
     ],
 )
 def test_input_that_would_fail_a_later_step_is_refused_by_name(
-    tmp_path: Path, field: str, text: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, field: str, text: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = dsl.Artifact(uri=str(tmp_path / "config.json"))
     with pytest.raises(SystemExit) as ended:

@@ -1,5 +1,6 @@
 """The compiled package has the Kubernetes settings of each step's pod."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,7 +142,6 @@ def test_each_step_receives_only_the_secrets_that_it_needs(
     pods: dict[str, dict[str, Any]],
 ) -> None:
     variables = {
-        "store": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
         "study": {"QC_STUDY_STORAGE"},
         "webhook": {"QC_WEBHOOK_URL"},
         "signing": {"QC_SIGNING_KEY"},
@@ -152,14 +152,35 @@ def test_each_step_receives_only_the_secrets_that_it_needs(
             for secret in pods[name].get("secretAsEnv", ())
             for pair in secret["keyToEnv"]
         }
-        wanted: set[str] = set()
+        wanted = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
         for need, names in variables.items():
             if getattr(step, need):
                 wanted |= names
         assert given == wanted, name
-        for secret in pods[name].get("secretAsEnv", ()):
-            named = secret["secretNameParameter"]["componentInputParameter"]
-            assert named.removeprefix("pipelinechannel--").endswith("_secret")
+
+
+def test_no_pod_waits_for_a_secret_and_no_name_of_one_is_an_input(
+    pods: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The driver of a step fails on an empty name, also that of the step that reports failures."""
+    for pod in pods.values():
+        for secret in [*pod["secretAsEnv"], *pod.get("secretAsVolume", ())]:
+            assert secret["optional"]
+            assert set(secret["secretNameParameter"]) == {"runtimeValue"}
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "smoke", "-o", str(path), "--store-secret", "mine"]) == 0
+    _, platform = yaml.safe_load_all(path.read_text())
+    (secret,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-export"][
+        "secretAsEnv"
+    ]
+    assert secret["secretNameParameter"]["runtimeValue"]["constant"] == "mine"
+    assert main(["compile", "smoke", "-o", str(path), "--store-secret", ""]) == 2
+
+
+def test_last_step_depends_on_no_input_that_describes_pods(package: dict[str, Any]) -> None:
+    inputs = package["root"]["dag"]["tasks"]["outcome"]["inputs"]["parameters"]
+    used = {entry.get("componentInputParameter") for entry in inputs.values()}
+    assert used - {None} == {"recipe"}
 
 
 def test_no_step_is_cached(package: dict[str, Any]) -> None:

@@ -80,7 +80,9 @@ def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
         ("gpus=one", "gpus must be a number, 0 for none, got 'one'"),
         ("memory=16GB", "memory must be a Kubernetes quantity"),
         ("cpus=0", "cpus must be a Kubernetes quantity"),
-        ("signing_secret=", "signing_secret must be the name of a Secret"),
+        ("signing_secret=mine", "--input signing_secret is now an option: --signing-secret mine"),
+        ("gpu_type=", "gpu_type must be the name of a resource"),
+        ('node_selector={"pool": 1}', "node_selector must map labels to text"),
     ],
 )
 def test_invalid_input_is_refused(
