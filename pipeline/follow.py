@@ -15,7 +15,7 @@ POLL = 5.0
 LONGEST_PAUSE = 60.0
 # Seconds without an answer after which following stops.
 PATIENCE = 1800.0
-_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
 def follow(
@@ -45,7 +45,7 @@ def follow(
                     run = server.runs.run_service_get_run(run_id)
                     answered, pause = time.monotonic(), POLL
                     _report_changes(run, steps, seen, report)
-                    if run.state in _ENDED:
+                    if run.state in ENDED:
                         break
                     time.sleep(POLL)
             break

@@ -1,7 +1,7 @@
 """The compiled pipeline as a package, and its upload to a KFP server as a pipeline version.
 
-The name of a version contains the digest of its content: the same code and options give the same
-version, whoever compiles them, and a changed package gives a new one.
+The name of a version contains the digest of its content: the same code gives the same version,
+whoever compiles it, and a changed package gives a new one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_a
 from qc_core import __version__
 from qc_core.errors import RunError
 
+# Default of the form in a version that `submit` and `schedule` upload.
+DEFAULT_RECIPE = "cube-single-quickstart"
 _DIGITS = 12
 
 
@@ -34,18 +36,30 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        parameters: values for the inputs of the pipeline.
-        content: YAML, the same for the same code and options: the specification, then the
+        given: values for the inputs of the pipeline that a person has chosen.
+        content: YAML, the same for the same code and names of Secrets: the specification, then the
             Kubernetes document if there is one.
     """
 
-    parameters: dict[str, Any]
+    given: dict[str, Any]
     content: str
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """A value for every input, so that KFP shows and clones all of them."""
+        defaults = {name: entry.get("defaultValue") for name, entry in self.inputs.items()}
+        return {**defaults, **self.given}
+
+    @property
+    def summary(self) -> str:
+        """Recipe, options and chosen inputs in one line."""
+        others = (f"{k}={v}" for k, v in self.given.items() if k not in ("recipe", "overrides"))
+        return " ".join(filter(None, [self.given["recipe"], self.given["overrides"], *others]))
 
     @property
     def version(self) -> str:
@@ -61,6 +75,11 @@ class Package:
     def specification(self) -> dict[str, Any]:
         """The pipeline specification, without the Kubernetes document."""
         return next(yaml.safe_load_all(self.content))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The definitions of the pipeline's inputs by name."""
+        return self.specification["root"]["inputDefinitions"]["parameters"]
 
     @cached_property
     def steps(self) -> dict[str, str]:
@@ -85,8 +104,12 @@ def compile_package(
 ) -> Package:
     """Compile the pipeline for a server.
 
+    Recipe and options are values for its inputs, not defaults: all runs of the same code share one
+    pipeline version.
+
     Args:
-        recipe, overrides, secrets: as `pipeline.compile.compile_pipeline` takes them.
+        recipe, overrides: values of the inputs of these names.
+        secrets: as `pipeline.compile.compile_pipeline` takes them.
         inputs: values for its other inputs, `NAME=VALUE`.
 
     Raises:
@@ -94,17 +117,11 @@ def compile_package(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_pipeline(recipe, overrides, path, secrets)
+        compile_pipeline(DEFAULT_RECIPE, (), path, secrets)
         content = path.read_text(encoding="utf-8")
-    package = Package(
-        parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
-        content=content,
-    )
-    if not inputs:
-        return package
-    definitions = package.specification["root"]["inputDefinitions"]["parameters"]
-    values = parse_inputs(inputs, definitions)
-    return replace(package, parameters={**package.parameters, **values})
+    package = Package(given={"recipe": recipe, "overrides": shlex.join(overrides)}, content=content)
+    values = parse_inputs(inputs, package.inputs) if inputs else {}
+    return replace(package, given={**package.given, **values})
 
 
 def upload(server: Server, package: Package) -> Any:

@@ -2,22 +2,26 @@
 
 KFP cannot change a recurring run, only create and delete one. A changed schedule is therefore a new
 recurring run that replaces the old one. The order of the requests ensures that never both start
-runs, and that a failure leaves the old one active.
+runs, and that a failure leaves the old one active. An old one with an active run stays, paused, and
+the next command for that name deletes it when the run has ended. Of several recurring runs of one
+name, the newest is the schedule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import kfp_server_api
 
 from pipeline.package import Package, find_pipeline, latest_version, upload
-from pipeline.server import NotFound, Server, Unreachable, list_all, name_filter
+from pipeline.schedule_runs import active_runs, runs_of, terminate
+from pipeline.server import NotFound, Server, create_once, list_all, name_filter
 from pipeline.submit import find_or_make_experiment
-from pipeline.trigger import describe_trigger
+from pipeline.trigger import describe_trigger, missed_start
 from qc_core.errors import QCError, RunError, UsageError
 
 _ENABLED = "ENABLED"
@@ -31,6 +35,7 @@ class Schedule:
         when: `cron 0 3 * * 1`, in the server's time zone, or `every 12h`.
         paused: it starts no runs until it is resumed.
         version: the pipeline version that it is pinned to; None means the latest.
+        replaced: a newer one of its name has replaced it, and its last run is still active.
     """
 
     id: str
@@ -38,6 +43,7 @@ class Schedule:
     when: str
     paused: bool
     version: str | None
+    replaced: bool = False
 
 
 def make_schedule(
@@ -49,7 +55,7 @@ def make_schedule(
     experiment: str,
     service_account: str,
     pin: bool,
-) -> tuple[Schedule, str]:
+) -> tuple[Schedule, str, list[Any]]:
     """Create a schedule; it replaces an existing one of the same name.
 
     Args:
@@ -57,16 +63,18 @@ def make_schedule(
         pin: always run this package instead of the latest version of the pipeline.
 
     Returns:
-        The schedule, and the version that it would run now.
+        The schedule, the version that it would run now, and the active runs of the one that it
+        replaces.
 
     Raises:
         RunError: the schedule was not created, or the old one was not deleted; the message has the
             state of both.
     """
     version = upload(server, package)
+    newest = "always the newest version of the pipeline; change it with qc schedule"
     new = kfp_server_api.V2beta1RecurringRun(
         display_name=name,
-        description=package.description,
+        description=f"{package.summary}; {package.description if pin else newest}",
         experiment_id=find_or_make_experiment(server, experiment),
         namespace=server.namespace,
         # Without the id of a version, each run uses the version that is the latest when it starts.
@@ -74,35 +82,30 @@ def make_schedule(
             pipeline_id=version.pipeline_id,
             pipeline_version_id=version.pipeline_version_id if pin else None,
         ),
-        # All parameters, because the defaults of a later version may differ.
-        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=package.parameters),
+        # A later version may lack an input that nobody has chosen, and KFP would refuse the run.
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(
+            parameters=package.parameters if pin else package.given
+        ),
         service_account=service_account,
         trigger=trigger,
         mode="ENABLE",
         max_concurrency="1",
         no_catchup=True,
     )
-    old = list(_recurring_runs(server, name))
-    with _paused(server, old, name):
-        created = _create(server, new, old)
-    for entry in old:
-        try:
-            server.recurring_runs.recurring_run_service_delete_recurring_run(entry.recurring_run_id)
-        except NotFound:
-            # Another client deleted it.
-            continue
-        except QCError as error:
-            raise RunError(
-                f"the new schedule {name} is active and the old one paused, but the old one could "
-                f"not be deleted: {error}; delete recurring run {entry.recurring_run_id} there"
-            ) from error
+    created, active = _replace(server, new, list(_recurring_runs(server, name)))
     current = package.version if pin else latest_version(server, version.pipeline_id)
-    return _as_schedule(server, created), current
+    return _as_schedule(server, created), current, active
 
 
 def list_schedules(server: Server) -> list[Schedule]:
-    """Return all schedules of the pipeline, sorted by name."""
-    found = [_as_schedule(server, entry) for entry in _recurring_runs(server)]
+    """Return all schedules of the pipeline, sorted by name, the current one of a name first."""
+    entries = sorted(_recurring_runs(server), key=lambda entry: entry.created_at, reverse=True)
+    names: set[str] = set()
+    found = []
+    for entry in entries:
+        replaced = entry.display_name in names and entry.status != _ENABLED
+        found.append(replace(_as_schedule(server, entry), replaced=replaced))
+        names.add(entry.display_name)
     return sorted(found, key=lambda schedule: schedule.name)
 
 
@@ -112,15 +115,96 @@ def pause_schedule(server: Server, name: str) -> None:
         server.recurring_runs.recurring_run_service_disable_recurring_run(entry.recurring_run_id)
 
 
-def resume_schedule(server: Server, name: str) -> None:
-    """Start runs again (UsageError: there is no such schedule)."""
-    for entry in _require(server, name):
-        server.recurring_runs.recurring_run_service_enable_recurring_run(entry.recurring_run_id)
+def resume_schedule(server: Server, name: str, *, make_up: bool = False) -> datetime | None:
+    """Start runs again.
+
+    KFP would start a run that was missed during the pause at once. Therefore the paused recurring
+    run is replaced by a new one of the same settings, which knows no earlier starts.
+
+    Args:
+        make_up: let KFP start the missed run.
+
+    Returns:
+        The first start that was missed; None if there was none.
+
+    Raises:
+        UsageError: there is no such schedule.
+    """
+    newest, *others = _require(server, name)
+    if newest.status == _ENABLED:
+        return None
+    runs = runs_of(server, newest)
+    since = max([newest.created_at, *(run.created_at for run in runs[:1])])
+    missed = missed_start(newest.trigger, since, datetime.now(timezone.utc))
+    if make_up or missed is None:
+        server.recurring_runs.recurring_run_service_enable_recurring_run(newest.recurring_run_id)
+        _delete_idle(server, others)
+        return missed
+    fields = ("display_name", "description", "experiment_id", "namespace", "runtime_config")
+    fields += ("pipeline_version_reference", "service_account", "trigger", "max_concurrency")
+    settings = {field: getattr(newest, field) for field in fields}
+    new = kfp_server_api.V2beta1RecurringRun(**settings, mode="ENABLE", no_catchup=True)
+    _replace(server, new, [newest, *others])
+    return missed
 
 
-def delete_schedule(server: Server, name: str) -> None:
-    """Delete the schedule and keep its finished runs (UsageError: there is no such schedule)."""
-    for entry in _require(server, name):
+def delete_schedule(server: Server, name: str, *, now: bool = False) -> list[str]:
+    """Delete the schedule and keep its finished runs.
+
+    Args:
+        now: end its active run first.
+
+    Returns:
+        The ids of the runs that were ended.
+
+    Raises:
+        UsageError: there is no such schedule, or it has an active run.
+        RunError: a run does not end.
+    """
+    entries = _require(server, name)
+    with _paused(server, entries, name):
+        active = [run for entry in entries for run in active_runs(server, entry)]
+        if active and not now:
+            page = server.page(f"runs/details/{active[0].run_id}")
+            raise UsageError(
+                f"schedule {name} has an active run, {page}: wait until it has ended, or end it "
+                "with --now"
+            )
+        for run in active:
+            terminate(server, run)
+    for entry in entries:
+        _delete(server, entry)
+    return [run.run_id for run in active]
+
+
+def _replace(server: Server, new: Any, old: list[Any]) -> tuple[Any, list[Any]]:
+    """Create a recurring run instead of others; return it, and active runs of the others."""
+    with _paused(server, old, new.display_name):
+        created = _create(server, new, old)
+    try:
+        return created, _delete_idle(server, old)
+    except QCError as error:
+        raise RunError(
+            f"the new schedule {new.display_name} is active and the old one paused, but the old "
+            f"one could not be deleted: {error}; repeat the command, or delete recurring run "
+            f"{old[0].recurring_run_id} there"
+        ) from error
+
+
+def _delete_idle(server: Server, entries: list[Any]) -> list[Any]:
+    """Delete paused recurring runs without an active run; return the active runs of the others."""
+    active = []
+    for entry in entries:
+        if runs := active_runs(server, entry):
+            active += runs
+        else:
+            _delete(server, entry)
+    return active
+
+
+def _delete(server: Server, entry: Any) -> None:
+    # Another client may have deleted it.
+    with suppress(NotFound):
         server.recurring_runs.recurring_run_service_delete_recurring_run(entry.recurring_run_id)
 
 
@@ -146,19 +230,20 @@ def _paused(server: Server, entries: list[Any], name: str) -> Iterator[None]:
 
 def _create(server: Server, new: Any, old: list[Any]) -> Any:
     """Create a recurring run; find it if the server created it but its answer was lost."""
-    try:
-        return server.recurring_runs.recurring_run_service_create_recurring_run(new)
-    except Unreachable:
-        known = {entry.recurring_run_id for entry in old}
-        for entry in _recurring_runs(server, new.display_name):
-            if entry.recurring_run_id not in known:
-                return entry
-        raise
+    known = {entry.recurring_run_id for entry in old}
+
+    def find() -> Any | None:
+        found = _recurring_runs(server, new.display_name)
+        return next((entry for entry in found if entry.recurring_run_id not in known), None)
+
+    create = server.recurring_runs.recurring_run_service_create_recurring_run
+    return create_once(lambda: create(new), find)
 
 
 def _require(server: Server, name: str) -> list[Any]:
-    """Return the recurring runs of that name (UsageError: there is none)."""
+    """Return the recurring runs of that name, the newest first (UsageError: there is none)."""
     found = list(_recurring_runs(server, name))
+    found.sort(key=lambda entry: entry.created_at, reverse=True)
     if not found:
         raise UsageError(f"there is no schedule {name}: `qc schedule list` lists all")
     return found
@@ -183,9 +268,13 @@ def _as_schedule(server: Server, entry: Any) -> Schedule:
     reference = entry.pipeline_version_reference
     version = None
     if reference.pipeline_version_id:
-        version = server.pipelines.pipeline_service_get_pipeline_version(
-            reference.pipeline_id, reference.pipeline_version_id
-        ).display_name
+        try:
+            version = server.pipelines.pipeline_service_get_pipeline_version(
+                reference.pipeline_id, reference.pipeline_version_id
+            ).display_name
+        except NotFound:
+            # KFP has a copy of the version in the recurring run, and continues to start it.
+            version = f"deleted ({reference.pipeline_version_id})"
     return Schedule(
         id=entry.recurring_run_id,
         name=entry.display_name,

@@ -7,8 +7,9 @@ prints, has no timeouts, and cannot refer to a pipeline without a version.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,22 @@ import urllib3
 from pipeline.address import Address, find_address
 from qc_core.errors import RunError, UsageError
 
-# Seconds to connect, and to wait for the next byte of an answer.
-TIMEOUT = (10.0, 60.0)
+# Seconds to connect, and to wait for the next byte of an answer. CreateRun waits for MLflow, for up
+# to a minute if that does not answer.
+TIMEOUT = (10.0, 120.0)
+# Seconds to look for an object whose creation the server did not confirm, and between two looks.
+CONFIRMATION = 180.0
+POLL = 5.0
 _PAGE = 100
 _LONGEST_MESSAGE = 300
 
 
 class Unreachable(RunError):
     """The server did not answer, or a proxy answered for it; a later request may succeed."""
+
+
+class NotSent(Unreachable):
+    """The server could not be connected, so it has not received the request."""
 
 
 class NotFound(UsageError):
@@ -115,6 +124,33 @@ def list_all(list_page: Callable[..., Any], field: str, **options: Any) -> Itera
             return
 
 
+def create_once(create: Callable[[], Any], find: Callable[[], Any | None]) -> Any:
+    """Send a request that creates an object; if its answer is lost, look for the object.
+
+    The request is never sent again: a slow server would create a second object.
+
+    Args:
+        find: returns the object if the server has it. It must recognise this very request.
+
+    Raises:
+        Unreachable: the server did not confirm the object, and does not show it.
+    """
+    try:
+        return create()
+    except NotSent:
+        raise
+    except RunError as error:
+        # A server that fails has finished; a lost answer may be that of a request in progress.
+        deadline = time.monotonic() + (CONFIRMATION if isinstance(error, Unreachable) else 0.0)
+        while True:
+            with suppress(Unreachable):
+                if (found := find()) is not None:
+                    return found
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL)
+
+
 def name_filter(name: str) -> str:
     """Return a filter for entries of this display name."""
     predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
@@ -177,9 +213,7 @@ class _Client(kfp_server_api.ApiClient):
         except kfp_server_api.ApiException as error:
             raise self._http_error(error) from error
         except urllib3.exceptions.NewConnectionError as error:
-            raise Unreachable(f"the KFP server at {where} cannot be reached: {_why(error)}") from (
-                error
-            )
+            raise NotSent(f"the KFP server at {where} cannot be reached: {_why(error)}") from error
         except urllib3.exceptions.TimeoutError as error:
             connect_limit, read_limit = TIMEOUT
             raise Unreachable(

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import kfp_server_api
 
 from pipeline.package import Package, upload
-from pipeline.server import AlreadyExists, Server, list_all, name_filter
+from pipeline.server import (
+    AlreadyExists,
+    NotSent,
+    Server,
+    Unreachable,
+    create_once,
+    list_all,
+    name_filter,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +44,39 @@ def submit(
         experiment: KFP's group of runs for this one; created if it does not exist.
         name: of the run, in the UI.
         service_account: Kubernetes account of the run's pods.
+
+    Raises:
+        Unreachable: the server did not confirm the run; the message says how to look for it.
     """
     version = upload(server, package)
-    run = server.runs.run_service_create_run(
-        kfp_server_api.V2beta1Run(
-            display_name=name,
-            experiment_id=find_or_make_experiment(server, experiment),
-            pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
-                pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-            ),
-            runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=package.parameters),
-            service_account=service_account,
-        )
+    # A key of this very submission: after a lost answer, its run is found by it.
+    key = f"submission {uuid.uuid4().hex}"
+    experiment_id = find_or_make_experiment(server, experiment)
+    new = kfp_server_api.V2beta1Run(
+        display_name=name,
+        description=f"{package.summary}; {key}",
+        experiment_id=experiment_id,
+        pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+        ),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=package.parameters),
+        service_account=service_account,
     )
+
+    def find() -> Any | None:
+        options = {"experiment_id": experiment_id, "filter": name_filter(name)}
+        found = list_all(server.runs.run_service_list_runs, "runs", **options)
+        return next((run for run in found if key in (run.description or "")), None)
+
+    try:
+        run = create_once(lambda: server.runs.run_service_create_run(new), find)
+    except NotSent:
+        raise
+    except Unreachable as error:
+        raise Unreachable(
+            f"the server did not confirm the run {name}: {error}; look for it at "
+            f"{server.page('runs')} before you submit it again"
+        ) from error
     page = server.page(f"runs/details/{run.run_id}")
     return StartedRun(run.run_id, name, page, package.version)
 

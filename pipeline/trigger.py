@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import kfp_server_api
 from cronsim import CronSim, CronSimError
@@ -69,6 +70,28 @@ def describe_trigger(trigger: Any) -> str:
         unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0)
         return f"every {seconds // _SECONDS[unit]}{unit}"
     return "never"
+
+
+def missed_start(trigger: Any, since: datetime, now: datetime) -> datetime | None:
+    """Return the first start between two times, in the server's zone; None if there is none.
+
+    Args:
+        since, now: with a time zone.
+    """
+    if trigger is None:
+        return None
+    if trigger.cron_schedule is not None:
+        try:
+            zone = ZoneInfo(server_zone())
+            fields = trigger.cron_schedule.cron.replace("?", "*")
+            start = next(CronSim(fields, since.astimezone(zone)))
+        except (ZoneInfoNotFoundError, ValueError, CronSimError, StopIteration):
+            return None
+    elif trigger.periodic_schedule is not None:
+        start = since + timedelta(seconds=int(trigger.periodic_schedule.interval_second))
+    else:
+        return None
+    return start if start <= now else None
 
 
 def server_zone() -> str:

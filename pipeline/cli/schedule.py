@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
-from collections.abc import Callable
 from typing import Any
 
 from pipeline.cli.plan import check_plan
@@ -16,7 +15,8 @@ from qc_core.errors import UsageError
 
 _CREATE_HELP = """create a schedule, or replace the one of the same name
 
-A run starts only after the previous run has ended. Missed runs are not started later."""
+A run starts only after the previous run has ended. Missed runs are not started later. If the
+schedule that it replaces has an active run, that run continues."""
 
 
 def arguments(parser: Parser) -> None:
@@ -29,6 +29,14 @@ def arguments(parser: Parser) -> None:
     ):
         others.append(parser.add_subcommand(name, description, run))
         others[-1].add_argument("name", help="name of the schedule")
+        if name == "resume":
+            others[-1].add_argument(
+                "--make-up", action="store_true", help="start a run that was missed, at once"
+            )
+        if name == "delete":
+            others[-1].add_argument(
+                "--now", action="store_true", help="end its active run first, instead of refusing"
+            )
     for subcommand in others:
         server_arguments(subcommand)
         json_argument(subcommand)
@@ -75,7 +83,7 @@ def create(options: Namespace) -> None:
     check_plan(config)
     package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))
     with connect(options.endpoint, options.namespace) as server:
-        schedule, version = make_schedule(
+        schedule, version, active = make_schedule(
             server,
             package,
             trigger,
@@ -85,13 +93,19 @@ def create(options: Namespace) -> None:
             pin=options.pin,
         )
     if options.json:
-        print_json({**_as_dict(schedule), "runs-now": version})
+        runs = [run.run_id for run in active]
+        print_json({**_as_dict(schedule), "runs-now": version, "active-runs-of-replaced": runs})
         return
     zone = f" ({server_zone()})" if options.cron is not None else ""
     runs = f"always version {version}" if options.pin else f"the latest version, now {version}"
     print(f"schedule {schedule.name}: {schedule.when}{zone}, {runs}")
     if version != package.version:
         print(f"note: that is not {package.version}, the version of this machine; --pin runs it")
+    for run in active:
+        print(
+            f"note: run {run.run_id} of the replaced schedule continues; that schedule is paused, "
+            f"and the next `qc schedule create` or `delete` of {schedule.name} removes it"
+        )
 
 
 def list_all(options: Namespace) -> None:
@@ -109,40 +123,53 @@ def list_all(options: Namespace) -> None:
     else:
         print_table(
             ("schedule", f"when ({server_zone()})", "state", "version"),
-            [
-                (s.name, s.when, "paused" if s.paused else "active", s.version or "latest")
-                for s in schedules
-            ],
+            [(s.name, s.when, _state(s), s.version or "latest") for s in schedules],
         )
 
 
 def pause(options: Namespace) -> None:
     from pipeline.schedule import pause_schedule
+    from pipeline.server import connect
 
-    _change(options, pause_schedule, "paused")
+    with connect(options.endpoint, options.namespace) as server:
+        pause_schedule(server, options.name)
+    _show(options, "paused")
 
 
 def resume(options: Namespace) -> None:
     from pipeline.schedule import resume_schedule
+    from pipeline.server import connect
 
-    _change(options, resume_schedule, "active")
+    with connect(options.endpoint, options.namespace) as server:
+        missed = resume_schedule(server, options.name, make_up=options.make_up)
+    _show(options, "active", {"missed": missed.isoformat() if missed else None})
+    if missed and not options.json:
+        what = "is started now" if options.make_up else "is not made up; qc submit starts a run"
+        print(f"note: the start of {missed:%Y-%m-%d %H:%M} was missed and {what}")
 
 
 def delete(options: Namespace) -> None:
     from pipeline.schedule import delete_schedule
-
-    _change(options, delete_schedule, "deleted")
-
-
-def _change(options: Namespace, change: Callable[[Any, str], None], state: str) -> None:
     from pipeline.server import connect
 
     with connect(options.endpoint, options.namespace) as server:
-        change(server, options.name)
+        ended = delete_schedule(server, options.name, now=options.now)
+    _show(options, "deleted", {"ended-runs": ended})
+    if ended and not options.json:
+        print(f"note: its active run {', '.join(ended)} was ended")
+
+
+def _show(options: Namespace, state: str, more: dict[str, Any] | None = None) -> None:
     if options.json:
-        print_json({"name": options.name, "state": state})
+        print_json({"name": options.name, "state": state, **(more or {})})
     else:
         print(f"schedule {options.name}: {state}")
+
+
+def _state(schedule: Any) -> str:
+    if schedule.replaced:
+        return "replaced, its last run is active or has just ended"
+    return "paused" if schedule.paused else "active"
 
 
 def _as_dict(schedule: Any) -> dict[str, Any]:

@@ -92,6 +92,16 @@ def drop(handler: _Handler) -> None:
     handler.reset()
 
 
+def late(turns: int) -> Act:
+    """A fault: the proxy gives up, and the server creates the run while the client looks for it."""
+
+    def act(handler: _Handler) -> None:
+        handler.kfp.late.append((turns, handler.read_body()))
+        handler.reply(504, b"upstream request timeout", "text/plain")
+
+    return act
+
+
 class _Handler(BaseHTTPRequestHandler):
     kfp: KFP
     protocol_version = "HTTP/1.1"

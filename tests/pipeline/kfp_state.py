@@ -6,6 +6,7 @@ own schema. An invalid request is refused and recorded.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -35,6 +36,7 @@ class State:
 
     Attributes:
         script: changes of a run, one for each request of it.
+        late: runs that the server creates only when their list has been requested so many times.
         requests: method and path of each request.
         refused: requests that do not match KFP's models.
     """
@@ -47,6 +49,7 @@ class State:
     runs: Entries = field(default_factory=dict)
     recurring_runs: Entries = field(default_factory=dict)
     script: list[dict[str, Any]] = field(default_factory=list)
+    late: list[tuple[int, bytes]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -151,6 +154,25 @@ class State:
         self._check_job(new)
         return _add(self.runs, {**new, "state": "PENDING"}, "run_id")
 
+    def _list_runs(self, _: Any, query: dict[str, str], __: bytes) -> Any:
+        self.late = [(turns - 1, body) for turns, body in self.late]
+        for turns, body in [entry for entry in self.late if entry[0] <= 0]:
+            self.late.remove((turns, body))
+            self._create_run(None, None, body)
+        runs = [
+            run
+            for run in self.runs.values()
+            if run["experiment_id"] == query.get("experiment_id", run["experiment_id"])
+        ]
+        if query.get("sort_by") == "created_at desc":
+            runs.reverse()
+        return self._page(runs, "runs", query)
+
+    def _terminate(self, match: re.Match[str], *_: Any) -> Any:
+        history = [{"state": "RUNNING"}, {"state": "CANCELING"}]
+        _found(self.runs, match[1]).update(state="CANCELING", state_history=history)
+        return {}
+
     def _get_run(self, match: re.Match[str], *_: Any) -> Any:
         run = _found(self.runs, match[1])
         if self.script:
@@ -181,6 +203,9 @@ class State:
 
     def _delete_recurring_run(self, match: re.Match[str], *_: Any) -> Any:
         _found(self.recurring_runs, match[1])
+        for run in self.runs.values():
+            if run.get("recurring_run_id") == match[1] and run["state"] in ("RUNNING", "CANCELING"):
+                self.refused.append("the Workflow of an active run was deleted with its schedule")
         del self.recurring_runs[match[1]]
         return {}
 
@@ -235,7 +260,7 @@ def _checked(body: bytes, kind: str) -> dict[str, Any]:
 
 def _add(entries: Entries, new: dict[str, Any], key: str) -> dict[str, Any]:
     entry_id = str(uuid.uuid4())
-    created = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=len(entries))
+    created = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=next(_MINUTES))
     entries[entry_id] = {**new, key: entry_id, "created_at": created.isoformat()}
     return entries[entry_id]
 
@@ -246,6 +271,7 @@ def _found(entries: Entries, entry_id: str) -> dict[str, Any]:
     return entries[entry_id]
 
 
+_MINUTES = itertools.count()
 _ID = "([0-9a-f-]{36})"
 _ROUTES: list[tuple[str, str, str, Callable[..., Any]]] = [
     ("GET", "healthz", "V2beta1GetHealthzResponse", State._healthz),
@@ -262,6 +288,8 @@ _ROUTES: list[tuple[str, str, str, Callable[..., Any]]] = [
     ("GET", "experiments", "V2beta1ListExperimentsResponse", State._list_experiments),
     ("POST", "experiments", "V2beta1Experiment", State._create_experiment),
     ("POST", "runs", "V2beta1Run", State._create_run),
+    ("GET", "runs", "V2beta1ListRunsResponse", State._list_runs),
+    ("POST", f"runs/{_ID}:terminate", "object", State._terminate),
     ("GET", f"runs/{_ID}", "V2beta1Run", State._get_run),
     ("GET", "recurringruns", "V2beta1ListRecurringRunsResponse", State._list_recurring_runs),
     ("POST", "recurringruns", "V2beta1RecurringRun", State._create_recurring_run),

@@ -53,6 +53,9 @@ def test_schedule_uses_the_latest_version_and_all_parameters(
     assert entry["service_account"] == "q-chunking-runner"
     assert entry["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
     assert entry["pipeline_version_reference"].keys() == {"pipeline_id"}
+    assert entry["description"] == (
+        "smoke --seed 3; always the newest version of the pipeline; change it with qc schedule"
+    )
     assert entry["experiment_id"] in kfp.experiments
     (version,) = kfp.names(kfp.versions)
     assert capsys.readouterr().out == (
@@ -61,10 +64,12 @@ def test_schedule_uses_the_latest_version_and_all_parameters(
 
 
 def test_pinned_schedule_uses_its_own_version(kfp: KFP, make: Callable[..., Any]) -> None:
-    schedule, runs_now = make(pin=True)
+    schedule, runs_now, _ = make(pin=True)
     (entry,) = kfp.recurring_runs.values()
     assert entry["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
     assert [schedule.version] == [runs_now] == kfp.names(kfp.versions)
+    assert len(entry["runtime_config"]["parameters"]) > 5
+    assert "sha256:" in entry["description"]
 
 
 def test_the_old_form_without_create_still_works(
@@ -79,8 +84,8 @@ def test_the_old_form_without_create_still_works(
 def test_package_older_than_the_latest_version_is_noted(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in ("3", "4"):
-        assert main(["submit", "smoke", "--seed", seed]) == 0
+    for secret in ("q-chunking-store", "mine"):
+        assert main(["submit", "smoke", "--store-secret", secret]) == 0
     older, latest = kfp.names(kfp.versions)
     capsys.readouterr()
     assert main(WEEKLY) == 0
@@ -155,7 +160,8 @@ def test_server_that_fails_during_a_replacement_is_one_line_with_a_remedy(
     (old,) = kfp.recurring_runs.values()
     assert old["status"] == "DISABLED"
     assert main(["schedule", "resume", "nightly"]) == 0
-    assert old["status"] == "ENABLED"
+    (entry,) = kfp.recurring_runs.values()
+    assert entry["status"] == "ENABLED"
 
 
 def test_old_schedule_that_cannot_be_deleted_stays_paused(
@@ -168,6 +174,97 @@ def test_old_schedule_that_cannot_be_deleted_stays_paused(
         make()
     states = {key: entry["status"] for key, entry in kfp.recurring_runs.items()}
     assert states.pop(old) == "DISABLED" and list(states.values()) == ["ENABLED"]
+
+
+def active_run(kfp: KFP, state: str = "RUNNING") -> dict[str, Any]:
+    """A run that the newest schedule has started."""
+    (*_, entry) = kfp.recurring_runs.values()
+    assert main(["submit", "smoke"]) == 0
+    (*_, run) = kfp.runs.values()
+    run |= {"recurring_run_id": entry["recurring_run_id"], "state": state}
+    return run
+
+
+def test_replacing_a_schedule_lets_its_active_run_continue(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    (old,) = kfp.recurring_runs
+    run = active_run(kfp)
+    assert main([*WEEKLY, "--name", "nightly"]) == 0
+    assert f"run {run['run_id']} of the replaced schedule continues" in capsys.readouterr().out
+    assert kfp.recurring_runs[old]["status"] == "DISABLED" and len(kfp.recurring_runs) == 2
+    assert main(["schedule", "list"]) == 0
+    assert "replaced, its last run" in capsys.readouterr().out
+    # The next command removes it, once the run has ended.
+    run["state"] = "SUCCEEDED"
+    make()
+    assert old not in kfp.recurring_runs and len(kfp.recurring_runs) == 1
+
+
+def test_schedule_with_an_active_run_is_not_deleted(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    (entry,) = kfp.recurring_runs.values()
+    run = active_run(kfp)
+    assert main(["schedule", "delete", "nightly"]) == 2
+    assert f"has an active run, {kfp.url}/#/runs/details/{run['run_id']}" in capsys.readouterr().err
+    assert entry["status"] == "ENABLED" and run["state"] == "RUNNING"
+
+
+def test_deleting_a_schedule_now_ends_its_active_run_first(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    run = active_run(kfp)
+    kfp.script = [{}, {"state": "FAILED"}]
+    assert main(["schedule", "delete", "nightly", "--now"]) == 0
+    assert f"its active run {run['run_id']} was ended" in capsys.readouterr().out
+    assert not kfp.recurring_runs and run["state"] == "FAILED"
+
+
+def test_runs_of_other_schedules_do_not_count(kfp: KFP, make: Callable[..., Any]) -> None:
+    make("other")
+    active_run(kfp)
+    make()
+    assert main(["schedule", "delete", "nightly"]) == 0
+
+
+def test_start_that_was_missed_during_a_pause_is_reported_and_not_made_up(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(pin=True)
+    (old,) = list(kfp.recurring_runs.values())
+    assert main(["schedule", "pause", "nightly"]) == 0
+    capsys.readouterr()
+    assert main(["schedule", "resume", "nightly"]) == 0
+    assert "was missed and is not made up" in capsys.readouterr().out
+    # KFP starts a missed run of a resumed recurring run at once; a new one has missed none.
+    (new,) = kfp.recurring_runs.values()
+    assert new["recurring_run_id"] != old["recurring_run_id"] and new["status"] == "ENABLED"
+    ids = ("recurring_run_id", "created_at", "status", "mode")
+    assert {k: v for k, v in new.items() if k not in ids} == {
+        k: v for k, v in old.items() if k not in ids
+    }
+
+
+def test_start_that_was_missed_is_made_up_on_request(kfp: KFP, make: Callable[..., Any]) -> None:
+    make()
+    (entry,) = kfp.recurring_runs.values()
+    assert main(["schedule", "pause", "nightly"]) == 0
+    assert main(["schedule", "resume", "nightly", "--make-up"]) == 0
+    assert list(kfp.recurring_runs.values()) == [entry] and entry["status"] == "ENABLED"
+
+
+def test_schedule_that_is_pinned_to_a_deleted_version_is_listed(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(pin=True)
+    (version,) = kfp.versions
+    kfp.versions.clear()
+    assert main(["schedule", "list"]) == 0
+    assert f"deleted ({version})" in capsys.readouterr().out
 
 
 def test_schedules_of_all_pages_are_listed(

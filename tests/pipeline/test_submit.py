@@ -12,7 +12,7 @@ from pipeline.placement import STEPS
 from pipeline.server import connect
 from qc_core.cli.main import main
 from qc_core.errors import RunError
-from tests.pipeline.kfp_server import KFP, answer, drop
+from tests.pipeline.kfp_server import KFP, answer, drop, late
 
 SUBMIT = ["submit", "smoke", "--seed", "3"]
 
@@ -41,7 +41,12 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
     run = only(kfp.runs)
     assert run["display_name"] == "mine"
     assert run["service_account"] == "q-chunking-runner"
-    assert run["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
+    given = run["runtime_config"]["parameters"]
+    assert (given["recipe"], given["overrides"]) == ("smoke", "--seed 3")
+    # KFP's pages show, and clones copy, only what was sent.
+    version = only(kfp.versions)
+    assert given.keys() == version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"].keys()
+    assert run["description"].startswith("smoke --seed 3; submission ")
     assert run["experiment_id"] in kfp.experiments
     assert kfp.names(kfp.experiments) == ["nightly"]
     assert run["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
@@ -97,7 +102,10 @@ def test_version_is_uploaded_only_if_the_package_changed(kfp: KFP) -> None:
     for _ in range(2):
         assert main(SUBMIT) == 0
     assert len(kfp.runs) == 2 and len(kfp.versions) == 1 and len(kfp.pipelines) == 1
-    assert main(["submit", "smoke", "--seed", "4"]) == 0
+    # Recipe and options are values of the run.
+    assert main(["submit", "cube-double", "--seed", "4"]) == 0
+    assert len(kfp.versions) == 1
+    assert main([*SUBMIT, "--store-secret", "mine"]) == 0
     assert len(kfp.versions) == 2 and len(kfp.experiments) == 1
 
 
@@ -162,6 +170,35 @@ def test_interrupted_upload_leaves_nothing(kfp: KFP, capsys: pytest.CaptureFixtu
     assert "the package was not uploaded" in line and "was lost" in line
     assert not kfp.versions and not kfp.runs
     assert main(SUBMIT) == 0
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_run_that_the_server_creates_after_a_timeout_is_found_and_not_started_twice(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], turns: int
+) -> None:
+    """CreateRun takes a minute if KFP's MLflow does not answer, longer than proxies wait."""
+    assert main([*SUBMIT, "--run-name", "same"]) == 0
+    kfp.fail("POST", "/runs$", late(turns))
+    capsys.readouterr()
+    assert main([*SUBMIT, "--run-name", "same"]) == 0
+    first, second = kfp.runs
+    assert second in capsys.readouterr().out and first != second
+    assert kfp.requests.count("POST /apis/v2beta1/runs") == 2
+
+
+def test_run_whose_answer_is_lost_is_found(kfp: KFP) -> None:
+    kfp.fail("POST", "/runs$", None)
+    assert main(SUBMIT) == 0
+    assert len(kfp.runs) == 1
+
+
+def test_run_that_is_not_confirmed_is_one_line_with_a_place_to_look(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kfp.fail("POST", "/runs$", answer(504, "", "text/plain"))
+    assert main(SUBMIT) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"look for it at {kfp.url}/#/runs before you submit it again" in line
 
 
 def test_wait_reports_each_change_of_a_step_once(

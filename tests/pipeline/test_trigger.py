@@ -1,10 +1,20 @@
 """Cron expressions and intervals become triggers that KFP reads in the same way."""
 
+from __future__ import annotations
+
 import sys
+from datetime import datetime
+from typing import Any
 
 import pytest
 
-from pipeline.trigger import cron_trigger, describe_trigger, interval_trigger, server_zone
+from pipeline.trigger import (
+    cron_trigger,
+    describe_trigger,
+    interval_trigger,
+    missed_start,
+    server_zone,
+)
 from qc_core.errors import UsageError
 
 
@@ -89,3 +99,21 @@ def test_trigger_made_in_the_ui_is_described() -> None:
     assert describe_trigger(interval_trigger("86400s")) == "every 1d"
     assert describe_trigger(cron_trigger("0 3 * * 1")) == "cron 0 3 * * 1"
     assert describe_trigger(cron_trigger("30 0 3 * * 1")) == "cron 30 0 3 * * 1"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "since", "expected"),
+    [
+        (cron_trigger("0 3 * * 1"), "2026-11-23T03:00:05", None),
+        (cron_trigger("0 3 * * 1"), "2026-11-16T03:00:05", "2026-11-23T03:00:00"),
+        (interval_trigger("12h"), "2026-11-27T10:00:00", "2026-11-27T22:00:00"),
+        (interval_trigger("7d"), "2026-11-27T10:00:00", None),
+        (None, "2026-11-27T10:00:00", None),
+    ],
+)
+def test_first_missed_start_is_found(trigger: Any, since: str, expected: str | None) -> None:
+    def utc(text: str) -> datetime:
+        return datetime.fromisoformat(f"{text}+00:00")
+
+    found = missed_start(trigger, utc(since), utc("2026-11-28T12:00:00"))
+    assert found == (utc(expected) if expected else None)
