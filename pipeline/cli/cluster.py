@@ -1,11 +1,16 @@
-"""`qc cluster`: connect Kubeflow Pipelines to the store, and undo that."""
+"""`qc cluster`: inspect Kubeflow Pipelines, connect it to the store, and undo that."""
 
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, TextIO
 
+from pipeline.cli.server import secret_arguments, secrets_of
+from qc_core.cli.arguments import json_argument
+from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -20,7 +25,13 @@ q-chunking-kfp-before."""
 _ACCOUNT = "q-chunking-runner"
 
 
+_CHECK_HELP = """inspect Kubeflow Pipelines line by line, and print what corrects it
+
+It changes nothing. The exit code is 1 if something is wrong."""
+
+
 def arguments(parser: Parser) -> None:
+    _check_arguments(parser.add_subcommand("check", "inspect KFP, and print what is wrong", check))
     connecting = parser.add_subcommand("connect", "connect KFP to the store", connect)
     connecting.description = _CONNECT_HELP
     connecting.add_argument("--dry-run", action="store_true", help="only show what would change")
@@ -41,9 +52,73 @@ def arguments(parser: Parser) -> None:
             action="store_true",
             help="although runs are active, which Argo then starts again from their first step",
         )
-        subcommand.add_argument(
-            "--namespace", metavar="NS", help="namespace of KFP (default: $KFP_NAMESPACE, kubeflow)"
-        )
+        _namespace_argument(subcommand)
+
+
+def _check_arguments(parser: Parser) -> None:
+    parser.description = _CHECK_HELP
+    parser.add_argument(
+        "recipe", nargs="?", default="smoke", help="recipe that needs room on the nodes (smoke)"
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input of that run, such as gpus=1; can be repeated",
+    )
+    parser.add_argument(
+        "--run",
+        action="store_true",
+        dest="try_pods",
+        help="also start a pod that tries store, study and KFP, and with gpus=1 another with a GPU",
+    )
+    secret_arguments(parser)
+    json_argument(parser)
+    _namespace_argument(parser)
+
+
+def _namespace_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "--namespace", metavar="NS", help="namespace of KFP (default: $KFP_NAMESPACE, kubeflow)"
+    )
+
+
+def check(options: Namespace) -> int:
+    """Print the findings, each with what corrects it; return 1 if one is wrong."""
+    from components.image import TRAIN_IMAGE
+    from pipeline.cluster.check import WRONG, Need, check_cluster
+    from pipeline.cluster.trial_pods import try_pods
+    from pipeline.package import compile_package
+    from qc_core.config.resolve import resolve
+
+    config = resolve(options.recipe)
+    inputs = compile_package(options.recipe, [], inputs=options.input).parameters
+    need = Need(
+        name=options.recipe,
+        workers=min(config.tune.workers, config.tune.trials) or 1,
+        requests={
+            "cpu": inputs["cpus"],
+            "memory": inputs["memory"],
+            inputs["gpu_type"]: inputs["gpus"],
+        },
+        selector=inputs["node_selector"],
+        tolerations=inputs["tolerations"],
+    )
+    kubectl = _kubectl(options, sys.stderr)
+    findings = []
+    found = check_cluster(kubectl, need)
+    if options.try_pods:
+        found = chain(found, try_pods(kubectl, need, secrets_of(options), TRAIN_IMAGE))
+    for finding in found:
+        findings.append(finding)
+        if not options.json:
+            print(f"{finding.state:<6} {finding.topic:<12} {finding.text}", flush=True)
+            if finding.fix:
+                print(f"{'':<19} fix: {finding.fix}", flush=True)
+    if options.json:
+        print_json([finding._asdict() for finding in findings])
+    return int(any(finding.state == WRONG for finding in findings))
 
 
 def connect(options: Namespace) -> None:
@@ -80,11 +155,11 @@ def disconnect(options: Namespace) -> None:
     print(f"KFP has its former settings: {len(restored)} restored")
 
 
-def _kubectl(options: Namespace) -> Kubectl:
+def _kubectl(options: Namespace, stream: TextIO | None = None) -> Kubectl:
     """Return kubectl for the namespace of KFP, and show which cluster it uses."""
     from pipeline.cluster.kubectl import Kubectl
 
     namespace = options.namespace or os.environ.get("KFP_NAMESPACE") or "kubeflow"
     kubectl = Kubectl(namespace)
-    print(f"cluster {kubectl.context()}, namespace {namespace}")
+    print(f"cluster {kubectl.context()}, namespace {namespace}", file=stream)
     return kubectl

@@ -39,7 +39,9 @@ COMMANDS: dict[str, Command] = {
     "compile": Command("pipeline.cli.compile:arguments", "write the package for the KFP UI"),
     "submit": Command("pipeline.cli.submit:arguments", "start a run on a KFP server"),
     "schedule": Command("pipeline.cli.schedule:arguments", "manage recurring runs on a KFP server"),
-    "cluster": Command("pipeline.cli.cluster:arguments", "connect Kubeflow Pipelines to the store"),
+    "cluster": Command(
+        "pipeline.cli.cluster:arguments", "inspect Kubeflow Pipelines, connect it to the store"
+    ),
     "policies": Command("qc_core.cli.policies:arguments", "list, show, delete published policies"),
     "rollback": Command(
         "qc_core.cli.policies:rollback_arguments", "point an alias at its previous version"

@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 from tests.manifests.rendering import Object
@@ -31,12 +32,16 @@ class Cluster:
     Attributes:
         commands: kubectl's arguments that were executed, without the namespace.
         refused: messages by the start of commands that fail.
+        kfp_config: the API server's config.json.
+        log: what every pod prints.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.commands: list[list[str]] = []
         self.refused: dict[str, str] = {}
+        self.kfp_config: Object = {}
+        self.log = ""
         for content in yaml.safe_load_all(KFP.read_text()):
             self.put(content)
 
@@ -94,9 +99,17 @@ class Cluster:
             if len(found) < 2:
                 return json.dumps(found[0]) if found else ""
         else:
-            kind = arguments[0].partition(".")[0].removesuffix("s")
+            kind = arguments[0].partition(".")[0]
+            kind = "networkpolicy" if kind == "networkpolicies" else kind.removesuffix("s")
             found = [o for name, o in self.objects.items() if name.startswith(f"{kind}/")]
         return json.dumps({"kind": "List", "items": found})
+
+    def _exec(self, arguments: list[str], _: str) -> str:
+        assert arguments[-2:] == ["cat", "/config/config.json"]
+        return json.dumps(self.kfp_config)
+
+    def _logs(self, *_: Any) -> str:
+        return self.log
 
     def _patch(self, arguments: list[str], _: str) -> None:
         name = arguments[0]
@@ -108,7 +121,11 @@ class Cluster:
             self.objects[name] = json.loads(_patched(json.dumps(self.objects[name]), patch))
 
     def _create(self, _: list[str], content: str) -> None:
-        self.put(json.loads(content))
+        new = json.loads(content)
+        if new["kind"] == "Pod":
+            kubernetes_validate.validate(new, "1.32", strict=True)
+            new["status"] = {"phase": "Succeeded" if "WRONG" not in self.log else "Failed"}
+        self.put(new)
 
     def _delete(self, arguments: list[str], _: str) -> None:
         self.objects.pop(arguments[0], None)
