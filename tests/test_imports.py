@@ -206,8 +206,13 @@ def test_compiling_and_publishing_need_no_training_libraries(tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("name", ["run", "compile", "submit", "schedule"])
-def test_without_the_pipeline_its_commands_say_what_to_install(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "extras"),
+    [("run", "train,pipeline"), ("submit", "pipeline"), ("cluster", "pipeline")],
+)
+def test_without_the_pipeline_its_commands_name_the_smallest_installation(
+    name: str, extras: str
+) -> None:
     shown = run_blocked(
         {"pipeline", "components"},
         "from qc_core.cli.main import main; import contextlib; "
@@ -217,7 +222,7 @@ def test_without_the_pipeline_its_commands_say_what_to_install(name: str) -> Non
     assert f"\n  {name} " in shown
     assert shown.splitlines()[-1] == (
         "qc: this command needs pipeline, which is not installed; "
-        "run: pip install 'q-chunking[train,pipeline]'"
+        f"run: pip install 'q-chunking[{extras}]'"
     )
 
 

@@ -17,15 +17,19 @@ class Command(NamedTuple):
     Attributes:
         arguments: `module:function`; the function adds arguments to a parser, and sets the default
             `run` to the function that runs the command.
+        extras: the smallest installation of the package that can run it.
     """
 
     arguments: str
     description: str
+    extras: str = "train"
 
 
 COMMANDS: dict[str, Command] = {
-    "recipes": Command("qc_core.cli.recipes:arguments", "list the named configurations"),
-    "run": Command("pipeline.cli.run:arguments", "run the complete pipeline on this machine"),
+    "recipes": Command("qc_core.cli.recipes:arguments", "list the named configurations", "runtime"),
+    "run": Command(
+        "pipeline.cli.run:arguments", "run the complete pipeline on this machine", "train,pipeline"
+    ),
     "describe": Command(
         "qc_core.cli.describe:arguments", "show the contents of a source of episodes"
     ),
@@ -36,22 +40,36 @@ COMMANDS: dict[str, Command] = {
     "export": Command("qc_core.cli.steps:export_arguments", "step: write the policy as ONNX"),
     "promote": Command("qc_core.cli.steps:promote_arguments", "step: publish the policy"),
     "sweep": Command("qc_core.cli.sweep:arguments", "compare methods, tasks and seeds"),
-    "compile": Command("pipeline.cli.compile:arguments", "write the package for the KFP UI"),
-    "submit": Command("pipeline.cli.submit:arguments", "start a run on a KFP server"),
-    "schedule": Command("pipeline.cli.schedule:arguments", "manage recurring runs on a KFP server"),
+    "compile": Command(
+        "pipeline.cli.compile:arguments", "write the package for the KFP UI", "pipeline"
+    ),
+    "submit": Command("pipeline.cli.submit:arguments", "start a run on a KFP server", "pipeline"),
+    "schedule": Command(
+        "pipeline.cli.schedule:arguments", "manage recurring runs on a KFP server", "pipeline"
+    ),
     "cluster": Command(
-        "pipeline.cli.cluster:arguments", "inspect Kubeflow Pipelines, connect it to the store"
+        "pipeline.cli.cluster:arguments",
+        "inspect Kubeflow Pipelines, connect it to the store",
+        "pipeline",
     ),
-    "policies": Command("qc_core.cli.policies:arguments", "list, show, delete published policies"),
+    "policies": Command(
+        "qc_core.cli.policies:arguments", "list, show, delete published policies", "runtime"
+    ),
     "rollback": Command(
-        "qc_core.cli.policies:rollback_arguments", "point an alias at its previous version"
+        "qc_core.cli.policies:rollback_arguments",
+        "point an alias at its previous version",
+        "runtime",
     ),
-    "pull": Command("qc_core.cli.pull:arguments", "download a published policy and verify it"),
+    "pull": Command(
+        "qc_core.cli.pull:arguments", "download a published policy and verify it", "runtime"
+    ),
     "play": Command("qc_core.cli.play:arguments", "run a pulled policy in its environment"),
     "coherence": Command("qc_core.cli.coherence:arguments", "compare how policies explore"),
     "episodes": Command("qc_core.cli.episodes:arguments", "upload episodes, list uploads"),
-    "serve": Command("qc_core.cli.serve:arguments", "serve a policy over HTTP"),
-    "info": Command("qc_core.cli.info:arguments", "versions, devices, store and KFP server"),
+    "serve": Command("qc_core.cli.serve:arguments", "serve a policy over HTTP", "runtime"),
+    "info": Command(
+        "qc_core.cli.info:arguments", "versions, devices, store and KFP server", "runtime"
+    ),
 }
 
 # Raises an error if the KFP server does not answer, for `qc info`.

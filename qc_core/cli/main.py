@@ -70,7 +70,7 @@ def _run(argv: Sequence[str] | None) -> int:
             raise
         print(
             f"qc: this command needs {error.name}, which is not installed; "
-            "run: pip install 'q-chunking[train,pipeline]'",
+            f"run: pip install 'q-chunking[{_extras(argv)}]'",
             file=sys.stderr,
         )
         return UsageError.exit_code
@@ -83,6 +83,12 @@ def _run(argv: Sequence[str] | None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _extras(argv: list[str]) -> str:
+    """Return the smallest installation that can run the command."""
+    command = COMMANDS.get(argv[0]) if argv else None
+    return command.extras if command is not None else "train,pipeline"
 
 
 def _discard_output() -> None:

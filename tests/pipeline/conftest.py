@@ -42,6 +42,9 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
     """A server on loopback that KFP_ENDPOINT names; a request that it refused fails the test."""
+    # Other tests play the environment.
+    for command in ("submit", "schedule"):
+        monkeypatch.setattr(f"pipeline.cli.{command}.check_plan", lambda _: None)
     monkeypatch.setattr("pipeline.server.POLL", 0.001)
     monkeypatch.setattr("pipeline.schedule_runs.POLL", 0.001)
     monkeypatch.setattr("pipeline.server.CONFIRMATION", 0.05)
