@@ -13,6 +13,7 @@ from qc_core.documents import to_json
 
 if TYPE_CHECKING:
     from qc_core.data.describe import SourceDescription
+    from qc_core.data.replaying import ReplayResult
 
 # Maximum number of names and bounds in the table; JSON has all of them.
 _SHOWN = 6
@@ -20,6 +21,13 @@ _SHOWN = 6
 
 def arguments(parser: Parser) -> None:
     parser.add_argument("source", help="a file, a folder, or minari:ID")
+    parser.add_argument(
+        "--replay",
+        type=int,
+        default=0,
+        metavar="N",
+        help="play the actions of the first N episodes again and compare what follows",
+    )
     json_argument(parser)
     parser.takes_config_options = True
     parser.set_defaults(run=run)
@@ -34,7 +42,7 @@ def run(options: Namespace) -> None:
     _, texts = split_options(options.overrides)
     config = apply(Config(), texts)
     environment = config.environment if "environment" in texts else None
-    content = describe_source(options.source, config, environment)
+    content = describe_source(options.source, config, environment, options.replay)
     if options.json:
         print_json(to_json(content))
     else:
@@ -69,7 +77,19 @@ def _rows(content: SourceDescription) -> list[tuple[str, str]]:
         rows.append(("control interval", f"{content.control_interval_seconds:g} s"))
         rows.append(("episode limit", f"{content.episode_limit} steps"))
     rows += [(name, str(value)) for name, value in content.source.items()]
+    if content.replay:
+        rows.append(("replay", _replayed(content.replay)))
     return rows + [("note", note) for note in content.notes]
+
+
+def _replayed(result: ReplayResult) -> str:
+    rewards = result.reward_difference
+    early = f", {result.early_ends} episodes ended early" if result.early_ends else ""
+    return (
+        f"{result.episodes:,} episodes, {result.steps:,} steps{early}: observations differ by at "
+        f"most {result.observation_difference:.4f}, rewards "
+        + ("are not recorded" if rewards is None else f"by {rewards:.4f}")
+    )
 
 
 def _counted(episodes: int, transitions: int) -> str:

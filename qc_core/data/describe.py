@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
@@ -21,11 +23,13 @@ from qc_core.data.formats.ogbench_npz import (
     REQUIRED,
     complete_episodes,
     npz_files,
+    open_ogbench,
     require_vectors,
 )
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source, transitions_of
 from qc_core.data.formats.steps_file import is_steps, open_steps
+from qc_core.data.replaying import ReplayResult, replay
 from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
@@ -63,6 +67,7 @@ class SourceDescription(Document, frozen=True, kw_only=True):
         validation: size of the held-out episodes; None without any.
         source: details that depend on the format.
         notes: limitations that a person should know before using the data.
+        replay: how the environment differs from recorded episodes; unset if none were played.
     """
 
     kind: str
@@ -85,10 +90,11 @@ class SourceDescription(Document, frozen=True, kw_only=True):
     validation: Size | None
     source: dict[str, str | int]
     notes: list[str]
+    replay: ReplayResult | UnsetType = UNSET
 
 
 def describe_source(
-    source: str, config: Config | None = None, environment: str | None = None
+    source: str, config: Config | None = None, environment: str | None = None, replays: int = 0
 ) -> SourceDescription:
     """Describe the episodes that `ingest` would write from a source.
 
@@ -96,6 +102,7 @@ def describe_source(
         source: a path, or `minari:ID`.
         config: how to read it.
         environment: that the data are read for; None if only the source may name it.
+        replays: number of episodes to play again in the environment.
 
     Raises:
         UsageError: the source does not exist or is damaged.
@@ -104,16 +111,37 @@ def describe_source(
     if kind in ("collect", "ogbench", "store"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
+        if replays:
+            raise UsageError(f"{source}: a dataset folder cannot be played again, its source can")
         return _describe_dataset(open_dataset(path))
     if kind == "minari":
-        return _describe(open_minari(name_in(source), config))
-    if kind == "lerobot":
-        return _describe(open_lerobot(path, config.data))
-    if is_steps(path, environment):
-        return _describe(open_steps(path, config, environment))
-    if kind == "robomimic":
-        return _describe(open_robomimic(path, config.data))
-    return _describe_npz(path)
+        opened = open_minari(name_in(source), config)
+    elif kind == "lerobot":
+        opened = open_lerobot(path, config.data)
+    elif is_steps(path, environment):
+        opened = open_steps(path, config, environment)
+    elif kind == "robomimic":
+        opened = open_robomimic(path, config.data)
+    elif replays:
+        if environment is None:
+            raise UsageError(f"{source}: --replay needs the environment: give --environment ID")
+        opened = open_ogbench(path, environment)
+    else:
+        return _describe_npz(path)
+    return _described(opened, replays)
+
+
+def _described(source: Source, replays: int) -> SourceDescription:
+    description = _describe(source)
+    if not replays:
+        return description
+    if source.replayable is None or not source.spec.id or source.spec.id.startswith("robot/"):
+        raise UsageError(
+            f"{source.name} cannot be played again: it records no seed and no simulator state, or "
+            "no simulator is known; give --environment ID if the file does not name it"
+        )
+    result = replay(source.spec.id, islice(source.replayable(), replays))
+    return msgspec.structs.replace(description, replay=result)
 
 
 class _Counter:

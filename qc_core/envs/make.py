@@ -51,7 +51,7 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     if registered.id.startswith("visual-"):
         raise UsageError(f"{environment}: observations must be vectors, but it gives images")
     try:
-        made = gymnasium.make(registered.id, disable_env_checker=True, **options)
+        made = gymnasium.make(registered, disable_env_checker=True, **options)
     except UsageError:
         raise
     except Exception as error:

@@ -1,7 +1,8 @@
 """Finds environments by their ids, and knows which ids have no simulator.
 
 An id is a Gymnasium id, `Name-v0`, or `package:Name-v0`. With a package, the package is imported
-first; it registers the environment. Without one, the environment is searched in OGBench,
+first; it registers the environment. `Name-v0?key=value` has other settings than registered, see
+`variants`. Without a package, the environment is searched in OGBench,
 robomimic, Gymnasium, and then in the installed packages that have an entry point in the group
 `gymnasium.envs`.
 """
@@ -17,6 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, namespace
 
+from qc_core.envs.variants import applied, split_settings
 from qc_core.errors import UsageError, closest
 from qc_core.policy_format.environment_spec import gymnasium_id, package_of
 
@@ -47,8 +49,14 @@ def find_environment(environment: str) -> EnvSpec:
     """Return Gymnasium's registration of an environment.
 
     Raises:
-        UsageError: the id is unknown, or the package that should register it cannot be imported.
+        UsageError: the id is unknown, its settings are invalid, or the package that should register
+            it cannot be imported.
     """
+    name, settings = split_settings(environment)
+    return applied(_find_registered(name), settings, environment)
+
+
+def _find_registered(environment: str) -> EnvSpec:
     _register_own()
     package, name = package_of(environment), gymnasium_id(environment)
     failures = ""

@@ -16,6 +16,7 @@ Shapes: N transitions, R observation rows (N plus one per episode), O observatio
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,5 +277,6 @@ def require_environment(what: str, got: str, wanted: str) -> None:
     """
     if not is_same_environment(got, wanted):
         raise UsageError(
-            f"{what} holds rewards for {got}, not {wanted}: give --environment {got} or other data"
+            f"{what} holds rewards for {got}, not {wanted}: give --environment {shlex.quote(got)} "
+            "or other data"
         )

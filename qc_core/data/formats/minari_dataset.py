@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from qc_core import documents
 from qc_core.config.settings import Config, DataConfig
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
-from qc_core.data.formats.source import Source, observation_rows, require_finite
+from qc_core.data.formats.source import (
+    ReplayableEpisode,
+    Source,
+    observation_rows,
+    require_finite,
+)
 from qc_core.documents import Document
 from qc_core.envs.make import describe
 from qc_core.envs.play import SUCCESS_KEYS
 from qc_core.envs.registry import find_environment
+from qc_core.envs.variants import differences, with_settings
 from qc_core.errors import RunError, UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
@@ -82,6 +89,7 @@ def open_minari(dataset_id: str, config: Config) -> Source:
         origin={"dataset": dataset_id, "minari-version": dataset.minari_version},
         notes=rule.notes,
         reports_success=rule.reports_success,
+        replayable=partial(_replayable, dataset, dataset_id, vectors),
     )
 
 
@@ -127,8 +135,14 @@ def _spec(
     if not bounded:
         raise UsageError(f"minari:{dataset_id}: actions must be bounded vectors, got {action}")
     recorded = dataset.env_spec
+    registered = _registered(recorded.id) if recorded else None
+    name = f"minari/{dataset_id}"
+    if recorded:
+        name = recorded.id
+    if recorded and registered:
+        name = with_settings(name, differences(recorded, registered))
     spec = EnvironmentSpec(
-        id=recorded.id if recorded else f"minari/{dataset_id}",
+        id=name,
         observation_names=tuple(
             f"{'_'.join(vector.keys) or 'observation'}_{i}"
             for vector in vectors
@@ -141,7 +155,7 @@ def _spec(
         # Minari's metadata does not contain it.
         control_interval=control_interval,
     )
-    if not _is_installed(spec.id):
+    if registered is None:
         return spec
     installed = describe(spec.id, control_interval)
     for name, got, wanted in (
@@ -156,11 +170,11 @@ def _spec(
     return installed
 
 
-def _is_installed(environment: str) -> bool:
+def _registered(environment: str) -> EnvSpec | None:
+    """Return the registration of an environment, None if it is not installed."""
     with contextlib.suppress(UsageError):
-        find_environment(environment)
-        return True
-    return False
+        return find_environment(environment)
+    return None
 
 
 def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:
@@ -224,13 +238,7 @@ def _episodes(
     steps = len(episode.rewards)
     if not steps:
         raise UsageError(f"{what} has no steps: delete it")
-    parts = []
-    for vector in vectors:
-        values = episode.observations
-        for key in vector.keys:
-            values = values[key]
-        parts.append(np.asarray(values, np.float32).reshape(steps + 1, vector.size))
-    observations = np.concatenate(parts, axis=1)
+    observations = _observations(episode, vectors)
     actions = np.asarray(episode.actions, np.float32).reshape(steps, *dataset.action_space.shape)
     recorded = _steps(episode)
     outcomes = rule(recorded)
@@ -250,6 +258,36 @@ def _episodes(
         terminals=ends.astype(np.float32),
         successes=outcomes.success,
     )
+
+
+def _replayable(
+    dataset: Any, dataset_id: str, vectors: Sequence[_Vector]
+) -> Iterator[ReplayableEpisode]:
+    for episode in dataset.iterate_episodes():
+        (recorded,) = dataset.storage.get_episode_metadata([episode.id])
+        if recorded.get("seed") is None:
+            raise UsageError(
+                f"minari:{dataset_id}, episode {episode.id} cannot be played again: the seed of "
+                "its reset is not recorded"
+            )
+        yield ReplayableEpisode(
+            observations=_observations(episode, vectors),
+            actions=np.asarray(episode.actions),
+            rewards=np.asarray(episode.rewards, np.float64).reshape(-1),
+            seed=int(recorded["seed"]),
+            options=recorded.get("options"),
+        )
+
+
+def _observations(episode: Any, vectors: Sequence[_Vector]) -> np.ndarray:
+    """Return observations [T + 1, O] in the order in which gymnasium flattens them."""
+    parts = []
+    for vector in vectors:
+        values = episode.observations
+        for key in vector.keys:
+            values = values[key]
+        parts.append(np.asarray(values, np.float32).reshape(len(episode.rewards) + 1, vector.size))
+    return np.concatenate(parts, axis=1)
 
 
 def _damaged(dataset_id: str, error: Exception) -> UsageError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from qc_core.data.dataset.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.formats.npz_file import NpzFile, Shapes
-from qc_core.data.formats.source import Source, transitions_of
+from qc_core.data.formats.source import ReplayableEpisode, Source, transitions_of
 from qc_core.envs.relabelling import Relabelling
 from qc_core.errors import UsageError
 
@@ -52,6 +52,7 @@ def open_ogbench(path: Path, environment: str) -> Source:
             read=partial(_read, part, relabel),
             files={file.name: file for file in part},
             reward_convention=REWARD_OF_STATE,
+            replayable=partial(_replayable, part, relabel),
             validation=held_out,
         )
 
@@ -125,6 +126,20 @@ def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
         with NpzFile(file, (*REQUIRED, *relabel.widths), OPTIONAL) as npz:
             for block in complete_episodes(npz):
                 yield _episodes(block, relabel)
+
+
+def _replayable(files: Sequence[Path], relabel: Relabelling) -> Iterator[ReplayableEpisode]:
+    for file in files:
+        names = ("qpos", "qvel", *(name for name in relabel.widths if name not in _STATE[:1]))
+        with NpzFile(file, (*REQUIRED, *names), OPTIONAL) as npz:
+            for block in complete_episodes(npz):
+                ends = np.flatnonzero(block["terminals"])
+                for start, end in zip([0, *(ends[:-1] + 1)], ends, strict=True):
+                    yield ReplayableEpisode(
+                        observations=block["observations"][start : end + 1],
+                        actions=block["actions"][start:end],
+                        state={name: block[name][start] for name in names},
+                    )
 
 
 def _episodes(block: dict[str, np.ndarray], relabel: Relabelling) -> Episodes:

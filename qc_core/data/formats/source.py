@@ -5,12 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qc_core.data.dataset.dataset import REWARD_OF_SOURCE, Episodes
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayableEpisode:
+    """A recorded episode and how it started, so that it can be played again.
+
+    Shapes: T steps, O observation, A action.
+
+    Attributes:
+        observations: [T, O] or, with the observation after the last step, [T + 1, O].
+        actions: [T, A].
+        rewards: [T], None if the source has no rewards of its own.
+        seed, options: of the reset.
+        state: arrays of the simulator's state at the start, in the order of `set_state`; empty if
+            the reset alone is the start.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray | None = None
+    seed: int | None = None
+    options: dict[str, Any] | None = None
+    state: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +55,7 @@ class Source:
         reward_convention: the state to which the reward of a transition belongs.
         bounds_from_data: the bounds of actions are those of the data without outliers.
         reports_success: whether the source tells which steps succeed.
+        replayable: yields the episodes with their starts; None if starts are not recorded.
         validation: held-out episodes, if any.
     """
 
@@ -46,6 +71,7 @@ class Source:
     reward_convention: str = REWARD_OF_SOURCE
     bounds_from_data: bool = False
     reports_success: bool = True
+    replayable: Callable[[], Iterator[ReplayableEpisode]] | None = None
     validation: Source | None = None
 
 

@@ -19,7 +19,7 @@ from qc_core.data.formats.action_range import ActionRange
 from qc_core.data.formats.npz_file import Shapes
 from qc_core.data.formats.ogbench_npz import npz_files
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
-from qc_core.data.formats.source import Source, observation_rows
+from qc_core.data.formats.source import ReplayableEpisode, Source, observation_rows
 from qc_core.data.formats.step_tables import array_names, is_hdf5, open_table, read_small
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
@@ -40,6 +40,7 @@ _SUCCESS += ("infos/success", "infos/is_success", "infos/goal_achieved")
 _FLAGS = (_TERMINALS, _TIMEOUTS, _DONES, _MASKS, _SUCCESS)
 _SCALARS = (_REWARDS, *_FLAGS, _EPISODES)
 
+_STATES = (("infos/qpos", "infos/qvel"), ("qpos", "qvel"))
 # The simulator's state in OGBench's files.
 _OGBENCH = ("qpos", "button_states")
 
@@ -55,12 +56,14 @@ class _Columns:
 
     Attributes:
         next_observations: empty if the file has none.
+        state: arrays of the simulator's positions and velocities; empty if the file has none.
         scalars: arrays of one number per step, by what they contain (`_REWARDS`, …).
     """
 
     observations: tuple[str, ...]
     next_observations: tuple[str, ...]
     actions: tuple[str, ...]
+    state: tuple[str, ...]
     scalars: Mapping[tuple[str, ...], str]
 
     @property
@@ -145,6 +148,7 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
             notes=notes,
             bounds_from_data=bounds_from_data,
             reports_success=rule.reports_success,
+            replayable=partial(_replayable, part, columns) if columns.state else None,
             validation=validation,
         )
 
@@ -187,7 +191,8 @@ def _choose(path: Path, observation: Sequence[str], action: Sequence[str]) -> _C
             f"{path} does not tell where episodes end; {shown}: add terminals and timeouts, or "
             "episode_index"
         )
-    return _Columns(observations, following, actions, scalars)
+    state = next((pair for pair in _STATES if set(pair) <= set(found)), ())
+    return _Columns(observations, following, actions, state, scalars)
 
 
 def _read_heads(files: Sequence[Path], columns: _Columns) -> tuple[dict[Path, int], Shapes]:
@@ -315,6 +320,23 @@ def _read(files: Sequence[Path], columns: _Columns, rule: OutcomeRule) -> Iterat
                 terminals=steps.last.astype(np.float32),
                 successes=outcomes.success,
             )
+
+
+def _replayable(files: Sequence[Path], columns: _Columns) -> Iterator[ReplayableEpisode]:
+    for file in files:
+        for block in _complete([file], columns, (*columns.names, *columns.state)):
+            observations, actions = (
+                _joined(block, names) for names in (columns.observations, columns.actions)
+            )
+            rewards = _steps(block, columns).rewards
+            ends = np.flatnonzero(block["last"]) + 1
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                yield ReplayableEpisode(
+                    observations=observations[start:end],
+                    actions=actions[start:end],
+                    rewards=None if rewards is None else rewards[start:end],
+                    state={name: block[name][start] for name in columns.state},
+                )
 
 
 def _following(file: Path, block: Block, observations: np.ndarray, columns: _Columns) -> np.ndarray:
