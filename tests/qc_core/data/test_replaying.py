@@ -44,7 +44,7 @@ def heavy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             EpisodeBuffer(
                 id=seed,
                 seed=seed,
-                observations=np.stack(observations),
+                observations=list(observations),
                 actions=list(actions[1:]),
                 rewards=list(rewards[1:]),
                 terminations=list(terminations[1:]),
