@@ -33,8 +33,8 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
     if path.name != "menu.md"
 )
-PROGRAMS = ("bash", "python", "js")
-OTHERS = ("yaml", "json", "text", "mermaid", "xml", "toml", "dockerfile")
+# Commands have the language `bash`, so that all of them are found.
+OTHER_NAMES_OF_BASH = ("", "sh", "shell", "console", "zsh")
 _BLOCK = re.compile(
     r"(?:<!-- (?P<marker>(?:not run: |run by )[^>]+) -->\n)?"
     r"^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",
