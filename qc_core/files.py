@@ -243,7 +243,7 @@ def read_json(path: Path) -> Any:
         QCError: it cannot be read, as `unreadable`.
     """
     try:
-        require_file(path)
+        require_content(path)
         return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error

@@ -66,8 +66,7 @@ def help_text(option: Option) -> str:
 
 def default_text(value: Any) -> str:
     """Return a default as a command line has it."""
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) or "empty"
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text or "empty"

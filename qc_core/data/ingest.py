@@ -96,6 +96,14 @@ def check_sources(config: Config) -> list[SourceKind]:
         raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
     if data.demonstrator and "collect" not in kinds:
         raise UsageError("--data.demonstrator collects episodes: give --data collect")
+    files = {"lerobot", "npz", "robomimic"} & set(kinds)
+    if (data.observation or data.action) and not files:
+        raise UsageError(
+            "--data.observation and --data.action choose columns of LeRobot folders and of your "
+            "own files: give one"
+        )
+    if data.success != "auto" and not files and "minari" not in kinds:
+        raise UsageError("--data.success decides about recorded files: give one")
     if "collect" in kinds:
         require_demonstrator(config.environment, data.demonstrator)
     return kinds
@@ -225,8 +233,17 @@ def open_source(kind: SourceKind, source: str, config: Config) -> Source:
         return open_lerobot(path, config.data)
     if is_steps(path, config.environment):
         return open_steps(path, config, config.environment)
+    if config.data.observation or config.data.action:
+        raise UsageError(
+            f"{path} has the columns of its environment: leave out --data.observation and "
+            "--data.action"
+        )
     if kind == "robomimic":
         return open_robomimic(path, config.data)
+    if config.data.success != "auto":
+        raise UsageError(
+            f"{path} has no rewards of its own, they come from the task: leave out --data.success"
+        )
     return open_ogbench(path, config.environment)
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from qc_core.errors import UsageError
-from qc_core.files import require_file, unreadable
+from qc_core.files import require_content, unreadable
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 # NumPy parses a header as Python; a hostile header can make it raise any of these.
@@ -93,7 +93,7 @@ def open_columns(
         rows = transitions + episodes if name == "observations" else transitions
         wanted = np.dtype(DTYPES[name]), (rows,) if width is None else (rows, width)
         try:
-            require_file(path)
+            require_content(path)
             with np.errstate(over="ignore"):
                 array: Any = np.lib.format.open_memmap(path, mode="r")
         except PermissionError as error:

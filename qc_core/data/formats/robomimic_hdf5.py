@@ -194,7 +194,7 @@ def _member(path: Path, group: Any, name: str) -> Any:
 
 def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
     """Return the task's description, and whether an object's pose comes first in the file."""
-    if "env_args" not in data.attrs and "env_info" in data.attrs:
+    if "env_args" not in data.attrs and "env" in data.attrs:
         raise UsageError(
             f"{path} is a raw demonstration of robosuite, without observations and rewards: "
             "convert it with robomimic's convert_robosuite.py, then dataset_states_to_obs.py"

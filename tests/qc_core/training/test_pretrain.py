@@ -5,16 +5,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from qc_core.config.settings import Config, TrainConfig
+from qc_core.data.dataset.dataset import DatasetWriter
+from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
 from qc_core.files import sha256_of
+from qc_core.policy_format.data_source import DataSource
 from qc_core.training.checkpoint import load_agent, read_checkpoint, read_curve
 from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
 from qc_core.training.pretrain import pretrain
+from tests.conftest import PENDULUM, random_episodes
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -33,6 +38,17 @@ def test_a_checkpoint_contains_configuration_and_progress(config: Config, checkp
     assert (saved.offline_steps, saved.online_steps) == (config.train.offline_steps, 0)
     assert (saved.spec.observation_size, saved.spec.action_size) == (28, 5)
     assert [point["step"] for point in read_curve(checkpoint)] == [2, 4]
+
+
+def test_data_in_which_nothing_is_rewarded_are_warned_about(
+    tmp_path: Path, pendulum_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    episodes = random_episodes(describe(PENDULUM), [30])
+    writer = DatasetWriter(tmp_path / "d", describe(PENDULUM))
+    writer.append(replace(episodes, rewards=np.full(30, -1, np.float32)))
+    writer.finish(DataSource())
+    pretrain(pendulum_config, tmp_path / "d", tmp_path / "c")
+    assert "WARNING: every reward in the data is -1" in capsys.readouterr().err
 
 
 def test_training_lowers_the_cloning_loss(tmp_path: Path, config: Config, dataset: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import DatasetWriter, open_dataset, require_match
+from qc_core.data.dataset.info import unrewarded
 from qc_core.data.replay.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
@@ -40,6 +42,25 @@ def test_transitions_have_their_observations(tmp_path: Path, spec: EnvironmentSp
     np.testing.assert_array_equal(data.next_observations_at(every), ends)
     assert (info.transitions, info.episodes) == (9, 3)
     assert info.solved_transitions == 2
+
+
+@pytest.mark.parametrize(
+    ("reward", "ends_task", "warned"),
+    [(0, False, True), (0, True, True), (-1, False, True), (1, False, True), (1, True, False)],
+)
+def test_data_in_which_nothing_is_rewarded_are_warned_about(
+    tmp_path: Path, spec: EnvironmentSpec, reward: float, ends_task: bool, warned: bool
+) -> None:
+    episodes = random_episodes(spec, [3, 2])
+    masks = episodes.masks if ends_task else np.ones(5, np.float32)
+    writer = DatasetWriter(tmp_path / "d", spec)
+    writer.append(replace(episodes, rewards=np.full(5, reward, np.float32), masks=masks))
+    warning = unrewarded(writer.finish(DataSource()))
+    assert warning.startswith(f"WARNING: every reward in the data is {reward}") == warned
+
+
+def test_varied_rewards_give_no_warning(dataset: Path) -> None:
+    assert not unrewarded(open_dataset(dataset).info)
 
 
 def test_the_same_rows_have_the_same_digest(tmp_path: Path, spec: EnvironmentSpec) -> None:

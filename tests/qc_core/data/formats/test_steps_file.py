@@ -214,6 +214,21 @@ def test_invalid_files_are_refused_and_no_files_are_written(
     assert list(tmp_path.iterdir()) == [tmp_path / "own.npz"]
 
 
+def test_options_that_a_source_does_not_use_are_refused(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    np.savez(tmp_path / "play.npz", **arrays(rewards=None, qpos=np.zeros((12, 2))))
+    cube = "cube-single-singletask-task1-v0"
+    for path, option, message in (
+        (tmp_path / "play.npz", {"success": "done"}, r"no rewards of its own.*--data\.success"),
+        (tmp_path / "play.npz", {"action": ("a",)}, "has the columns of its environment"),
+        (dataset, {"success": "done"}, r"--data\.success decides about recorded files"),
+        (dataset, {"action": ("a",)}, "choose columns of LeRobot folders"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            ingest(with_source(config, path, cube, **option), tmp_path / "dataset")
+
+
 def test_ends_that_look_like_time_limits_are_noted(
     ingested: Ingested, capsys: pytest.CaptureFixture[str]
 ) -> None:
