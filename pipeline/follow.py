@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.server import Server, Unreachable
@@ -18,22 +19,36 @@ PATIENCE = 1800.0
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        text: one line for people, as far as KFP knows.
+    """
+
+    succeeded: bool
+    text: str
+
+
 def follow(
     connect: Callable[[], AbstractContextManager[Server]],
     run_id: str,
     steps: Mapping[str, str],
     report: Callable[[str], None],
-) -> None:
-    """Wait until the run has succeeded, and report each change of a step's state.
+    each_time: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Wait until the run has ended, and report each change of a step's state.
 
     Args:
         connect: connects to the server, again after each lost connection; this also renews a
             port-forward.
         steps: names of the steps to report, by KFP's names of their tasks.
         report: called with one line of text.
+        each_time: called after each request.
 
     Raises:
-        RunError: the run did not succeed, or the server did not answer for `PATIENCE` seconds.
+        RunError: the server did not answer for `PATIENCE` seconds.
     """
     seen: dict[str, str] = {}
     answered = time.monotonic()
@@ -45,10 +60,10 @@ def follow(
                     run = server.runs.run_service_get_run(run_id)
                     answered, pause = time.monotonic(), POLL
                     _report_changes(run, steps, seen, report)
+                    each_time()
                     if run.state in ENDED:
-                        break
+                        return _ended(run, steps)
                     time.sleep(POLL)
-            break
         except Unreachable as error:
             if time.monotonic() - answered > PATIENCE:
                 raise RunError(f"the run continues, but the server is away: {error}") from error
@@ -56,8 +71,16 @@ def follow(
                 report(f"{error}; the run continues, trying again")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-    if run.state != "SUCCEEDED":
-        raise RunError(f"the run {run.state.lower()}: {_reason(run, steps)}")
+
+
+def _ended(run: Any, steps: Mapping[str, str]) -> Ended:
+    if run.state == "SUCCEEDED":
+        return Ended(True, "the run succeeded")
+    # KFP reports a run that a person ended as failed.
+    states = [run.state, *(status.state for status in run.state_history or ())]
+    if "CANCELING" in states or "CANCELED" in states:
+        return Ended(False, "the run was cancelled")
+    return Ended(False, f"the run {run.state.lower()}: {_reason(run, steps)}")
 
 
 def _report_changes(
@@ -69,7 +92,19 @@ def _report_changes(
             continue
         if seen.get(task.task_id) != task.state:
             seen[task.task_id] = task.state
-            report(f"{steps[task.display_name]}: {task.state.lower()}")
+            report(f"{steps[task.display_name]}: {task.state.lower()}{_duration(task)}")
+
+
+def _duration(task: Any) -> str:
+    """Return ` after 1 min 5 s` for a task that has ended; KFP's zero time is 1970."""
+    if task.state not in ENDED or task.start_time is None or task.end_time is None:
+        return ""
+    seconds = int((task.end_time - task.start_time).total_seconds())
+    if not 0 <= seconds < 10**8:
+        return ""
+    return (
+        f" after {seconds // 60} min {seconds % 60} s" if seconds >= 60 else f" after {seconds} s"
+    )
 
 
 def _reason(run: Any, steps: Mapping[str, str]) -> str:

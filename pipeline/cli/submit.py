@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
@@ -12,6 +13,7 @@ from pipeline.cli.server import run_arguments, secrets_of, server_arguments
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
+from qc_core.errors import QCError, RunError, UsageError
 
 # 128 + SIGINT, as shells report it.
 _INTERRUPTED = 130
@@ -30,6 +32,11 @@ def arguments(parser: Parser) -> None:
         action="store_true",
         help="follow the run to its end; exit with 0 if it succeeds, else 1",
     )
+    parser.add_argument(
+        "--logs",
+        action="store_true",
+        help="with --wait, also show the logs of its steps while they run; needs kubectl",
+    )
     server_arguments(parser)
     json_argument(parser)
     parser.set_defaults(run=run)
@@ -37,12 +44,16 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Start a run and print its id, version and page; --wait follows it."""
+    from pipeline.cluster.kubectl import Kubectl
     from pipeline.follow import follow
     from pipeline.package import compile_package
+    from pipeline.pod_logs import PodLogs
     from pipeline.server import connect
     from pipeline.submit import submit
     from qc_core.config.resolve import expand, resolve
 
+    if options.logs and not options.wait:
+        raise UsageError("qc submit: --logs needs --wait")
     recipe, overrides = expand(options.recipe, options.overrides)
     config = resolve(recipe, overrides)
     check_plan(config)
@@ -71,13 +82,44 @@ def run(options: Namespace) -> int:
     sys.stdout.flush()
     if not options.wait:
         return 0
+    logs = None
+    if options.logs:
+        namespace = options.namespace or os.environ.get("KFP_NAMESPACE") or "kubeflow"
+        logs = PodLogs(Kubectl(namespace), started.id, _report)
     try:
-        follow(connect_again, started.id, package.steps, _report)
+        ended = follow(
+            connect_again,
+            started.id,
+            package.steps,
+            _report,
+            logs.update if logs is not None else lambda: None,
+        )
     except KeyboardInterrupt:
         _report(f"stopped following; the run continues: {started.page}")
         return _INTERRUPTED
-    _report("the run succeeded")
+    finally:
+        if logs is not None:
+            logs.close()
+    verdict = _stored_verdict(started.id) or ended.text
+    if not ended.succeeded:
+        raise RunError(verdict)
+    _report(verdict)
     return 0
+
+
+def _stored_verdict(run_id: str) -> str | None:
+    """Return the line that the run's last step wrote, if this machine uses the run's store."""
+    from qc_core.notify.run_status import read_status
+    from qc_core.store.open import STORE_VARIABLE, open_store
+
+    if not os.environ.get(STORE_VARIABLE, "").startswith("s3://"):
+        return None
+    try:
+        status = read_status(open_store(), run_id)
+    except QCError as error:
+        _report(f"the result is not read from the store: {error}")
+        return None
+    return status.text if status is not None else None
 
 
 def _report(text: str) -> None:

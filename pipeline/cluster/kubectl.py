@@ -96,6 +96,19 @@ class Kubectl:
                 f"look at kubectl -n {self.namespace} describe deployment {deployment}"
             ) from error
 
+    def stream(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start kubectl and return its process, whose output can be read line by line."""
+        return subprocess.Popen(
+            ["kubectl", "--namespace", self.namespace, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            # Ctrl-C ends following, which then ends kubectl.
+            start_new_session=True,
+        )
+
     def run(self, *arguments: str, stdin: str = "", seconds: float = _KUBECTL_SECONDS) -> str:
         """Run kubectl and return its output.
 

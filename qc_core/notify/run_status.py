@@ -103,7 +103,7 @@ def record_completion(store: ObjectStore, run_id: str, text: str) -> None:
     """
     require_name(run_id, "run id")
     store.put(_completion_key(run_id), text.encode())
-    earlier = _read_status(store, run_id)
+    earlier = read_status(store, run_id)
     if earlier is not None:
         notify_run_status(store, run_id=run_id, recipe=earlier.recipe, facts=_facts_of(earlier))
 
@@ -115,7 +115,7 @@ def correct_failed_status(store: ObjectStore, run_id: str, step: str) -> None:
         step: that failed and has recorded its error. It may still be repeated, so nothing is
             posted.
     """
-    earlier = _read_status(store, run_id)
+    earlier = read_status(store, run_id)
     if earlier is not None and not earlier.succeeded:
         facts = replace(_facts_of(earlier), step=step)
         status = _status(store, run_id, earlier.recipe, facts)
@@ -219,7 +219,8 @@ def _notify_webhook(status: RunStatus) -> None:
             log.info(str(failure))
 
 
-def _read_status(store: ObjectStore, run_id: str) -> RunStatus | None:
+def read_status(store: ObjectStore, run_id: str) -> RunStatus | None:
+    """Return the status of a finished run, or None if it has none."""
     key = _status_key(run_id)
     try:
         return documents.parse(store.get(key), RunStatus, key)

@@ -47,8 +47,13 @@ def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
         monkeypatch.setattr(f"pipeline.cli.{command}.check_plan", lambda _: None)
     monkeypatch.setattr("pipeline.server.POLL", 0.001)
     monkeypatch.setattr("pipeline.schedule_runs.POLL", 0.001)
-    monkeypatch.setattr("pipeline.server.CONFIRMATION", 0.05)
     with serve() as server:
         monkeypatch.setenv("KFP_ENDPOINT", server.url)
         yield server
     assert not server.refused
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks only once for an object whose creation was not confirmed."""
+    monkeypatch.setattr("pipeline.server.CONFIRMATION", 0.0)

@@ -150,7 +150,7 @@ def test_replacement_with_a_lost_answer_is_found(kfp: KFP, make: Callable[..., A
 
 
 def test_server_that_fails_during_a_replacement_is_one_line_with_a_remedy(
-    kfp: KFP, make: Callable[..., Any]
+    kfp: KFP, impatient: None, make: Callable[..., Any]
 ) -> None:
     make()
     kfp.fail(*CREATE, drop)

@@ -1,7 +1,9 @@
 """`qc submit` against a server that checks every request with KFP's published models."""
 
 import json
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from pipeline.placement import STEPS
 from pipeline.server import connect
 from qc_core.cli.main import main
 from qc_core.errors import RunError
+from qc_core.notify.run_status import RunFacts, notify_run_status
+from qc_core.store.open import open_store
 from tests.pipeline.kfp_server import KFP, answer, drop, late
 
 SUBMIT = ["submit", "smoke", "--seed", "3"]
@@ -193,7 +197,7 @@ def test_run_whose_answer_is_lost_is_found(kfp: KFP) -> None:
 
 
 def test_run_that_is_not_confirmed_is_one_line_with_a_place_to_look(
-    kfp: KFP, capsys: pytest.CaptureFixture[str]
+    kfp: KFP, impatient: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.fail("POST", "/runs$", answer(504, "", "text/plain"))
     assert main(SUBMIT) == 1
@@ -240,7 +244,69 @@ def test_failed_run_fails_the_command_and_names_the_step(
 def test_canceled_run_fails_the_command(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.script = [{"state": "CANCELED", "error": {"code": 1, "message": "terminated by anna"}}]
     assert main([*SUBMIT, "--wait"]) == 1
-    assert "qc: the run canceled: terminated by anna" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == "qc: the run was cancelled"
+
+
+def test_run_that_a_person_ended_is_cancelled_and_not_failed(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = [{"state": "RUNNING"}, {"state": "CANCELING"}, {"state": "FAILED"}]
+    kfp.script = [{"state": "FAILED", "state_history": history}]
+    assert main([*SUBMIT, "--wait"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "qc: the run was cancelled"
+
+
+def test_time_of_a_finished_step_is_shown(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+    done = tasks(ingest="SUCCEEDED")
+    times = {"start_time": "2026-11-30T10:00:00+00:00", "end_time": "2026-11-30T10:02:05+00:00"}
+    done["run_details"]["task_details"][0] |= times
+    kfp.script = [{"state": "SUCCEEDED", **done}]
+    assert main([*SUBMIT, "--wait"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == "ingest: succeeded after 2 min 5 s"
+
+
+def test_last_line_is_the_one_that_the_run_wrote_to_the_store(
+    kfp: KFP, s3_store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    follow_run = follow.follow
+
+    def end(connect: Any, run_id: str, *more: Any) -> Any:
+        facts = RunFacts(name="mine", step="tune", error="it used more memory than its limit")
+        notify_run_status(store, run_id=run_id, recipe="smoke", facts=facts)
+        return follow_run(connect, run_id, *more)
+
+    monkeypatch.setattr(follow, "follow", end)
+    kfp.script = [{"state": "FAILED"}]
+    assert main([*SUBMIT, "--wait"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "qc: mine (smoke) FAILED: step tune: it used more memory than its limit"
+    )
+
+
+def test_logs_of_running_steps_are_shown_with_their_step(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workflow = {"items": [{"kind": "Workflow", "metadata": {"name": "run-x"}}]}
+    labels = {"q-chunking/step": "ingest"}
+    pods = [
+        {"metadata": {"name": "a", "labels": labels}, "status": {"phase": "Running"}},
+        {"metadata": {"name": "b", "labels": labels}, "status": {"phase": "Pending"}},
+    ]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        "#!/bin/sh\n"
+        f"case \"$*\" in *workflows*runid=*) echo '{json.dumps(workflow)}';;\n"
+        f"*pods*workflow=run-x,q-chunking/step*) echo '{json.dumps({'items': pods})}';;\n"
+        "*logs*--follow*pod/a*) echo 'reading a file'; echo done;; *) exit 1;; esac\n"
+    )
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kfp.script = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
+    assert main([*SUBMIT, "--wait", "--logs"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["ingest | reading a file", "ingest | done", "the run succeeded"]
+    assert main([*SUBMIT, "--logs"]) == 2
 
 
 def test_wait_survives_lost_connections_and_reports_them_once(
