@@ -196,6 +196,8 @@ def _describe(source: Source) -> SourceDescription:
     counted = counter.fields()
     if not source.reports_success:
         counted["solved_episodes"] = None
+    low, high = counted["reward_range"]
+    unrewarded = [f"every reward is {low:g}: no step is rewarded"] if low == high else []
     return SourceDescription(
         kind=source.kind,
         name=source.name,
@@ -204,7 +206,7 @@ def _describe(source: Source) -> SourceDescription:
         filters=dict(source.filters),
         validation=None,
         source=dict(source.origin),
-        notes=[*source.notes, *clipping.notes()],
+        notes=[*source.notes, *clipping.notes(), *unrewarded],
     )
 
 

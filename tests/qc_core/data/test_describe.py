@@ -73,6 +73,11 @@ def test_the_description_matches_the_ingested_data_set(
     assert found.solved_episodes == (None if kind == "minari" else len(np.unique(solved)))
 
 
+def test_a_source_in_which_nothing_is_rewarded_is_noted(tmp_path: Path) -> None:
+    found = describe_source(str(write_folder(tmp_path / "arm", columns())))
+    assert found.notes[-1] == "every reward is 0: no step is rewarded"
+
+
 def test_filters_are_listed_with_their_sizes(tmp_path: Path) -> None:
     found = describe_source(str(write_file(tmp_path / "low_dim.hdf5")))
     assert found.filters == {"few": 2, "lost": 2}
