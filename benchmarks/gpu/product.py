@@ -152,7 +152,7 @@ def use_kernels(agent: Agent, device: torch.device, kind: str) -> None:
 
 def use_cuda_kernels(agent: Agent, kind: str) -> None:
     """The kernels that a GPU gets, also where there is none: to count operations."""
-    agent.kernels = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.PLAIN
+    agent.kernels = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.CUDA_FLOAT32
 
 
 def gradients(agent: Agent) -> dict[str, Tensor]:

@@ -53,7 +53,7 @@ class BestOfNAgent(FlowAgent[BestOfNSettings, FlowNoise]):
             velocity = condition(flow, observation_BO)
             chunk_BNL = integrate(velocity, noise_BNL, self.settings.flow_steps)
             values = [condition(critic, observation_BO)(chunk_BNL) for critic in critics]
-            return chunk_BNL, torch.stack(values).mean(dim=0).squeeze(-1)
+            return chunk_BNL, self.critic.join(values).mean(dim=0).squeeze(-1)
 
         return sample
 

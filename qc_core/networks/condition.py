@@ -3,7 +3,7 @@
 The first Dense layer is linear: W [s, x, t] + b = (W_s s + b) + W_x x + W_t t. The part of the
 observations is computed once and added to the part of each sample.
 
-Shapes: B batch, I fixed inputs, X other inputs, W width of the first layer.
+Shapes: K ensemble members, B batch, I fixed inputs, X other inputs, W width of the first layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.nn import functional
 
 from qc_core.networks.layers import Layers
 
@@ -21,18 +20,18 @@ def condition(layers: Layers, fixed_BI: Tensor) -> Callable[..., Tensor]:
 
     Returns:
         A function of x [B, ..., X], for any number of samples per row of the batch, and of
-        numbers that are the same for every sample, such as the flow time.
+        numbers that are the same for every sample, such as the flow time. An ensemble returns
+        [K, B, ..., outputs] and takes no numbers.
     """
     size = fixed_BI.shape[-1]
-    weight = layers.weights[0]
-    fixed_BW = functional.linear(fixed_BI, weight[:, :size], layers.biases[0])
+    fixed_BW = layers.first(fixed_BI, slice(size), layers.biases[0])
 
     def conditioned(x: Tensor, *numbers: float) -> Tensor:
         # One row of the batch has the same offset for all its samples.
-        offset = fixed_BW.unflatten(0, (-1, *[1] * (x.ndim - 2)))
+        offset = fixed_BW.unflatten(-2, (-1, *[1] * (x.ndim - 2)))
         for column, number in enumerate(reversed(numbers), 1):
-            offset = offset + weight[:, -column] * number
-        last = size + x.shape[-1]
-        return layers.after_first(functional.linear(x, weight[:, size:last]).add_(offset))
+            offset = offset + layers.weights[0][..., -column] * number
+        columns = slice(size, size + x.shape[-1])
+        return layers.after_first(layers.first(x, columns, None).add_(offset))
 
     return conditioned

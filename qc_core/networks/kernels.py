@@ -27,12 +27,14 @@ class Kernels:
         hidden_dtype: type of the products between hidden layers; None is the weights' type.
         rows: without gradients, a larger batch is computed in parts of this many rows, which fit
             in the processor's cache; None computes it in one part.
+        batched_ensemble: each kernel computes all members of an ensemble, instead of one.
     """
 
     name: str
     quick_gelu: bool = False
     hidden_dtype: torch.dtype | None = None
     rows: int | None = None
+    batched_ensemble: bool = False
 
 
 # 512 rows of 512 numbers are 1 MiB.
@@ -40,10 +42,11 @@ _CACHED_ROWS = 512
 PLAIN = Kernels("float32")
 CPU_FLOAT32 = Kernels("float32", quick_gelu=True, rows=_CACHED_ROWS)
 CPU_BFLOAT16 = Kernels("bfloat16", True, torch.bfloat16, _CACHED_ROWS)
-CUDA_BFLOAT16 = Kernels("bfloat16", hidden_dtype=torch.bfloat16)
+CUDA_FLOAT32 = Kernels("float32", batched_ensemble=True)
+CUDA_BFLOAT16 = Kernels("bfloat16", hidden_dtype=torch.bfloat16, batched_ensemble=True)
 _BY_DEVICE = {
     "cpu": {"float32": CPU_FLOAT32, "bfloat16": CPU_BFLOAT16},
-    "cuda": {"float32": PLAIN, "bfloat16": CUDA_BFLOAT16},
+    "cuda": {"float32": CUDA_FLOAT32, "bfloat16": CUDA_BFLOAT16},
 }
 
 _current: ContextVar[Kernels] = ContextVar("kernels", default=PLAIN)

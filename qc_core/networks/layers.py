@@ -43,7 +43,11 @@ class Layers:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., I] → [..., outputs]."""
-        return self.after_first(self.dense(x, 0))
+        return self.after_first(self.first(x, slice(None), self.biases[0]))
+
+    def first(self, x: Tensor, columns: slice, bias: Tensor | None) -> Tensor:
+        """The first Dense layer's product with some of its inputs, [..., I'] → [..., W]."""
+        return functional.linear(x, self.weights[0][..., columns], bias)
 
     def after_first(self, x: Tensor) -> Tensor:
         """The network's output [..., outputs] from the first Dense layer's output [..., W]."""
@@ -59,6 +63,7 @@ class Layers:
         return self.layer_norm(x, layer) if self.norm == "after" else x
 
     def dense(self, x: Tensor, layer: int) -> Tensor:
+        """A Dense layer other than the first, [..., W] → [..., W or outputs]."""
         return functional.linear(x, self.weights[layer], self.biases[layer])
 
     def gelu(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qc_core.networks import kernels
-from qc_core.networks.fast_layers import FastLayers
+from qc_core.networks.fast_layers import EnsembleLayers, FastLayers
 from qc_core.networks.layers import Activation, Layers, Norm
 
 
@@ -60,26 +60,29 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] → [..., outputs], or [B, I] → [K, B, outputs] for an ensemble."""
-        outputs = [layers(x) for layers in self.layers()]
-        return outputs[0] if self.members is None else torch.stack(outputs)
+        return self.join([layers(x) for layers in self.layers()])
 
     def layers(self) -> list[Layers]:
-        """Return the layers of each member, for several evaluations with the same weights.
+        """Return the layers, for several evaluations with the same weights.
 
-        They are plain torch, unless the caller is inside `kernels.using`. Nothing else decides
-        between the plain layers and the fast ones.
+        They are plain torch and one entry per member, unless the caller is inside
+        `kernels.using`. Nothing else decides between the plain layers and the fast ones.
         """
-        parts = zip(
-            self._by_member(self.weights),
-            self._by_member(self.biases),
-            self._by_member(self.scales),
-            self._by_member(self.shifts),
-            strict=True,
-        )
+        groups = (self.weights, self.biases, self.scales, self.shifts)
         chosen = kernels.current()
+        if chosen.batched_ensemble and self.members is not None:
+            whole = [[*group] for group in groups]
+            return [EnsembleLayers(*whole, self.activation, self.norm, chosen)]
+        parts = zip(*(self._by_member(group) for group in groups), strict=True)
         if chosen == kernels.PLAIN:
             return [Layers(*part, self.activation, self.norm) for part in parts]
         return [FastLayers(*part, self.activation, self.norm, chosen) for part in parts]
+
+    def join(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Join the outputs of all entries of `layers()`: [K, ...] for an ensemble."""
+        if self.members is None or kernels.current().batched_ensemble:
+            return outputs[0]
+        return torch.stack([*outputs])
 
     def _by_member(self, group: nn.ParameterList) -> list[list[Tensor]]:
         """Return the tensors of each member."""

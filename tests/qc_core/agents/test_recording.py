@@ -17,7 +17,7 @@ from qc_core.agents.sac import SACNoise
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import TerminalHandling
 from qc_core.data.replay.windows import gather_windows
-from qc_core.networks.kernels import CUDA_BFLOAT16, PLAIN, Kernels
+from qc_core.networks.kernels import CUDA_BFLOAT16, CUDA_FLOAT32, Kernels
 from qc_core.training.offline import learning_rate_at
 from tests.train_settings import is_gaussian, is_one_step, train_with
 
@@ -86,7 +86,7 @@ def noise_for(agent: Agent) -> FlowNoise | SACNoise:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("device", [META, CPU], ids=str)
-@pytest.mark.parametrize("kernels", [PLAIN, CUDA_BFLOAT16], ids=lambda kernels: kernels.name)
+@pytest.mark.parametrize("kernels", [CUDA_FLOAT32, CUDA_BFLOAT16], ids=lambda kernels: kernels.name)
 @pytest.mark.parametrize("terminal_handling", ["drop", "keep"])
 def test_update_stays_on_its_device_and_never_waits_for_the_host(
     method: str, device: torch.device, kernels: Kernels, terminal_handling: TerminalHandling

@@ -9,11 +9,13 @@ from qc_core.agents.make import make_agent
 from qc_core.config.settings import train_config
 from qc_core.errors import UsageError
 from qc_core.networks import kernels
+from qc_core.networks.condition import condition
 from qc_core.networks.fast_layers import FastLayers
 from qc_core.networks.kernels import (
     CPU_BFLOAT16,
     CPU_FLOAT32,
     CUDA_BFLOAT16,
+    CUDA_FLOAT32,
     PLAIN,
     Kernels,
     choose,
@@ -29,10 +31,12 @@ LAYERS: list[tuple[Activation, Norm, int | None]] = [
     ("gelu", "none", None),
     ("gelu", "after", 2),
     ("relu", "before", 3),
+    ("gelu", "after", 1),
 ]
 KINDS = [
     (CPU_FLOAT32, 1e-5),
     (CPU_BFLOAT16, 16 * ROUNDING),
+    (CUDA_FLOAT32, 1e-5),
     (CUDA_BFLOAT16, 16 * ROUNDING),
     # The kernels that this machine chooses.
     (choose(CPU, "auto"), 16 * ROUNDING),
@@ -129,13 +133,31 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(monkeypatch: pytest.Mo
         choose(CPU, "bfloat16")
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((7, 5), PLAIN), ((8, 0), CUDA_BFLOAT16)])
+@pytest.mark.parametrize("members", [1, 3])
+def test_an_ensemble_computed_at_once_agrees_for_any_number_of_samples(members: int) -> None:
+    made = network("gelu", "after", members)
+    fixed, samples = torch.randn(5, 4), torch.randn(5, 7, 2)
+
+    def values() -> Tensor:
+        return made.join([condition(layers, fixed)(samples) for layers in made.layers()])
+
+    with torch.no_grad():
+        expected = values()
+        with using(CUDA_FLOAT32):
+            assert len(made.layers()) == 1
+            torch.testing.assert_close(values(), expected)
+    assert expected.shape == (members, 5, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), CUDA_FLOAT32), ((8, 0), CUDA_BFLOAT16)]
+)
 def test_gpus_use_bfloat16_from_compute_capability_8(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: Kernels
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert choose(torch.device("cuda"), "auto") is expected
-    assert choose(torch.device("cuda"), "float32") is PLAIN
-    if expected is PLAIN:
+    assert choose(torch.device("cuda"), "float32") is CUDA_FLOAT32
+    if expected is CUDA_FLOAT32:
         with pytest.raises(UsageError, match=r"compute capability 8\.0"):
             choose(torch.device("cuda"), "bfloat16")
