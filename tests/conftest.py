@@ -77,6 +77,10 @@ def spec() -> EnvironmentSpec:
 
 @pytest.fixture(scope="session")
 def config() -> Config:
+    return small_config()
+
+
+def small_config() -> Config:
     """The smoke recipe with even fewer steps, in one process."""
     smoke = RECIPES["smoke"].config
     return replace(
@@ -109,8 +113,11 @@ def random_episodes(spec: EnvironmentSpec, lengths: list[int], seed: int = 0) ->
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> Path:
-    """A small data set folder of random numbers."""
-    folder = tmp_path_factory.mktemp("data") / "dataset"
+    return write_random_dataset(tmp_path_factory.mktemp("data") / "dataset", spec)
+
+
+def write_random_dataset(folder: Path, spec: EnvironmentSpec) -> Path:
+    """Write a small data set folder of random numbers, in two shards."""
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, [40, 60]))
     writer.append(random_episodes(spec, [50], seed=1))

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the tests' own."""
+"""A real PostgreSQL of the tests' own, and training in a quick environment."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.quick_fixtures import checkpoint, config, dataset, spec
+
+__all__ = ["checkpoint", "config", "dataset", "spec"]
 
 PASSWORD = "very-secret"
 
