@@ -1,6 +1,6 @@
 """An environment with the sizes of cube-single that takes no time to make or to step."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,7 +12,6 @@ QUICK = "tests.quick_environment:Quick-v0"
 class Quick(gymnasium.Env[np.ndarray, np.ndarray]):
     """A point that actions move; it is solved far from where it starts, which takes luck."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     dt = 0.05
 
     def __init__(self) -> None:
@@ -34,4 +33,4 @@ class Quick(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._state.copy(), float(success) - 1, success, False, {"success": float(success)}
 
 
-gymnasium.register("Quick-v0", Quick, max_episode_steps=200)
+gymnasium.register("Quick-v0", f"{__name__}:Quick", max_episode_steps=200)

@@ -68,12 +68,17 @@ class MLP(nn.Module):
         They are plain torch and one entry per member, unless the caller is inside
         `kernels.using`. Nothing else decides between the plain layers and the fast ones.
         """
-        groups = (self.weights, self.biases, self.scales, self.shifts)
         chosen = kernels.current()
         if chosen.batched_ensemble and self.members is not None:
-            whole = [[*group] for group in groups]
-            return [EnsembleLayers(*whole, self.activation, self.norm, chosen)]
-        parts = zip(*(self._by_member(group) for group in groups), strict=True)
+            tensors = ([*self.weights], [*self.biases], [*self.scales], [*self.shifts])
+            return [EnsembleLayers(*tensors, self.activation, self.norm, chosen)]
+        parts = zip(
+            self._by_member(self.weights),
+            self._by_member(self.biases),
+            self._by_member(self.scales),
+            self._by_member(self.shifts),
+            strict=True,
+        )
         if chosen == kernels.PLAIN:
             return [Layers(*part, self.activation, self.norm) for part in parts]
         return [FastLayers(*part, self.activation, self.norm, chosen) for part in parts]
