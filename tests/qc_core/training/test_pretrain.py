@@ -98,7 +98,7 @@ def test_divergence_is_reported_in_one_line_and_leaves_no_checkpoint(
 def test_inputs_that_do_not_fit_are_refused_before_training(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
-    with pytest.raises(UsageError, match="holds rewards for cube-single"):
+    with pytest.raises(UsageError, match="holds rewards for tests.quick_environment:Quick-v0"):
         pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
     with pytest.raises(
         UsageError, match="backups over 1000 steps need at least as many transitions"
