@@ -7,6 +7,7 @@ give those of any batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,8 @@ def _operation(name: str, args: Any, kwargs: Any, result: Any) -> Operation:
     flop = rows = columns = 0.0
     if name in products:
         matrices = [x for x in args if isinstance(x, Tensor) and x.ndim >= 2][-2:]
-        rows, inner = matrices[0].shape[-2:]
+        *members, rows, inner = matrices[0].shape
+        rows *= math.prod(members)
         columns = matrices[1].shape[-1]
         flop = 2.0 * rows * inner * columns
     return Operation(

@@ -64,6 +64,27 @@ class EnsembleLayers(FastLayers):
     Inputs are shared by the members and have no such axis: [..., I] → [K, ..., outputs].
     """
 
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        scales: Sequence[Tensor],
+        shifts: Sequence[Tensor],
+        activation: Activation,
+        norm: Norm,
+        kernels: Kernels,
+    ) -> None:
+        if norm == "after":
+            # W (n · scale + shift) + b = (W · scale) n + (W shift + b): no pass over the batch.
+            first, *others = weights
+            products = [
+                torch.baddbmm(bias[..., None], weight, shift[..., None]).squeeze(-1)
+                for weight, bias, shift in zip(others, biases[1:], shifts, strict=True)
+            ]
+            weights = [first, *(w * s[:, None] for w, s in zip(others, scales, strict=True))]
+            biases, scales, shifts = [biases[0], *products], (), ()
+        super().__init__(weights, biases, scales, shifts, activation, norm, kernels)
+
     def first(self, x: Tensor, columns: slice, bias: Tensor | None) -> Tensor:
         weight = self.weights[0][..., columns]
         shared = x.flatten(0, -2).expand(len(weight), -1, -1)
@@ -75,9 +96,11 @@ class EnsembleLayers(FastLayers):
         return _products(rows, weight, self.biases[layer]).unflatten(1, x.shape[1:-1])
 
     def layer_norm(self, x: Tensor, layer: int) -> Tensor:
+        normed = functional.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON)
+        if not self.scales:
+            return normed
         axes = (len(x), *[1] * (x.ndim - 2), x.shape[-1])
         scale, shift = self.scales[layer].to(x.dtype), self.shifts[layer].to(x.dtype)
-        normed = functional.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON)
         return torch.addcmul(shift.view(axes), normed, scale.view(axes))
 
 
