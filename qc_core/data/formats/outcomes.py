@@ -240,5 +240,5 @@ class OutcomeRule:
         limit = ", and episodes count as ended by a time limit unless a reward says more"
         return [
             f"success is unknown: no success is recorded, and rewards are {self._shown_levels()}"
-            f"{limit if ends else ''}; --data.success {FINAL_REWARD}X, done or none decides"
+            f"{limit if ends else ''}; --data.success '{FINAL_REWARD}X', done or none decides"
         ]
