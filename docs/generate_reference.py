@@ -48,7 +48,7 @@ def commands_page() -> str:
         _NOTE,
         "`qc COMMAND --help` prints the same. Every command accepts `--debug`, which shows the "
         "traceback of an error. Exit codes: 0 success, 1 the work failed, 2 wrong usage, 130 "
-        "Ctrl-C, 141 the reader of the output closed it.",
+        "Ctrl-C, 143 SIGTERM, 141 the reader of the output closed it.",
         _table(
             ("command", "what it does"),
             ((f"[`qc {name}`](#qc-{name})", c.description) for name, c in COMMANDS.items()),

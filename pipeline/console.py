@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -15,8 +14,11 @@ from tqdm import tqdm
 
 from qc_core import events
 from qc_core.progress import progress_bar
+from qc_core.scratch import scratch_folder
 
 _MAX_EVENT_BYTES = 1 << 20
+# More than a run starts in its life.
+_MAX_STEPS = 4096
 # A datagram that no step sends: it ends the thread that listens.
 _STOP = b""
 
@@ -31,19 +33,23 @@ class Console:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="qc-")
-        self.address = str(Path(self._folder.name) / "events")
+        self._opened = ExitStack()
+        self.address = str(self._opened.enter_context(scratch_folder("run")) / "events")
         self.seconds: dict[str, float] = {}
         self.failure: events.StepFailed | None = None
         # In order of their start, with the number of processes that are still at work.
         self._running: dict[str, int] = {}
         self._bars: dict[tuple[int, str], tqdm] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # Steps connect and wait until the connection breaks; nobody needs to accept it.
+        self._alive = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._last_end = time.monotonic()
 
     def __enter__(self) -> Console:
         self._socket.bind(self.address)
+        self._alive.bind(events.alive_address(self.address))
+        self._alive.listen(_MAX_STEPS)
         self._thread.start()
         return self
 
@@ -52,10 +58,15 @@ class Console:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(_STOP, self.address)
         self._thread.join()
+        self.interrupt_steps()
         self._socket.close()
-        self._folder.cleanup()
+        self._opened.close()
         for bar in self._bars.values():
             bar.close()
+
+    def interrupt_steps(self) -> None:
+        """Let the running steps save and end, and later ones end when they start."""
+        self._alive.close()
 
     @property
     def unfinished(self) -> list[str]:

@@ -12,26 +12,51 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline.console import Console
+from pipeline.run_folder import (
+    CACHE,
+    LOG,
+    RUN,
+    STEPS,
+    SUMMARY,
+    LocalRun,
+    clear,
+    default_folder,
+    finished_steps,
+    request_of,
+    start_or_resume,
+)
 from pipeline.run_log import RunLog
-from qc_core.documents import read, to_json
+from qc_core import interruption
+from qc_core.config.settings import Config
+from qc_core.documents import read, to_json, write
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.evaluation.result import Evaluation
 from qc_core.events import EVENTS_VARIABLE
-from qc_core.files import require_vacant, write_json
+from qc_core.files import write_atomically, write_json
+from qc_core.log import log
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
 from qc_core.retraining.new_data import NewData
+from qc_core.scratch import exclusive
 from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
-from qc_core.tuning.study import STORAGE_VARIABLE
+from qc_core.tuning.queue import end_interrupted
+from qc_core.tuning.study import STORAGE_VARIABLE, answering, load_study
 
 # kfp.local runs at most this many iterations of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2
-_STEPS = "steps"
+# KFP's placeholders of a run's id and name; importing them would import kfp.
+JOB_ID, JOB_NAME = "{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}"
+JOURNAL, SCRATCH = "study.journal", "tmp"
+# Times that steps whose processes are killed are started again, in one command.
+_MAX_RESTARTS = 2
 # If a step refuses its input before this one has finished, the run folder has nothing of value.
 _FIRST_VALUABLE_STEP = "ingest"
 
@@ -78,68 +103,131 @@ class RunResult:
 
 
 def run_locally(
-    recipe: str, overrides: Sequence[str], workers: int, folder: Path
+    recipe: str,
+    overrides: Sequence[str],
+    config: Config,
+    folder: Path | None = None,
+    *,
+    fresh: bool = False,
 ) -> RunResult | UpToDate:
-    """Run each step in its own process; write artifacts and log to `folder`.
+    """Run each step in its own process; write artifacts and log to a folder.
+
+    If the run is interrupted, the same call resumes it: finished steps are not repeated, and
+    trainings resume from their checkpoints. A step whose process is killed is started again.
 
     Args:
         recipe, overrides: as `qc_core.config.resolve.resolve` takes them.
-        workers: tuning workers of the resolved configuration.
+        config: the configuration that they resolve to.
+        folder: the run folder; None chooses one as `default_folder`.
+        fresh: start over instead of resuming.
 
     Raises:
         UsageError: the folder is in use or not writable, or a step refused its input.
         RunError: a step failed.
     """
-    require_vacant(folder)
-    open_store().require_writable()
-    existed = folder.exists()
-    log = folder / "run.log"
+    store = open_store()
+    store.require_writable()
+    request = request_of(config, store.describe())
     try:
+        folder = folder or default_folder(request, config.recipe, fresh=fresh)
         folder.mkdir(parents=True, exist_ok=True)
-        log_file = log.open("w", buffering=1, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
-    start = time.monotonic()
+    with exclusive(folder, "this run"):
+        run = start_or_resume(folder, request, fresh=fresh)
+        if (folder / SUMMARY).exists():
+            log.info(f"{folder} is the result of this command: --fresh starts over")
+        else:
+            run = _run_attempts(recipe, overrides, config, folder, run)
+            _remove(folder / SCRATCH)
+        return _result(folder, run)
+
+
+def _run_attempts(
+    recipe: str, overrides: Sequence[str], config: Config, folder: Path, run: LocalRun
+) -> LocalRun:
+    """Run the steps that have not finished; start them again if the process of one is killed."""
+    _end_interrupted_trials(folder, run.run_id)
+    restarts = _MAX_RESTARTS
+    while True:
+        run, failure = _run_attempt(recipe, overrides, config, folder, run)
+        if failure is None:
+            return run
+        if not isinstance(failure, _StepKilled) or not restarts:
+            raise failure
+        restarts -= 1
+        log.info(f"{failure}; it is started again and resumes")
+
+
+def _run_attempt(
+    recipe: str, overrides: Sequence[str], config: Config, folder: Path, run: LocalRun
+) -> tuple[LocalRun, QCError | None]:
+    """Run the steps that have not finished; return the times so far, and the error of a step."""
+    path = folder / LOG
+    start, failure = time.monotonic(), None
     console = Console()
-    try:
-        with log_file, console:
-            console.write(f"{recipe} in {folder}, complete output in {log}")
-            _run(recipe, overrides, workers, folder, console.address, RunLog(log_file))
-    except RuntimeError as error:
-        # kfp.local reports only that some step failed.
-        failure = _failure(console, log)
-        if isinstance(failure, UsageError) and _FIRST_VALUABLE_STEP not in console.seconds:
-            _clear(folder)
-            if not existed:
-                folder.rmdir()
-        raise failure from error
-    seconds = {**console.seconds, "all": time.monotonic() - start}
-    steps = folder / _STEPS
+    finished = finished_steps(folder)
+    with path.open("a", buffering=1, encoding="utf-8") as file, console:
+        console.write(f"{recipe} in {folder}, complete output in {path}")
+        if finished:
+            console.write(f"resuming after {', '.join(finished)}")
+        try:
+            with interruption.before(console.interrupt_steps):
+                pipeline = partial(_run, recipe, overrides, config.tune.workers)
+                pipeline(folder, run.run_id, console.address, RunLog(file))
+        except RuntimeError:
+            # kfp.local reports only that some step failed.
+            failure = _failure(console, path)
+        finally:
+            seconds = dict(run.seconds)
+            for step, spent in {**console.seconds, "all": time.monotonic() - start}.items():
+                seconds[step] = seconds.get(step, 0.0) + spent
+            run = msgspec.structs.replace(run, seconds=seconds)
+            write(folder / RUN, run)
+    if isinstance(failure, UsageError) and _FIRST_VALUABLE_STEP not in run.seconds:
+        # Another command may use the folder.
+        clear(folder)
+    return run, failure
+
+
+def _result(folder: Path, run: LocalRun) -> RunResult | UpToDate:
+    """Collect the results of a finished run, and write `summary.json`."""
+    steps = folder / STEPS
     new_data = read(_output(steps, "ingest", "new_data"), NewData)
     if not new_data.new:
-        up_to_date = UpToDate(folder, new_data.text)
-        write_json(folder / "summary.json", up_to_date.as_dict())
-        return up_to_date
-    result = RunResult(
-        folder=folder,
-        report=folder / "report.html",
-        policy=_output(steps, "export", "policy"),
-        evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
-        promotion=read(_output(steps, "promote", "promotion"), Promotion),
-        seconds=seconds,
-    )
-    shutil.copyfile(_output(steps, "report", "page"), result.report)
-    write_json(folder / "summary.json", result.as_dict())
+        result: RunResult | UpToDate = UpToDate(folder, new_data.text)
+    else:
+        result = RunResult(
+            folder=folder,
+            report=folder / "report.html",
+            policy=_output(steps, "export", "policy"),
+            evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
+            promotion=read(_output(steps, "promote", "promotion"), Promotion),
+            seconds=run.seconds,
+        )
+        write_atomically(result.report, _output(steps, "report", "page").read_bytes())
+    write_json(folder / SUMMARY, result.as_dict())
     return result
 
 
-def _clear(folder: Path) -> None:
-    """Delete the contents of a folder."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def _end_interrupted_trials(folder: Path, run_id: str) -> None:
+    """Let trials that were running when the run was interrupted resume without counting a loss."""
+    if (folder / JOURNAL).exists():
+        # There is no study if the run was interrupted while it was being created.
+        with contextlib.suppress(RunError), answering():
+            end_interrupted(load_study(run_id, _study_storage(folder)))
+
+
+def _study_storage(folder: Path) -> str:
+    """Return a journal file in the run folder, unless the environment names a database."""
+    return os.environ.get(STORAGE_VARIABLE) or str((folder / JOURNAL).resolve())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _run(
@@ -147,30 +235,39 @@ def _run(
     overrides: Sequence[str],
     workers: int,
     folder: Path,
+    run_id: str,
     events_address: str,
-    log: RunLog,
+    run_log: RunLog,
 ) -> None:
-    """Run the pipeline with `kfp.local` (RuntimeError: a step failed)."""
+    """Run the unfinished steps with `kfp.local` (RuntimeError: a step failed)."""
     from kfp import local
 
     from pipeline.definition import make_pipeline
 
     pipeline = make_pipeline()
-    _remove_retries(pipeline.pipeline_spec)
+    _adapt(pipeline.pipeline_spec, {JOB_ID: run_id, JOB_NAME: folder.resolve().name})
 
     # For each step, kfp warns that the image may lack Python and that it ignores resource requests.
     for category in (RuntimeWarning, UserWarning):
         warnings.filterwarnings("ignore", category=category, module="kfp")
+    scratch = (folder / SCRATCH).resolve()
+    _remove(scratch)
+    scratch.mkdir()
+    steps = (folder / STEPS).resolve()
     local.init(
-        local.SubprocessRunner(use_venv=False), pipeline_root=str((folder / _STEPS).resolve())
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(steps),
+        workspace_root=str(scratch / "workspace"),
+        enable_caching=True,
+        cache_root=str(steps / CACHE),
     )
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
-    journal = (folder / "study.journal").resolve()
     steps_environment = {
         EVENTS_VARIABLE: events_address,
         RUN_ID_VARIABLE: folder.resolve().name,
-        # A journal file in the run folder, unless the environment names a database.
-        STORAGE_VARIABLE: os.environ.get(STORAGE_VARIABLE) or str(journal),
+        STORAGE_VARIABLE: _study_storage(folder),
+        # What killed steps leave is removed with this folder.
+        "TMPDIR": str(scratch),
         "QC_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
@@ -180,7 +277,7 @@ def _run(
     with (
         _environment(steps_environment),
         _print_restored(),
-        contextlib.redirect_stdout(log),
+        contextlib.redirect_stdout(run_log),
     ):
         pipeline(recipe=recipe, overrides=shlex.join(overrides))
 
@@ -191,26 +288,41 @@ def _output(steps: Path, step: str, name: str) -> Path:
     return path
 
 
-def _remove_retries(specification: Any) -> None:
-    """Remove the steps' retries: they help on a lost node, and would repeat a local failure."""
+class _StepKilled(RunError):
+    """The process of a step ended without an error message."""
+
+
+def _adapt(specification: Any, values: dict[str, str]) -> None:
+    """Remove the steps' retries, and let finished steps not run again.
+
+    Retries help on a lost node, and would repeat a local failure. The status of the run is reported
+    at each end.
+
+    Args:
+        values: of KFP's placeholders, which are otherwise different in each process that resumes.
+    """
     for component in (specification.root, *specification.components.values()):
-        for task in component.dag.tasks.values():
+        for name, task in component.dag.tasks.items():
             task.ClearField("retry_policy")
+            task.caching_options.enable_cache = name != "outcome"
+            for parameter in task.inputs.parameters.values():
+                constant = parameter.runtime_value.constant
+                if constant.string_value in values:
+                    constant.string_value = values[constant.string_value]
 
 
-def _failure(console: Console, log: Path) -> QCError:
+def _failure(console: Console, path: Path) -> QCError:
     """Return the error of the step that failed."""
     failed = console.failure
     if failed is not None and failed.exit_code == UsageError.exit_code:
         return UsageError(failed.message)
     if failed is not None:
-        return RunError(f"step {failed.step} failed: {failed.message}; its output is in {log}")
+        return RunError(f"step {failed.step} failed: {failed.message}; its output is in {path}")
     if console.unfinished:
-        return RunError(
-            f"step {console.unfinished[0]} failed: its process ended without an error message, "
-            f"perhaps killed for lack of memory; its output is in {log}"
+        return _StepKilled(
+            f"step {console.unfinished[0]} failed: its process was killed; its output is in {path}"
         )
-    return RunError(f"a step failed before its work started; its output is in {log}")
+    return RunError(f"a step failed before its work started; its output is in {path}")
 
 
 @contextlib.contextmanager

@@ -113,8 +113,12 @@ def with_keys_renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def to_json(document: Document) -> dict[str, Any]:
     """Return the document as plain JSON values: objects, lists, strings, numbers and null."""
-    # `to_builtins` leaves tuples, which JSON does not have.
-    return json.loads(json.dumps(msgspec.to_builtins(document)))
+    return plain(msgspec.to_builtins(document))
+
+
+def plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they are when they are read from JSON, which has no tuples."""
+    return json.loads(json.dumps(value))
 
 
 def encode(document: Document) -> bytes:

@@ -2,12 +2,16 @@
 
 `qc run` listens on a Unix datagram socket and passes its path to the steps in `QC_PROGRESS_EVENTS`.
 Each datagram is one event as JSON. A step's stdout and stderr carry no events.
+
+A second socket, PATH.alive, takes connections. They break when `qc run` ends or is interrupted.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -82,6 +86,32 @@ def send_event(event: Event) -> None:
     except OSError:
         # `qc run` has ended or is suspended; the step's own log has the message anyway.
         pass
+
+
+def alive_address(address: str) -> str:
+    """Return the path of the socket that shows whether `qc run` is alive."""
+    return f"{address}.alive"
+
+
+def when_run_ends(action: Callable[[], None]) -> None:
+    """Call a function once, in a thread, when `qc run` has ended or is interrupted.
+
+    Does nothing if this process is not a step of a local run.
+    """
+    path = os.environ.get(EVENTS_VARIABLE)
+    if not path:
+        return
+
+    def wait() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(alive_address(path))
+                connection.recv(1)
+            except OSError:
+                pass
+        action()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def decode_event(content: bytes) -> Event:

@@ -5,10 +5,12 @@ A file or folder is written under a temporary name and renamed, so that readers 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import QCError, RunError, TransientError, UsageError
+from qc_core.scratch import temporary_folder
 
 _BLOCK = 1 << 20
 # The disk is full, or the quota of the user is used up.
@@ -41,19 +44,16 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """
     require_vacant(target, staged=True)
     target = Path(target).resolve()
-    with _write_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        # mkdtemp makes a private folder; other users may read an artifact.
-        staging.chmod(0o755)
+    with contextlib.ExitStack() as opened:
+        with _write_errors(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging = opened.enter_context(temporary_folder(target.parent, f".{target.name}."))
         with writing_to(target.parent):
             yield staging
         with _write_errors(target):
+            _sync_tree(staging)
             os.replace(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+            _sync(target.parent)
 
 
 @contextmanager
@@ -176,14 +176,10 @@ def staged_file(target: Path) -> Iterator[Path]:
         # Otherwise the rename would replace a device.
         require_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-        )
-        os.close(handle)
-        staging = Path(name)
+        staging = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+        staging.touch(exist_ok=False)
         try:
             yield staging
-            staging.chmod(0o644)
             _sync(staging)
             staging.replace(target)
         except BaseException:
@@ -192,9 +188,23 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Write a file to the disk; without this, it may be empty after a power failure."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Write a file or a folder's entries to the disk.
+
+    Without this, the file may be empty after a power failure, or missing from the folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Write a folder with all its files to the disk."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -7,7 +7,6 @@ interface, so the pool here manages its own processes: one pipe and one thread f
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import pickle
 import signal
@@ -23,9 +22,12 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import Empty, SimpleQueue
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from qc_core import interruption
 from qc_core.errors import RunError, TransientError
+from qc_core.interruption import Interrupted
 from qc_core.log import configure_logging
 
 # The numeric libraries read these variables once, when a process imports them.
@@ -42,34 +44,39 @@ Params = ParamSpec("Params")
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 _Task = tuple[Future[Any], _Call]
 
-_KILLED = "a worker process was killed, perhaps because memory ran out: use fewer workers"
-
-# State of this process, if it is a worker.
+# Whether this process, a worker, is running a call.
 _is_running = False
-_stopped_at = -math.inf
 
 
 class WorkerKilled(TransientError):
-    """A worker process of this process's pool ended before it returned a result."""
+    """A worker process of this process's pool ended before it returned a result.
+
+    The message says how it ended.
+    """
 
 
 @contextmanager
 def worker_pool(
-    workers: int, initializer: Callable[..., None] | None = None, *arguments: Any
+    workers: int,
+    initializer: Callable[..., None] | None = None,
+    *arguments: Any,
+    replace_killed: bool = False,
 ) -> Iterator[Executor]:
     """A pool of fresh processes; an exception in the block interrupts their calls.
 
-    An interrupted call sees SystemExit, cleans up, and its process exits.
+    An interrupted call sees `Interrupted`, cleans up, and its process exits.
 
     Args:
         workers: maximum number of processes; each starts when a call needs it.
         initializer: called with `arguments` in each process. It should only store them: its
             errors cannot be reported.
+        replace_killed: if a process is killed, only its own call fails, and a new process takes
+            its place.
 
     Raises:
         WorkerKilled: a process was killed; every call of the pool fails.
     """
-    pool = _Pool(workers, initializer, arguments)
+    pool = _Pool(workers, initializer, arguments, replace_killed)
     try:
         yield pool
         pool.shutdown()
@@ -82,24 +89,31 @@ class _Pool(Executor):
     """Runs each call in the first process that is free."""
 
     def __init__(
-        self, workers: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
+        self,
+        workers: int,
+        initializer: Callable[..., None] | None,
+        arguments: tuple[Any, ...],
+        replace_killed: bool,
     ) -> None:
         self._workers, self._initializer, self._arguments = workers, initializer, arguments
+        self._replace_killed = replace_killed
         self._context = get_context("spawn")
         # A task, or None for each thread that should end.
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._processes: list[BaseProcess] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._is_closed = self._is_broken = False
+        self._is_closed = False
+        # Why calls cannot run any more: how a process ended.
+        self._broken_by = ""
 
     def submit(
         self, fn: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
     ) -> Future[Result]:
         future: Future[Result] = Future()
         with self._lock:
-            if self._is_broken:
-                raise WorkerKilled(_KILLED)
+            if self._broken_by:
+                raise WorkerKilled(self._broken_by)
             if self._is_closed:
                 raise RuntimeError("cannot submit a call to a pool that is shut down")
             self._tasks.put((future, (fn, args, kwargs)))
@@ -142,31 +156,53 @@ class _Pool(Executor):
         # The connection ends with the process only if no other process has this end open.
         theirs.close()
         # A thread that is unpickling a result does not delay the exit of this process.
-        thread = threading.Thread(target=self._feed, args=(connection,), daemon=True)
+        thread = threading.Thread(target=self._feed, args=(connection, process), daemon=True)
         thread.start()
         self._processes.append(process)
         self._threads.append(thread)
 
-    def _feed(self, connection: Connection) -> None:
+    def _feed(self, connection: Connection, process: BaseProcess) -> None:
         """Send one task after another to a process until there are no more."""
         with connection:
             while (task := self._tasks.get()) is not None:
-                if not _run_remotely(connection, *task):
-                    self._break()
+                try:
+                    _run_remotely(connection, *task)
+                except _ProcessEnded:
+                    process.join(_GRACE_SECONDS)
+                    reason = f"a worker process {how_ended(process.exitcode)}"
+                    if not self._replace(process):
+                        reason = self._break(reason)
+                    task[0].set_exception(WorkerKilled(reason))
                     return
                 # Do not hold the result while waiting for the next task.
                 del task
 
-    def _break(self) -> None:
-        """Fail all calls, because a process has ended before it returned a result."""
+    def _replace(self, process: BaseProcess) -> bool:
+        """Start a process in place of one that was killed; return whether the pool does so."""
         with self._lock:
-            was_closed, self._is_closed, self._is_broken = self._is_closed, True, True
+            if not self._replace_killed or self._is_closed:
+                return False
+            self._processes.remove(process)
+            self._threads.remove(threading.current_thread())
+            self._start_worker()
+            return True
+
+    def _break(self, reason: str) -> str:
+        """Fail all calls, because a process has ended before it returned a result.
+
+        Returns:
+            How the first process ended; the others end because of it.
+        """
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+            reason = self._broken_by = self._broken_by or reason
         for future in self._waiting():
             if future.set_running_or_notify_cancel():
-                future.set_exception(WorkerKilled(_KILLED))
+                future.set_exception(WorkerKilled(reason))
         if not was_closed:
             for process in self._processes:
                 process.terminate()
+        return reason
 
     def _close(self) -> None:
         with self._lock:
@@ -183,32 +219,45 @@ class _Pool(Executor):
                 yield task[0]
 
 
-def _run_remotely(connection: Connection, future: Future[Any], call: _Call) -> bool:
-    """Run a call in a worker and resolve its future; returns whether the worker is alive."""
+def how_ended(exit_code: int | None) -> str:
+    """Return how a process ended, for messages: `was killed by signal 11 (SIGSEGV)`."""
+    if exit_code is None:
+        return "does not answer"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else "unknown"
+    cause = ": the system does so when memory runs out" if name == "SIGKILL" else ""
+    return f"was killed by signal {-exit_code} ({name}){cause}"
+
+
+class _ProcessEnded(Exception):
+    """A worker process ended before it returned a result."""
+
+
+def _run_remotely(connection: Connection, future: Future[Any], call: _Call) -> None:
+    """Run a call in a worker and resolve its future, unless the worker ends (_ProcessEnded)."""
     if not future.set_running_or_notify_cancel():
-        return True
+        return
     try:
         request = pickle.dumps(call)
     except Exception as error:
         future.set_exception(error)
-        return True
+        return
     try:
         connection.send_bytes(request)
         answer = connection.recv_bytes()
     except (EOFError, OSError):
-        future.set_exception(WorkerKilled(_KILLED))
-        return False
+        raise _ProcessEnded from None
     try:
         value, error, text = pickle.loads(answer)
     except Exception as problem:
         future.set_exception(problem)
-        return True
+        return
     if error is None:
         future.set_result(value)
     else:
         error.__cause__ = _RemoteTraceback(text)
         future.set_exception(error)
-    return True
 
 
 class _RemoteTraceback(Exception):
@@ -241,7 +290,7 @@ def _answer(request: bytes) -> bytes:
             value = function(*args, **kwargs)
         return pickle.dumps((value, None, ""))
     except BaseException as error:
-        if _stopped_at > -math.inf:
+        if interruption.is_requested():
             raise
         text = traceback.format_exc()
         if isinstance(error, WorkerKilled):
@@ -257,7 +306,7 @@ def _answer(request: bytes) -> bytes:
 def exit_with_parent() -> None:
     """Let only the parent process end this one: on its SIGTERM, or when the parent exits.
 
-    Work inside `running` is interrupted by SystemExit and can clean up. Ctrl-C is ignored.
+    Work inside `running` is interrupted by `Interrupted` and can clean up. Ctrl-C is ignored.
     """
     # Ctrl-C reaches all processes of the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -268,32 +317,26 @@ def exit_with_parent() -> None:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Work that SIGTERM interrupts with SystemExit; after an interruption the process exits."""
+    """Work that SIGTERM interrupts with `Interrupted`; then the process exits."""
     global _is_running
     try:
         _is_running = True
         yield
     finally:
         _is_running = False
-        if _stopped_at > -math.inf:
+        if interruption.is_requested():
             sys.exit(1)
 
 
-def _stop(*_: object) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     """Interrupt the running work; exit at once if there is none."""
-    global _stopped_at
-    now = time.monotonic()
-    # The parent and `_watch_parent` may both signal: the second one must not interrupt cleanup.
-    if now - _stopped_at < _GRACE_SECONDS / 2:
-        return
     if not _is_running:
         os._exit(1)
-    _stopped_at = now
-    sys.exit(1)
+    interruption.handle(number, frame)
 
 
 def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    if unraisable.exc_type is not SystemExit:
+    if unraisable.exc_type not in (Interrupted, SystemExit):
         sys.__unraisablehook__(unraisable)
 
 

@@ -7,12 +7,15 @@ a local run it is also sent as events to `qc run`, which shows the bars of all s
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+from qc_core import interruption
 from qc_core.errors import DEBUG_VARIABLE, QCError
 from qc_core.events import (
     EVENTS_VARIABLE,
@@ -21,7 +24,9 @@ from qc_core.events import (
     StepFinished,
     StepStarted,
     send_event,
+    when_run_ends,
 )
+from qc_core.interruption import Interrupted
 from qc_core.log import configure_logging, log, printable
 
 if TYPE_CHECKING:
@@ -44,10 +49,12 @@ def step(name: str, description: str) -> Iterator[None]:
     """Log the start of a pipeline step, and its duration or its error in one line.
 
     Raises:
-        SystemExit: the work raised a `QCError`; the exit code is the error's. If `QC_DEBUG` is set,
-            the error itself is raised, for its traceback.
+        SystemExit: the work raised a `QCError` or was interrupted by a signal; the exit code is
+            the error's. If `QC_DEBUG` is set, the error itself is raised, for its traceback.
     """
     configure_logging()
+    interruption.raise_on(signal.SIGINT, signal.SIGTERM)
+    when_run_ends(partial(os.kill, os.getpid(), signal.SIGTERM))
     log.info(f"{name}: {description}", extra={"event": StepStarted(name, description)})
     start = time.monotonic()
     try:
@@ -59,6 +66,9 @@ def step(name: str, description: str) -> Iterator[None]:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         raise SystemExit(error.exit_code) from None
+    except Interrupted as stop:
+        log.error(f"{name}: {stop.line}")
+        raise SystemExit(stop.exit_code) from None
     except Exception as error:
         message = printable(f"{type(error).__name__}: {error}")
         send_event(StepFailed(name, message, exit_code=1))

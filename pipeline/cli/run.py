@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from argparse import Namespace
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from qc_core.cli.arguments import json_argument, recipe_argument
+from qc_core.cli.arguments import fresh_argument, json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_policies, print_table
 from qc_core.cli.parser import Parser
 
@@ -21,8 +20,10 @@ def arguments(parser: Parser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="run folder (default: ./runs/TIME-RECIPE)",
+        help="run folder (default: ./runs/TIME-RECIPE, or that of the unfinished run of the same "
+        "command)",
     )
+    fresh_argument(parser)
     json_argument(parser)
     parser.set_defaults(run=run)
 
@@ -40,16 +41,13 @@ def run(options: Namespace) -> None:
         from qc_core.training.device import training_device
 
         training_device()
-    folder = options.output
-    if folder is None:
-        folder = Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.recipe}"
     with redirect_stdout(sys.stderr):
-        result = run_locally(name, overrides, config.tune.workers, folder)
+        result = run_locally(name, overrides, config, options.output, fresh=options.fresh)
     if options.json:
         print_json(result.as_dict())
         return
     if isinstance(result, UpToDate):
-        print(f"{result.text}: no training, {folder} has the dataset")
+        print(f"{result.text}: no training, {result.folder} has the dataset")
         return
     promotion, episodes = result.promotion, result.evaluation.episodes
     alias = CHAMPION if promotion.champion else LATEST
@@ -65,6 +63,6 @@ def run(options: Namespace) -> None:
         f"policy  {promotion.name}:{promotion.version} ({alias}) in {promotion.store}\n"
         "\nnext\n"
         "  qc policies\n"
-        f"  qc pull {promotion.name}@{alias} -o {pulled}\n"
+        f"  qc pull {promotion.name}:{promotion.version} -o {pulled}\n"
         f"  qc play {pulled}"
     )

@@ -22,6 +22,15 @@ def output_argument(parser: Parser, description: str) -> None:
     )
 
 
+def fresh_argument(parser: Parser) -> None:
+    """Add the option --fresh of commands that resume."""
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="delete what an earlier or interrupted command has written, and start over",
+    )
+
+
 def json_argument(parser: Parser) -> None:
     """Add the option --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")

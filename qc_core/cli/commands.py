@@ -18,28 +18,39 @@ class Command(NamedTuple):
         arguments: `module:function`; the function adds arguments to a parser, and sets the default
             `run` to the function that runs the command.
         extras: the smallest installation of the package that can run it.
+        resumes: whether the same command resumes after an interruption.
     """
 
     arguments: str
     description: str
     extras: str = "train"
+    resumes: bool = False
 
 
 COMMANDS: dict[str, Command] = {
     "recipes": Command("qc_core.cli.recipes:arguments", "list the named configurations", "runtime"),
     "run": Command(
-        "pipeline.cli.run:arguments", "run the complete pipeline on this machine", "train,pipeline"
+        "pipeline.cli.run:arguments",
+        "run the complete pipeline on this machine",
+        "train,pipeline",
+        resumes=True,
     ),
     "describe": Command(
         "qc_core.cli.describe:arguments", "show the contents of a source of episodes"
     ),
     "ingest": Command("qc_core.cli.steps:ingest_arguments", "step: collect or convert a dataset"),
-    "pretrain": Command("qc_core.cli.steps:pretrain_arguments", "step: train offline"),
-    "tune": Command("qc_core.cli.steps:tune_arguments", "step: tune and fine-tune online"),
+    "pretrain": Command(
+        "qc_core.cli.steps:pretrain_arguments", "step: train offline", resumes=True
+    ),
+    "tune": Command(
+        "qc_core.cli.steps:tune_arguments", "step: tune and fine-tune online", resumes=True
+    ),
     "evaluate": Command("qc_core.cli.steps:evaluate_arguments", "step: compare the policies"),
     "export": Command("qc_core.cli.steps:export_arguments", "step: write the policy as ONNX"),
     "promote": Command("qc_core.cli.steps:promote_arguments", "step: publish the policy"),
-    "sweep": Command("qc_core.cli.sweep:arguments", "compare methods, tasks and seeds"),
+    "sweep": Command(
+        "qc_core.cli.sweep:arguments", "compare methods, tasks and seeds", resumes=True
+    ),
     "compile": Command(
         "pipeline.cli.compile:arguments", "write the package for the KFP UI", "pipeline"
     ),

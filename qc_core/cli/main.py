@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from qc_core import __version__
+from qc_core import __version__, interruption
 from qc_core.cli.commands import COMMANDS, load
 from qc_core.cli.old_forms import current_form
 from qc_core.cli.parser import Parser
 from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
+from qc_core.interruption import Interrupted
 from qc_core.log import configure_logging, printable
 
-_INTERRUPTED = 130
 # The exit code that shells report for a program that was killed by SIGPIPE.
 _BROKEN_PIPE = 141
 
@@ -23,9 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Returns:
-        0 success, 1 the work failed, 2 wrong usage, 130 Ctrl-C, 141 the reader of the output
-        closed it early.
+        0 success, 1 the work failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 141 the reader of the
+        output closed it early.
     """
+    if argv is None:
+        report = partial(_interrupted, sys.argv[1:])
+        interruption.raise_on(signal.SIGINT, signal.SIGTERM, leave=report)
     code = _run(argv)
     try:
         sys.stdout.flush()
@@ -48,9 +53,8 @@ def _run(argv: Sequence[str] | None) -> int:
     configure_logging()
     try:
         return _dispatch(argv)
-    except KeyboardInterrupt:
-        print("qc: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    except KeyboardInterrupt as error:
+        return _interrupted(argv, error)
     except BrokenPipeError:
         if debug:
             raise
@@ -75,6 +79,9 @@ def _run(argv: Sequence[str] | None) -> int:
         )
         return UsageError.exit_code
     except Exception as error:
+        if interruption.is_requested():
+            # A library that is being imported may turn the interruption into another error.
+            return _interrupted(argv, error)
         if debug:
             raise
         text = printable(" ".join(str(error).split()))
@@ -89,6 +96,15 @@ def _extras(argv: list[str]) -> str:
     """Return the smallest installation that can run the command."""
     command = COMMANDS.get(argv[0]) if argv else None
     return command.extras if command is not None else "train,pipeline"
+
+
+def _interrupted(argv: Sequence[str], error: BaseException) -> int:
+    """Print that a command was interrupted, and how to resume it; return its exit code."""
+    stop = error if isinstance(error, Interrupted) else Interrupted()
+    command = COMMANDS.get(argv[0]) if argv else None
+    remedy = "; run the same command again to resume" if command and command.resumes else ""
+    print(f"qc: {printable(stop.line)}{remedy}", file=sys.stderr)
+    return stop.exit_code
 
 
 def _discard_output() -> None:

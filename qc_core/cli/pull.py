@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from argparse import Namespace
 from pathlib import Path
 
 from qc_core.cli.arguments import output_argument
 from qc_core.cli.parser import Parser
+from qc_core.scratch import scratch_folder
 
 
 def arguments(parser: Parser) -> None:
@@ -49,8 +49,8 @@ def run(options: Namespace) -> None:
             _check(staging, options.check)
         print(f"pulled {name}:{version} to {output}, {verified}")
         return
-    with tempfile.TemporaryDirectory(prefix="qc-pull-") as scratch:
-        folder = Path(scratch) / "policy"
+    with scratch_folder("pull") as scratch:
+        folder = scratch / "policy"
         name, version = registry.pull(options.policy, folder, verify_key=key)
         _check(folder, options.check)
         model = write_model(folder, output, name)

@@ -8,7 +8,12 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from qc_core.cli.arguments import json_argument, output_argument, recipe_argument
+from qc_core.cli.arguments import (
+    fresh_argument,
+    json_argument,
+    output_argument,
+    recipe_argument,
+)
 from qc_core.cli.output import print_json, print_policies
 from qc_core.cli.parser import Parser
 
@@ -34,6 +39,7 @@ def pretrain_arguments(parser: Parser) -> None:
     recipe_argument(parser)
     parser.add_argument("dataset", type=Path, help="dataset folder")
     output_argument(parser, "checkpoint folder to write")
+    fresh_argument(parser)
     parser.set_defaults(run=pretrain_step)
 
 
@@ -41,7 +47,12 @@ def pretrain_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.training.pretrain import pretrain
 
-    pretrain(resolve(options.recipe, options.overrides), options.dataset, options.output)
+    pretrain(
+        resolve(options.recipe, options.overrides),
+        options.dataset,
+        options.output,
+        fresh=options.fresh,
+    )
 
 
 def tune_arguments(parser: Parser) -> None:
@@ -55,6 +66,7 @@ def tune_arguments(parser: Parser) -> None:
         metavar="FILE",
         help="JSON file of all trials to write (OUTPUT.json)",
     )
+    fresh_argument(parser)
     parser.set_defaults(run=tune_step)
 
 
@@ -69,6 +81,7 @@ def tune_step(options: Namespace) -> None:
         options.dataset,
         target,
         options.history or target.with_name(target.name + ".json"),
+        fresh=options.fresh,
     )
 
 

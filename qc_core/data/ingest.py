@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +46,7 @@ from qc_core.log import log
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
+from qc_core.scratch import temporary_folder
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
 
@@ -149,11 +149,10 @@ def _scratch_next_to(output: Path) -> Iterator[Path]:
     parent = output.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=parent)
     except OSError as error:
         raise UsageError(f"cannot write to {parent}: {error.strerror}") from error
-    with scratch as name, writing_to(parent):
-        yield Path(name)
+    with writing_to(parent), temporary_folder(parent, f".{output.name}.") as scratch:
+        yield scratch
 
 
 def _bytes_in(folder: Path) -> int:

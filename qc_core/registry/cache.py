@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qc_core.errors import RunError, UsageError
 from qc_core.registry.registry import Registry
+from qc_core.scratch import temporary_folder
 from qc_core.store.open import open_store
 
 
@@ -47,15 +47,15 @@ def cached_policy(reference: str) -> Path:
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
-            fetched = Path(scratch) / version
+        with temporary_folder(folder.parent, f".{version}.") as scratch:
+            fetched = scratch / version
             registry.pull(f"{name}:{version}", fetched)
             with _exclusive_lock(cache):
                 # An existing folder was just downloaded by another process, or it is damaged or
                 # of another store.
                 if not registry.is_copy(folder, name, version):
                     if folder.exists():
-                        folder.rename(Path(scratch) / "replaced")
+                        folder.rename(scratch / "replaced")
                     fetched.rename(folder)
     except OSError as error:
         raise UsageError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promotion import Promotion
 from qc_core.report import figures
 from qc_core.report.video import film_policy
+from qc_core.scratch import scratch_folder
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import read_curve
 from qc_core.tuning.trials import read_history
@@ -57,9 +57,9 @@ def write_report(
     """
     compared, promoted = read(evaluation, Evaluation), read(promotion, Promotion)
     study = read_history(history)
-    with tempfile.TemporaryDirectory(prefix="qc-video-") as scratch:
+    with scratch_folder("video") as scratch:
         film = film_policy(
-            policy, seeds_for("video", config.seed, _FILM_SEEDS), Path(scratch) / "policy.mp4"
+            policy, seeds_for("video", config.seed, _FILM_SEEDS), scratch / "policy.mp4"
         )
         video = film.path and _data_uri(film.path, "video/mp4")
     log.info(film.note)

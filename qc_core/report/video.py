@@ -12,12 +12,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qc_core.files import staged_file
+from qc_core.scratch import scratch_folder
 
 _BACKENDS = ("egl", "osmesa")
 _WIDTH, _HEIGHT = 320, 240
@@ -59,8 +59,8 @@ def film_policy(
     """
     chosen = os.environ.get("MUJOCO_GL")
     backends = (chosen,) if chosen else _BACKENDS
-    with tempfile.TemporaryDirectory(prefix="qc-film-") as scratch:
-        rendered = Path(scratch) / "film.mp4"
+    with scratch_folder("film") as scratch:
+        rendered = scratch / "film.mp4"
         for backend in backends:
             command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(rendered)]
             try:

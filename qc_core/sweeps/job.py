@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from torch import Tensor
 
 from qc_core.agents.agent import Agent
 from qc_core.config.methods import METHODS
@@ -13,6 +16,7 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import (
+    TRAINING,
     Checkpoint,
     Curve,
     load_agent,
@@ -40,8 +44,8 @@ def run_job(
 ) -> None:
     """Train offline, then online, and evaluate on the way.
 
-    `folder` contains the newest checkpoint, with every point of the learning curve so far. The job
-    resumes from it; episodes that were being explored then are abandoned.
+    `folder` contains the newest checkpoints, with every point of the learning curve so far. The
+    job resumes from the last one; episodes that were being explored then are abandoned.
 
     Args:
         evaluate_every: offline updates, or environment steps, between two evaluations; each phase
@@ -62,11 +66,12 @@ def run_job(
     device = training_device()
     store = CheckpointStore(LocalCheckpoints(folder), "the job")
     offline_steps = 0 if METHODS[train.method].online_only else train.offline_steps
-    offline_done = online_done = 0
+    online_done = 0
     if store.newest is not None:
         with resuming_from(store.location):
-            saved = read_checkpoint(store.newest)
-        offline_done, online_done = saved.offline_steps, saved.online_steps
+            if _is_complete(config, store.newest):
+                return
+            online_done = read_checkpoint(store.newest).online_steps
 
     def start_offline(checkpoint: Path | None) -> OfflineTraining:
         agent = load_agent(checkpoint, device, train) if checkpoint else None
@@ -80,7 +85,9 @@ def run_job(
         agent.set_learning_rate(train.online_learning_rate)
         return OnlineTraining(config, agent, dataset, device, trial=0)
 
-    def run_phase(training: Training, curve: Curve, *, online: bool) -> None:
+    def run_phase(
+        training: Training, curve: Curve, state: Mapping[str, Tensor], *, online: bool
+    ) -> None:
         def checkpoint() -> Checkpoint:
             return Checkpoint(
                 config=config,
@@ -93,11 +100,9 @@ def run_job(
             )
 
         def save_and_report(point: dict[str, float]) -> None:
-            # A checkpoint must contain the points of all evaluations before its step.
-            if evaluation.idle:
-                is_finished = online and training.step == training.steps
-                state = None if is_finished else training.state()
-                store.save(training.agent, checkpoint(), curve, state)
+            is_last = online and point["step"] == first_step + training.steps
+            state = None if is_last else {**training.state(), **evaluation.state()}
+            store.save(training.agent, checkpoint(), curve, state)
             on_point(point)
 
         stops = [*range(evaluate_every, training.steps, evaluate_every), training.steps]
@@ -105,49 +110,52 @@ def run_job(
         evaluation = PeriodicEvaluation(
             scoring, stops, spec.episode_limit, curve, save_and_report, first_step
         )
+        evaluation.restart(training.agent, state)
         run_training(training, curve, checkpoint, store, lambda *_: None, evaluation)
 
     with Scoring(config, seeds_for("evaluate", config.seed, episodes)) as scoring:
-        agent, curve = None, []
-        if store.newest is None or offline_done < offline_steps:
-            training, curve = start_or_resume(
+        if online_done:
+            training, curve, state = start_or_resume(
+                store, config, dataset.digest, start_online, lambda saved: saved.online_steps
+            )
+        else:
+            training, curve, state = start_or_resume(
                 store, config, dataset.digest, start_offline, lambda saved: saved.offline_steps
             )
             with training:
-                run_phase(training, curve, online=False)
-            agent = training.agent
-        if online_done < train.online_steps:
-            if agent is not None:
-                training = online_training(agent)
-            else:
-                training, curve = start_or_resume(
-                    store, config, dataset.digest, start_online, lambda saved: saved.online_steps
-                )
-            with training:
-                run_phase(training, curve, online=True)
+                run_phase(training, curve, state, online=False)
+            training, state = online_training(training.agent), {}
+        with training:
+            run_phase(training, curve, state, online=True)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint of a job, None before the first one."""
-    return LocalCheckpoints(folder).newest()
+    return next(LocalCheckpoints(folder).saved(), None)
 
 
 def read_points(folder: Path) -> Curve:
     """Return every point of a job so far; the job may be running."""
-    while (checkpoint := last_checkpoint(folder)) is not None:
-        try:
-            return read_curve(checkpoint)
-        except UsageError:
-            # A newer checkpoint may just have replaced it; otherwise it is damaged.
-            if last_checkpoint(folder) == checkpoint:
-                raise
+    while saved := [*LocalCheckpoints(folder).saved()]:
+        for checkpoint in saved:
+            with suppress(UsageError):
+                return read_curve(checkpoint)
+        # Newer checkpoints may just have replaced them; otherwise they are damaged.
+        if [*LocalCheckpoints(folder).saved()] == saved:
+            return read_curve(saved[0])
     return []
 
 
 def is_finished(config: Config, folder: Path) -> bool:
-    """Return whether a job has done all its steps."""
+    """Return whether a job has done all its steps; False if its last checkpoint is damaged."""
     checkpoint = last_checkpoint(folder)
-    return (
-        checkpoint is not None
-        and read_checkpoint(checkpoint).online_steps == config.train.online_steps
-    )
+    try:
+        return checkpoint is not None and _is_complete(config, checkpoint)
+    except UsageError:
+        return False
+
+
+def _is_complete(config: Config, checkpoint: Path) -> bool:
+    """Return whether a checkpoint is the last one of a job: it has nothing to resume."""
+    done = read_checkpoint(checkpoint).online_steps
+    return done == config.train.online_steps and not (checkpoint / TRAINING).exists()

@@ -5,6 +5,7 @@ optimizer.safetensors  the optimisers' state, by position of the parameter
 checkpoint.json        the `Checkpoint` document
 curve.csv              learning curve so far
 training.safetensors   state to resume from: random generator, step, online transitions
+SHA256SUMS             checksums of the other files, verified when they are read
 
 A folder is written to a temporary place and renamed, so it is complete or absent.
 """
@@ -32,6 +33,7 @@ from qc_core.errors import TransientError, UsageError
 from qc_core.files import reading, sha256_of, staged_folder, write_json
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
+from qc_core.training.checksums import require_intact, write_checksums
 from qc_core.training.device import DEVICE_FAULTS
 
 # Version 3 has the new option names in the configuration and in the columns of the curve.
@@ -114,12 +116,15 @@ def save_checkpoint(
             save_tensors(training, staging / TRAINING)
         write_curve(staging / CURVE, curve)
         write_json(staging / DOCUMENT, checkpoint.as_json())
+        write_checksums(staging)
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write tensors of any device to a safetensors file (TransientError: the disk is full)."""
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, path)
+        # safetensors makes a private file. The folder's permissions follow the umask.
+        path.chmod(path.parent.stat().st_mode & 0o666)
     except SafetensorError as error:
         # safetensors gives no error number, only a text.
         raise TransientError(f"{path} cannot be written: {error}") from error
@@ -131,7 +136,15 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         is_folder = folder.is_dir()
     if not is_folder:
         raise UsageError(f"{folder} is not a checkpoint folder")
-    return documents.read(folder / DOCUMENT, Checkpoint)
+    checkpoint = documents.read(folder / DOCUMENT, Checkpoint)
+    require_intact(folder, DOCUMENT)
+    return checkpoint
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Compare all files of a checkpoint with their checksums (UsageError: one is damaged)."""
+    require_intact(folder)
+    read_checkpoint(folder)
 
 
 def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> Agent:
@@ -223,6 +236,7 @@ def read_curve(folder: Path) -> Curve:
         UsageError: missing or damaged.
     """
     path = folder / CURVE
+    require_intact(folder, CURVE)
     try:
         with path.open(newline="") as file:
             return [
@@ -234,6 +248,7 @@ def read_curve(folder: Path) -> Curve:
 
 
 def _load(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
+    require_intact(path.parent, path.name)
     try:
         return load_file(path, device=str(device))
     except (OSError, SafetensorError) as error:

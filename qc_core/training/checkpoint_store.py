@@ -6,7 +6,7 @@ differ only in where the bytes go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from qc_core.agents.agent import Agent
 from qc_core.errors import QCError
 from qc_core.log import log
-from qc_core.training.checkpoint import Checkpoint, Curve, save_checkpoint
+from qc_core.training.checkpoint import Checkpoint, Curve, save_checkpoint, verify_checkpoint
 from qc_core.training.checkpoint_schedule import CheckpointSchedule
 
 
@@ -27,8 +27,8 @@ class CheckpointBackend(Protocol):
         """The place of the newest checkpoint, for messages."""
         ...
 
-    def newest(self) -> Path | None:
-        """Return the newest complete checkpoint as a folder on this machine, or None.
+    def saved(self) -> Iterator[Path]:
+        """Yield the complete checkpoints as folders on this machine, newest first.
 
         Raises:
             RunError: the store does not answer.
@@ -36,7 +36,7 @@ class CheckpointBackend(Protocol):
         ...
 
     def put(self, step: int, write: Callable[[Path], None]) -> None:
-        """Store a checkpoint atomically, then remove the older ones.
+        """Store a checkpoint atomically, then remove all older ones except the newest of them.
 
         Args:
             step: the training's step; newer checkpoints have higher steps.
@@ -50,9 +50,9 @@ class CheckpointBackend(Protocol):
 
 
 class CheckpointStore:
-    """Saves the newest checkpoint of one training.
+    """Saves the newest checkpoint of one training, and the one before it.
 
-    A checkpoint replaces the previous one once it is complete.
+    A checkpoint whose checksums are wrong is logged, and the one before it is used.
 
     Args:
         name: the training, for messages.
@@ -60,7 +60,8 @@ class CheckpointStore:
             training.
 
     Attributes:
-        newest: folder of the checkpoint that an earlier process saved last; None without one.
+        newest: folder of the last undamaged checkpoint that an earlier process saved; if all are
+            damaged, of the last one; None without one.
         schedule: when the next checkpoint is due.
 
     Raises:
@@ -74,7 +75,7 @@ class CheckpointStore:
         before_save: Callable[[Checkpoint], None] | None = None,
     ) -> None:
         self._backend, self.name, self._before_save = backend, name, before_save
-        self.newest = backend.newest()
+        self.newest = self._newest()
         self.schedule = CheckpointSchedule()
 
     @property
@@ -89,7 +90,7 @@ class CheckpointStore:
         curve: Curve,
         state: Mapping[str, Tensor] | None,
     ) -> None:
-        """Save a checkpoint, which replaces the previous one.
+        """Save a checkpoint.
 
         Args:
             state: what the training resumes from, besides agent and curve; None if it has ended.
@@ -116,5 +117,17 @@ class CheckpointStore:
             log.info(f"{self.name} continues without a new checkpoint, saving failed: {error}")
 
     def remove(self) -> None:
-        """Remove all checkpoints; the training has ended or diverged."""
+        """Remove all checkpoints; the training has ended."""
         self._backend.remove()
+
+    def _newest(self) -> Path | None:
+        last = None
+        for folder in self._backend.saved():
+            last = last or folder
+            try:
+                verify_checkpoint(folder)
+            except QCError as error:
+                log.info(f"{self.name} does not resume from {folder.name}: {error}")
+            else:
+                return folder
+        return last

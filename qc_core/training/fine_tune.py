@@ -82,7 +82,7 @@ def fine_tune(
         agent = load_agent(checkpoint or pretrained, device, online)
         return OnlineTraining(config, agent, dataset, device, trial=trial)
 
-    training, curve = start_or_resume(
+    training, curve, state = start_or_resume(
         checkpoints,
         config,
         dataset.digest,
@@ -121,6 +121,7 @@ def fine_tune(
             scoring, sorted(set(stops.tolist())), spec.episode_limit, curve, on_point
         )
         try:
+            evaluation.restart(training.agent, state)
             run_training(training, curve, checkpoint, checkpoints, progress.update, evaluation)
         except TrainingDiverged:
             # Scores from before the divergence count, also those that are still being played.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qc_core.errors import UsageError
@@ -22,21 +22,26 @@ class LocalCheckpoints:
 
     @property
     def location(self) -> str:
-        return str(self.newest() or self._folder)
+        return str(next(self.saved(), self._folder))
 
-    def newest(self) -> Path | None:
+    def saved(self) -> Iterator[Path]:
         steps = {
             int(step): path
             for path in self._folder.glob(f"{_PREFIX}*")
             if (step := path.name.removeprefix(_PREFIX)).isdecimal()
         }
-        return steps[max(steps)] if steps else None
+        return iter([steps[step] for step in sorted(steps, reverse=True)])
 
     def put(self, step: int, write: Callable[[Path], None]) -> None:
         target = self._folder / f"{_PREFIX}{step}"
+        if target.exists():
+            # This step was saved before; the training resumed from there, or the folder is damaged.
+            shutil.rmtree(target)
         write(target)
+        _, *older = self.saved()
+        retained = {target, *older[:1]}
         for other in self._folder.iterdir():
-            if other != target and other.name.startswith((_PREFIX, *_UNFINISHED)):
+            if other not in retained and other.name.startswith((_PREFIX, *_UNFINISHED)):
                 shutil.rmtree(other)
 
     def remove(self) -> None:

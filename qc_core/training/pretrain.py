@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +13,23 @@ from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
 from qc_core.data.dataset.info import unrewarded
-from qc_core.errors import TrainingDiverged
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.files import require_vacant
 from qc_core.log import log
 from qc_core.progress import Progress
 from qc_core.provenance import git_commit
 from qc_core.registry.parent import parent_of, pin_parent
+from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import new_stamp
-from qc_core.training.checkpoint import Checkpoint, load_agent, save_checkpoint
+from qc_core.training.checkpoint import (
+    DOCUMENT,
+    Checkpoint,
+    load_agent,
+    read_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import share_cpu, training_device
 from qc_core.training.local_checkpoints import LocalCheckpoints, partial_folder
@@ -33,20 +41,27 @@ from qc_core.training.warm_start import parents_agent
 
 
 def pretrain(
-    config: Config, dataset_folder: Path, output: Path, store: ObjectStore | None = None
+    config: Config,
+    dataset_folder: Path,
+    output: Path,
+    store: ObjectStore | None = None,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Train `config.train.offline_steps` updates and write a checkpoint to `output`.
 
     A method without an offline phase gets a checkpoint of its initial networks.
 
-    About once a minute the training saves a checkpoint in `OUTPUT.partial`, or in the store. If
-    it is interrupted, the same call resumes it, on the same CPU with the same final weights.
+    The training saves checkpoints in `OUTPUT.partial`, or in the store, at regular times and when
+    it is interrupted by a signal. The same call resumes it, on the same CPU with the same final
+    weights.
 
     With `config.train.warm_start` training starts from that policy's networks, observation
     normalisation and Adam moments; update counter and learning rate start from the beginning.
 
     Args:
         store: saves the checkpoints there, so that another machine can resume the training.
+        fresh: delete the checkpoint that an earlier call has written, and start over.
 
     Raises:
         UsageError: the data set is damaged, too short or of another environment; the policy to
@@ -55,13 +70,18 @@ def pretrain(
         TrainingDiverged: the losses are no longer finite.
         RunError: the store does not answer at the start.
     """
-    require_vacant(output, staged=True)
-    share_cpu()
     config = pin_parent(config)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)
+    if fresh:
+        _delete(output)
+    if _is_complete(config, dataset, output):
+        log.info(f"{output} is the result of this command: delete it or give --fresh to start over")
+        return
+    require_vacant(output, staged=True)
     if warning := unrewarded(dataset.info):
         log.warning(warning)
+    share_cpu()
     device = training_device()
 
     def start(checkpoint: Path | None) -> OfflineTraining:
@@ -72,7 +92,7 @@ def pretrain(
         return OfflineTraining(config, dataset, device, agent)
 
     with _checkpoint_store(config, dataset, output, store) as checkpoints:
-        training, curve = start_or_resume(
+        training, curve, _ = start_or_resume(
             checkpoints, config, dataset.digest, start, lambda saved: saved.offline_steps
         )
         training.curve.extend(curve)
@@ -96,6 +116,24 @@ def pretrain(
                 log.info(f"{config.train.method} has no offline phase: it uses the data set online")
             save_checkpoint(output, training.agent, describe(), training.curve)
         checkpoints.remove()
+
+
+def _is_complete(config: Config, dataset: Dataset, output: Path) -> bool:
+    """Return whether the output is that of an earlier call with the same arguments."""
+    if not (output / DOCUMENT).exists():
+        return False
+    verify_checkpoint(output)
+    saved = read_checkpoint(output)
+    return saved.config == config and saved.dataset_digest == dataset.digest
+
+
+def _delete(output: Path) -> None:
+    """Delete what an earlier call has written (UsageError: it is something else)."""
+    if output.exists():
+        if not (output / DOCUMENT).exists():
+            raise UsageError(f"{output} is not a checkpoint folder: --fresh does not delete it")
+        shutil.rmtree(output)
+    LocalCheckpoints(partial_folder(output)).remove()
 
 
 def _train(
@@ -122,6 +160,6 @@ def _checkpoint_store(
     # reuse its output.
     key = json.dumps([git_commit(), to_mapping(config), dataset.digest], sort_keys=True)
     prefix = f"pretraining/{hashlib.sha256(key.encode()).hexdigest()[:32]}/"
-    with tempfile.TemporaryDirectory(prefix="qc-pretraining-") as scratch:
-        backend = RemoteCheckpoints(store, prefix, new_stamp(), Path(scratch))
+    with scratch_folder("pretraining") as scratch:
+        backend = RemoteCheckpoints(store, prefix, new_stamp(), scratch)
         yield CheckpointStore(backend, "pretraining")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class RemoteCheckpoints:
     def location(self) -> str:
         return f"{self._prefix} in {self._store.describe()}"
 
-    def newest(self) -> Path | None:
+    def saved(self) -> Iterator[Path]:
         for step, attempt in self._stored():
             target = self._scratch / f"fetched-{step}-{attempt}"
             try:
@@ -48,17 +48,19 @@ class RemoteCheckpoints:
             except DamagedObject as error:
                 log.info(f"skipping a damaged checkpoint at step {step:,}: {error}")
                 continue
-            return target
-        return None
+            yield target
 
     def put(self, step: int, write: Callable[[Path], None]) -> None:
         own, folder = (step, self._attempt), self._scratch / "progress"
         try:
             write(folder)
+            if own in self._stored():
+                # Its files would not be those of its manifest while they are replaced.
+                delete_folder(self._store, self._key(*own))
             put_folder(self._store, self._key(*own), folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        for older in [stored for stored in self._stored() if stored < own]:
+        for older in [stored for stored in self._stored() if stored < own][1:]:
             delete_folder(self._store, self._key(*older))
 
     def remove(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from torch import Tensor
 
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
@@ -27,6 +29,19 @@ _DAMAGE = (UsageError, KeyError, IndexError, ValueError, TypeError, RuntimeError
 T = TypeVar("T", bound=Training)
 
 
+class Resumed(NamedTuple, Generic[T]):
+    """A training at the step of its newest checkpoint, or a new one.
+
+    Attributes:
+        curve: learning curve so far.
+        state: the training state that was saved with the checkpoint; empty for a new training.
+    """
+
+    training: T
+    curve: Curve
+    state: Mapping[str, Tensor]
+
+
 def start_or_resume(
     store: CheckpointStore | None,
     config: Config,
@@ -35,8 +50,8 @@ def start_or_resume(
     steps_done: Callable[[Checkpoint], int],
     *,
     or_start_over: bool = False,
-) -> tuple[T, Curve]:
-    """Return a training at the step of its newest checkpoint, and its learning curve.
+) -> Resumed[T]:
+    """Start a training, or resume it from its newest checkpoint.
 
     Args:
         start: makes the training with the agent of a checkpoint folder, or of a new training.
@@ -47,16 +62,17 @@ def start_or_resume(
         UsageError: the checkpoint has other options or other data, or it is damaged.
     """
     if store is None or store.newest is None:
-        return start(None), []
+        return Resumed(start(None), [], {})
     try:
-        training, curve = _resume(store, store.newest, config, dataset_digest, start, steps_done)
+        resumed = _resume(store, store.newest, config, dataset_digest, start, steps_done)
     except UsageError as error:
         if not or_start_over:
             raise
         log.info(f"{store.name} starts over: {error}")
-        return start(None), []
-    log.info(f"{store.name} resumes from step {training.step:,}, saved in {store.location}")
-    return training, curve
+        return Resumed(start(None), [], {})
+    step = resumed.training.step
+    log.info(f"{store.name} resumes from step {step:,}, saved in {store.location}")
+    return resumed
 
 
 def _resume(
@@ -66,7 +82,7 @@ def _resume(
     dataset_digest: str,
     start: Callable[[Path | None], T],
     steps_done: Callable[[Checkpoint], int],
-) -> tuple[T, Curve]:
+) -> Resumed[T]:
     with resuming_from(store.location):
         checkpoint = read_checkpoint(folder)
     if difference := _difference(checkpoint, config, dataset_digest):
@@ -75,11 +91,12 @@ def _resume(
         )
     with resuming_from(store.location):
         curve, done = read_curve(folder), steps_done(checkpoint)
+        # A checkpoint from the end of an earlier phase has no state of this one.
+        state = load_training_state(folder) if done else {}
         training = start(folder)
         try:
-            # A checkpoint from the end of an earlier phase has no state of this one.
             if done:
-                training.restore(load_training_state(folder))
+                training.restore(state)
             if training.step != done:
                 raise UsageError(
                     f"its training state is at step {training.step}, checkpoint.json is at {done}"
@@ -87,7 +104,7 @@ def _resume(
         except BaseException:
             training.close()
             raise
-    return training, curve
+    return Resumed(training, curve, state)
 
 
 @contextmanager
@@ -106,10 +123,7 @@ def resuming_from(location: str) -> Iterator[None]:
 
 def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> str:
     """Return which options or data of a checkpoint differ from the given ones, or ''."""
-    before, now = _options(to_mapping(checkpoint.config)), _options(to_mapping(config))
-    # Methods have different options; one that only the new method has follows from the method.
-    changed = [f"{name} {value}" for name, value in before.items() if value != now.get(name)]
-    if changed:
+    if changed := changed_options(to_mapping(checkpoint.config), to_mapping(config)):
         return f"was started with {', '.join(changed)}"
     if checkpoint.dataset_digest != dataset_digest:
         return (
@@ -117,6 +131,15 @@ def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> 
             f"{dataset_digest[:12]}"
         )
     return ""
+
+
+def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the options whose values in an earlier configuration differ, with those values."""
+    options = _options(now)
+    # Methods have different options; one that only the new method has follows from the method.
+    return [
+        f"{name} {value}" for name, value in _options(before).items() if value != options.get(name)
+    ]
 
 
 def _options(mapping: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:

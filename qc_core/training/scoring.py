@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from qc_core.config.settings import Config, TrainConfig
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import episode_pool, play_episode
 from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.scratch import scratch_folder
 from qc_core.training.checkpoint import save_tensors
 from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
@@ -53,8 +53,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
                 self._submit = opened.enter_context(
                     episode_pool(config.environment, processes, play_episode)
                 )
-                scratch = tempfile.TemporaryDirectory(prefix="qc-scoring-")
-                self._folder = Path(opened.enter_context(scratch))
+                self._folder = opened.enter_context(scratch_folder("scoring"))
             else:
                 self._submit = None
                 self._environment = make_environment(config.environment)

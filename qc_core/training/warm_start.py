@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 
 from qc_core.agents.agent import Agent
@@ -13,6 +10,7 @@ from qc_core.errors import RunError, UsageError
 from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
+from qc_core.scratch import scratch_folder
 from qc_core.training.checkpoint import (
     load_agent,
     read_checkpoint,
@@ -46,8 +44,8 @@ def parents_agent(config: Config, spec: EnvironmentSpec, device: torch.device) -
     parent = parent_of(config)
     if parent is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="qc-parent-") as scratch:
-        folder = Path(scratch) / "checkpoint"
+    with scratch_folder("parent") as scratch:
+        folder = scratch / "checkpoint"
         fetch_checkpoint(config, folder)
         if weights_digest(folder) != weights_of_parent(config):
             raise RunError(f"the checkpoint of {parent} is altered: its policy has other weights")

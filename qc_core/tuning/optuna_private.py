@@ -33,6 +33,11 @@ def claim(study: optuna.Study, waiting: FrozenTrial) -> optuna.Trial | None:
     return optuna.Trial(study, waiting._trial_id)
 
 
+def as_trial(study: optuna.Study, running: FrozenTrial) -> optuna.Trial:
+    """Return a running trial of any worker, to set its attributes."""
+    return optuna.Trial(study, running._trial_id)
+
+
 def heartbeats(trial: optuna.Trial) -> BaseHeartbeatThread:
     """Record heartbeats of a trial in the background while the block runs."""
     return get_heartbeat_thread(trial._trial_id, trial.storage)

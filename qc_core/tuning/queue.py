@@ -7,6 +7,7 @@ worker that looks, because a worker may die between any two transitions.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -15,10 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from qc_core.log import log
 from qc_core.seeds import seeds_for
-from qc_core.tuning.optuna_private import claim, heartbeat_interval
+from qc_core.tuning.optuna_private import as_trial, claim, heartbeat_interval
 from qc_core.tuning.slots import (
     ATTEMPT,
     DUPLICATE,
+    INTERRUPTED,
     REASON,
     SLOT,
     WORKER,
@@ -69,6 +71,34 @@ def finish(
     finished = study.tell(trial, value, state, skip_if_finished=True)
     if finished.state != state:
         raise UpdateFinishedTrialError(f"trial {trial.number} is {finished.state.name}")
+
+
+def end_interrupted(study: optuna.Study) -> None:
+    """End the attempts of workers that were interrupted together, so that they are run again.
+
+    The caller must know that no worker is running.
+    """
+    for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        end_attempt(study, as_trial(study, running), interrupted=True)
+
+
+def end_attempts_of(study: optuna.Study, worker: int) -> None:
+    """End the attempts that an earlier process of a worker has left: it was killed."""
+    for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if running.user_attrs.get(WORKER) == worker:
+            end_attempt(study, as_trial(study, running), interrupted=False)
+
+
+def end_attempt(study: optuna.Study, trial: optuna.Trial, *, interrupted: bool) -> None:
+    """Mark an attempt as lost, so that its slot gets another one.
+
+    Args:
+        interrupted: the worker was interrupted on purpose, which does not count as a loss.
+    """
+    with suppress(UpdateFinishedTrialError):
+        if interrupted:
+            trial.set_user_attr(INTERRUPTED, True)
+        finish(study, trial, TrialState.FAIL)
 
 
 def requeue_lost(study: optuna.Study) -> None:

@@ -11,13 +11,18 @@ from qc_core.files import require_vacant, staged_folder
 from qc_core.log import log
 from qc_core.tuning.study import answering, load_study
 from qc_core.tuning.trial_checkpoints import get_result, remove_all_but, study_store
-from qc_core.tuning.trials import best_trial, read_trials, write_history
+from qc_core.tuning.trials import StudyRequest, best_trial, read_trials, write_history
 
 
 def select_best(
-    study_name: str, storage: str, output: Path, history: Path, pretrained: Path | None = None
+    study_name: str,
+    storage: str,
+    output: Path,
+    history: Path,
+    pretrained: Path | None = None,
+    request: StudyRequest | None = None,
 ) -> None:
-    """Download the best trial's checkpoint to `output`, and write all trials to `history`.
+    """Write all trials to `history`, then download the best trial's checkpoint to `output`.
 
     Removes the other trials' checkpoints from the store. The best one stays there, so that the
     selection can be repeated with the same result.
@@ -41,8 +46,8 @@ def select_best(
     if best is None:
         raise RunError(f"none of the {len(trials)} trials is complete")
     store = study_store(storage)
+    write_history(history, best, trials, request)
     get_result(store, study_name, best.trial, best.optuna_trial, output)
-    write_history(history, best, trials)
     remove_all_but(store, study_name, best.trial, best.optuna_trial)
     if not best.reports_success:
         log.info(f"the environment {NO_SUCCESS_SIGNAL}: trials are compared by their return")

@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 # Names of Optuna's user attributes. CHECKPOINT_STEP is the step of the newest checkpoint.
 SLOT, ATTEMPT, WORKER, SCORES, CHECKPOINT_STEP = "slot", "attempt", "worker", "scores", "kept-step"
+# Set for a lost attempt whose worker was interrupted on purpose: its setting is not to blame.
+INTERRUPTED = "interrupted"
 # Why an attempt failed; an attempt that failed without a reason was lost with its worker.
 REASON = "reason"
 DIVERGED, FAILED, DUPLICATE = "diverged", "failed", "duplicate"
@@ -49,6 +51,8 @@ def _losses_in_place(attempts: list[FrozenTrial]) -> int:
     """Return the number of losses since the last attempt that got further than those before it."""
     best_step, losses = 0, 0
     for attempt in attempts:
+        if attempt.user_attrs.get(INTERRUPTED):
+            continue
         step = attempt.user_attrs.get(CHECKPOINT_STEP, 0)
         losses = 1 if step > best_step else losses + 1
         best_step = max(best_step, step)

@@ -8,11 +8,11 @@ ATTEMPT is the number of Optuna's trial.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from qc_core.errors import RunError
+from qc_core.scratch import scratch_folder
 from qc_core.store.bundle import delete_folder, get_folder, put_folder
 from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -63,8 +63,8 @@ def put_result(
     store: ObjectStore, study_name: str, slot: int, attempt: int, result: FineTuned
 ) -> None:
     """Store the final checkpoint of an attempt."""
-    with tempfile.TemporaryDirectory(prefix="qc-result-") as scratch:
-        folder = Path(scratch) / "result"
+    with scratch_folder("result") as scratch:
+        folder = scratch / "result"
         save_checkpoint(folder, result.agent, result.checkpoint, result.curve)
         put_folder(store, _result_prefix(study_name, slot, attempt), folder)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from qc_core.documents import Document, convert, read, to_json, with_keys_renamed, write
 from qc_core.errors import UsageError
@@ -68,12 +68,30 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
         return {**renamed, "parameters": parameters, "scores": scores_from(renamed.get("scores"))}
 
 
+class StudyRequest(Document, frozen=True, kw_only=True):
+    """What a study was asked to do.
+
+    Attributes:
+        config: the resolved configuration.
+        weights: SHA-256 of the pretrained weights.
+    """
+
+    config: dict[str, Any]
+    weights: str
+    dataset_digest: str
+
+
 class StudyHistory(Document, frozen=True, kw_only=True):
-    """All trials of a study, and the number of the best one; None without trials."""
+    """All trials of a study, and the number of the best one; None without trials.
+
+    Attributes:
+        request: of a study that `qc tune` ran; None for a study of the pipeline.
+    """
 
     schema_version: int = _HISTORY_SCHEMA
     best_trial: int | None
     trials: list[Trial]
+    request: StudyRequest | None = None
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
@@ -99,9 +117,17 @@ def read_trials(study: optuna.Study) -> list[Trial]:
     return [_trial(slot, attempts) for slot, attempts in slots.items()]
 
 
-def write_history(path: Path, best: Trial | None, trials: list[Trial]) -> None:
+def has_running(study: optuna.Study, worker: int) -> bool:
+    """Return whether a worker has a running attempt."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return any(attempt.user_attrs.get(WORKER) == worker for attempt in running)
+
+
+def write_history(
+    path: Path, best: Trial | None, trials: list[Trial], request: StudyRequest | None = None
+) -> None:
     """Write the trials of a study that has ended."""
-    write(path, StudyHistory(best_trial=best and best.trial, trials=trials))
+    write(path, StudyHistory(best_trial=best and best.trial, trials=trials, request=request))
 
 
 def read_history(path: Path) -> StudyHistory:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file
 from qc_core.log import log
 from qc_core.processes import worker_pool
+from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
@@ -30,7 +30,7 @@ from qc_core.training.device import (
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.score import Score
 from qc_core.tuning.optuna_private import heartbeats
-from qc_core.tuning.queue import finish, take_trial
+from qc_core.tuning.queue import end_attempt, end_attempts_of, finish, take_trial
 from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, FAILED, REASON, SCORES, SLOT
 from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
 from qc_core.tuning.trial_checkpoints import put_result, study_store, trial_checkpoints
@@ -65,6 +65,8 @@ def run_worker(
     require_new_file(output)
     share_cpu()
     study_store(storage).require_writable()
+    with answering():
+        end_attempts_of(load_study(study_name, storage, heartbeat), worker)
     work = _Work(config, checkpoint, dataset, study_name, storage, worker, heartbeat)
     count = min(config.tune.trials_per_gpu, config.tune.trials)
     if count == 0:
@@ -101,13 +103,13 @@ class _Work:
     def _run_trial(self, study: optuna.Study, store: ObjectStore, trial: optuna.Trial) -> None:
         slot = trial.user_attrs[SLOT]
         try:
-            with heartbeats(trial), tempfile.TemporaryDirectory(prefix="qc-trial-") as scratch:
+            with heartbeats(trial), scratch_folder("trial") as scratch:
                 checkpoints = trial_checkpoints(
                     store,
                     self.study_name,
                     slot,
                     trial.number,
-                    Path(scratch),
+                    scratch,
                     partial(_note_checkpoint, trial),
                 )
                 self._fine_tune(study, store, trial, checkpoints)
@@ -116,10 +118,10 @@ class _Work:
                 f"trial {slot} was reassigned after this worker missed its heartbeats; its result "
                 "here is discarded"
             )
-        except BaseException:
+        except BaseException as error:
             # Other workers need not wait until the heartbeats are missing.
-            with contextlib.suppress(StorageInternalError, UpdateFinishedTrialError):
-                finish(study, trial, TrialState.FAIL)
+            with contextlib.suppress(StorageInternalError):
+                end_attempt(study, trial, interrupted=isinstance(error, KeyboardInterrupt))
             raise
 
     def _fine_tune(

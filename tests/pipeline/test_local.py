@@ -52,6 +52,18 @@ def test_suggested_commands_work(
         assert result.returncode == 0, result.stderr
 
 
+def test_a_finished_run_is_not_repeated(
+    run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = run
+    monkeypatch.delenv("QC_STORE")
+    again = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
+    assert again.returncode == 0, again.stderr
+    assert "▸" not in again.stderr and again.stdout == done.stdout
+    other = qc(folder, "run", "smoke", "-o", "run", "--seed", "4")
+    assert other.returncode == 2 and "run was started with --seed 3: give the same" in other.stderr
+
+
 def test_summary_has_the_paths_of_all_results(
     run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -134,14 +146,14 @@ def test_report_is_complete_in_the_sandboxed_frame_of_the_kfp_ui(
     assert complaints == []
 
 
-def test_invalid_input_of_a_step_is_one_line_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_invalid_input_of_a_step_is_one_line_and_leaves_only_the_log(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"nonsense")
     done = qc(tmp_path, "run", "smoke", "-o", "run", "--data", "bad.npz")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("qc: ")]
     assert "bad.npz is not an npz file, or it is truncated" in line
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.log"]
 
 
 def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
@@ -149,7 +161,8 @@ def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("mine")
     done = qc(tmp_path, "run", "smoke", "-o", "link", "--data", "nowhere.npz")
     assert done.returncode == 2 and "nowhere.npz does not exist" in done.stderr
-    assert (tmp_path / "link").is_symlink() and not [*(tmp_path / "mine").iterdir()]
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "mine" / "run.log").exists()
+    assert len([*(tmp_path / "mine").iterdir()]) == 1
 
 
 def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path) -> None:

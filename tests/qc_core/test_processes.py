@@ -184,6 +184,15 @@ def test_a_killed_worker_fails_every_call(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_killed_worker_is_replaced_and_only_its_own_call_fails() -> None:
+    with worker_pool(1, replace_killed=True) as pool:
+        killed, later = pool.submit(kill_itself), pool.submit(abs, -1)
+        with pytest.raises(WorkerKilled, match=r"was killed by signal 9 \(SIGKILL\)"):
+            killed.result(timeout=60)
+        assert later.result(timeout=60) == 1
+    assert not multiprocessing.active_children()
+
+
 def test_a_killed_worker_inside_a_call_fails_only_that_call() -> None:
     with worker_pool(1) as pool:
         with pytest.raises(TransientError, match="a worker process was killed") as failure:

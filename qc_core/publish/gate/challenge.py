@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from qc_core.publish.gate.rule import CHALLENGER, Episodes, anytime_steps, anyti
 from qc_core.registry.gate_record import GateRecord, PlayerResult
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.runtime.pulled_policy import PulledPolicy
+from qc_core.scratch import scratch_folder
 
 
 def challenge(config: Config, registry: Registry, folder: Path, version: str) -> GateRecord:
@@ -66,8 +66,8 @@ def _match(
     if incumbent is None:
         rule = Minimum(publish.minimum_success)
         return play_match(rule, environment, limit, policies, seeds, workers=workers)
-    with tempfile.TemporaryDirectory(prefix="qc-champion-") as scratch:
-        champion = Path(scratch) / "champion"
+    with scratch_folder("champion") as scratch:
+        champion = scratch / "champion"
         registry.pull(f"{config.policy_name}:{incumbent}", champion)
         if not is_same_environment(other := read_contract(champion).environment, environment):
             raise UsageError(

@@ -93,7 +93,7 @@ def test_an_interrupted_run_resumes_after_its_last_point(
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint is not None
     assert [point["step"] for point in read_curve(checkpoint)] == [3, 4, 7, 10]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "checkpoint-10"}
 
 
 def test_evaluation_in_the_background_gives_the_same_results(
@@ -107,7 +107,7 @@ def test_evaluation_in_the_background_gives_the_same_results(
         # An interrupted evaluation leaves this folder.
         (folder / "unscored-7").mkdir(parents=True)
         assert train(sweep, run, dataset, folder) == [3, 4, 7, 10]
-        assert [path.name for path in folder.iterdir()] == ["checkpoint-10"]
+        assert {path.name for path in folder.iterdir()} == {"checkpoint-7", "checkpoint-10"}
         points = read_curve(folder / "checkpoint-10")
         figures = [{name: point[name] for name in point if name != "seconds"} for point in points]
         found.append((figures, weights_digest(folder / "checkpoint-10")))
@@ -160,9 +160,9 @@ def test_resuming_a_killed_run_removes_older_checkpoints(
     with pytest.raises(KeyboardInterrupt):
         train(sweep, run, dataset, tmp_path, stop_after=2)
     # The run was killed between writing the newer checkpoint and removing the older one.
-    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-3")
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-2")
     assert train(sweep, run, dataset, tmp_path) == [7, 10]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "checkpoint-10"}
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,8 @@ def test_a_damaged_checkpoint_is_named_in_one_line(
     with pytest.raises(KeyboardInterrupt):
         train(sweep, run, dataset, tmp_path, stop_after=3)
     (tmp_path / "checkpoint-old").mkdir()
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    (tmp_path / "checkpoint-7" / "SHA256SUMS").unlink()
     damage(tmp_path / "checkpoint-7" / name)
     with pytest.raises(UsageError, match="checkpoint-7") as refusal:
         train(sweep, run, dataset, tmp_path)
@@ -205,6 +207,7 @@ def test_the_state_of_another_device_is_refused(
     with pytest.raises(KeyboardInterrupt):
         train(sweep, run, dataset, tmp_path, stop_after=1)
     path = tmp_path / "checkpoint-3" / "training.safetensors"
+    (path.parent / "SHA256SUMS").unlink()
     rewrite(path, lambda state: state.update(generator=torch.zeros(16, dtype=torch.uint8)))
     with pytest.raises(UsageError, match="set QC_DEVICE"):
         train(sweep, run, dataset, tmp_path)

@@ -23,5 +23,4 @@ class Interrupt:
 def save_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every training in this process save a checkpoint after each step."""
     monkeypatch.setattr(CheckpointSchedule, "due", True)
-    monkeypatch.setattr(CheckpointSchedule, "overdue", True)
     monkeypatch.setattr(OfflineTraining, "stride", 1)

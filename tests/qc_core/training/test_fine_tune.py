@@ -27,6 +27,7 @@ from qc_core.training.local_checkpoints import LocalCheckpoints
 from qc_core.training.online import OnlineTraining
 from qc_core.training.pretrain import pretrain
 from qc_core.training.score import Score, score_of
+from qc_core.training.scoring import Scoring
 from tests.conftest import random_episodes
 from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 
@@ -126,7 +127,8 @@ def interrupted(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "update", Interrupt(at=10))
         resume(tmp_path, scored_twice, pendulum)
-    (checkpoint,) = (tmp_path / "trial.partial").iterdir()
+    checkpoint, before = LocalCheckpoints(tmp_path / "trial.partial").saved()
+    assert read_checkpoint(before).online_steps == 8
     return checkpoint
 
 
@@ -188,19 +190,25 @@ def test_a_failing_device_does_not_count_as_damage(
     assert "trial 0 resumes from step 9" in capsys.readouterr().err
 
 
-def test_saving_waits_for_running_evaluations_when_it_is_overdue(
+def test_a_checkpoint_contains_evaluations_whose_episodes_are_still_being_played(
     tmp_path: Path, scored_twice: Config, pendulum: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Evaluation runs in the background, and a checkpoint is overdue after each step.
-    monkeypatch.setenv("QC_THREADS", "2")
     save_after_each_step(monkeypatch)
     pretrain(scored_twice, pendulum, tmp_path / "offline")
+    undisturbed = fine_tune(
+        scored_twice, tmp_path / "offline", pendulum, trial=0, on_score=lambda _: None
+    )
+    # Evaluation runs in the background, and none of its results arrive before the interruption.
+    monkeypatch.setenv("QC_THREADS", "2")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Scoring, "poll", lambda _: None)
         patch.setattr(Progress, "update", Interrupt(at=8))
         resume(tmp_path, scored_twice, pendulum)
-    (checkpoint,) = (tmp_path / "trial.partial").iterdir()
-    assert read_checkpoint(checkpoint).online_steps == 7
-    assert [point["step"] for point in read_curve(checkpoint)] == [6]
+    checkpoint = next(LocalCheckpoints(tmp_path / "trial.partial").saved())
+    assert (read_checkpoint(checkpoint).online_steps, read_curve(checkpoint)) == (7, [])
+    first, last = resume(tmp_path, scored_twice, pendulum)
+    assert first == score_of(undisturbed.curve[0])
+    assert last.online_step == 12
 
 
 def test_a_trial_starts_over_if_its_checkpoint_cannot_be_used(
@@ -210,7 +218,8 @@ def test_a_trial_starts_over_if_its_checkpoint_cannot_be_used(
     interrupted: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (interrupted / TRAINING).write_bytes((interrupted / WEIGHTS).read_bytes())
+    for checkpoint in LocalCheckpoints(interrupted.parent).saved():
+        (checkpoint / TRAINING).write_bytes((checkpoint / WEIGHTS).read_bytes())
     assert [score.online_step for score in resume(tmp_path, scored_twice, pendulum)] == [6, 12]
     log = capsys.readouterr().err
     assert "trial 0 starts over: cannot resume from " in log

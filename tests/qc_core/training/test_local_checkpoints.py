@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 import torch
 
+from qc_core import interruption
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.errors import RunError, UsageError
@@ -26,6 +28,7 @@ from qc_core.training.checkpoint import (
     read_checkpoint,
     read_curve,
 )
+from qc_core.training.checkpoint_schedule import CheckpointSchedule
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.local_checkpoints import LocalCheckpoints
 from tests.conftest import random_episodes
@@ -61,7 +64,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert [path.name for path in interrupted.iterdir()] == ["checkpoint-3"]
+    assert {path.name for path in interrupted.iterdir()} == {"checkpoint-2", "checkpoint-3"}
     # A process that ends while it writes leaves an incomplete folder, which is ignored.
     shutil.copytree(interrupted / "checkpoint-3", interrupted / ".checkpoint-4.abc")
     # The observation normalisation comes from the checkpoint.
@@ -132,6 +135,7 @@ def test_damaged_checkpoint_is_reported_in_one_line_with_a_remedy(
     interrupted: Path,
     spoil: Callable[[Path], object],
 ) -> None:
+    shutil.rmtree(interrupted / "checkpoint-2")
     spoil(interrupted / "checkpoint-3")
     message = r"cannot resume from .*offline\.partial.*: .*; delete it to start over"
     with pytest.raises(UsageError, match=message) as refusal:
@@ -141,6 +145,53 @@ def test_damaged_checkpoint_is_reported_in_one_line_with_a_remedy(
     pretrain.pretrain(config, dataset, tmp_path / "offline")
 
 
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER, TRAINING, "checkpoint.json", "curve.csv"])
+def test_a_training_resumes_from_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path,
+    config: Config,
+    dataset: Path,
+    checkpoint: Path,
+    interrupted: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = bytearray((interrupted / "checkpoint-3" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (interrupted / "checkpoint-3" / name).write_bytes(content)
+    pretrain.pretrain(config, dataset, tmp_path / "offline")
+    log = capsys.readouterr().err
+    assert f"does not resume from checkpoint-3: {interrupted}/checkpoint-3/{name} is damaged" in log
+    assert "pretraining resumes from step 2" in log
+    assert sha256_of(tmp_path / "offline" / WEIGHTS) == sha256_of(checkpoint / WEIGHTS)
+
+
+def test_a_signal_saves_the_training_before_it_ends(
+    tmp_path: Path,
+    config: Config,
+    dataset: Path,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CheckpointSchedule, "due", False)
+    before = signal.getsignal(signal.SIGTERM)
+    for name in ("_requested", "_requested_at", "_raised_at"):
+        monkeypatch.setattr(interruption, name, getattr(interruption, name))
+    interruption.raise_on(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(interruption.Interrupted) as stop:
+            patch.setattr(Progress, "update", lambda *_: signal.raise_signal(signal.SIGTERM))
+            pretrain.pretrain(config, dataset, tmp_path / "offline")
+        assert stop.value.exit_code == 143
+        assert stop.value.line == "interrupted by SIGTERM: pretraining is saved at step 1"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (saved,) = (tmp_path / "offline.partial").iterdir()
+    assert read_checkpoint(saved).offline_steps == 1
+    monkeypatch.setattr(interruption, "_requested", None)
+    pretrain.pretrain(config, dataset, tmp_path / "offline")
+    assert sha256_of(tmp_path / "offline" / WEIGHTS) == sha256_of(checkpoint / WEIGHTS)
+
+
 def test_training_continues_if_a_checkpoint_cannot_be_saved(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,8 +199,8 @@ def test_training_continues_if_a_checkpoint_cannot_be_saved(
     backend = LocalCheckpoints(tmp_path / "offline.partial")
     store = CheckpointStore(backend, "the training")
     store.try_save(agent, saved, [], {})
-    complete = backend.newest()
-    assert complete is not None and read_checkpoint(complete) == saved
+    complete = next(backend.saved())
+    assert read_checkpoint(complete) == saved
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:

@@ -1,6 +1,7 @@
 """Offline training is repeatable, learns, and stops when it diverges."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_divergence_is_reported_in_one_line_and_leaves_no_checkpoint(
 def test_inputs_that_do_not_fit_are_refused_before_training(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
-    with pytest.raises(UsageError, match="holds rewards for tests.quick_environment:Quick-v0"):
+    with pytest.raises(UsageError, match=r"holds rewards for tests\.quick_environment:Quick-v0"):
         pretrain(replace(config, environment="Pendulum-v1"), dataset, tmp_path / "c")
     with pytest.raises(
         UsageError, match="backups over 1000 steps need at least as many transitions"
@@ -130,6 +131,7 @@ def test_inputs_that_do_not_fit_are_refused_before_training(
 )
 def test_an_invalid_checkpoint_json_is_refused(tmp_path: Path, checkpoint: Path, change) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    (copy / "SHA256SUMS").unlink()
     content = json.loads((copy / "checkpoint.json").read_text())
     (copy / "checkpoint.json").write_text(json.dumps(change(content)))
     with pytest.raises(UsageError) as refusal:
@@ -139,6 +141,7 @@ def test_an_invalid_checkpoint_json_is_refused(tmp_path: Path, checkpoint: Path,
 
 def test_a_checkpoint_of_an_earlier_release_is_read(tmp_path: Path, checkpoint: Path) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    (copy / "SHA256SUMS").unlink()
     content = json.loads((copy / "checkpoint.json").read_text())
     content["schema-version"] = 2
     train = content["config"]["train"]
@@ -157,10 +160,35 @@ def test_a_damaged_checkpoint_is_named_in_the_error(tmp_path: Path, checkpoint: 
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     weights = copy / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(UsageError, match=r"weights\.safetensors is damaged: its checksum"):
+        load_agent(copy, torch.device("cpu"))
+    (copy / "SHA256SUMS").unlink()
     with pytest.raises(UsageError, match=r"weights\.safetensors is missing or damaged"):
         load_agent(copy, torch.device("cpu"))
     with pytest.raises(UsageError, match="is not a checkpoint folder"):
         load_agent(tmp_path / "none", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors"])
+def test_a_flipped_bit_is_noticed(tmp_path: Path, checkpoint: Path, name: str) -> None:
+    copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    content = bytearray((copy / name).read_bytes())
+    content[-5] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f"{name} is damaged: its checksum"):
+        load_agent(copy, torch.device("cpu"))
+
+
+def test_permissions_of_a_checkpoint_follow_the_umask(
+    tmp_path: Path, config: Config, dataset: Path
+) -> None:
+    before = os.umask(0o027)
+    try:
+        pretrain(config, dataset, tmp_path / "shared")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "shared").iterdir()}
+    assert ((tmp_path / "shared").stat().st_mode & 0o777, modes) == (0o750, {0o640})
 
 
 def test_an_agent_has_a_learned_and_a_bc_policy(checkpoint: Path) -> None:

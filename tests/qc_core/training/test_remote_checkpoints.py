@@ -39,20 +39,20 @@ def places(store: ObjectStore) -> set[str]:
     return {key.rsplit("/", 1)[0] for key in store.keys("t/")}
 
 
-def test_a_newer_checkpoint_replaces_the_older(
+def test_the_newest_checkpoint_and_the_one_before_it_remain(
     store: ObjectStore, tmp_path: Path, checkpoint: Path
 ) -> None:
     first = attempt(store, tmp_path, "a")
     assert first.newest is None and not first.schedule.due
-    for step in (5, 10):
+    for step in (2, 5, 10):
         save(first, checkpoint, step)
-    assert places(store) == {"t/progress-10-a"}
+    assert places(store) == {"t/progress-5-a", "t/progress-10-a"}
     second = attempt(store, tmp_path, "b")
     assert second.newest is not None and read_checkpoint(second.newest).offline_steps == 10
     # The first attempt is still running and ahead: neither removes the other's newer checkpoint.
     save(first, checkpoint, 20)
     save(second, checkpoint, 15)
-    assert places(store) == {"t/progress-20-a", "t/progress-15-b"}
+    assert places(store) == {"t/progress-20-a", "t/progress-15-b", "t/progress-10-a"}
     second.remove()
     assert places(store) == set()
 

@@ -14,7 +14,7 @@ from qc_core.config.settings import Config
 from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
 from qc_core.files import write_json
 from qc_core.training.checkpoint import read_checkpoint
-from qc_core.tuning.queue import finish, take_trial
+from qc_core.tuning.queue import end_attempts_of, end_interrupted, finish, take_trial
 from qc_core.tuning.study import create_study, load_study, suggest
 from qc_core.tuning.trials import (
     Trial,
@@ -138,10 +138,60 @@ def test_a_complete_study_writes_the_best_checkpoint_and_the_history(
     tune(config, checkpoint, dataset, tmp_path / "online", tmp_path / "online.json")
     history = read_history(tmp_path / "online.json")
     assert [trial.trial for trial in history.trials] == [0, 1]
+    assert history.best_trial is not None
     best = history.trials[history.best_trial]
     saved = read_checkpoint(tmp_path / "online")
     assert saved.online_steps == config.train.online_steps
     assert saved.config.train.online_learning_rate == best.parameters["online_learning_rate"]
+
+
+def test_an_interrupted_study_resumes_and_a_finished_one_is_not_repeated(
+    tmp_path: Path,
+    config: Config,
+    checkpoint: Path,
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def run(given: Config, *, fresh: bool = False) -> None:
+        places = tmp_path / "online", tmp_path / "online.json"
+        tune(given, checkpoint, dataset, *places, fresh=fresh)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("qc_core.tuning.tune.select_best", interrupt)
+        run(config)
+    assert {path.name for path in tmp_path.iterdir()} == {"online.study"}
+    other = replace(config, train=replace(config.train, online_steps=13))
+    with pytest.raises(UsageError, match=r"was started with --train.online-steps 12: give"):
+        run(other)
+    run(config)
+    assert "online, trial 0" not in capfd.readouterr().err.rpartition("resuming the study")[2]
+    assert {path.name for path in tmp_path.iterdir()} == {"online", "online.json"}
+    written = (tmp_path / "online.json").stat().st_mtime_ns
+    run(config)
+    assert (tmp_path / "online.json").stat().st_mtime_ns == written
+    with pytest.raises(UsageError, match="is in use"):
+        run(other)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_trials_that_are_interrupted_resume_without_counting_as_losses(
+    storage: str, config: Config
+) -> None:
+    create_study("s", storage, replace(config, tune=replace(config.tune, trials=1)))
+    study = load_study("s", storage)
+    for _ in range(5):
+        assert take_trial(study, 0, 0) is not None
+        end_interrupted(study)
+    for _ in range(3):
+        assert take_trial(study, 0, 0) is not None
+        end_attempts_of(study, worker=1)
+        assert [trial.state for trial in read_trials(study)] == ["running"]
+        end_attempts_of(study, worker=0)
+    assert [trial.state for trial in read_trials(study)] == ["lost"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""The folder of a local run: which command it belongs to, and which of its steps have finished."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qc_core import documents
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+from qc_core.documents import Document, plain
+from qc_core.errors import UsageError
+from qc_core.files import read_json, require_vacant
+from qc_core.scratch import try_lock
+from qc_core.timestamps import new_stamp
+from qc_core.training.resume import changed_options
+
+RUN, LOG, SUMMARY, STEPS = "run.json", "run.log", "summary.json", "steps"
+# kfp.local records the outputs of finished steps here.
+CACHE = ".kfp_cache"
+_RUNS = Path("runs")
+_METRICS = "system.Metrics"
+
+
+class LocalRun(Document, frozen=True, kw_only=True):
+    """`run.json`: what a run was asked to do, so that the same command resumes it.
+
+    Attributes:
+        config: the resolved configuration.
+        store: address of the store that the policy is published in.
+        seconds: wall-clock time per finished step, and `all`, of the processes before this one.
+        run_id: name of the tuning study, and of the run's status in the store.
+    """
+
+    config: dict[str, Any]
+    store: str
+    seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    run_id: str = msgspec.field(default_factory=lambda: new_stamp().lower())
+    schema_version: int = 1
+
+    def is_same_request(self, other: LocalRun) -> bool:
+        return (self.config, self.store) == (other.config, other.store)
+
+
+def request_of(config: Config, store: str) -> LocalRun:
+    """Return the document of a run that has not started."""
+    return LocalRun(config=plain(to_mapping(config)), store=store)
+
+
+def default_folder(request: LocalRun, recipe: str, *, fresh: bool) -> Path:
+    """Return ./runs/TIME-RECIPE: of the newest unfinished run of this command, or a new folder.
+
+    Args:
+        fresh: always return a new folder.
+    """
+    if not fresh:
+        for path in sorted(_RUNS.glob(f"*-{recipe}/{RUN}"), reverse=True):
+            folder = path.parent
+            is_same = documents.read(path, LocalRun).is_same_request(request)
+            if is_same and not (folder / SUMMARY).exists() and not _is_running(folder):
+                return folder
+    _RUNS.mkdir(exist_ok=True)
+    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
+    while True:
+        # Two runs may start in the same second.
+        folder = _RUNS / (f"{stamp}-{recipe}" if number == 1 else f"{stamp}-{number}-{recipe}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def start_or_resume(folder: Path, request: LocalRun, *, fresh: bool) -> LocalRun:
+    """Prepare a folder for a run; the caller must hold the folder's lock.
+
+    Args:
+        fresh: delete an earlier run in the folder.
+
+    Returns:
+        The document of the run so far.
+
+    Raises:
+        UsageError: the folder has other contents, or a run of another command.
+    """
+    path = folder / RUN
+    if fresh and path.exists():
+        clear(folder)
+    if not path.exists():
+        # A run that was refused before it did anything leaves its log.
+        (folder / LOG).unlink(missing_ok=True)
+        require_vacant(folder)
+        documents.write(path, request)
+        return request
+    run = documents.read(path, LocalRun)
+    if run.is_same_request(request):
+        return run
+    changed = changed_options(run.config, request.config)
+    was = f"was started with {', '.join(changed)}"
+    if not changed:
+        was = f"was started with the store {run.store}"
+    raise UsageError(f"{folder} {was}: give the same to resume, or --fresh to start over")
+
+
+def clear(folder: Path) -> None:
+    """Delete the contents of a folder except its log."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOG:
+            path.unlink()
+
+
+def finished_steps(folder: Path) -> list[str]:
+    """Return the steps whose outputs are complete, and delete what other steps have left."""
+    steps = folder.resolve() / STEPS
+    outputs = [
+        artifact
+        for path in (steps / CACHE).glob("*.json")
+        for artifact in read_json(path).values()
+        if isinstance(artifact, dict) and "uri" in artifact
+    ]
+    for artifact in outputs:
+        # kfp.local writes no file for metrics, and takes a step without one for unfinished.
+        if artifact["schema_title"] == _METRICS and Path(artifact["uri"]).parent.exists():
+            Path(artifact["uri"]).touch()
+    finished = {Path(artifact["uri"]).parent for artifact in outputs}
+    for path in steps.glob("*/*"):
+        is_used = any(path == step or path in step.parents for step in finished)
+        if path.parent.name != CACHE and not is_used:
+            shutil.rmtree(path)
+    return sorted({step.name for step in finished if step.exists()})
+
+
+def _is_running(folder: Path) -> bool:
+    lock = try_lock(folder)
+    if lock is not None:
+        os.close(lock)
+    return lock is None

@@ -1,0 +1,103 @@
+"""Temporary folders that are removed with the block that uses them.
+
+A process that is killed leaves its folders. The next process that makes one of the same kind
+removes them: their locks are free, because the system releases the locks of a process that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qc_core.errors import UsageError
+
+# A younger folder may belong to a process that has not locked it yet.
+_MIN_AGE_SECONDS = 60.0
+
+
+@contextmanager
+def scratch_folder(kind: str) -> Iterator[Path]:
+    """Make a private folder `qc-KIND-…` in the system's temporary folder."""
+    with temporary_folder(Path(tempfile.gettempdir()), f"qc-{kind}-") as folder:
+        folder.chmod(0o700)
+        yield folder
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder with a unique name that starts with `prefix`; its permissions follow the umask.
+
+    It is deleted after the block, unless the block has renamed it.
+    """
+    _remove_leftovers(parent, prefix)
+    folder = parent / f"{prefix}{secrets.token_hex(4)}"
+    folder.mkdir()
+    lock = try_lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """Lock a folder for the block; the system releases the lock of a process that dies.
+
+    Raises:
+        UsageError: another process has locked it.
+    """
+    lock = try_lock(folder)
+    try:
+        if lock is None:
+            raise UsageError(
+                f"{what} is already running in {folder}: wait for it, or end it to resume it here"
+            )
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file or a folder; return its descriptor, whose closing releases the lock.
+
+    Returns:
+        None if another process has the lock, or if the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_leftovers(parent: Path, prefix: str) -> None:
+    """Delete this user's folders with this prefix whose processes have ended."""
+    # Names of this module, and those of `tempfile`, which earlier releases used.
+    name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")
+    newest = time.time() - _MIN_AGE_SECONDS
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if not name.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+                continue
+            # Another process may remove it first.
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_uid != os.getuid() or status.st_mtime > newest:
+                    continue
+                if (lock := try_lock(Path(entry.path))) is not None:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    os.close(lock)
