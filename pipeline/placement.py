@@ -20,6 +20,7 @@ _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
 _STEP_LABEL = "q-chunking/step"
 # A lost node needs time to be replaced.
 _FIRST_RETRY, _BACKOFF = "60s", 2.0
+_STORE_PATIENCE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Step:
         retries: attempts after the first. Whether Argo repeats a step that failed, a pod that was
             lost with its node, or both, is not in the package: KFP passes only limit and back-off.
             Argo's own defaults have the policy, which `qc cluster connect` sets to Always.
+        cpu, memory: requests of a step that does not train. A step that asks for more than it uses
+            waits in the queue, and reports a typing error only then.
         trains: uses the resources and nodes of the pipeline's inputs, GPUs included.
         study: receives the URL of the tuning study's database.
         webhook: receives the URL that the run status is posted to. The step that completes a run
@@ -42,18 +45,22 @@ class Step:
     title: str
     hours: int
     retries: int
+    cpu: str = "1"
+    memory: str = "2Gi"
     trains: bool = False
     study: bool = False
     webhook: bool = False
     signing: bool = False
 
 
+_SMALL: Any = {"cpu": "100m", "memory": "512Mi"}
+
 STEPS = {
-    "configure": Step("Check the inputs", hours=1, retries=1, study=True),
+    "configure": Step("Check the inputs", hours=1, retries=1, **_SMALL, study=True),
     "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True),
     "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True),
     "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
-    "select": Step("Select the best trial", hours=1, retries=3, study=True),
+    "select": Step("Select the best trial", hours=1, retries=3, **_SMALL, study=True),
     "evaluate": Step("Compare on unseen episodes", hours=12, retries=3),
     "export": Step("Export the policy to ONNX", hours=1, retries=3),
     "promote": Step(
@@ -63,7 +70,7 @@ STEPS = {
         signing=True,
     ),
     "report": Step("Write the report", hours=4, retries=3, webhook=True),
-    "outcome": Step("Report the run status", hours=1, retries=3, webhook=True),
+    "outcome": Step("Report the run status", hours=1, retries=3, **_SMALL, webhook=True),
 }
 
 
@@ -134,7 +141,7 @@ class Placement:
         if step.trains:
             self._set_training_resources(task)
         else:
-            task.set_cpu_request("1").set_memory_request("2Gi").set_memory_limit("8Gi")
+            task.set_cpu_request(step.cpu).set_memory_request(step.memory).set_memory_limit("8Gi")
         self._set_environment(task, step)
         return task
 
@@ -154,6 +161,8 @@ class Placement:
         Secrets are optional, because a pod would wait for a missing one until its time is over.
         Every step uses the store, at least to leave its error there.
         """
+        # A store that restarts must not end a step that starts or saves at that time.
+        task.set_env_variable("QC_S3_TIMEOUT", str(_STORE_PATIENCE_SECONDS))
         names = ("QC_STORE", "QC_S3_ENDPOINT", "AWS_REGION")
         kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in names})
         variables = {

@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 
 from qc_core.config.settings import Config
+from qc_core.data.formats.locate import is_path
+from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import package_of
 
 
@@ -13,8 +15,10 @@ def check_plan(config: Config) -> None:
     """Try the environment if it is installed here, and print what the run will do to stderr.
 
     Raises:
-        UsageError: the environment cannot be played, or the method cannot learn without it.
+        UsageError: the environment cannot be played, the method cannot learn without it, or a
+            source is a path of this machine.
     """
+    require_visible_sources(config)
     package = package_of(config.environment)
     for needed in ("ogbench", package and package.partition(".")[0]):
         if needed and not _is_installed(needed):
@@ -24,6 +28,16 @@ def check_plan(config: Config) -> None:
 
     for note in plan_run(config).notes:
         _print(note)
+
+
+def require_visible_sources(config: Config) -> None:
+    """Refuse sources that no pod can see (UsageError: one is a path of this machine)."""
+    for source in config.data.source:
+        if is_path(source):
+            raise UsageError(
+                f"--data {source} is a path of this machine, which no pod can see: give --upload "
+                f"{source} instead, or s3://bucket/path"
+            )
 
 
 def _is_installed(package: str) -> bool:

@@ -7,7 +7,12 @@ from argparse import Namespace
 from typing import Any
 
 from pipeline.cli.plan import check_plan
-from pipeline.cli.server import run_arguments, secrets_of, server_arguments
+from pipeline.cli.server import (
+    run_arguments,
+    secrets_of,
+    server_arguments,
+    with_upload,
+)
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
@@ -78,7 +83,7 @@ def create(options: Namespace) -> None:
     trigger = (
         interval_trigger(options.every) if options.every is not None else cron_trigger(options.cron)
     )
-    recipe, overrides = expand(options.recipe, options.overrides)
+    recipe, overrides = expand(options.recipe, with_upload(options))
     config = resolve(recipe, overrides)
     check_plan(config)
     package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))

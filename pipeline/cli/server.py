@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qc_core.cli.parser import Parser
@@ -47,7 +49,33 @@ def run_arguments(parser: Parser) -> None:
         metavar="NAME=VALUE",
         help="an input of the pipeline, such as gpus=1; can be repeated",
     )
+    parser.add_argument(
+        "--upload",
+        type=Path,
+        metavar="PATH",
+        help="put this file or folder into the store $QC_STORE, and train on it",
+    )
     secret_arguments(parser)
+
+
+def with_upload(options: Namespace) -> list[str]:
+    """Return the options of the configuration; upload the data of `--upload` and name them there.
+
+    Raises:
+        UsageError: the data have no known format, --data is given too, or QC_STORE is no bucket.
+    """
+    if options.upload is None:
+        return options.overrides
+    from qc_core.data.formats.locate import kind_of
+    from qc_core.data.formats.remote import upload_source
+    from qc_core.store.open import STORE_VARIABLE, open_store
+
+    if any(argument.split("=")[0] in ("--data", "--data.source") for argument in options.overrides):
+        raise UsageError("give either --data or --upload")
+    if not os.environ.get(STORE_VARIABLE, "").startswith("s3://"):
+        raise UsageError(f"--upload needs {STORE_VARIABLE}=s3://…, the store of the cluster")
+    kind_of(str(options.upload))
+    return [*options.overrides, "--data", upload_source(options.upload, open_store())]
 
 
 def secret_arguments(parser: Parser) -> None:

@@ -9,7 +9,12 @@ from argparse import Namespace
 from functools import partial
 
 from pipeline.cli.plan import check_plan
-from pipeline.cli.server import run_arguments, secrets_of, server_arguments
+from pipeline.cli.server import (
+    run_arguments,
+    secrets_of,
+    server_arguments,
+    with_upload,
+)
 from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
@@ -54,7 +59,7 @@ def run(options: Namespace) -> int:
 
     if options.logs and not options.wait:
         raise UsageError("qc submit: --logs needs --wait")
-    recipe, overrides = expand(options.recipe, options.overrides)
+    recipe, overrides = expand(options.recipe, with_upload(options))
     config = resolve(recipe, overrides)
     check_plan(config)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"

@@ -33,6 +33,7 @@ from qc_core.data.formats.lerobot import open_lerobot
 from qc_core.data.formats.locate import SourceKind, kind_of, name_in
 from qc_core.data.formats.minari_dataset import open_minari
 from qc_core.data.formats.ogbench_npz import open_ogbench
+from qc_core.data.formats.remote import fetch_remote, is_remote, require_remote
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
 from qc_core.data.formats.steps_file import is_steps, open_steps
@@ -92,7 +93,11 @@ def check_sources(config: Config) -> list[SourceKind]:
     kinds: list[SourceKind] = [kind_of(source) for source in sources]
     if len(set(sources)) < len(sources):
         raise UsageError(f"--data names a source twice: {' '.join(sources)}")
-    if data.filter and "robomimic" not in kinds:
+    for source in sources:
+        if is_remote(source):
+            require_remote(source)
+    # The content of a remote source is not known yet.
+    if data.filter and not {"robomimic", "remote"} & set(kinds):
         raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
     if data.demonstrator and "collect" not in kinds:
         raise UsageError("--data.demonstrator collects episodes: give --data collect")
@@ -139,6 +144,14 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
             fetch_episodes(open_store(), config.environment, scratch)
             uploaded = open_ogbench(scratch, config.environment)
             _write(replace(uploaded, kind=kind, name=source), config, output)
+    elif kind == "remote":
+        with _scratch_next_to(output) as scratch:
+            path = fetch_remote(source, scratch)
+            if (local := kind_of(str(path))) == "data set":
+                _copy(path, config.environment, output)
+            else:
+                fetched = open_source(local, str(path), config)
+                _write(replace(fetched, name=source), config, output)
     else:
         _write(open_source(kind, source, config), config, output)
 

@@ -244,9 +244,9 @@ def test_artifacts_record_the_image_and_the_commit(cluster: Cluster) -> None:
 def test_failed_run_reports_its_status_and_skips_later_steps(
     tmp_path: Path, network: Network
 ) -> None:
-    cluster = _cluster(tmp_path, network, "run-2", "--data", "nowhere.npz")
+    cluster = _cluster(tmp_path, network, "run-2")
     with pytest.raises(AssertionError, match=r"nowhere\.npz"):
-        cluster.run({})
+        cluster.run({"overrides": "--data nowhere.npz"})
     assert [ran.name for ran in cluster.ran] == ["configure", "ingest", "outcome"]
     said = cluster.container("outcome").output
     assert "a run (smoke) FAILED: step ingest: nowhere.npz does not exist" in said

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import follow
+from pipeline.cli.plan import require_visible_sources
 from pipeline.package import compile_package, upload
 from pipeline.placement import STEPS
 from pipeline.server import connect
@@ -339,3 +340,29 @@ def test_interrupt_ends_the_wait_and_not_the_run(
     assert main([*SUBMIT, "--wait"]) == 130
     assert "stopped following; the run continues" in capsys.readouterr().err
     assert only(kfp.runs)["state"] == "PENDING"
+
+
+@pytest.mark.parametrize("command", [["submit"], ["compile", "-o", "p.yaml"]])
+def test_path_that_no_pod_can_see_is_refused_before_anything_is_sent(
+    kfp: KFP,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.cli.submit.check_plan", require_visible_sources)
+    assert main([*command, "smoke", "--data", "mine.npz"]) == 2
+    assert "which no pod can see: give --upload mine.npz" in capsys.readouterr().err
+    assert not kfp.requests
+
+
+def test_local_data_are_uploaded_and_named_in_the_run(
+    kfp: KFP, s3_store: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*SUBMIT, "--upload", str(dataset)]) == 0
+    overrides = only(kfp.runs)["runtime_config"]["parameters"]["overrides"]
+    source = overrides.split("store:")[1]
+    assert f"{source}/dataset.json" in open_store().keys(f"{source}/")
+    assert main([*SUBMIT, "--upload", str(dataset), "--data", "collect"]) == 2
+    monkeypatch.setenv("QC_STORE", "runs/store")
+    assert main([*SUBMIT, "--upload", str(dataset)]) == 2
+    assert len(kfp.runs) == 1

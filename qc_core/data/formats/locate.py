@@ -7,11 +7,12 @@ from typing import Literal
 
 from qc_core.data.dataset.info import INFO_FILE
 from qc_core.data.formats.lerobot import LEROBOT_INFO
+from qc_core.data.formats.remote import is_remote
 from qc_core.errors import UsageError
 from qc_core.files import require_content
 
 SourceKind = Literal[
-    "collect", "ogbench", "minari", "store", "data set", "lerobot", "npz", "robomimic"
+    "collect", "ogbench", "minari", "store", "remote", "data set", "lerobot", "npz", "robomimic"
 ]
 # Episodes that robots and earlier runs have uploaded.
 STORE_EPISODES = "store:episodes"
@@ -33,6 +34,8 @@ def kind_of(source: str) -> SourceKind:
         return "ogbench"
     if source.startswith("minari:"):
         return "minari"
+    if is_remote(source):
+        return "remote"
     if source.startswith("store:"):
         if source != STORE_EPISODES:
             raise UsageError(f"--data takes {STORE_EPISODES} from the store, got {source}")
@@ -58,10 +61,14 @@ def name_in(source: str) -> str:
 
 def without_path(source: str) -> str:
     """Return the source with only the last name of a path, for use outside this machine."""
-    words = ("collect", "ogbench", STORE_EPISODES)
-    if source in words or source.startswith(("ogbench:", "minari:")):
-        return source
-    return Path(source).name
+    return Path(source).name if is_path(source) else source
+
+
+def is_path(source: str) -> bool:
+    """Whether a value of `--data` is a path of this machine, which another one cannot see."""
+    if source in ("collect", "ogbench", STORE_EPISODES) or is_remote(source):
+        return False
+    return not source.startswith(("ogbench:", "minari:"))
 
 
 def _kind_of_folder(path: Path) -> SourceKind:
