@@ -96,6 +96,7 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
             config = configured.outputs["config"]
             ingested = place(ingest(config=config, run_id=run_id))
             dataset = ingested.outputs["dataset"]
+            held_out = ingested.outputs["held_out"]
             # A retraining without new data ends here.
             with dsl.If(ingested.outputs["Output"] == "train", name="If there is new data"):
                 offline = place(
@@ -134,13 +135,25 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
                 )
                 online = best.outputs["checkpoint"]
                 evaluation = place(
-                    evaluate(config=config, offline=offline, online=online, run_id=run_id)
+                    evaluate(
+                        config=config,
+                        held_out=held_out,
+                        offline=offline,
+                        online=online,
+                        run_id=run_id,
+                    )
                 ).outputs["evaluation"]
                 policy = place(
                     export(checkpoint=online, evaluation=evaluation, run_id=run_id)
                 ).outputs["policy"]
                 promotion = place(
-                    promote(config=config, policy=policy, checkpoint=online, run_id=run_id)
+                    promote(
+                        config=config,
+                        held_out=held_out,
+                        policy=policy,
+                        checkpoint=online,
+                        run_id=run_id,
+                    )
                 ).outputs["promotion"]
                 place(
                     report(

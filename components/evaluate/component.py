@@ -8,6 +8,7 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def evaluate(
     config: dsl.Input[dsl.Artifact],
+    held_out: dsl.Input[dsl.Dataset],
     offline: dsl.Input[dsl.Model],
     online: dsl.Input[dsl.Model],
     run_id: str,
@@ -18,6 +19,7 @@ def evaluate(
 
     Args:
         config: The resolved configuration.
+        held_out: Episodes to evaluate on if there is no simulator; else an empty folder.
         offline: The pretrained checkpoint.
         online: The fine-tuned checkpoint.
         run_id: Id of the run, to which the step reports an error.
@@ -36,6 +38,7 @@ def evaluate(
             Path(offline.path),
             Path(online.path),
             Path(evaluation.path),
+            Path(held_out.path),
         )
     for policy in compared.policies:
         if policy.reports_success:
@@ -43,3 +46,6 @@ def evaluate(
             metrics.log_metric(f"{policy.name}: steps", policy.steps.value)
         else:
             metrics.log_metric(f"{policy.name}: return", policy.episode_return.value)
+    for policy in compared.held_out:
+        name = "offline log-likelihood per number"
+        metrics.log_metric(f"{policy.name}: {name}", policy.log_likelihood.value)

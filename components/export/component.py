@@ -31,9 +31,12 @@ def export(
         contract = export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
     metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
     metrics.log_metric("actions per chunk", contract.chunk_length)
-    evaluated = contract.evaluation
-    assert evaluated is not None
-    if evaluated.reports_success:
+    evaluated, held_out = contract.evaluation, contract.held_out
+    if held_out is not None:
+        metrics.log_metric("offline log-likelihood per number", held_out.log_likelihood.value)
+    elif evaluated is None:
+        return
+    elif evaluated.reports_success:
         metrics.log_metric("success", evaluated.success.value)
     else:
         metrics.log_metric("return", evaluated.episode_return.value)

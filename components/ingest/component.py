@@ -10,6 +10,7 @@ def ingest(
     config: dsl.Input[dsl.Artifact],
     run_id: str,
     dataset: dsl.Output[dsl.Dataset],
+    held_out: dsl.Output[dsl.Dataset],
     new_data: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
@@ -19,6 +20,7 @@ def ingest(
         config: The resolved configuration.
         run_id: Id of the run, whose status reports it if there is no new data.
         dataset: Memory-mappable arrays and dataset.json.
+        held_out: Its held-out episodes if there is no simulator; else an empty folder.
         new_data: The parent policy, and whether the dataset is new to it, as JSON.
         metrics: Episodes and transitions.
 
@@ -28,6 +30,7 @@ def ingest(
     from pathlib import Path
 
     from qc_core.config.document import read_config
+    from qc_core.data.hold_out import copy_held_out
     from qc_core.data.ingest import ingest
     from qc_core.notify.run_status import has_new_data
     from qc_core.notify.step import run_step
@@ -36,6 +39,7 @@ def ingest(
     with run_step("ingest", "collect or convert the dataset", run_id):
         resolved = read_config(Path(config.path))
         info = ingest(resolved, Path(dataset.path))
+        copy_held_out(resolved, Path(dataset.path), Path(held_out.path))
         new = has_new_data(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))
     metrics.log_metric("episodes", info.episodes)
     metrics.log_metric("transitions", info.transitions)

@@ -8,6 +8,7 @@ from components.image import TRAIN_IMAGE
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def promote(
     config: dsl.Input[dsl.Artifact],
+    held_out: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     checkpoint: dsl.Input[dsl.Model],
     run_id: str,
@@ -18,6 +19,7 @@ def promote(
 
     Args:
         config: The resolved configuration.
+        held_out: Episodes to evaluate on if there is no simulator; else an empty folder.
         policy: The policy folder.
         checkpoint: The policy's checkpoint, published with it so that later training can start
             from it.
@@ -40,6 +42,7 @@ def promote(
             open_store(),
             run_id,
             Path(checkpoint.path),
+            Path(held_out.path),
         )
         write(Path(promotion.path), promoted)
     gate = promoted.gate

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from qc_core.cli.arguments import fresh_argument, json_argument, recipe_argument
-from qc_core.cli.output import print_json, print_policies, print_table
+from qc_core.cli.output import print_evaluation, print_json, print_table
 from qc_core.cli.parser import Parser
 
 
@@ -52,7 +52,7 @@ def run(options: Namespace) -> None:
     promotion, episodes = result.promotion, result.evaluation.episodes
     alias = CHAMPION if promotion.champion else LATEST
     print()
-    print_policies(f"policy ({episodes} unseen episodes)", result.evaluation.policies)
+    print_evaluation(f"policy ({episodes} unseen episodes)", result.evaluation)
     print()
     print_table(
         ("step", "time"), [(step, f"{seconds:.0f} s") for step, seconds in result.seconds.items()]
@@ -64,5 +64,9 @@ def run(options: Namespace) -> None:
         "\nnext\n"
         "  qc policies\n"
         f"  qc pull {promotion.name}:{promotion.version} -o {pulled}\n"
-        f"  qc play {pulled}"
+        + (
+            f"  qc play {pulled}"
+            if result.evaluation.policies
+            else f"  qc promote {promotion.name}:{promotion.version} --approve"
+        )
     )

@@ -15,8 +15,19 @@ from qc_core.errors import UsageError
 def arguments(parser: Parser) -> None:
     push = parser.add_subcommand("push", "upload npz files of episodes", push_files)
     push.add_argument("files", nargs="+", type=Path, metavar="FILE", help="npz file to upload")
+    push.add_argument("--environment", metavar="ID", help="id of the environment")
     push.add_argument(
-        "--environment", required=True, metavar="ID", help="Gymnasium id of the environment"
+        "--policy",
+        metavar="NAME",
+        help="published policy that recorded the episodes, instead of --environment; a robot "
+        "without a simulator needs it, because the episodes must match its contract",
+    )
+    push.add_argument(
+        "--control-interval",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="seconds per control step, if the environment does not report it",
     )
     json_argument(push)
     json_argument(parser.add_subcommand("list", "list all uploads", list_uploads))
@@ -24,10 +35,20 @@ def arguments(parser: Parser) -> None:
 
 def push_files(options: Namespace) -> None:
     """Upload files and print the result of each (UsageError after all: a file is invalid)."""
+    from qc_core.config.settings import Config
     from qc_core.data.uploads.episodes import push_episodes
+    from qc_core.registry.registry import Registry
     from qc_core.store.open import open_store
 
-    uploads = push_episodes(open_store(), options.environment, options.files)
+    store, environment, policy = open_store(), options.environment, options.policy
+    if environment is None and policy is None:
+        raise UsageError(
+            "qc episodes push: give --environment ID, or --policy NAME that recorded the episodes"
+        )
+    if environment is None:
+        environment = Registry(store).details(policy).contract.environment
+    config = Config(environment=environment, control_interval=options.control_interval)
+    uploads = push_episodes(store, config, options.files, policy)
     if options.json:
         print_json([to_json(upload) for upload in uploads])
     else:

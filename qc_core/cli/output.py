@@ -11,7 +11,7 @@ from qc_core.log import printable
 
 if TYPE_CHECKING:
     from qc_core.envs.episode_result import EpisodeSummary
-    from qc_core.evaluation.result import PolicyResult
+    from qc_core.evaluation.result import Evaluation, PolicyResult
     from qc_core.policy_format.contract import EvaluationSummary
     from qc_core.statistics import Estimate
 
@@ -49,6 +49,23 @@ def measures(summary: EpisodeSummary | EvaluationSummary) -> dict[str, str]:
             "steps": estimate(summary.steps, "{:.0f}"),
         }
     return {"return": estimate(summary.episode_return, "{:.1f}")}
+
+
+def print_evaluation(what: str, evaluation: Evaluation) -> None:
+    """Print one row per policy, with `what` as the header of their names."""
+    if evaluation.policies:
+        print_policies(what, evaluation.policies)
+        return
+    print_table(
+        ("policy, offline figures", "log-likelihood per number", "value", "of recorded actions"),
+        [
+            (
+                r.name,
+                *(estimate(e, "{:.2f}") for e in (r.log_likelihood, r.value, r.recorded_value)),
+            )
+            for r in evaluation.held_out
+        ],
+    )
 
 
 def print_policies(what: str, policies: Sequence[PolicyResult]) -> None:

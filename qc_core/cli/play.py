@@ -80,7 +80,7 @@ def run(options: Namespace) -> None:
         results = played["success"]
     else:
         recorded = record_policy(environment, policy, seeds, workers=workers)
-        write_episodes(record, recorded)
+        write_episodes(record, contract, recorded)
         results = [episode.result for episode in recorded]
     summary = summarize_results(results, contract.episode_limit)
     result: dict[str, Any] = {

@@ -199,6 +199,9 @@ def _contract_rows(contract: Contract) -> list[tuple[str, str]]:
 
 def _evaluation_rows(contract: Contract) -> list[tuple[str, str]]:
     evaluation = contract.evaluation
+    if contract.held_out is not None:
+        fit = f"log-likelihood {contract.held_out.fit} per number"
+        return [("offline figures", f"{fit}, {contract.held_out.episodes} held-out episodes")]
     if evaluation is None:
         return [("evaluation", "none")]
     return [

@@ -14,8 +14,14 @@ from qc_core.cli.arguments import (
     output_argument,
     recipe_argument,
 )
-from qc_core.cli.output import print_json, print_policies
+from qc_core.cli.output import print_evaluation, print_json
 from qc_core.cli.parser import Parser
+from qc_core.errors import UsageError
+
+_PROMOTE_HELP = """publish a policy, and make it champion if it passes the gate
+
+Without a simulator there are only offline figures, and a person decides: `--approve` makes the
+policy champion. `qc promote NAME:VERSION --approve` does so for a version that is published."""
 
 
 def ingest_arguments(parser: Parser) -> None:
@@ -85,10 +91,26 @@ def tune_step(options: Namespace) -> None:
     )
 
 
+def _dataset_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="without a simulator: dataset folder with the held-out episodes to evaluate on",
+    )
+
+
+def _held_out(options: Namespace) -> Path | None:
+    from qc_core.data.dataset.dataset import VALIDATION_FOLDER
+
+    return options.dataset and options.dataset / VALIDATION_FOLDER
+
+
 def evaluate_arguments(parser: Parser) -> None:
     recipe_argument(parser)
     parser.add_argument("offline", type=Path, help="pretrained checkpoint folder")
     parser.add_argument("online", type=Path, help="fine-tuned checkpoint folder")
+    _dataset_argument(parser)
     output_argument(parser, "JSON file to write")
     json_argument(parser)
     parser.set_defaults(run=evaluate_step)
@@ -102,12 +124,16 @@ def evaluate_step(options: Namespace) -> None:
 
     require_new_file(options.output)
     evaluation = evaluate(
-        resolve(options.recipe, options.overrides), options.offline, options.online, options.output
+        resolve(options.recipe, options.overrides),
+        options.offline,
+        options.online,
+        options.output,
+        _held_out(options),
     )
     if options.json:
         print_json(to_json(evaluation))
     else:
-        print_policies("policy", evaluation.policies)
+        print_evaluation("policy", evaluation)
 
 
 def export_arguments(parser: Parser) -> None:
@@ -129,8 +155,15 @@ def export_step(options: Namespace) -> None:
 
 
 def promote_arguments(parser: Parser) -> None:
+    parser.description = _PROMOTE_HELP
     recipe_argument(parser)
-    parser.add_argument("policy", type=Path, help="policy folder")
+    parser.add_argument("policy", type=Path, nargs="?", help="policy folder")
+    parser.add_argument(
+        "--approve",
+        action="store_true",
+        help="without a simulator: make the policy champion, by your own decision",
+    )
+    _dataset_argument(parser)
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -144,14 +177,26 @@ def promote_arguments(parser: Parser) -> None:
 def promote_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
     from qc_core.documents import to_json
+    from qc_core.publish.approve import approve
     from qc_core.publish.promote import promote
     from qc_core.store.open import open_store
 
+    if options.policy is None:
+        if not options.approve:
+            raise UsageError("give a policy folder, or approve a version: NAME:VERSION --approve")
+        approval = approve(open_store(), options.recipe)
+        if options.json:
+            print_json(to_json(approval))
+        else:
+            print(f"{approval.policy} is champion, approved by {approval.person}")
+        return
     promotion = promote(
         resolve(options.recipe, options.overrides),
         options.policy,
         open_store(),
         checkpoint=options.checkpoint,
+        held_out=_held_out(options),
+        approved=options.approve,
     )
     if options.json:
         print_json(to_json(promotion))

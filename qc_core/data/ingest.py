@@ -37,10 +37,12 @@ from qc_core.data.formats.remote import fetch_remote, is_remote, require_remote
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
 from qc_core.data.formats.steps_file import is_steps, open_steps
+from qc_core.data.hold_out import hold_out
 from qc_core.data.join import join
-from qc_core.data.uploads.episodes import NoEpisodes, fetch_episodes
-from qc_core.envs.episode_result import format_score
+from qc_core.data.uploads.episodes import NoEpisodes, fetched_episodes
+from qc_core.envs.episode_result import any_reports_success, format_score
 from qc_core.envs.make import describe
+from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
 from qc_core.files import require_space, require_vacant, sha256_of, staged_folder, writing_to
 from qc_core.log import log
@@ -67,11 +69,14 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
         RunError: a download failed, or the disk is full.
     """
     require_vacant(output, staged=True)
-    sources, kinds = config.data.source, check_sources(config)
-    if len(sources) == 1:
-        _ingest_one(config, kinds[0], sources[0], output)
+    kinds = check_sources(config)
+    if has_simulator(config.environment):
+        _ingest_all(config, kinds, output)
     else:
-        _ingest_several(config, kinds, output)
+        # Without a simulator, policies are evaluated on episodes that they were not trained on.
+        with _scratch_next_to(output) as scratch:
+            _ingest_all(config, kinds, scratch / "all")
+            hold_out(open_dataset(scratch / "all"), output)
     info = open_dataset(output).info
     if warning := unrewarded(info):
         log.warning(warning)
@@ -114,6 +119,14 @@ def check_sources(config: Config) -> list[SourceKind]:
     return kinds
 
 
+def _ingest_all(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
+    sources = config.data.source
+    if len(sources) == 1:
+        _ingest_one(config, kinds[0], sources[0], output)
+    else:
+        _ingest_several(config, kinds, output)
+
+
 def _ingest_several(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
     with _scratch_next_to(output) as scratch:
         parts = []
@@ -140,9 +153,10 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
     elif kind == "data set":
         _copy(Path(source), config.environment, output)
     elif kind == "store":
-        with _scratch_next_to(output) as scratch:
-            fetch_episodes(open_store(), config.environment, scratch)
-            uploaded = open_ogbench(scratch, config.environment)
+        with (
+            _scratch_next_to(output) as scratch,
+            fetched_episodes(open_store(), config, scratch) as uploaded,
+        ):
             _write(replace(uploaded, kind=kind, name=source), config, output)
     elif kind == "remote":
         with _scratch_next_to(output) as scratch:
@@ -224,6 +238,7 @@ def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
         writer.finish(
             DataSource(kind="collect", demonstrator=demonstrator, episodes=count, seed=config.seed),
             reward_convention=REWARD_OF_SOURCE,
+            reports_success=any_reports_success(results),
         )
     if clipped:
         total = sum(result.steps for result in results)

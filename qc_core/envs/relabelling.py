@@ -14,6 +14,11 @@ from qc_core.errors import UsageError
 _REWARD_INPUTS = {"scene": ("qpos", "button_states"), "puzzle": ("button_states",)}
 
 
+def has_single_task(environment: str) -> bool:
+    """Return whether rewards can be computed from simulator states, as for OGBench's tasks."""
+    return "-singletask" in environment
+
+
 class Relabelling:
     """OGBench's own reward relabelling for a single-task environment.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import torch
 
 from qc_core import documents
 from qc_core.agents.make import agent_class
@@ -19,20 +20,29 @@ from qc_core.envs.episode_result import (
 )
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
+from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
+from qc_core.evaluation.held_out import held_out_result, held_out_windows
 from qc_core.evaluation.result import Evaluation, PolicyResult
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import mean
-from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
+from qc_core.training.checkpoint import (
+    load_agent,
+    read_checkpoint,
+    require_environment,
+    weights_digest,
+)
 from qc_core.training.policy import CheckpointPolicy
 
 BEHAVIOUR_CLONING, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
 UNTRAINED = "before any training"
 
 
-def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evaluation:
+def evaluate(
+    config: Config, offline: Path, online: Path, output: Path, held_out: Path | None = None
+) -> Evaluation:
     """Play the behaviour-cloning, offline and fine-tuned policies; write the comparison to a file.
 
     Methods without a behaviour-cloning policy compare the other two. Without an offline phase, the
@@ -47,10 +57,14 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evalu
         offline: the pretrained checkpoint.
         online: the fine-tuned checkpoint.
         output: the JSON file to write.
+        held_out: held-out part of the data set, for an environment without a simulator.
 
     Raises:
-        UsageError: a checkpoint of another environment, or two checkpoints of different methods.
+        UsageError: a checkpoint of another environment, or two checkpoints of different methods;
+            no simulator and no held-out episodes.
     """
+    if not has_simulator(config.environment):
+        return _evaluate_held_out(config, offline, output, held_out)
     limit = describe(config.environment, config.control_interval).episode_limit
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     trained = {checkpoint: read_checkpoint(checkpoint) for checkpoint in (offline, online)}
@@ -88,6 +102,37 @@ def evaluate(config: Config, offline: Path, online: Path, output: Path) -> Evalu
             for name, results in played.items()
         ),
     )
+    documents.write(output, evaluation)
+    return evaluation
+
+
+def _evaluate_held_out(
+    config: Config, checkpoint: Path, output: Path, held_out: Path | None
+) -> Evaluation:
+    """Compare the policies of a checkpoint on recorded episodes, and write the figures."""
+    info = read_checkpoint(checkpoint)
+    require_environment(info, checkpoint, config.environment)
+    if held_out is None:
+        raise UsageError(
+            f"{config.environment} has no simulator: give the data set, whose held-out episodes "
+            "the policies are evaluated on (--dataset)"
+        )
+    windows = held_out_windows(held_out, info.config.train.chunk_length)
+    horizon = config.evaluate.execution_horizon
+    loaded = _policies(info.config.train.method, checkpoint, checkpoint, horizon)
+    agent = load_agent(checkpoint, torch.device("cpu"))
+    evaluation = Evaluation(
+        environment=config.environment,
+        episode_limit=info.spec.episode_limit,
+        first_seed=0,
+        episodes=0,
+        execution_horizon=horizon or info.config.train.chunk_length,
+        policies=(),
+        held_out=tuple(
+            held_out_result(name, policy, agent, windows) for name, policy in loaded.items()
+        ),
+    )
+    log.info(f"{config.environment} has no simulator: all figures are offline figures")
     documents.write(output, evaluation)
     return evaluation
 

@@ -8,6 +8,7 @@ from qc_core import documents
 from qc_core.documents import Document
 from qc_core.envs.episode_result import EpisodeSummary
 from qc_core.policy_format.episode_result import with_current_names
+from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.statistics import Estimate
 
 SCHEMA_VERSION = 2
@@ -36,6 +37,9 @@ class PolicyResult(EpisodeSummary, frozen=True, kw_only=True):
 class Evaluation(Document, frozen=True, kw_only=True):
     """Policies of one run, compared on the same episodes.
 
+    Without a simulator no episodes are played: `policies` is empty, and `held_out` has offline
+    figures on recorded episodes.
+
     Attributes:
         episode_limit: maximum control steps of an episode.
         episodes: episodes per policy, with seeds from `first_seed`.
@@ -48,6 +52,7 @@ class Evaluation(Document, frozen=True, kw_only=True):
     episodes: int
     execution_horizon: int
     policies: tuple[PolicyResult, ...]
+    held_out: tuple[HeldOutResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @classmethod

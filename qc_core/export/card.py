@@ -107,7 +107,13 @@ def _data(contract: Contract) -> str:
 
 
 def _figures(contract: Contract) -> str:
-    evaluation = contract.evaluation
+    evaluation, held_out = contract.evaluation, contract.held_out
+    if evaluation is None and held_out is not None:
+        return (
+            f"Offline figures only: log-likelihood of the recorded actions {held_out.fit} per "
+            f"number, over {held_out.episodes} recorded episodes that are not in the training "
+            "data. They say how well the policy imitates the data, and nothing about how it acts."
+        )
     if evaluation is None:
         return "Not evaluated."
     measured, estimate = _main_measure(evaluation)

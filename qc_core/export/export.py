@@ -31,6 +31,7 @@ from qc_core.policy_format.contract import (
     Provenance,
     TuningSummary,
 )
+from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, write_checksums
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
@@ -55,7 +56,13 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Co
     require_vacant(output, staged=True)
     info = read_checkpoint(checkpoint)
     agent = load_agent(checkpoint, torch.device("cpu")).eval()
-    contract = _contract(agent, info, _summary(evaluation, checkpoint), weights_digest(checkpoint))
+    weights = weights_digest(checkpoint)
+    measured = evaluation and read(evaluation, Evaluation)
+    contract = _contract(agent, info, measured, weights)
+    if measured and contract.evaluation is None and contract.held_out is None:
+        raise UsageError(
+            f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"
+        )
     model = to_onnx(ExportableChunk(agent), agent.observation_size, agent.noise_shape)
     entry = model.metadata_props.add()
     entry.key = METADATA_KEY
@@ -81,7 +88,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Co
 
 
 def _contract(
-    agent: Agent, info: Checkpoint, evaluation: EvaluationSummary | None, weights: str
+    agent: Agent, info: Checkpoint, measured: Evaluation | None, weights: str
 ) -> Contract:
     config, spec = info.config, info.spec
     extent = info.dataset_extent
@@ -89,9 +96,7 @@ def _contract(
         method=config.train.method,
         environment=spec.id,
         chunk_length=config.train.chunk_length,
-        execution_horizon=(
-            evaluation.execution_horizon if evaluation else config.execution_horizon
-        ),
+        execution_horizon=(measured.execution_horizon if measured else config.execution_horizon),
         control_interval_seconds=spec.control_interval,
         episode_limit=spec.episode_limit,
         observation=Observations(
@@ -101,7 +106,8 @@ def _contract(
         ),
         action=Actions(names=spec.action_names, low=spec.action_low, high=spec.action_high),
         noise=Noise(shape=tuple(agent.noise_shape), distribution="standard normal, independent"),
-        evaluation=evaluation,
+        evaluation=_summary(measured, weights) if measured else None,
+        held_out=_held_out(measured, weights) if measured else None,
         flow_steps=agent.policy_flow_steps,
         opset=OPSET,
         versions={"q-chunking": __version__, **versions()},
@@ -135,22 +141,23 @@ def _provenance(info: Checkpoint, weights: str) -> Provenance:
     )
 
 
-def _summary(evaluation: Path | None, checkpoint: Path) -> EvaluationSummary | None:
-    """Return what the evaluation measured for the learned policy of this checkpoint."""
-    if evaluation is None:
-        return None
-    content, weights = read(evaluation, Evaluation), weights_digest(checkpoint)
-    for policy in content.policies:
+def _summary(measured: Evaluation, weights: str) -> EvaluationSummary | None:
+    """Return what the episodes measured for the learned policy with these weights."""
+    for policy in measured.policies:
         if (policy.kind, policy.weights) == ("learned", weights):
             return EvaluationSummary(
-                episodes=content.episodes,
-                first_seed=content.first_seed,
-                execution_horizon=content.execution_horizon,
+                episodes=measured.episodes,
+                first_seed=measured.first_seed,
+                execution_horizon=measured.execution_horizon,
                 success=policy.success,
                 steps=policy.steps,
                 episode_return=policy.episode_return,
                 reports_success=policy.reports_success,
             )
-    raise UsageError(
-        f"{evaluation} compares other checkpoints than {checkpoint}: evaluate it first"
-    )
+    return None
+
+
+def _held_out(measured: Evaluation, weights: str) -> HeldOutResult | None:
+    """Return the offline figures of the learned policy with these weights."""
+    wanted = ("learned", weights)
+    return next((r for r in measured.held_out if (r.kind, r.weights) == wanted), None)

@@ -17,6 +17,7 @@ from qc_core.documents import Document, InvalidDocument
 from qc_core.errors import RunError, UsageError
 from qc_core.files import parse_json
 from qc_core.policy_format.data_source import DataSource
+from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.statistics import Estimate
 
 SCHEMA_VERSION = 2
@@ -145,7 +146,8 @@ class Contract(Document, frozen=True, kw_only=True):
         execution_horizon: actions of a chunk to execute before the policy is asked again.
         control_interval_seconds: time between two actions.
         episode_limit: control steps after which an episode is truncated.
-        evaluation: None if the policy was not evaluated.
+        evaluation: None if no episodes were played.
+        held_out: offline figures on recorded episodes, of a policy without a simulator.
         flow_steps: integration steps of a flow policy, 0 for a policy without a flow.
         opset: ONNX operator set of the model.
         versions: versions of the packages that exported the policy.
@@ -164,6 +166,7 @@ class Contract(Document, frozen=True, kw_only=True):
     action: Actions
     noise: Noise
     evaluation: EvaluationSummary | None
+    held_out: HeldOutResult | None = None
     flow_steps: int | None = None
     opset: int | None = None
     versions: dict[str, str] = field(default_factory=dict)

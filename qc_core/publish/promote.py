@@ -6,10 +6,13 @@ from pathlib import Path
 
 from qc_core import provenance
 from qc_core.config.settings import Config
+from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
 from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
+from qc_core.publish.approve import approve, require_no_simulator
 from qc_core.publish.gate.challenge import challenge
+from qc_core.publish.gate.offline import compare_offline
 from qc_core.publish.promotion import Promotion
 from qc_core.registry import gate_record
 from qc_core.registry.gate_record import GateRecord
@@ -25,6 +28,8 @@ def promote(
     store: ObjectStore,
     run_id: str | None = None,
     checkpoint: Path | None = None,
+    held_out: Path | None = None,
+    approved: bool = False,
 ) -> Promotion:
     """Publish a policy folder as a new version, which is `latest`, and `champion` if it passes.
 
@@ -33,6 +38,9 @@ def promote(
     environment reports no success. A first champion must reach a minimum success rate. The gate's
     record is stored with the version.
 
+    Without a simulator, champion and challenger are compared by offline figures, and the version
+    becomes champion only if a person has approved it.
+
     A retry of the same run continues where the first attempt stopped: it does not publish the
     version again, unless it adds or omits the signature or the checkpoint.
 
@@ -40,12 +48,17 @@ def promote(
         run_id: the run that publishes, stored with the version; `QC_RUN_ID` takes precedence.
         checkpoint: the checkpoint that the policy was exported from, stored with the version so
             that later trainings can start from it.
+        held_out: held-out part of the data set, for an environment without a simulator.
+        approved: a person has decided that the version becomes champion.
 
     Raises:
-        UsageError: the checkpoint is not the policy's own, or the version is published but cannot
-            be compared: its environment cannot be played here, or differs from the champion's.
+        UsageError: the checkpoint is not the policy's own, or the environment has a simulator and
+            `approved` is set; or the version is published but cannot be compared: its environment
+            cannot be played here, or differs from the champion's.
     """
     name = config.policy_name
+    if approved:
+        require_no_simulator(read_contract(folder).environment)
     if checkpoint is not None:
         _require_exported_from(checkpoint, folder)
     store.require_writable()
@@ -54,14 +67,19 @@ def promote(
     version = _publish(registry, folder, name, provenance.run_id() or run_id, checkpoint)
     gate = gate_record.read_gate_record(store, name, version)
     if gate is None:
-        gate = challenge(config, registry, folder, version)
+        if has_simulator(read_contract(folder).environment):
+            gate = challenge(config, registry, folder, version)
+        else:
+            gate = compare_offline(registry, folder, name, version, held_out)
         gate_record.write_gate_record(store, name, version, gate)
+    if approved:
+        approve(store, f"{name}:{version}")
     promotion = Promotion(
         name=name,
         version=version,
         store=store.describe(),
-        champion=gate.champion,
-        became=_describe(gate),
+        champion=gate.champion or approved,
+        became="the champion, approved by a person" if approved else _describe(gate),
         gate=gate,
     )
     log.info(promotion.summary)

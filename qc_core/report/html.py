@@ -15,6 +15,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.documents import read
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+from qc_core.envs.registry import has_simulator
 from qc_core.errors import RunError
 from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.evaluation.result import Evaluation
@@ -23,7 +24,7 @@ from qc_core.log import log
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promotion import Promotion
 from qc_core.report import figures
-from qc_core.report.video import film_policy
+from qc_core.report.video import Film, film_policy
 from qc_core.scratch import scratch_folder
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import read_curve
@@ -57,13 +58,17 @@ def write_report(
     """
     compared, promoted = read(evaluation, Evaluation), read(promotion, Promotion)
     study = read_history(history)
-    with scratch_folder("video") as scratch:
-        film = film_policy(
-            policy, seeds_for("video", config.seed, _FILM_SEEDS), scratch / "policy.mp4"
-        )
-        video = film.path and _data_uri(film.path, "video/mp4")
+    if has_simulator(config.environment):
+        with scratch_folder("video") as scratch:
+            film = film_policy(
+                policy, seeds_for("video", config.seed, _FILM_SEEDS), scratch / "policy.mp4"
+            )
+            video = film.path and _data_uri(film.path, "video/mp4")
+        explored = _explore(policy, seeds_for("play", config.seed, _EXPLORED_EPISODES))
+    else:
+        film, video = Film(None, f"No video: {config.environment} has no simulator."), None
+        explored = _Exploration(f"Not measured: {config.environment} has no simulator.")
     log.info(film.note)
-    explored = _explore(policy, seeds_for("play", config.seed, _EXPLORED_EPISODES))
     curve = read_curve(offline)
     template = templates().get_template("report.html.j2")
     page = template.render(
@@ -73,7 +78,7 @@ def write_report(
         seed=config.seed,
         evaluation=compared,
         no_success_signal=NO_SUCCESS_SIGNAL,
-        comparison=Markup(figures.comparison(compared.policies)),
+        comparison=Markup(figures.comparison(compared.policies)) if compared.policies else None,
         video=video,
         video_note=film.note,
         exploration=explored,
@@ -81,7 +86,8 @@ def write_report(
         trials=study.trials,
         parameters=sorted({name for trial in study.trials for name in trial.parameters}),
         best_trial=study.best_trial,
-        tuning=Markup(figures.tuning_history(study)),
+        reports_success=any(policy.reports_success for policy in compared.policies),
+        tuning=Markup(figures.tuning_history(study)) if study.trials else None,
         promotion=promoted,
         data=open_dataset(dataset).info,
         config=json.dumps(to_mapping(config), indent=2),

@@ -24,6 +24,7 @@ def metrics_of(config: Config, policy: Path, checkpoint: Path, folder: Path) -> 
     metrics = dsl.Metrics()
     step.python_func(
         config=dsl.Artifact(uri=str(folder / "config")),
+        held_out=dsl.Dataset(uri=str(folder / "held-out")),
         policy=dsl.Model(uri=str(policy)),
         checkpoint=dsl.Model(uri=str(checkpoint)),
         run_id=folder.name,

@@ -13,7 +13,7 @@ _LENGTHS = np.array([0.5, 0.4])  # metres
 _ANGLES = ([-1.2, 0.4], [1.2, 2.2])  # rad: range of the first angles, and of those at the goal
 _MAX_ACCELERATION = 8.0  # rad/s²
 _MAX_SPEED = 3.0  # rad/s
-_DISTANCE = 0.05  # metres between tip and goal that count as reached
+_DISTANCE = 0.06  # metres between tip and goal that count as reached
 _PIXELS = 128
 
 Observation = dict[str, np.ndarray]

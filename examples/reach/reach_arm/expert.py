@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_STIFFNESS, _DAMPING = 6.0, 1.2
-_NOISE = 0.5
+_STIFFNESS, _DAMPING = 8.0, 0.6
+_NOISE = 0.4
 
 
 def act(observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:

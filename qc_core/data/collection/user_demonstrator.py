@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -18,7 +18,7 @@ from qc_core.data.collection.episode import as_episodes
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.envs.make import make_environment
 from qc_core.envs.numpy_seed import global_numpy_seed
-from qc_core.envs.play import rollout
+from qc_core.envs.play import SUCCESS_KEYS, rollout
 from qc_core.envs.recorder import EpisodeRecorder
 from qc_core.errors import QCError, UsageError
 from qc_core.policy_format.episode_result import EpisodeResult
@@ -162,24 +162,30 @@ class _UserCollector:
 
         with global_numpy_seed(seed):
             result = rollout(recorder, act, seed)
-        return Demonstration(as_episodes(recorder.recording()), result, clipped)
+        episodes = replace(
+            as_episodes(recorder.recording()), successes=np.array(recorder.successes)
+        )
+        return Demonstration(episodes, result, clipped)
 
     def close(self) -> None:
         self._recorder.close()
 
 
 class _Recorder(EpisodeRecorder):
-    """Also remembers `info` of the last reset or step."""
+    """Also remembers `info` of the last reset or step, and which steps succeeded."""
 
     info: dict[str, Any]
+    successes: list[bool]
 
     def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
         observation, self.info = super().reset(**options)
+        self.successes = []
         return observation, self.info
 
     def step(self, action: np.ndarray) -> tuple[Any, ...]:
         result = super().step(action)
         self.info = result[-1]
+        self.successes.append(any(bool(self.info.get(key, False)) for key in SUCCESS_KEYS))
         return result
 
 

@@ -11,17 +11,22 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
 from qc_core import documents
-from qc_core.data.uploads.check import UploadCheck
+from qc_core.config.settings import Config
+from qc_core.data.formats.source import Source
+from qc_core.data.uploads.check import UploadCheck, upload_check
 from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.files import reading, require_file, sha256_of
 from qc_core.log import log
+from qc_core.policy_format.contract import Contract
+from qc_core.policy_format.environment_spec import gymnasium_id
+from qc_core.registry.registry import LATEST, Registry
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 _ROOT = "episodes/"
@@ -67,12 +72,19 @@ class QuarantineReason(Document, frozen=True, kw_only=True):
     quarantined: str
 
 
-def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -> list[Upload]:
+def push_episodes(
+    store: ObjectStore, config: Config, files: Sequence[Path], policy: str | None = None
+) -> list[Upload]:
     """Upload npz files under their checksums; invalid files go to the quarantine.
 
+    Args:
+        config: names the environment, and its control interval if it reports none.
+        policy: NAME, NAME@ALIAS or NAME:VERSION in the store, whose contract the episodes of a
+            robot without a simulator must match.
+
     Raises:
-        UsageError: a file does not exist or is not a file, or the environment has no task. Nothing
-            is uploaded then.
+        UsageError: a file does not exist or is not a file, or there is nothing to check the
+            episodes against. Nothing is uploaded then.
     """
     for file in files:
         with reading(file):
@@ -80,23 +92,31 @@ def push_episodes(store: ObjectStore, environment: str, files: Sequence[Path]) -
             exists = file.exists()
         if not exists:
             raise UsageError(f"{file} does not exist")
-    with closing(UploadCheck(environment)) as check:
+    contract = Registry(store).details(policy).contract if policy else None
+    environment = config.environment
+    with closing(upload_check(config, contract)) as check:
         known = set(store.keys(_prefix(environment)))
         return [_push(store, environment, file, check, known) for file in files]
 
 
-def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
-    """Download the accepted files of an environment, each named by its checksum.
+@contextmanager
+def fetched_episodes(store: ObjectStore, config: Config, folder: Path) -> Iterator[Source]:
+    """Download the accepted files of an environment to a folder, and open them.
 
     Every file is checked again, because anyone with access can write to the store. Invalid files
-    are moved to the quarantine.
+    are moved to the quarantine. Episodes of a robot without a simulator are checked against the
+    contract of the latest version of `config.policy_name`.
 
     Raises:
         NoEpisodes: there is no valid file.
+        UsageError: there is nothing to check the episodes against.
     """
-    arriving = folder / ".arriving"
-    with closing(UploadCheck(environment)) as check:
-        for key in sorted(store.keys(_prefix(environment))):
+    environment, arriving = config.environment, folder / ".arriving"
+    keys = sorted(store.keys(_prefix(environment)))
+    if not keys:
+        raise _no_episodes(store, environment)
+    with closing(upload_check(config, _latest_contract(store, config))) as check:
+        for key in keys:
             try:
                 store.get_file(key, arriving)
             except NoSuchObject:
@@ -111,12 +131,24 @@ def fetch_episodes(store: ObjectStore, environment: str, folder: Path) -> None:
                 _delete_if_unchanged(store, key, arriving)
             else:
                 arriving.rename(folder / f"{sha256_of(arriving)}.npz")
-    arriving.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        raise NoEpisodes(
-            f"no episodes of {environment} in {store.describe()} yet: add some with "
-            "`qc episodes push`"
-        )
+        arriving.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            raise _no_episodes(store, environment)
+        yield check.open(folder)
+
+
+def _latest_contract(store: ObjectStore, config: Config) -> Contract | None:
+    registry = Registry(store)
+    latest = registry.alias(config.policy_name, LATEST)
+    if latest is None:
+        return None
+    return registry.details(f"{config.policy_name}:{latest}").contract
+
+
+def _no_episodes(store: ObjectStore, environment: str) -> NoEpisodes:
+    return NoEpisodes(
+        f"no episodes of {environment} in {store.describe()} yet: add some with `qc episodes push`"
+    )
 
 
 def list_episodes(store: ObjectStore) -> Iterator[StoredEpisodes]:
@@ -155,7 +187,7 @@ def _push(
 
 
 def _quarantine(store: ObjectStore, environment: str, file: Path, reason: str) -> str:
-    prefix = f"{_QUARANTINE}{environment}/{sha256_of(file)}/"
+    prefix = f"{_QUARANTINE}{gymnasium_id(environment)}/{sha256_of(file)}/"
     store.put_file(prefix + _EPISODES, file)
     content = QuarantineReason(
         environment=environment,
@@ -179,4 +211,4 @@ def _delete_if_unchanged(store: ObjectStore, key: str, file: Path) -> None:
 
 
 def _prefix(environment: str) -> str:
-    return f"{_ROOT}{environment}/"
+    return f"{_ROOT}{gymnasium_id(environment)}/"

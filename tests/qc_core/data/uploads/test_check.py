@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qc_core.data.uploads.check import UploadCheck
+from qc_core.config.settings import Config
+from qc_core.data.uploads.check import UploadCheck, upload_check
 from qc_core.errors import UsageError
 from tests.conftest import ENVIRONMENT
 from tests.qc_core.data.formats.test_ogbench_npz import play_file
@@ -23,7 +24,7 @@ def arrays() -> Arrays:
 
 @pytest.fixture(scope="module")
 def check() -> Iterator[UploadCheck]:
-    with closing(UploadCheck(ENVIRONMENT)) as check:
+    with closing(upload_check(Config(environment=ENVIRONMENT), None)) as check:
         yield check
 
 

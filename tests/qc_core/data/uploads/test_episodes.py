@@ -21,6 +21,7 @@ from tests.conftest import ENVIRONMENT
 from tests.qc_core.data.formats.test_ogbench_npz import play_file
 
 Arrays = dict[str, Any]
+CUBE = Config(environment=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_an_invalid_file_is_quarantined_and_valid_files_are_accepted(
     tmp_path: Path, store: ObjectStore, arrays: Arrays, file: Path
 ) -> None:
     np.savez(tmp_path / "bad.npz", **{**arrays, "actions": arrays["actions"] * 3})
-    bad, good = push_episodes(store, ENVIRONMENT, [tmp_path / "bad.npz", file])
+    bad, good = push_episodes(store, CUBE, [tmp_path / "bad.npz", file])
     assert (bad.state, good.state, good.episodes) == ("quarantined", "accepted", 2)
     assert "bad.npz: actions must be within the bounds" in bad.reason
     assert str(tmp_path) not in bad.reason
@@ -52,8 +53,8 @@ def test_an_invalid_file_is_quarantined_and_valid_files_are_accepted(
 
 
 def test_uploading_a_file_twice_stores_it_once(store: ObjectStore, file: Path) -> None:
-    first = push_episodes(store, ENVIRONMENT, [file, file])
-    again = push_episodes(store, ENVIRONMENT, [file])
+    first = push_episodes(store, CUBE, [file, file])
+    again = push_episodes(store, CUBE, [file])
     assert [upload.state for upload in (*first, *again)] == ["accepted", "known", "known"]
     assert [entry.environment for entry in list_episodes(store)] == [ENVIRONMENT]
 
@@ -62,9 +63,9 @@ def test_nothing_is_uploaded_if_a_file_is_missing(
     store: ObjectStore, file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"none.npz does not exist"):
-        push_episodes(store, ENVIRONMENT, [file, tmp_path / "none.npz"])
+        push_episodes(store, CUBE, [file, tmp_path / "none.npz"])
     with pytest.raises(UsageError, match="unknown environment"):
-        push_episodes(store, "cube-singel-v0", [file])
+        push_episodes(store, Config(environment="cube-singel-v0"), [file])
     assert list(list_episodes(store)) == []
 
 
@@ -74,7 +75,7 @@ def test_a_path_that_is_not_a_file_is_refused_as_such(
 ) -> None:
     make(tmp_path / "data")
     with pytest.raises(UsageError, match="data is not a file"):
-        push_episodes(store, ENVIRONMENT, [file, tmp_path / "data"])
+        push_episodes(store, CUBE, [file, tmp_path / "data"])
     assert not list(list_episodes(store))
 
 
@@ -82,7 +83,7 @@ def test_files_from_the_store_are_checked_when_downloaded(
     tmp_path: Path, store: ObjectStore, config: Config, arrays: Arrays, file: Path
 ) -> None:
     """Truncated, nonsense in a folder, of another zip, and a bomb that unpacks to terabytes."""
-    push_episodes(store, ENVIRONMENT, [file])
+    push_episodes(store, CUBE, [file])
     whole = file.read_bytes()
     hostile = {"truncated.npz": whole[: len(whole) // 2], "a/b/odd name": b"nonsense"}
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -125,5 +126,5 @@ def test_an_unreadable_file_is_not_quarantined(
 ) -> None:
     forbid(file)
     with pytest.raises(RunError, match=r"good\.npz cannot be read"):
-        push_episodes(store, ENVIRONMENT, [file])
+        push_episodes(store, CUBE, [file])
     assert list(list_episodes(store)) == []
