@@ -27,6 +27,7 @@ test: .venv/installed-dev
 SEED ?= 1
 faults: .venv/installed-dev
 	.venv/bin/python -m tests.faults.s3_faults --attempts 400 --seed $(SEED) --slow
+	FAULTS=2000 SEED=$(SEED) .venv/bin/python -m pytest -s -q tests/faults/test_file_faults.py
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

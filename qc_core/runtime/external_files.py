@@ -12,13 +12,8 @@ by a value. This module walks through the messages that can contain tensors or n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from qc_core.runtime.protobuf import fields
 
-# Kinds of values.
-_VARINT, _FIXED_64, _LENGTH_DELIMITED, _FIXED_32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES = 10
-# Protobuf cuts a tag to its last 32 bits.
-_TAG_MASK = 0xFFFFFFFF
 # Protobuf's own limit.
 _MAX_DEPTH = 100
 # A policy has some thousands of fields. A million takes a second.
@@ -56,15 +51,15 @@ def names_other_files(model: bytes) -> bool:
     Raises:
         ValueError: the bytes are not a protobuf message, or exceed its limits.
     """
-    fields = 0
+    count = 0
     pending = [(memoryview(model), "ModelProto", 0)]
     while pending:
         message, kind, depth = pending.pop()
         if depth > _MAX_DEPTH:
             raise ValueError(f"messages are nested deeper than {_MAX_DEPTH} levels")
-        for number, value in _fields(message):
-            fields += 1
-            if fields > _MAX_FIELDS:
+        for number, value in fields(message):
+            count += 1
+            if count > _MAX_FIELDS:
                 raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
             if (kind, number) == _EXTERNAL_DATA:
                 return True
@@ -74,41 +69,3 @@ def names_other_files(model: bytes) -> bool:
             if inner is not None and value is not None:
                 pending.append((value, inner, depth + 1))
     return False
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | None]]:
-    """Yield the field numbers of a message with their values, None for values that are numbers."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        number, wire_type = (tag & _TAG_MASK) >> 3, tag & 7
-        if number == 0:
-            raise ValueError("a field has number 0")
-        start = position
-        if wire_type == _VARINT:
-            _, position = _varint(message, position)
-        elif wire_type == _FIXED_64:
-            position += 8
-        elif wire_type == _FIXED_32:
-            position += 4
-        elif wire_type == _LENGTH_DELIMITED:
-            length, start = _varint(message, position)
-            position = start + length
-        else:
-            raise ValueError(f"a field has wire type {wire_type}, which ONNX does not use")
-        if position > len(message):
-            raise ValueError("a field is longer than its message")
-        yield number, message[start:position] if wire_type == _LENGTH_DELIMITED else None
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Read a variable-length integer: seven bits per byte, lowest first; return it and its end."""
-    value = 0
-    for index in range(_MAX_VARINT_BYTES):
-        if position + index >= len(message):
-            raise ValueError("a number is truncated")
-        byte = message[position + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, position + index + 1
-    raise ValueError(f"a number has more than {_MAX_VARINT_BYTES} bytes")

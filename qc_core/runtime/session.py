@@ -6,17 +6,23 @@ Shapes: B batch.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import threading
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qc_core.errors import RunError
 from qc_core.runtime.external_files import names_other_files
+from qc_core.runtime.operators import require_known_operators
 from qc_core.runtime.providers import PROVIDERS, choose_providers
 
+# A policy needs some MB.
+_MAX_MEMORY_BYTES = 4 << 30
 # TF32 is accurate to three digits, and the policy's outputs are checked to five.
 _OPTIONS = {"cuda": {"use_tf32": "0"}}
 
@@ -62,10 +68,14 @@ class BoundSession:
         content = model.read_bytes()
         try:
             other_files = names_other_files(content)
+            if not other_files:
+                require_known_operators(content)
         except ValueError as error:
-            raise RunError(f"{model} cannot be opened: it is damaged: {error}") from error
+            raise RunError(f"{model} cannot be opened: {error}") from error
         if other_files:
             raise RunError(f"{model} has weights in other files: a policy must be one file")
+        _limit_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 self._session = onnxruntime.InferenceSession(
@@ -76,6 +86,11 @@ class BoundSession:
         except Exception as error:
             # onnxruntime's exceptions have no common base class.
             raise RunError(f"{model} cannot be opened: {_one_line(error)}") from error
+        try:
+            self._read_description()
+        except Exception as error:
+            # Names and metadata may be no text.
+            raise RunError(f"{model} cannot be opened: {_one_line(error)}") from error
         started = self._session.get_providers()[0]
         self.provider = next(name for name, theirs in PROVIDERS.items() if theirs == started)
         if provider not in (None, self.provider):
@@ -83,14 +98,16 @@ class BoundSession:
                 f"provider {provider!r} does not start here, onnxruntime offers {self.provider}: "
                 "install its driver and libraries"
             )
+        self._memory = "cpu" if self.provider == "cpu" else "cuda"
+        self._bound_shapes: list[tuple[int, ...]] = []
+        self._turn = threading.Lock()
+
+    def _read_description(self) -> None:
         self.inputs = {entry.name: list(entry.shape) for entry in self._session.get_inputs()}
         self.outputs = {entry.name: list(entry.shape) for entry in self._session.get_outputs()}
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         output = self._session.get_outputs()[0]
         self._output, self._row_shape = output.name, output.shape[1:]
-        self._memory = "cpu" if self.provider == "cpu" else "cuda"
-        self._bound_shapes: list[tuple[int, ...]] = []
-        self._turn = threading.Lock()
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return a new array with the output for inputs by name (RunError: the model fails)."""
@@ -133,6 +150,17 @@ class BoundSession:
         for name in inputs:
             self._binding.bind_ortvalue_input(name, self._bound[name])
         self._binding.bind_ortvalue_output(self._output, self._bound[self._output])
+
+
+@cache
+def _limit_memory() -> None:
+    """Limit the memory of all models in this process; a model that needs more fails."""
+    # Type checkers do not know these names.
+    runtime: Any = importlib.import_module("onnxruntime")
+    kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    memory = runtime.OrtMemoryInfo("Cpu", kind, 0, runtime.OrtMemType.DEFAULT)
+    settings = runtime.OrtArenaCfg({"max_mem": _MAX_MEMORY_BYTES})
+    runtime.create_and_register_allocator(memory, settings)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qc_core.data.formats.hdf5_check import require_harmless
 from qc_core.errors import UsageError
 from qc_core.files import require_content
 
@@ -22,6 +23,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         require_content(path)
         with h5py.File(path, "r") as file:
+            require_harmless(path, file)
             yield file
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from qc_core import documents
 from qc_core.config.settings import Config, DataConfig
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.data.formats.hdf5_check import require_harmless
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.source import (
     ReplayableEpisode,
@@ -64,18 +65,22 @@ def open_minari(dataset_id: str, config: Config) -> Source:
             bounded actions.
         RunError: the data set is not on this machine and cannot be downloaded.
     """
+    import h5py
     import minari
 
     # A security check, before Minari reads the file: see `_Spaces`.
-    documents.read(_folder(dataset_id) / "data" / "metadata.json", _Spaces)
-    try:
+    data = _folder(dataset_id) / "data"
+    documents.read(data / "metadata.json", _Spaces)
+    # Minari descends into groups and follows links.
+    for path in sorted(data.glob("**/*.hdf5")):
+        with _damage(dataset_id), h5py.File(path, "r") as file:
+            require_harmless(path, file)
+    with _damage(dataset_id):
         dataset = minari.load_dataset(dataset_id)
         lengths = [
             int(episode["total_steps"])
             for episode in dataset.storage.get_episode_metadata(dataset.episode_indices)
         ]
-    except _DAMAGE as error:
-        raise _damaged(dataset_id, error) from error
     if not lengths:
         raise UsageError(f"minari:{dataset_id} contains no episodes")
     vectors = _vectors(dataset.observation_space, dataset_id)
@@ -288,6 +293,17 @@ def _observations(episode: Any, vectors: Sequence[_Vector]) -> np.ndarray:
             values = values[key]
         parts.append(np.asarray(values, np.float32).reshape(len(episode.rewards) + 1, vector.size))
     return np.concatenate(parts, axis=1)
+
+
+@contextlib.contextmanager
+def _damage(dataset_id: str) -> Iterator[None]:
+    """Turn what the library raises for damaged data into UsageError."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(dataset_id, error) from error
 
 
 def _damaged(dataset_id: str, error: Exception) -> UsageError:
