@@ -19,11 +19,12 @@ _ALLOWED_BYTES = 256 << 20
 _LINK = "is a link, which is not followed: copy it into this file"
 
 
-def require_harmless(path: Path, file: Any) -> None:
+def require_harmless(path: Path, file: Any, *, follows_links: bool = False) -> None:
     """Refuse a file with links, with data in other files, or with far more data than it stores.
 
     Args:
         file: the file, opened with h5py.
+        follows_links: whether the reader follows links, which are then refused.
 
     Raises:
         UsageError: the message names the object and what is wrong.
@@ -41,10 +42,11 @@ def require_harmless(path: Path, file: Any) -> None:
         item = file[name]
         if isinstance(item, h5py.Group):
             for member in item.id:
-                if item.id.links.get_info(member).type != h5l.TYPE_HARD:
+                if item.id.links.get_info(member).type == h5l.TYPE_HARD:
+                    links += 1
+                elif follows_links:
                     shown = member.decode(errors="replace")
                     return f"{str(item.name).rstrip('/')}/{shown} {_LINK}"
-                links += 1
         elif isinstance(item, h5py.Dataset):
             if item.is_virtual or item.external:
                 return f"{item.name} is in another file, which is not read: copy it into this one"

@@ -74,7 +74,7 @@ def open_minari(dataset_id: str, config: Config) -> Source:
     # Minari descends into groups and follows links.
     for path in sorted(data.glob("**/*.hdf5")):
         with _damage(dataset_id), h5py.File(path, "r") as file:
-            require_harmless(path, file)
+            require_harmless(path, file, follows_links=True)
     with _damage(dataset_id):
         dataset = minari.load_dataset(dataset_id)
         lengths = [
