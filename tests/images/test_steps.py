@@ -30,6 +30,8 @@ from tests.images.containers import Cluster, podman
 RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
 _ENDPOINT = "http://127.0.0.1:9000"
 _PRIVATE_KEY = Ed25519PrivateKey.generate()
+# Containers start slowly; more episodes would show nothing else.
+_SHORT = ("--data.episodes", "2", "--evaluate.episodes", "1")
 _KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 
 
@@ -147,7 +149,7 @@ def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cl
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
     """A complete run of the smoke recipe."""
-    cluster = _cluster(tmp_path_factory.mktemp("run"), network, "run-1", "--seed", "5")
+    cluster = _cluster(tmp_path_factory.mktemp("run"), network, "run-1", "--seed", "5", *_SHORT)
     cluster.run({})
     return cluster
 

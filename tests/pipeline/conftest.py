@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("QC_", "AWS_", "KFP_"))]:
             patch.delenv(name)
-        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
+        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3", "--evaluate.episodes", "1")
     assert done.returncode == 0, done.stderr
     return folder, done
 
