@@ -196,12 +196,12 @@ def one_at_a_time(application: Callable[..., Iterable[bytes]]) -> Callable[..., 
 @pytest.fixture
 def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """`QC_STORE` is a bucket of this test's own; returns its location."""
-    from qc_core.store.s3 import S3Store
+    from qc_core.store.make_buckets import make_buckets
 
     bucket = f"test-{abs(hash(tmp_path)) % 10**12}"
     monkeypatch.setenv("QC_S3_ENDPOINT", s3_endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testtest")
     monkeypatch.setenv("QC_STORE", f"s3://{bucket}/some/prefix")
-    S3Store(f"s3://{bucket}").make_bucket()
+    make_buckets([bucket])
     return f"s3://{bucket}/some/prefix"

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from qc_core.errors import UsageError
 from qc_core.store.deadline import Deadline
 from qc_core.store.objects import PROBE, NoSuchObject
 from qc_core.store.s3_bucket import SHA256, S3Bucket
 from qc_core.store.s3_client import split_location
 from qc_core.store.s3_download import download
-from qc_core.store.s3_errors import Changed, NoSuchBucket, NotImplementedByServer, not_from_s3
+from qc_core.store.s3_errors import Changed, NotImplementedByServer, not_from_s3
 from qc_core.store.s3_upload import PART_BYTES, remove_unfinished_uploads, upload
-
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class S3Store:
@@ -107,42 +103,10 @@ class S3Store:
         # The bucket itself is not asked for: the keys may be limited to the prefix.
         next(self._pages("", MaxKeys=1), None)
 
-    def make_bucket(self) -> bool:
-        """Create the bucket if it does not exist; return whether it was created."""
-        if not _BUCKET_NAME.fullmatch(self._bucket.name):
-            raise UsageError(
-                f"{self._bucket.name} cannot be the name of a bucket: use 3 to 63 lowercase "
-                "letters, digits, '-' and '.'"
-            )
-        if self._exists():
-            return False
-        try:
-            self._bucket.repeat(self._create)
-        except UsageError:
-            # Another process may have created it, or an attempt whose response was lost.
-            if not self._exists():
-                raise
-        # A foreign response would not make it exist.
-        self.check()
-        return True
-
     def require_writable(self) -> None:
         self.check()
         self.put(PROBE, b"")
         self.delete(PROBE)
-
-    def _create(self, deadline: Deadline) -> None:
-        region = self._bucket.region
-        place = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        options = {} if region == "us-east-1" else place
-        self._bucket.request(deadline, "create_bucket", None, **options)
-
-    def _exists(self) -> bool:
-        try:
-            self.check()
-        except NoSuchBucket:
-            return False
-        return True
 
     def _put(self, key: str, content: bytes, condition: dict[str, str]) -> None:
         metadata = {SHA256: hashlib.sha256(content).hexdigest()}

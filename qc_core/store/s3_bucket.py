@@ -32,7 +32,7 @@ class S3Bucket:
     """
 
     def __init__(self, name: str, prefix: str) -> None:
-        self._seconds = _timeout()
+        self._seconds = timeout_seconds()
         self._client = connect(self._seconds * SHARE)
         self._prefix = f"{prefix}/" if prefix else ""
         self.name, self.region = name, self._client.meta.region_name
@@ -112,7 +112,8 @@ class S3Bucket:
             raise Unanswered("it confirms a write that it did not make")
 
 
-def _timeout() -> float:
+def timeout_seconds() -> float:
+    """Return the seconds that a request may take, `QC_S3_TIMEOUT` (UsageError: invalid)."""
     text = os.environ.get(TIMEOUT_VARIABLE)
     if not text:
         return _DEFAULT_TIMEOUT_SECONDS

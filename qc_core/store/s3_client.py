@@ -20,7 +20,7 @@ from botocore.config import Config
 from qc_core.errors import UsageError
 from qc_core.store.s3_errors import missing_keys
 
-_DEFAULT_REGION = "us-east-1"
+DEFAULT_REGION = "us-east-1"
 _CONNECT_SECONDS = 5.0
 
 
@@ -43,15 +43,15 @@ def connect(timeout: float) -> Any:
     Raises:
         UsageError: a setting is invalid.
     """
-    endpoint = _endpoint()
+    address = endpoint()
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
     try:
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
         return session.create_client(
             "s3",
-            region_name=region or _DEFAULT_REGION,
-            endpoint_url=endpoint,
+            region_name=region or DEFAULT_REGION,
+            endpoint_url=address,
             verify=session.get_config_variable("ca_bundle") or _system_certificates(),
             config=Config(
                 connect_timeout=min(_CONNECT_SECONDS, timeout),
@@ -78,7 +78,8 @@ def _loader() -> botocore.loaders.Loader:
     return botocore.loaders.create_loader()
 
 
-def _endpoint() -> str | None:
+def endpoint() -> str | None:
+    """Return the address of the server, `QC_S3_ENDPOINT`; None is AWS (UsageError: invalid)."""
     endpoint = os.environ.get("QC_S3_ENDPOINT")
     if not endpoint:
         return None

@@ -23,6 +23,7 @@ from pathlib import Path
 from qc_core.errors import QCError
 from qc_core.registry.registry import Registry
 from qc_core.store.bundle import get_folder, put_folder
+from qc_core.store.make_buckets import make_buckets
 from qc_core.store.objects import NoSuchObject, ObjectStore, StoreUnavailable
 from qc_core.store.s3 import S3Store
 from tests.faults.proxy import QUICK, SLOW, Fault, FaultProxy, running
@@ -235,7 +236,7 @@ def attack(
     with running(proxy), tempfile.TemporaryDirectory(prefix="qc-faults-") as folder:
         os.environ["QC_S3_ENDPOINT"] = server
         direct = S3Store(f"s3://{bucket}/some/prefix")
-        S3Store(f"s3://{bucket}").make_bucket()
+        make_buckets([bucket])
         os.environ["QC_S3_ENDPOINT"] = proxy.address
         through = S3Store(f"s3://{bucket}/some/prefix")
         attacker = Attack(through, direct, Path(folder), rng)

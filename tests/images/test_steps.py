@@ -70,8 +70,8 @@ _MAKE_BUCKET = """
 import os
 os.environ |= dict(QC_S3_ENDPOINT="http://127.0.0.1:9000", AWS_ACCESS_KEY_ID="test",
                    AWS_SECRET_ACCESS_KEY="test")
-from qc_core.store.s3 import S3Store
-S3Store("s3://q-chunking").make_bucket()
+from qc_core.store.make_buckets import make_buckets
+make_buckets(["q-chunking"])
 """
 _ANSWERS = """
 import socket
