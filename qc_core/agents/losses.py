@@ -65,7 +65,7 @@ def policy_value_loss(values_KB: Tensor) -> Tensor:
 
 
 def soft_actor_loss(values_KB: Tensor, log_likelihood_B: Tensor, temperature: Tensor) -> Tensor:
-    """mean_B (α · log π(a | s) - mean_K Q_k(s, a)) with a ~ π(s).
+    """mean_B (β · log π(a | s) - mean_K Q_k(s, a)) with a ~ π(s).
 
     Source: the actor loss of RLPD.
     """
@@ -73,7 +73,7 @@ def soft_actor_loss(values_KB: Tensor, log_likelihood_B: Tensor, temperature: Te
 
 
 def temperature_loss(temperature: Tensor, entropy: Tensor, target_entropy: float) -> Tensor:
-    """α · (entropy - target entropy): α falls while the entropy is above its target.
+    """β · (entropy - target entropy): β falls while the entropy is above its target.
 
     Source: the temperature of RLPD.
     """

@@ -8,7 +8,7 @@ from docs.generate_reference import PAGES, commands_page, configuration_page
 from qc_core import __version__
 from tests.docs.pages import ROOT
 
-VARIABLE = re.compile(r'"((?:QC|KFP|AWS|MUJOCO|XDG|OMP|MLFLOW)_[A-Z][A-Z_0-9]*)"')
+VARIABLE = re.compile(r'"((?:QC|KFP|KF|AWS|MUJOCO|XDG|OMP|ORT|MLFLOW)_[A-Z][A-Z_0-9]*)"')
 
 
 def test_generated_pages_are_those_that_the_code_generates() -> None:

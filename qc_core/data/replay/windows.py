@@ -16,7 +16,7 @@ from qc_core.config.settings import Config, TerminalHandling
 class Transitions(Protocol):
     """Transitions of one environment or of several, in chronological order.
 
-    `actions` [N, A], `rewards` [N], `masks` [N] (0: solved, no bootstrap) and `terminals` [N]
+    `actions` [N, A], `rewards` [N], `masks` [N] (0: task ended, no bootstrap) and `terminals` [N]
     (1: last transition of its episode) may have more rows than there are transitions.
     """
 
@@ -54,7 +54,7 @@ class Windows(NamedTuple):
         actions_BHA: stored actions, including those after the end of an episode.
         returns_B: sum over the window of discount^j · reward.
         bootstrap_B: factor of the next observation's value: discount^H, or 0 if any step of the
-            window solved the task.
+            window ended the task.
         next_observations_BO: after the last step, including after the end of an episode.
         valid_BH: 1 up to and including the step that ends the episode, then 0.
         weight_B: 1 if the critic learns from the window, else 0.
