@@ -14,21 +14,18 @@ from msgspec import UNSET, UnsetType
 from qc_core.config.settings import Config
 from qc_core.data.clipping import Clipping
 from qc_core.data.dataset.dataset import Dataset, open_dataset
-from qc_core.data.formats.lerobot import open_lerobot
-from qc_core.data.formats.locate import kind_of, name_in
-from qc_core.data.formats.minari_dataset import open_minari
+from qc_core.data.formats.locate import kind_of
 from qc_core.data.formats.npz_file import NpzFile
 from qc_core.data.formats.ogbench_npz import (
     OPTIONAL,
     REQUIRED,
     complete_episodes,
     npz_files,
-    open_ogbench,
     require_vectors,
 )
-from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source, transitions_of
-from qc_core.data.formats.steps_file import is_steps, open_steps
+from qc_core.data.formats.steps_file import is_steps
+from qc_core.data.ingest import open_source
 from qc_core.data.replaying import ReplayResult, replay
 from qc_core.documents import Document
 from qc_core.errors import UsageError
@@ -108,27 +105,18 @@ def describe_source(
         UsageError: the source does not exist or is damaged.
     """
     kind, path, config = kind_of(source), Path(source), config or Config()
-    if kind in ("collect", "ogbench", "store"):
+    if kind in ("collect", "ogbench", "store", "remote"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
         if replays:
             raise UsageError(f"{source}: a dataset folder cannot be played again, its source can")
         return _describe_dataset(open_dataset(path))
-    if kind == "minari":
-        opened = open_minari(name_in(source), config)
-    elif kind == "lerobot":
-        opened = open_lerobot(path, config.data)
-    elif is_steps(path, environment):
-        opened = open_steps(path, config, environment)
-    elif kind == "robomimic":
-        opened = open_robomimic(path, config.data)
-    elif replays:
+    if kind == "npz" and not is_steps(path, environment):
+        if not replays:
+            return _describe_npz(path)
         if environment is None:
             raise UsageError(f"{source}: --replay needs the environment: give --environment ID")
-        opened = open_ogbench(path, environment)
-    else:
-        return _describe_npz(path)
-    return _described(opened, replays)
+    return _described(open_source(kind, source, config, environment), replays)
 
 
 def _described(source: Source, replays: int) -> SourceDescription:

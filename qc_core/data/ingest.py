@@ -164,10 +164,10 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
             if (local := kind_of(str(path))) == "data set":
                 _copy(path, config.environment, output)
             else:
-                fetched = open_source(local, str(path), config)
+                fetched = open_source(local, str(path), config, config.environment)
                 _write(replace(fetched, name=source), config, output)
     else:
-        _write(open_source(kind, source, config), config, output)
+        _write(open_source(kind, source, config, config.environment), config, output)
 
 
 @contextmanager
@@ -248,8 +248,15 @@ def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
         )
 
 
-def open_source(kind: SourceKind, source: str, config: Config) -> Source:
-    """Open a source that is read from files (UsageError: it is damaged or does not fit)."""
+def open_source(kind: SourceKind, source: str, config: Config, environment: str | None) -> Source:
+    """Open a source that is read from files.
+
+    Args:
+        environment: that the data are read for; None if only the source may name it.
+
+    Raises:
+        UsageError: the source is damaged or does not fit.
+    """
     if kind == "minari":
         return open_minari(name_in(source), config)
     if kind == "ogbench":
@@ -258,8 +265,8 @@ def open_source(kind: SourceKind, source: str, config: Config) -> Source:
     path = Path(source)
     if kind == "lerobot":
         return open_lerobot(path, config.data)
-    if is_steps(path, config.environment):
-        return open_steps(path, config, config.environment)
+    if is_steps(path, environment):
+        return open_steps(path, config, environment)
     if config.data.observation or config.data.action:
         raise UsageError(
             f"{path} has the columns of its environment: leave out --data.observation and "
@@ -271,7 +278,7 @@ def open_source(kind: SourceKind, source: str, config: Config) -> Source:
         raise UsageError(
             f"{path} has no rewards of its own, they come from the task: leave out --data.success"
         )
-    return open_ogbench(path, config.environment)
+    return open_ogbench(path, environment or config.environment)
 
 
 def _write(source: Source, config: Config, output: Path) -> None:
