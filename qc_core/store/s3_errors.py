@@ -85,7 +85,7 @@ def translate(error: Exception, store: str, bucket: str, key: str) -> Exception:
         return Unanswered("no connection")
     if isinstance(error, (boto.CredentialRetrievalError, boto.MetadataRetrievalError)):
         return Unanswered(f"no keys from the identity of this machine: {_line(error)}")
-    if isinstance(error, (boto.HTTPClientError, boto.IncompleteReadError)):
+    if isinstance(error, (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError)):
         return Unanswered(_connection_reason(error))
     # The parser of a response that is not from S3 raises exceptions of many kinds.
     return Unanswered(f"its response is not from S3 ({type(error).__name__})")
@@ -180,9 +180,10 @@ def _tls_error(error: boto.SSLError, store: str) -> Exception:
     return Unanswered("the encrypted connection was interrupted")
 
 
-def _connection_reason(error: Exception) -> str:
+def _connection_reason(error: boto.BotoCoreError) -> str:
     """Return why a connection failed; botocore's text may contain addresses with signatures."""
-    cause = str(error)
+    # The text of an EndpointConnectionError has only the URL; its cause is an argument.
+    cause = str(error.kwargs.get("error", error))
     for part, reason in (
         ("Connection refused", "connection refused"),
         ("resolve", "its name cannot be resolved"),

@@ -385,3 +385,19 @@ def test_an_invalid_time_limit_is_refused(
     monkeypatch.setenv("QC_S3_TIMEOUT", seconds)
     with pytest.raises(UsageError, match="QC_S3_TIMEOUT must be seconds above 0"):
         open_store()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("http://127.0.0.1:9", "connection refused"),
+        ("http://store.invalid", "its name cannot be resolved"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_said_to_be_so(
+    s3_store: str, monkeypatch: pytest.MonkeyPatch, endpoint: str, reason: str
+) -> None:
+    monkeypatch.setenv("QC_S3_ENDPOINT", endpoint)
+    monkeypatch.setenv("QC_S3_TIMEOUT", "0.5")
+    with pytest.raises(StoreUnavailable, match=f"does not answer: {reason}"):
+        open_store().check()
