@@ -29,13 +29,7 @@ def compile_pipeline(
 
     from pipeline.definition import make_pipeline
 
-    if output.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"the output must be a .yaml file, got {output}")
-    require_file_place(output)
-    if output.exists() and not _is_package(output):
-        raise UsageError(
-            f"{output} exists and is not a pipeline package: choose another output or move it"
-        )
+    require_package_place(output)
     with staged_file(output) as staging:
         compiler.Compiler().compile(
             make_pipeline(secrets),
@@ -47,3 +41,14 @@ def compile_pipeline(
 def _is_package(path: Path) -> bool:
     with reading(path), path.open(errors="replace") as file:
         return file.read(len(_HEADER)) == _HEADER
+
+
+def require_package_place(output: Path) -> None:
+    """Raise UsageError unless a package can be written to this file."""
+    if output.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"the output must be a .yaml file, got {output}")
+    require_file_place(output)
+    if output.exists() and not _is_package(output):
+        raise UsageError(
+            f"{output} exists and is not a pipeline package: choose another output or move it"
+        )

@@ -39,7 +39,7 @@ from qc_core.documents import read, to_json, write
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.evaluation.result import Evaluation
 from qc_core.events import EVENTS_VARIABLE
-from qc_core.files import write_atomically, write_json
+from qc_core.files import require_vacant, write_atomically, write_json
 from qc_core.log import log
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
@@ -125,6 +125,9 @@ def run_locally(
         UsageError: the folder is in use or not writable, or a step refused its input.
         RunError: a step failed.
     """
+    if folder and not any((folder / name).exists() for name in (RUN, LOG)):
+        # Nothing is made for a run that is refused.
+        require_vacant(folder)
     store = open_store()
     store.require_writable()
     request = request_of(config, store.describe())

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -93,25 +94,31 @@ def alive_address(address: str) -> str:
     return f"{address}.alive"
 
 
-def when_run_ends(action: Callable[[], None]) -> None:
-    """Call a function once, in a thread, when `qc run` has ended or is interrupted.
+@contextmanager
+def when_run_ends(action: Callable[[], None]) -> Iterator[None]:
+    """Call a function, in a thread, if `qc run` ends or is interrupted during the block.
 
     Does nothing if this process is not a step of a local run.
     """
-    path = os.environ.get(EVENTS_VARIABLE)
-    if not path:
-        return
+    path, is_over = os.environ.get(EVENTS_VARIABLE), threading.Event()
 
     def wait() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.connect(alive_address(path))
-                connection.recv(1)
+                connection.connect(alive_address(str(path)))
             except OSError:
-                pass
-        action()
+                return
+            with suppress(OSError):
+                connection.recv(1)
+        if not is_over.is_set():
+            action()
 
-    threading.Thread(target=wait, daemon=True).start()
+    if path:
+        threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 def decode_event(content: bytes) -> Event:

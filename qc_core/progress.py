@@ -54,11 +54,11 @@ def step(name: str, description: str) -> Iterator[None]:
     """
     configure_logging()
     interruption.raise_on(signal.SIGINT, signal.SIGTERM)
-    when_run_ends(partial(os.kill, os.getpid(), signal.SIGTERM))
     log.info(f"{name}: {description}", extra={"event": StepStarted(name, description)})
     start = time.monotonic()
     try:
-        yield
+        with when_run_ends(partial(os.kill, os.getpid(), signal.SIGTERM)):
+            yield
     except QCError as error:
         message = printable(str(error))
         event = StepFailed(name, message, error.exit_code)

@@ -19,9 +19,10 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Compile the pipeline with a recipe and its overrides as defaults of its inputs."""
-    from pipeline.compile import compile_pipeline
+    from pipeline.compile import compile_pipeline, require_package_place
     from qc_core.config.resolve import expand, resolve
 
+    require_package_place(options.output)
     name, overrides = expand(options.recipe, options.overrides)
     check_plan(resolve(name, overrides))
     compile_pipeline(name, overrides, options.output, secrets_of(options))

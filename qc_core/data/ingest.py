@@ -71,11 +71,11 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
     require_vacant(output, staged=True)
     kinds = check_sources(config)
     if has_simulator(config.environment):
-        _ingest_all(config, kinds, output)
+        read_sources(config, kinds, output)
     else:
         # Without a simulator, policies are evaluated on episodes that they were not trained on.
         with _scratch_next_to(output) as scratch:
-            _ingest_all(config, kinds, scratch / "all")
+            read_sources(config, kinds, scratch / "all")
             hold_out(open_dataset(scratch / "all"), output)
     info = open_dataset(output).info
     if warning := unrewarded(info):
@@ -119,7 +119,12 @@ def check_sources(config: Config) -> list[SourceKind]:
     return kinds
 
 
-def _ingest_all(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
+def read_sources(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
+    """Write all episodes of the sources to a data set folder, without holding any out.
+
+    Args:
+        kinds: what `check_sources` returned.
+    """
     sources = config.data.source
     if len(sources) == 1:
         _ingest_one(config, kinds[0], sources[0], output)

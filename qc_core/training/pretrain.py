@@ -70,6 +70,8 @@ def pretrain(
         TrainingDiverged: the losses are no longer finite.
         RunError: the store does not answer at the start.
     """
+    if not output.exists():
+        require_vacant(output, staged=True)
     config = pin_parent(config)
     dataset = open_dataset(dataset_folder)
     require_environment(str(dataset.folder), dataset.spec.id, config.environment)

@@ -21,7 +21,7 @@ from qc_core.log import log
 from qc_core.processes import WorkerKilled, worker_pool
 from qc_core.scratch import exclusive, scratch_folder
 from qc_core.timestamps import new_stamp
-from qc_core.training.checkpoint import DOCUMENT, weights_digest
+from qc_core.training.checkpoint import DOCUMENT, read_checkpoint, weights_digest
 from qc_core.training.device import take_threads, threads_per_worker
 from qc_core.training.resume import changed_options
 from qc_core.tuning.queue import end_interrupted
@@ -74,13 +74,19 @@ def tune(
         raise UsageError(
             f"--history {history} is the same place as the output {output}: choose another file"
         )
+    if not output.exists():
+        require_vacant(output, staged=True)
+    if not history.is_file():
+        require_new_file(history)
     if not config.tune.trials:
         raise UsageError("--tune.trials is 0: there is nothing to tune")
     folder = place.with_name(f"{place.name}.study")
+    dataset_digest = open_dataset(dataset).digest
+    read_checkpoint(checkpoint)
     request = StudyRequest(
         config=documents.plain(to_mapping(config)),
         weights=weights_digest(checkpoint),
-        dataset_digest=open_dataset(dataset).digest,
+        dataset_digest=dataset_digest,
     )
     if fresh:
         _delete(place, history, folder)

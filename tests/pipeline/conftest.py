@@ -12,6 +12,8 @@ import pytest
 
 from tests.pipeline.kfp_server import KFP, serve
 
+# The run that the tests share.
+RUN = ("run", "smoke", "-o", "run", "--seed", "3", "--evaluate.episodes", "1")
 QC = [sys.executable, "-m", "qc_core.cli.main"]
 
 
@@ -26,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("QC_", "AWS_", "KFP_"))]:
             patch.delenv(name)
-        done = qc(folder, "run", "smoke", "-o", "run", "--seed", "3", "--evaluate.episodes", "1")
+        done = qc(folder, *RUN)
     assert done.returncode == 0, done.stderr
     return folder, done
 

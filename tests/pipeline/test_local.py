@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from pipeline.placement import STEPS
-from tests.pipeline.conftest import qc
+from tests.pipeline.conftest import RUN, qc
 from tests.qc_core.report.test_video import renders
 
 _CHROMIUM = shutil.which("chromium")
@@ -57,10 +57,10 @@ def test_a_finished_run_is_not_repeated(
 ) -> None:
     folder, done = run
     monkeypatch.delenv("QC_STORE")
-    again = qc(folder, "run", "smoke", "-o", "run", "--seed", "3")
+    again = qc(folder, *RUN)
     assert again.returncode == 0, again.stderr
     assert "▸" not in again.stderr and again.stdout == done.stdout
-    other = qc(folder, "run", "smoke", "-o", "run", "--seed", "4")
+    other = qc(folder, *(word if word != "3" else "4" for word in RUN))
     assert other.returncode == 2 and "run was started with --seed 3: give the same" in other.stderr
 
 

@@ -17,6 +17,7 @@ from qc_core.data.collection.user_demonstrator import (
     load_demonstrator,
 )
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.envs.registry import find_environment
 from qc_core.processes import map_in_order, one_thread_each, worker_pool
 
 # Submitted episodes per worker: enough that no worker idles while a slow episode blocks the order,
@@ -85,6 +86,7 @@ def require_demonstrator(environment: str, demonstrator: str) -> None:
     if demonstrator:
         load_demonstrator(demonstrator)
     else:
+        find_environment(environment)
         require_collectable(environment)
 
 

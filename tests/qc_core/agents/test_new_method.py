@@ -190,6 +190,7 @@ def test_missing_state_of_one_optimizer_is_an_error(
     pretrain(iql_config, pendulum, tmp_path / "checkpoint")
     path = tmp_path / "checkpoint" / OPTIMIZER
     save_file({n: v for n, v in load_file(path).items() if n.startswith("values.")}, path)
+    (path.parent / "SHA256SUMS").unlink()
     with pytest.raises(UsageError, match=r"does not fit the networks: policy\.0\.step must have"):
         load_agent(tmp_path / "checkpoint", CPU)
 

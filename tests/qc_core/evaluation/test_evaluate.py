@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from qc_core.cli.output import print_policies
 from qc_core.config.settings import Config
@@ -21,8 +22,18 @@ from qc_core.export.export import export
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate
+from qc_core.training.checkpoint import WEIGHTS
 from qc_core.training.policy import CheckpointPolicy
 from qc_core.training.pretrain import pretrain
+
+
+def fine_tuned(checkpoint: Path, folder: Path) -> Path:
+    """Copy a checkpoint with other weights."""
+    shutil.copytree(checkpoint, folder)
+    weights = {name: value + 0.01 for name, value in load_file(folder / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / "SHA256SUMS").unlink()
+    return folder
 
 
 def test_three_policies_play_the_same_unseen_seeds(
@@ -35,7 +46,7 @@ def test_three_policies_play_the_same_unseen_seeds(
         return play_episodes(environment, policies, seeds, **options)
 
     monkeypatch.setattr(evaluate_module, "play_episodes", play)
-    online = Path(shutil.copytree(checkpoint, tmp_path / "online"))
+    online = fine_tuned(checkpoint, tmp_path / "online")
     evaluation = evaluate(config, checkpoint, online, tmp_path / "evaluation.json")
     assert loaded == {
         "behaviour cloning": CheckpointPolicy(checkpoint, "bc"),
@@ -57,7 +68,8 @@ def test_a_method_without_a_bc_policy_compares_the_untrained_policy(
     train = config.train.changed(method="rlpd")
     config = replace(config, train=train, evaluate=replace(config.evaluate, episodes=1))
     pretrain(config, dataset, tmp_path / "rlpd")
-    evaluation = evaluate(config, tmp_path / "rlpd", tmp_path / "rlpd", tmp_path / "e.json")
+    online = fine_tuned(tmp_path / "rlpd", tmp_path / "online")
+    evaluation = evaluate(config, tmp_path / "rlpd", online, tmp_path / "e.json")
     compared = [(policy.name, policy.kind) for policy in evaluation.policies]
     assert compared == [("before any training", "learned"), ("fine-tuned online", "learned")]
 
@@ -90,7 +102,7 @@ def test_without_success_signal_policies_are_compared_by_return(
     pendulum_checkpoint: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    both = (pendulum_checkpoint, pendulum_checkpoint)
+    both = (pendulum_checkpoint, fine_tuned(pendulum_checkpoint, tmp_path / "online"))
     evaluation = evaluate(pendulum_config, *both, tmp_path / "evaluation.json")
     message = capsys.readouterr().err
     assert "Pendulum-v1 has no success signal (info['success']): policies are" in message

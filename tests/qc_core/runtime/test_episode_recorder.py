@@ -9,9 +9,9 @@ import pytest
 
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
-from qc_core.data.ingest import ingest
 from qc_core.errors import UsageError
 from qc_core.runtime import EpisodeRecorder
+from tests.qc_core.data.reading import read_all
 
 ARM: dict[str, Any] = {
     "environment": "robot/arm",
@@ -39,7 +39,7 @@ def test_recorded_episodes_are_read_step_by_step(tmp_path: Path, config: Config)
         # The program ends before this episode does.
         record(recorder, 4, seed=3)
     data = replace(config.data, source=(str(path),))
-    info = ingest(replace(config, environment="robot/arm", data=data), tmp_path / "dataset")
+    info = read_all(replace(config, environment="robot/arm", data=data), tmp_path / "dataset")
     dataset = open_dataset(tmp_path / "dataset")
     assert dataset.rewards.tolist() == [-1, -1, 0, *[-1] * 6]
     assert np.flatnonzero(dataset.terminals).tolist() == [2, 4, 8]

@@ -18,6 +18,7 @@ from qc_core.data.formats import parquet as blocks
 from qc_core.data.ingest import ingest
 from qc_core.data.replay.replay import OfflineData
 from qc_core.errors import UsageError
+from tests.qc_core.data.reading import read_all
 
 LENGTHS = (4, 3, 5)
 Columns = dict[str, np.ndarray]
@@ -83,7 +84,7 @@ def with_source(config: Config, folder: Path, environment: str = "robot/so101_fo
 def ingested(tmp_path: Path, config: Config) -> Robot:
     def made(arrays: Columns) -> Dataset:
         folder = write_folder(tmp_path / "recorded", arrays)
-        ingest(with_source(config, folder), tmp_path / "dataset")
+        read_all(with_source(config, folder), tmp_path / "dataset")
         return open_dataset(tmp_path / "dataset", verify=True)
 
     return made
@@ -200,7 +201,7 @@ def test_an_option_decides_what_the_folder_does_not_tell(
     ):
         wanted = with_source(config, folder)
         wanted = replace(wanted, data=replace(wanted.data, success=rule))
-        info = ingest(wanted, tmp_path / rule)
+        info = read_all(wanted, tmp_path / rule)
         dataset = open_dataset(tmp_path / rule)
         np.testing.assert_array_equal(dataset.rewards, DENSE.astype("f4"))
         assert info.solved_episodes == len(expected)
@@ -210,8 +211,11 @@ def test_an_option_decides_what_the_folder_does_not_tell(
         ingest(wanted, tmp_path / "reward")
 
 
-def test_ignored_features_are_logged(ingested: Robot, capsys: pytest.CaptureFixture[str]) -> None:
-    ingested(columns())
+def test_ignored_features_are_logged(
+    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(tmp_path / "recorded", columns())
+    ingest(with_source(config, folder), tmp_path / "dataset")
     shown = capsys.readouterr().err
     assert "not read (not vectors, or not chosen): observation.images.top" in shown
     assert "no rewards and no success: all rewards are 0" in shown
@@ -327,7 +331,7 @@ def test_a_folder_of_version_2_has_a_file_per_episode(tmp_path: Path, config: Co
     (folder / "meta").mkdir()
     info = info_of(arrays) | {"codebase_version": "v2.1", "total_chunks": 1, "total_videos": 3}
     (folder / "meta/info.json").write_text(json.dumps(info))
-    assert ingest(with_source(config, folder), tmp_path / "dataset").solved_episodes == 2
+    assert read_all(with_source(config, folder), tmp_path / "dataset").solved_episodes == 2
     np.testing.assert_array_equal(open_dataset(tmp_path / "dataset").actions, arrays["action"])
 
 

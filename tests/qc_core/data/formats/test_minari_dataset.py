@@ -21,6 +21,7 @@ from qc_core.data.ingest import ingest
 from qc_core.data.replay.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
+from tests.qc_core.data.reading import read_all
 
 # Minari would like to know who wrote a data set.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
@@ -103,7 +104,7 @@ def test_transitions_match_the_minari_data_set(
             ingest(pendulum, tmp_path / "dataset")
         metadata({"env_spec": None})
         pendulum = replace(pendulum, environment=f"minari/{ID}", control_interval=0.1)
-    ingest(pendulum, tmp_path / "dataset")
+    read_all(pendulum, tmp_path / "dataset")
     dataset = open_dataset(tmp_path / "dataset", verify=True)
     data = OfflineData(dataset, torch.device("cpu"), DataConfig())
     every, row = torch.arange(data.size), 0
