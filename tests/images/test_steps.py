@@ -249,9 +249,9 @@ def test_failed_run_reports_its_status_and_skips_later_steps(
     cluster = _cluster(tmp_path, network, "run-2")
     with pytest.raises(AssertionError, match=r"nowhere\.npz"):
         cluster.run({"overrides": "--data nowhere.npz"})
-    assert [ran.name for ran in cluster.ran] == ["configure", "ingest", "outcome"]
+    assert [ran.name for ran in cluster.ran] == ["configure", "outcome"]
     said = cluster.container("outcome").output
-    assert "a run (smoke) FAILED: step ingest: nowhere.npz does not exist" in said
+    assert "a run (smoke) FAILED: step configure: nowhere.npz does not exist" in said
 
 
 def test_images_are_small_and_run_without_root() -> None:
