@@ -137,7 +137,7 @@ def test_wrong_usage_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["promote"], "required: recipe, policy"),
+        (["promote"], "required: recipe"),
         (["rollback", "smoke", "cube"], "unknown option cube"),
         (["rollback", "cube", "--checkpoint", "c"], "unknown option --checkpoint"),
         (["promote", "smoke", "folder", "--alias", "x"], "unknown option --alias"),
