@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from pipeline.console import Console
+from pipeline.placement import STEPS as PIPELINE_STEPS
 from pipeline.run_folder import (
     CACHE,
     LOG,
@@ -206,7 +207,10 @@ def _result(folder: Path, run: LocalRun) -> RunResult | UpToDate:
             policy=_output(steps, "export", "policy"),
             evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
             promotion=read(_output(steps, "promote", "promotion"), Promotion),
-            seconds=run.seconds,
+            # A document on disk has its keys in alphabetical order.
+            seconds={
+                step: run.seconds[step] for step in (*PIPELINE_STEPS, "all") if step in run.seconds
+            },
         )
         write_atomically(result.report, _output(steps, "report", "page").read_bytes())
     write_json(folder / SUMMARY, result.as_dict())

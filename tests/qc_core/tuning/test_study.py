@@ -174,7 +174,7 @@ def test_an_interrupted_study_resumes_and_a_finished_one_is_not_repeated(
         run(other)
 
 
-def interrupt(*_: object) -> None:
+def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
