@@ -41,7 +41,7 @@ class Console:
         self._running: dict[str, int] = {}
         self._bars: dict[tuple[int, str], tqdm] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        # Steps connect and wait until the connection breaks; nobody needs to accept it.
+        # Steps connect and wait until the connection breaks; `accept` is not needed.
         self._alive = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._last_end = time.monotonic()

@@ -82,7 +82,7 @@ def make_schedule(
             pipeline_id=version.pipeline_id,
             pipeline_version_id=version.pipeline_version_id if pin else None,
         ),
-        # A later version may lack an input that nobody has chosen, and KFP would refuse the run.
+        # A later version may lack an input with its default value, and KFP would refuse the run.
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(
             parameters=package.parameters if pin else package.given
         ),

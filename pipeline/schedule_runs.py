@@ -13,7 +13,7 @@ from pipeline.follow import ENDED
 from pipeline.server import POLL, NotFound, Server, list_all
 from qc_core.errors import RunError
 
-# Seconds for a run to end after it was told to.
+# Seconds that a run may take to end after a request to terminate.
 _END_SECONDS = 600.0
 
 

@@ -130,7 +130,7 @@ def notify_run_status(
     A run succeeded if it recorded its completion. The state that KFP reports is unreliable when
     steps were retried, skipped or killed.
 
-    If the store does not answer, the webhook is still told that the run failed. A failing webhook
+    If the store does not answer, the failure is still posted to the webhook. A failing webhook
     is logged and otherwise ignored: the store has the status.
 
     Raises:

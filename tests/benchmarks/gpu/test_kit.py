@@ -23,7 +23,10 @@ _MAXIMUM_FILES, _MAXIMUM_BYTES = 8, 16 * 2**20
 
 @pytest.fixture(scope="module")
 def rehearsal() -> dict[str, Any]:
-    """Results of `make gpu-rehearsal`, which uses the GPU machine's versions and no network."""
+    """Results of `make gpu-rehearsal`, which uses the GPU machine's versions and no network.
+
+    It takes minutes and several GB, so `.ci/run` starts it once and other machines may lack it.
+    """
     path = _REHEARSAL / "results.json"
     if not path.exists():
         pytest.skip("no results: run `make gpu-rehearsal`")

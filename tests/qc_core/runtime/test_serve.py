@@ -47,9 +47,9 @@ def _ask(
     content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     connection.request(method, path, content, headers)
     answer = connection.getresponse()
-    told = json.loads(answer.read())
+    response = json.loads(answer.read())
     connection.close()
-    return answer.status, told
+    return answer.status, response
 
 
 def _tensor(name: str, values: np.ndarray) -> dict[str, Any]:
@@ -64,19 +64,21 @@ def _tensor(name: str, values: np.ndarray) -> dict[str, Any]:
 def test_the_server_returns_the_chunks_of_the_policy(server: PolicyServer, policy: Path) -> None:
     golden = np.load(policy / "golden.npz")
     inputs = [_tensor("observation", golden["observation"]), _tensor("noise", golden["noise"])]
-    status, told = _ask(server, "POST", INFER, {"id": "7", "inputs": inputs})
-    assert (status, told["id"], told["model_name"]) == (200, "7", "my lifter")
-    (output,) = told["outputs"]
+    status, response = _ask(server, "POST", INFER, {"id": "7", "inputs": inputs})
+    assert (status, response["id"], response["model_name"]) == (200, "7", "my lifter")
+    (output,) = response["outputs"]
     chunk = np.asarray(output["data"], np.float32).reshape(output["shape"])
     np.testing.assert_allclose(chunk, golden["action_chunk"], atol=1e-5)
 
 
 def test_missing_noise_is_drawn_by_the_server(server: PolicyServer) -> None:
     observation = np.zeros((2, server.policy.observation_size), np.float32)
-    status, told = _ask(server, "POST", INFER, {"inputs": [_tensor("observation", observation)]})
+    status, response = _ask(
+        server, "POST", INFER, {"inputs": [_tensor("observation", observation)]}
+    )
     contract = server.policy.contract
     assert status == 200
-    assert told["outputs"][0]["shape"] == [2, contract.chunk_length, server.policy.action_size]
+    assert response["outputs"][0]["shape"] == [2, contract.chunk_length, server.policy.action_size]
 
 
 def test_health_and_metadata_are_served(server: PolicyServer) -> None:
@@ -84,19 +86,19 @@ def test_health_and_metadata_are_served(server: PolicyServer) -> None:
     for path in ("/v2/health/live", "/v2/health/ready", f"{model}/ready"):
         assert _ask(server, "GET", path)[0] == 200
     assert _ask(server, "GET", "/v2")[1].keys() == {"name", "version", "extensions"}
-    status, told = _ask(server, "GET", model)
+    status, response = _ask(server, "GET", model)
     assert status == 200
-    (version,) = told["versions"]
-    assert _ask(server, "GET", f"{model}/versions/{version}") == (200, told)
+    (version,) = response["versions"]
+    assert _ask(server, "GET", f"{model}/versions/{version}") == (200, response)
     assert _ask(server, "GET", f"{model}/versions/{version}/ready")[0] == 200
     assert _ask(server, "POST", f"{model}/versions/{version}/infer", _observation())[0] == 200
-    assert told["inputs"][0]["shape"] == [-1, server.policy.observation_size]
+    assert response["inputs"][0]["shape"] == [-1, server.policy.observation_size]
     models = [{"name": "my lifter", "version": version, "state": "READY", "reason": ""}]
     assert _ask(server, "GET", "/v2/models") == (200, {"models": models})
     status, config = _ask(server, "GET", f"{model}/config")
     assert (status, config["max_batch_size"]) == (200, MAX_BATCH)
     assert config["input"][0]["dims"] == [server.policy.observation_size]
-    assert told["parameters"]["contract"] == documents.to_json(server.policy.contract)
+    assert response["parameters"]["contract"] == documents.to_json(server.policy.contract)
 
 
 def _observation(**changes: Any) -> dict[str, Any]:
@@ -132,9 +134,11 @@ def _observation(**changes: Any) -> dict[str, Any]:
 def test_an_invalid_request_is_refused_in_one_line(
     server: PolicyServer, body: Any, says: str
 ) -> None:
-    status, told = _ask(server, "POST", INFER, body)
+    status, response = _ask(server, "POST", INFER, body)
     assert status == 400
-    assert says in told["error"] and "\n" not in told["error"] and len(told["error"]) < 300
+    assert (
+        says in response["error"] and "\n" not in response["error"] and len(response["error"]) < 300
+    )
     assert _ask(server, "GET", "/v2/health/ready")[0] == 200
 
 
@@ -144,10 +148,11 @@ def test_unknown_paths_and_too_large_requests_are_refused(server: PolicyServer) 
     for length in (str(server.max_bytes + 1), "9" * 5000):
         headers = {"Content-Length": length}
         assert _ask(server, "POST", INFER, b"", **headers)[0] == 413
-    status, told = _ask(server, "POST", INFER, b" " * (8 << 20))
+    status, response = _ask(server, "POST", INFER, b" " * (8 << 20))
     assert (
         status == 413
-        and "8388608 bytes (limit 174080, enough for 64 observations); send fewer" in told["error"]
+        and "8388608 bytes (limit 174080, enough for 64 observations); send fewer"
+        in response["error"]
     )
     chunked = {"Transfer-Encoding": "chunked"}
     assert _ask(server, "POST", INFER, b"0\r\n\r\n", **chunked)[0] == 411
@@ -164,8 +169,8 @@ def test_the_largest_batch_fits_the_size_limit(server: PolicyServer) -> None:
 
 
 def test_other_methods_and_invalid_http_are_refused_in_json(server: PolicyServer) -> None:
-    status, told = _ask(server, "PUT", INFER, {})
-    assert (status, told) == (501, {"error": "Unsupported method ('PUT')"})
+    status, response = _ask(server, "PUT", INFER, {})
+    assert (status, response) == (501, {"error": "Unsupported method ('PUT')"})
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     for path, status in (("/v2/health/live", 200), ("/v2/none", 404)):
         connection.request("HEAD", path)
@@ -351,8 +356,8 @@ def _binary(size: Any, content: bytes, **changes: Any) -> tuple[bytes, dict[str,
 def test_an_invalid_binary_request_is_refused_in_one_line(
     server: PolicyServer, content: tuple[bytes, dict[str, str]], says: str
 ) -> None:
-    status, told = _ask(server, "POST", INFER, content[0], **content[1])
-    assert status == 400 and says in told["error"] and len(told["error"]) < 300
+    status, response = _ask(server, "POST", INFER, content[0], **content[1])
+    assert status == 400 and says in response["error"] and len(response["error"]) < 300
 
 
 def test_metrics_count_responses_observations_and_times(server: PolicyServer) -> None:
@@ -390,8 +395,8 @@ def test_a_token_is_needed_except_for_health(
     assert _ask(server, "GET", "/v2/health/ready")[0] == 200
     for wrong in ("", "Bearer wrong", "secret-token", "Bearer secret-token2"):
         for method, path in (("POST", INFER), ("GET", "/v2/models"), ("GET", "/metrics")):
-            status, told = _ask(server, method, path, _observation(), Authorization=wrong)
-            assert status == 401 and "secret-token" not in str(told)
+            status, response = _ask(server, method, path, _observation(), Authorization=wrong)
+            assert status == 401 and "secret-token" not in str(response)
     right = {"Authorization": "Bearer secret-token"}
     assert _ask(server, "POST", INFER, _observation(), **right)[0] == 200
     assert _ask(server, "GET", "/v2/models", **right)[0] == 200
