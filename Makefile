@@ -17,10 +17,10 @@ ONNXRUNTIME ?= onnxruntime
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
 
-# One process per core, each with one thread. Files run in alphabetical order, which starts those that run
+# One process more than cores, because some tests wait; each has one thread. Files run in alphabetical order, which starts those that run
 # the complete pipeline early; by default, the files with the fewest tests run last.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile \
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=loadfile \
 	  --no-loadscope-reorder
 
 # Attacks with random faults; they take minutes. SEED chooses other ones.

@@ -134,6 +134,14 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         )
 
     @property
+    def offline_fraction(self) -> float | None:
+        """The part of each online batch that comes from the dataset.
+
+        None, the default, samples from one buffer of the dataset and the online transitions.
+        """
+        return None
+
+    @property
     def policy_flow_steps(self) -> int:
         """Euler steps that the learned policy takes for one chunk; 0 if it integrates no flow."""
         return 0

@@ -47,6 +47,10 @@ class SACAgent(CriticAgent[GaussianSettings, SACNoise]):
         self.target_entropy = -self.settings.target_entropy_factor * self.chunk_size
 
     @property
+    def offline_fraction(self) -> float:
+        return self.settings.offline_fraction
+
+    @property
     def noise_shape(self) -> tuple[int, ...]:
         return (self.chunk_size,)
 

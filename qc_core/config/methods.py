@@ -68,6 +68,9 @@ class OneStepSettings(FlowSettings):
 class GaussianSettings(AlgorithmSettings):
     """Soft actor-critic with a tanh-Gaussian policy."""
 
+    offline_fraction: Annotated[
+        float, Meta(description="The part of each batch that comes from the dataset, in (0, 1).")
+    ] = 0.5
     initial_temperature: Annotated[
         float, Meta(description="Initial entropy temperature; training changes it.")
     ] = 1.0

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Meta
 
-from qc_core.config.methods import METHODS, AlgorithmSettings
+from qc_core.config.methods import METHODS, AlgorithmSettings, GaussianSettings
 from qc_core.errors import UsageError, closest
 from qc_core.names import require_name
 from qc_core.seeds import RUN_SEEDS
@@ -168,9 +168,6 @@ class TrainConfig:
     discount: Annotated[
         float, doc("Per control step; the backup over a chunk bootstraps with discount^H.")
     ] = 0.99
-    offline_fraction: Annotated[
-        float, doc("RLPD family only: the part of each batch that comes from the dataset.")
-    ] = 0.5
     num_critics: Annotated[int, doc("Ensemble size K.")] = 2
     hidden_dims: Annotated[tuple[int, ...], doc("Hidden layer sizes of every network.")] = (
         512,
@@ -411,9 +408,10 @@ def check(config: Config) -> Config:
         raise UsageError(
             f"--publish.minimum-success must be in [0, 1), got {publish.minimum_success}"
         )
-    if not 0 < train.offline_fraction < 1:
+    if isinstance(train.algorithm, GaussianSettings) and train.algorithm.offline_fraction >= 1:
         raise UsageError(
-            f"--train.offline-fraction must be between 0 and 1, got {train.offline_fraction}"
+            "--train.offline-fraction must be between 0 and 1, "
+            f"got {train.algorithm.offline_fraction}"
         )
     final_reward_of(config.data.success)
     if not config.data.source or not all(config.data.source):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from qc_core.agents.agent import Agent, Info
-from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset
 from qc_core.data.replay.replay import OfflineData, Replay
@@ -59,7 +58,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self.agent, self.step, self.steps = agent, 0, train.online_steps
         agent.kernels = choose_kernels(device, train.precision)
         self._config = config
-        self._mixes = METHODS[train.method].online_only
+        self._mixes = agent.offline_fraction is not None
         update_seed = seeds_for("update", config.seed, 1, offset=trial)[0]
         self._generator = torch.Generator(device).manual_seed(update_seed)
         load = partial(OfflineData, device=device, config=config.data)
@@ -160,10 +159,11 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
 
     def draw_batch(self) -> Windows:
         """Return the windows of one update, from the data set and from online transitions."""
-        if not self._mixes:
+        fraction = self.agent.offline_fraction
+        if fraction is None:
             return sample_windows(self._replay, self._config, self._generator)
         batch = self._config.train.batch_size
-        offline = round(batch * self._config.train.offline_fraction)
+        offline = round(batch * fraction)
         sources = (self._shard_buffer.transitions, offline), (self._replay, batch - offline)
         parts = (
             sample_windows(source, self._config, self._generator, size)
@@ -177,7 +177,7 @@ def _make_replay(
     config: Config, agent: Agent, offline: OfflineData, device: torch.device
 ) -> Replay:
     train = config.train
-    start = None if METHODS[train.method].online_only else offline
+    start = offline if agent.offline_fraction is None else None
     start_size = start.size if start else 0
     capacity = train.replay_capacity or start_size + train.online_steps
     minimum = max(start_size + 1, (train.backup_steps - 1) * train.num_envs + 1)
