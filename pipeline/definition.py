@@ -47,6 +47,7 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
         memory: str = "8Gi",
         node_selector: dict = ANY_NODE,
         tolerations: list = NO_TAINT,
+        continue_run: str = "",
     ):
         """Trains a chunk policy on robot episodes, evaluates and publishes it.
 
@@ -63,6 +64,8 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
             node_selector: Labels of the nodes to train on, such as {"pool": "gpu"}.
             tolerations: Taints of those nodes to tolerate, such as
                 [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
+            continue_run: Id of an earlier run with the same options. Its dataset, pretraining,
+                finished trials and later results are taken over; more trials may be added.
         """
         place = Placement(
             gpu_type=gpu_type,
@@ -91,6 +94,7 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
                     memory=memory,
                     node_selector=node_selector,
                     tolerations=tolerations,
+                    continue_run=continue_run,
                 )
             )
             config = configured.outputs["config"]

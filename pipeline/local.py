@@ -22,12 +22,14 @@ from pipeline.console import Console
 from pipeline.placement import STEPS as PIPELINE_STEPS
 from pipeline.run_folder import (
     CACHE,
+    JOURNAL,
     LOG,
     RUN,
     STEPS,
     SUMMARY,
     LocalRun,
     clear,
+    copy_study,
     default_folder,
     finished_steps,
     request_of,
@@ -44,6 +46,7 @@ from qc_core.files import require_vacant, write_atomically, write_json
 from qc_core.log import log
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
+from qc_core.results.run_record import study_of
 from qc_core.retraining.new_data import NewData
 from qc_core.scratch import exclusive
 from qc_core.store.open import open_store
@@ -55,7 +58,7 @@ from qc_core.tuning.study import STORAGE_VARIABLE, answering, load_study
 _LOCAL_PARALLELISM = 2
 # KFP's placeholders of a run's id and name; importing them would import kfp.
 JOB_ID, JOB_NAME = "{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}"
-JOURNAL, SCRATCH = "study.journal", "tmp"
+SCRATCH = "tmp"
 # Times that steps whose processes are killed are started again, in one command.
 _MAX_RESTARTS = 2
 # If a step refuses its input before this one has finished, the run folder has nothing of value.
@@ -110,6 +113,7 @@ def run_locally(
     folder: Path | None = None,
     *,
     fresh: bool = False,
+    earlier: Path | None = None,
 ) -> RunResult | UpToDate:
     """Run each step in its own process; write artifacts and log to a folder.
 
@@ -121,6 +125,7 @@ def run_locally(
         config: the configuration that they resolve to.
         folder: the run folder; None chooses one as `default_folder`.
         fresh: start over instead of resuming.
+        earlier: folder of a run with the same options, whose finished results are taken over.
 
     Raises:
         UsageError: the folder is in use or not writable, or a step refused its input.
@@ -131,7 +136,7 @@ def run_locally(
         require_vacant(folder)
     store = open_store()
     store.require_writable()
-    request = request_of(config, store.describe())
+    request = request_of(config, store.describe(), earlier)
     try:
         folder = folder or default_folder(request, config.recipe, fresh=fresh)
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +147,8 @@ def run_locally(
         if (folder / SUMMARY).exists():
             log.info(f"{folder} is the result of this command: --fresh starts over")
         else:
+            if earlier is not None:
+                copy_study(earlier, folder)
             run = _run_attempts(recipe, overrides, config, folder, run)
             _remove(folder / SCRATCH)
         return _result(folder, run)
@@ -151,7 +158,7 @@ def _run_attempts(
     recipe: str, overrides: Sequence[str], config: Config, folder: Path, run: LocalRun
 ) -> LocalRun:
     """Run the steps that have not finished; start them again if the process of one is killed."""
-    _end_interrupted_trials(folder, run.run_id)
+    _end_interrupted_trials(folder, study_of(open_store(), run.continues or run.run_id))
     restarts = _MAX_RESTARTS
     while True:
         run, failure = _run_attempt(recipe, overrides, config, folder, run)
@@ -178,7 +185,7 @@ def _run_attempt(
         try:
             with interruption.before(console.interrupt_steps):
                 pipeline = partial(_run, recipe, overrides, config.tune.workers)
-                pipeline(folder, run.run_id, console.address, RunLog(file))
+                pipeline(folder, run, console.address, RunLog(file))
         except RuntimeError:
             # kfp.local reports only that some step failed.
             failure = _failure(console, path)
@@ -217,12 +224,12 @@ def _result(folder: Path, run: LocalRun) -> RunResult | UpToDate:
     return result
 
 
-def _end_interrupted_trials(folder: Path, run_id: str) -> None:
+def _end_interrupted_trials(folder: Path, study: str) -> None:
     """Let trials that were running when the run was interrupted resume without counting a loss."""
     if (folder / JOURNAL).exists():
         # There is no study if the run was interrupted while it was being created.
         with contextlib.suppress(RunError), answering():
-            end_interrupted(load_study(run_id, _study_storage(folder)))
+            end_interrupted(load_study(study, _study_storage(folder)))
 
 
 def _study_storage(folder: Path) -> str:
@@ -242,7 +249,7 @@ def _run(
     overrides: Sequence[str],
     workers: int,
     folder: Path,
-    run_id: str,
+    run: LocalRun,
     events_address: str,
     run_log: RunLog,
 ) -> None:
@@ -252,7 +259,7 @@ def _run(
     from pipeline.definition import make_pipeline
 
     pipeline = make_pipeline()
-    _adapt(pipeline.pipeline_spec, {JOB_ID: run_id, JOB_NAME: folder.resolve().name})
+    _adapt(pipeline.pipeline_spec, {JOB_ID: run.run_id, JOB_NAME: folder.resolve().name})
 
     # For each step, kfp warns that the image may lack Python and that it ignores resource requests.
     for category in (RuntimeWarning, UserWarning):
@@ -286,7 +293,7 @@ def _run(
         _print_restored(),
         contextlib.redirect_stdout(run_log),
     ):
-        pipeline(recipe=recipe, overrides=shlex.join(overrides))
+        pipeline(recipe=recipe, overrides=shlex.join(overrides), continue_run=run.continues)
 
 
 def _output(steps: Path, step: str, name: str) -> Path:

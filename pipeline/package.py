@@ -20,6 +20,7 @@ import yaml
 
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
+from pipeline.earlier_run import EarlierRun
 from pipeline.inputs import parse_inputs
 from pipeline.placement import DEFAULT_SECRETS, Secrets
 from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_all, name_filter
@@ -100,6 +101,7 @@ def compile_package(
     overrides: Sequence[str],
     *,
     inputs: Sequence[str] = (),
+    earlier: EarlierRun | None = None,
     secrets: Secrets = DEFAULT_SECRETS,
 ) -> Package:
     """Compile the pipeline for a server.
@@ -111,6 +113,7 @@ def compile_package(
         recipe, overrides: values of the inputs of these names.
         secrets: as `pipeline.compile.compile_pipeline` takes them.
         inputs: values for its other inputs, `NAME=VALUE`.
+        earlier: a run whose inputs are taken where `inputs` has no value, and which is continued.
 
     Raises:
         UsageError: an input is unknown or its value invalid.
@@ -121,6 +124,8 @@ def compile_package(
         content = path.read_text(encoding="utf-8")
     package = Package(given={"recipe": recipe, "overrides": shlex.join(overrides)}, content=content)
     values = parse_inputs(inputs, package.inputs) if inputs else {}
+    if earlier is not None:
+        values = {**earlier.inputs_for(package.inputs), **values}
     return replace(package, given={**package.given, **values})
 
 

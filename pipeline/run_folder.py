@@ -11,16 +11,17 @@ from typing import Any
 import msgspec
 
 from qc_core import documents
+from qc_core.config.differences import changed_options
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.documents import Document, plain
 from qc_core.errors import UsageError
-from qc_core.files import read_json, require_vacant
+from qc_core.files import read_json, require_vacant, staged_file
 from qc_core.scratch import try_lock
 from qc_core.timestamps import new_stamp
-from qc_core.training.resume import changed_options
 
 RUN, LOG, SUMMARY, STEPS = "run.json", "run.log", "summary.json", "steps"
+JOURNAL = "study.journal"
 # kfp.local records the outputs of finished steps here.
 CACHE = ".kfp_cache"
 _RUNS = Path("runs")
@@ -34,22 +35,43 @@ class LocalRun(Document, frozen=True, kw_only=True):
         config: the resolved configuration.
         store: address of the store that the policy is published in.
         seconds: wall-clock time per finished step, and `all`, of the processes before this one.
-        run_id: name of the tuning study, and of the run's status in the store.
+        continues: run id of the run that this one continues; empty for a run of its own.
+        run_id: name of the run in the store.
     """
 
     config: dict[str, Any]
     store: str
+    continues: str = ""
     seconds: dict[str, float] = msgspec.field(default_factory=dict)
     run_id: str = msgspec.field(default_factory=lambda: new_stamp().lower())
     schema_version: int = 1
 
     def is_same_request(self, other: LocalRun) -> bool:
-        return (self.config, self.store) == (other.config, other.store)
+        return (self.config, self.store, self.continues) == (
+            other.config,
+            other.store,
+            other.continues,
+        )
 
 
-def request_of(config: Config, store: str) -> LocalRun:
-    """Return the document of a run that has not started."""
-    return LocalRun(config=plain(to_mapping(config)), store=store)
+def request_of(config: Config, store: str, earlier: Path | None = None) -> LocalRun:
+    """Return the document of a run that has not started.
+
+    Args:
+        earlier: folder of a run that it continues.
+
+    Raises:
+        UsageError: the folder has no run, it is in progress, or it used another store.
+    """
+    request = LocalRun(config=plain(to_mapping(config)), store=store)
+    if earlier is None:
+        return request
+    run = documents.read(earlier / RUN, LocalRun)
+    if _is_running(earlier):
+        raise UsageError(f"the run in {earlier} is in progress: wait until it has ended")
+    if run.store != store:
+        raise UsageError(f"the run in {earlier} used the store {run.store}: set QC_STORE to it")
+    return msgspec.structs.replace(request, continues=run.run_id)
 
 
 def default_folder(request: LocalRun, recipe: str, *, fresh: bool) -> Path:
@@ -103,9 +125,24 @@ def start_or_resume(folder: Path, request: LocalRun, *, fresh: bool) -> LocalRun
         return run
     changed = changed_options(run.config, request.config)
     was = f"was started with {', '.join(changed)}"
-    if not changed:
+    if not changed and run.continues != request.continues:
+        was = f"was started with another --continue (run {run.continues or 'none'})"
+    elif not changed:
         was = f"was started with the store {run.store}"
     raise UsageError(f"{folder} {was}: give the same to resume, or --fresh to start over")
+
+
+def copy_study(earlier: Path, folder: Path) -> None:
+    """Copy the tuning study of an earlier run, with its checkpoints, unless that is done."""
+    journal = folder / JOURNAL
+    if journal.exists() or not (earlier / JOURNAL).exists():
+        return
+    trials = f"{JOURNAL}.trials"
+    if (earlier / trials).exists():
+        shutil.rmtree(folder / trials, ignore_errors=True)
+        shutil.copytree(earlier / trials, folder / trials)
+    with staged_file(journal) as staging:
+        shutil.copyfile(earlier / JOURNAL, staging)
 
 
 def clear(folder: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 ORDER: list[str] = [
     *("errors", "seeds", "statistics", "timestamps", "names", "scratch", "files", "provenance"),
     *("events", "log", "interruption", "progress", "processes", "documents"),
-    *("config", "policy_format", "store", "registry", "runtime", "envs"),
+    *("config", "policy_format", "store", "registry", "results", "runtime", "envs"),
     *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
     *("networks", "agents", "training", "tuning", "evaluation", "export", "publish"),
     *("retraining", "notify", "report", "sweeps", "cli"),

@@ -19,6 +19,7 @@ def configure(
     memory: str,
     node_selector: dict,
     tolerations: list,
+    continue_run: str,
     config: dsl.Output[dsl.Artifact],
 ) -> List[str]:
     """Resolve the recipe and open the tuning study.
@@ -30,6 +31,7 @@ def configure(
         run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
         gpu_type, gpus, cpus, memory, node_selector, tolerations: Inputs of later steps, checked
             here because a later step would fail on them only when it starts.
+        continue_run: Id of an earlier run whose finished results are taken over, or empty.
         config: The resolved configuration.
 
     Returns:
@@ -50,4 +52,4 @@ def configure(
             node_selector=node_selector,
             tolerations=tolerations,
         )
-        return prepare(recipe, method, overrides, run_id, Path(config.path))
+        return prepare(recipe, method, overrides, run_id, Path(config.path), continue_run.strip())

@@ -29,17 +29,35 @@ def evaluate(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.evaluation.evaluate import evaluate
+    from qc_core.documents import read
+    from qc_core.evaluation.evaluate import evaluate as compare
+    from qc_core.evaluation.result import Evaluation
     from qc_core.notify.step import run_step
+    from qc_core.results.step_results import compute_once
+    from qc_core.store.open import open_store
+    from qc_core.training.checkpoint import weights_digest
 
     with run_step("evaluate", "compare the policies on unseen episodes", run_id):
-        compared = evaluate(
-            read_config(Path(config.path)),
-            Path(offline.path),
-            Path(online.path),
-            Path(evaluation.path),
-            Path(held_out.path),
+        resolved = read_config(Path(config.path))
+        compute_once(
+            open_store(),
+            run_id,
+            "evaluate",
+            {
+                "episodes": resolved.evaluate.episodes,
+                "offline": weights_digest(Path(offline.path)),
+                "online": weights_digest(Path(online.path)),
+            },
+            {"evaluation": evaluation},
+            lambda: compare(
+                resolved,
+                Path(offline.path),
+                Path(online.path),
+                Path(evaluation.path),
+                Path(held_out.path),
+            ),
         )
+    compared = read(Path(evaluation.path), Evaluation)
     for policy in compared.policies:
         if policy.reports_success:
             metrics.log_metric(f"{policy.name}: success", policy.success.value)

@@ -25,10 +25,26 @@ def export(
     from pathlib import Path
 
     from qc_core.export.export import export
+    from qc_core.files import sha256_of
     from qc_core.notify.step import run_step
+    from qc_core.policy_format.policy_folder import read_contract
+    from qc_core.results.step_results import compute_once
+    from qc_core.store.open import open_store
+    from qc_core.training.checkpoint import weights_digest
 
     with run_step("export", "write the policy as one ONNX file", run_id):
-        contract = export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path))
+        compute_once(
+            open_store(),
+            run_id,
+            "export",
+            {
+                "checkpoint": weights_digest(Path(checkpoint.path)),
+                "evaluation": sha256_of(Path(evaluation.path)),
+            },
+            {"policy": policy},
+            lambda: export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path)),
+        )
+    contract = read_contract(Path(policy.path))
     metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
     metrics.log_metric("actions per chunk", contract.chunk_length)
     evaluated, held_out = contract.evaluation, contract.held_out

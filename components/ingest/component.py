@@ -30,17 +30,26 @@ def ingest(
     from pathlib import Path
 
     from qc_core.config.document import read_config
+    from qc_core.data.dataset.dataset import open_dataset
     from qc_core.data.hold_out import copy_held_out
     from qc_core.data.ingest import ingest
-    from qc_core.notify.run_status import has_new_data
+    from qc_core.notify.run_status import record_new_data, write_new_data
     from qc_core.notify.step import run_step
+    from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
 
     with run_step("ingest", "collect or convert the dataset", run_id):
-        resolved = read_config(Path(config.path))
-        info = ingest(resolved, Path(dataset.path))
-        copy_held_out(resolved, Path(dataset.path), Path(held_out.path))
-        new = has_new_data(resolved, Path(dataset.path), open_store(), run_id, Path(new_data.path))
+        resolved, store = read_config(Path(config.path)), open_store()
+
+        def compute() -> None:
+            ingest(resolved, Path(dataset.path))
+            copy_held_out(resolved, Path(dataset.path), Path(held_out.path))
+            write_new_data(resolved, Path(dataset.path), store, Path(new_data.path))
+
+        outputs = {"dataset": dataset, "held-out": held_out, "new-data": new_data}
+        compute_once(store, run_id, "ingest", {}, outputs, compute)
+        new = record_new_data(store, run_id, Path(new_data.path))
+    info = open_dataset(Path(dataset.path)).info
     metrics.log_metric("episodes", info.episodes)
     metrics.log_metric("transitions", info.transitions)
     metrics.log_metric("solved-transitions", info.solved_transitions)

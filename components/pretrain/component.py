@@ -31,7 +31,9 @@ def pretrain(
     from pathlib import Path
 
     from qc_core.config.document import read_config
+    from qc_core.data.dataset.dataset import open_dataset
     from qc_core.notify.step import run_step
+    from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
     from qc_core.training.checkpoint import read_curve
     from qc_core.training.device import require_gpus
@@ -39,11 +41,14 @@ def pretrain(
 
     with run_step("pretrain", "train offline on the dataset", run_id):
         require_gpus(gpus)
-        pretrain(
-            read_config(Path(config.path)),
-            Path(dataset.path),
-            Path(checkpoint.path),
-            open_store(),
+        resolved, data, store = read_config(Path(config.path)), Path(dataset.path), open_store()
+        compute_once(
+            store,
+            run_id,
+            "pretrain",
+            {"dataset": open_dataset(data).digest},
+            {"checkpoint": checkpoint},
+            lambda: pretrain(resolved, data, Path(checkpoint.path), store),
         )
     for point in read_curve(Path(checkpoint.path))[-1:]:
         for name, value in point.items():

@@ -27,24 +27,39 @@ def promote(
         promotion: Name and version of the policy and its comparison with the champion, as JSON.
         metrics: The gate's decision and numbers.
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.documents import write
+    from qc_core.documents import read, write
+    from qc_core.files import sha256_of
     from qc_core.notify.step import run_step
+    from qc_core.policy_format.policy_folder import CHECKSUMS
     from qc_core.publish.promote import promote
+    from qc_core.publish.promotion import Promotion
+    from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
 
     with run_step("promote", "publish the policy, champion if it passes the gate", run_id):
-        promoted = promote(
-            read_config(Path(config.path)),
-            Path(policy.path),
-            open_store(),
-            run_id,
-            Path(checkpoint.path),
-            Path(held_out.path),
-        )
-        write(Path(promotion.path), promoted)
+        resolved, store = read_config(Path(config.path)), open_store()
+
+        def compute() -> None:
+            result = promote(
+                resolved,
+                Path(policy.path),
+                store,
+                run_id,
+                Path(checkpoint.path),
+                Path(held_out.path),
+            )
+            write(Path(promotion.path), result)
+
+        depends_on = {
+            **asdict(resolved.publish),
+            "policy": sha256_of(Path(policy.path) / CHECKSUMS),
+        }
+        compute_once(store, run_id, "promote", depends_on, {"promotion": promotion}, compute)
+    promoted = read(Path(promotion.path), Promotion)
     gate = promoted.gate
     metrics.log_metric("champion", int(promoted.champion))
     metrics.log_metric("episodes played", gate.episodes)

@@ -21,7 +21,7 @@ def select(
     Args:
         trials: Results of each worker's trials. KFP starts this step when all workers have ended.
         offline: The pretrained checkpoint, which is selected if there are no trials.
-        run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
+        run_id: Id of the run, whose record in the store names its study in QC_STUDY_STORAGE.
         checkpoint: The best trial's checkpoint.
         history: Every trial of the study.
         metrics: Number of trials by state, and the best result.
@@ -29,10 +29,13 @@ def select(
     from pathlib import Path
 
     from qc_core.notify.step import run_step
+    from qc_core.results.run_record import study_of
+    from qc_core.store.open import open_store
     from qc_core.tuning.select import select_best
     from qc_core.tuning.trials import read_history, summary_metrics
 
     with run_step("select", "select the best trial", run_id):
-        select_best(run_id, "", Path(checkpoint.path), Path(history.path), Path(offline.path))
+        study = study_of(open_store(), run_id)
+        select_best(study, "", Path(checkpoint.path), Path(history.path), Path(offline.path))
     for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
         metrics.log_metric(name, value)

@@ -26,7 +26,7 @@ def tune(
         dataset: The dataset folder.
         checkpoint: The pretrained checkpoint.
         worker: Number of this worker.
-        run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
+        run_id: Id of the run, whose record in the store names its study in QC_STUDY_STORAGE.
         gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
             loop, KFP passes only a step's arguments to its resource requests.
         trials: Results of this worker's trials.
@@ -36,6 +36,8 @@ def tune(
 
     from qc_core.config.document import read_config
     from qc_core.notify.step import run_step
+    from qc_core.results.run_record import study_of
+    from qc_core.store.open import open_store
     from qc_core.training.device import require_gpus
     from qc_core.tuning.trials import read_worker_trials, summary_metrics
     from qc_core.tuning.worker import run_worker
@@ -47,9 +49,10 @@ def tune(
             Path(checkpoint.path),
             Path(dataset.path),
             Path(trials.path),
-            study_name=run_id,
+            study_name=study_of(open_store(), run_id),
             storage="",
             worker=int(worker),
+            run_id=run_id,
         )
     for name, value in summary_metrics(read_worker_trials(Path(trials.path))).items():
         metrics.log_metric(name, value)

@@ -23,6 +23,14 @@ def arguments(parser: Parser) -> None:
         help="run folder (default: ./runs/TIME-RECIPE, or that of the unfinished run of the same "
         "command)",
     )
+    parser.add_argument(
+        "--continue",
+        dest="earlier",
+        type=Path,
+        metavar="DIR",
+        help="folder of an earlier run with the same options: take over what it has finished; "
+        "--tune.trials may be larger",
+    )
     fresh_argument(parser)
     json_argument(parser)
     parser.set_defaults(run=run)
@@ -42,7 +50,9 @@ def run(options: Namespace) -> None:
 
         training_device()
     with redirect_stdout(sys.stderr):
-        result = run_locally(name, overrides, config, options.output, fresh=options.fresh)
+        result = run_locally(
+            name, overrides, config, options.output, fresh=options.fresh, earlier=options.earlier
+        )
     if options.json:
         print_json(result.as_dict())
         return

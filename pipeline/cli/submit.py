@@ -25,7 +25,14 @@ _INTERRUPTED = 130
 
 
 def arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, optional=True)
+    parser.add_argument(
+        "--continue",
+        dest="earlier",
+        metavar="RUN",
+        help="take over what this run has finished: dataset, pretraining, trials, results. Without "
+        "a recipe, its recipe, options and inputs are taken too, where none are given",
+    )
     parser.add_argument(
         "--run-name",
         metavar="NAME",
@@ -50,21 +57,37 @@ def arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Start a run and print its id, version and page; --wait follows it."""
     from pipeline.cluster.kubectl import Kubectl
+    from pipeline.earlier_run import CONTINUE_INPUT, read_earlier_run
     from pipeline.follow import follow
     from pipeline.package import compile_package
     from pipeline.pod_logs import PodLogs
     from pipeline.server import connect
     from pipeline.submit import submit
+    from qc_core.config.options import merged
     from qc_core.config.resolve import expand, resolve
 
     if options.logs and not options.wait:
         raise UsageError("qc submit: --logs needs --wait")
-    recipe, overrides = expand(options.recipe, with_upload(options))
+    connect_again = partial(connect, options.endpoint, options.namespace)
+    recipe, overrides, inputs = options.recipe, with_upload(options), options.input
+    earlier = None
+    if recipe is None and options.earlier is None:
+        raise UsageError("qc submit: give a recipe, or --continue RUN")
+    if recipe is None:
+        with connect_again() as server:
+            earlier = read_earlier_run(server, options.earlier)
+        if earlier.is_active:
+            _report(f"run {earlier.id} is {earlier.state}: both runs compute what it has not done")
+        recipe, overrides = earlier.recipe, merged(earlier.overrides, overrides)
+    elif options.earlier is not None:
+        inputs = [*inputs, f"{CONTINUE_INPUT}={options.earlier}"]
+    recipe, overrides = expand(recipe, overrides)
     config = resolve(recipe, overrides)
     check_plan(config)
     name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
-    package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))
-    connect_again = partial(connect, options.endpoint, options.namespace)
+    package = compile_package(
+        recipe, overrides, inputs=inputs, earlier=earlier, secrets=secrets_of(options)
+    )
     with connect_again() as server:
         started = submit(
             server,

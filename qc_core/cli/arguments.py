@@ -9,9 +9,9 @@ from qc_core.cli.parser import Parser
 RECIPE = "a name from `qc recipes`, or a YAML file"
 
 
-def recipe_argument(parser: Parser) -> None:
+def recipe_argument(parser: Parser, *, optional: bool = False) -> None:
     """Add the recipe, whose options can then be anywhere among the arguments."""
-    parser.add_argument("recipe", help=RECIPE)
+    parser.add_argument("recipe", help=RECIPE, nargs="?" if optional else None)
     parser.takes_config_options = True
 
 

@@ -155,6 +155,15 @@ def split_options(argv: Sequence[str]) -> tuple[list[str], dict[str, OptionText]
     return others, texts
 
 
+def merged(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return the options of a command with those of a later one, whose values count.
+
+    Raises:
+        UsageError: as `split_options`.
+    """
+    return to_argv({**split_options(before)[1], **split_options(now)[1]})
+
+
 def _is_option(argument: str) -> bool:
     name = argument[2:].replace("_", "-")
     return argument.startswith("--") and (name in options() or name in _SHORT or "." in name)

@@ -17,7 +17,7 @@ from qc_core.errors import QCError, RunError, UsageError
 from qc_core.log import log
 from qc_core.names import require_name
 from qc_core.notify.failures import one_line, read_failures, utc_now
-from qc_core.retraining.new_data import find_new_data
+from qc_core.retraining.new_data import NewData, find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
@@ -73,22 +73,25 @@ class RunFacts:
     error: str = ""
 
 
-def has_new_data(
-    config: Config, dataset: Path, store: ObjectStore, run_id: str, output: Path
-) -> bool:
-    """Return whether a retraining has new data, and write the reason to `output`.
-
-    Without new data the run ends here, so the run is recorded as completed.
+def write_new_data(config: Config, dataset: Path, store: ObjectStore, output: Path) -> None:
+    """Write whether a retraining has new data.
 
     Args:
         dataset: the data set folder.
         output: the JSON file to write.
     """
-    found = find_new_data(config, open_dataset(dataset).source, store)
+    documents.write(output, find_new_data(config, open_dataset(dataset).source, store))
+
+
+def record_new_data(store: ObjectStore, run_id: str, new_data: Path) -> bool:
+    """Return what `write_new_data` wrote: whether a retraining has new data.
+
+    Without new data the run ends here, so the run is recorded as completed.
+    """
+    found = documents.read(new_data, NewData)
     if not found.new:
         log.info(found.text)
         record_completion(store, run_id, found.text)
-    documents.write(output, found)
     return found.new
 
 

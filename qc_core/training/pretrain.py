@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qc_core.config.differences import training_part
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset, require_environment
@@ -158,9 +159,10 @@ def _checkpoint_store(
     if store is None:
         yield CheckpointStore(LocalCheckpoints(partial_folder(output)), "pretraining")
         return
-    # Every run with the same code, options and data may resume the training, as KFP's cache may
+    # Every run with the same code, data and options of training may resume it, as KFP's cache may
     # reuse its output.
-    key = json.dumps([git_commit(), to_mapping(config), dataset.digest], sort_keys=True)
+    part = training_part(to_mapping(config))
+    key = json.dumps([git_commit(), part, dataset.digest], sort_keys=True)
     prefix = f"pretraining/{hashlib.sha256(key.encode()).hexdigest()[:32]}/"
     with scratch_folder("pretraining") as scratch:
         backend = RemoteCheckpoints(store, prefix, new_stamp(), scratch)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from qc_core.config.differences import changed_training
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
@@ -123,7 +124,7 @@ def resuming_from(location: str) -> Iterator[None]:
 
 def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> str:
     """Return which options or data of a checkpoint differ from the given ones, or ''."""
-    if changed := changed_options(to_mapping(checkpoint.config), to_mapping(config)):
+    if changed := changed_training(to_mapping(checkpoint.config), to_mapping(config)):
         return f"was started with {', '.join(changed)}"
     if checkpoint.dataset_digest != dataset_digest:
         return (
@@ -131,23 +132,3 @@ def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> 
             f"{dataset_digest[:12]}"
         )
     return ""
-
-
-def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the options whose values in an earlier configuration differ, with those values."""
-    options = _options(now)
-    # Methods have different options; one that only the new method has follows from the method.
-    return [
-        f"{name} {value}" for name, value in _options(before).items() if value != options.get(name)
-    ]
-
-
-def _options(mapping: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
-    """Return a configuration's values by the names of its options."""
-    options: dict[str, Any] = {}
-    for name, value in mapping.items():
-        if isinstance(value, dict):
-            options |= _options(value, f"{prefix}{name}.")
-        else:
-            options[prefix + name] = value
-    return options

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import msgspec
+
 from qc_core.config.document import write_config
 from qc_core.config.resolve import AS_THE_RECIPE, resolve
 from qc_core.config.settings import Config
@@ -14,6 +16,13 @@ from qc_core.errors import UsageError
 from qc_core.log import log
 from qc_core.registry.parent import pin_parent
 from qc_core.registry.registry import CHAMPION, Registry
+from qc_core.results.run_record import (
+    record_of,
+    require_record,
+    require_same_training,
+    with_parent_of,
+    write_record,
+)
 from qc_core.store.open import open_store
 from qc_core.training.plan import Plan, plan_run
 from qc_core.tuning.study import create_study
@@ -22,14 +31,18 @@ from qc_core.tuning.trial_checkpoints import study_store
 _METHOD = "--train.method"
 
 
-def prepare(recipe: str, method: str, overrides: str, study_name: str, output: Path) -> list[str]:
+def prepare(
+    recipe: str, method: str, overrides: str, run_id: str, output: Path, continues: str = ""
+) -> list[str]:
     """Write the resolved configuration, open the study and number its workers.
 
     Args:
         method: name of the method, or `AS_THE_RECIPE`.
         overrides: options as on the command line, `--train.offline-steps 5000 …`.
-        study_name: of the study in `QC_STUDY_STORAGE`.
+        run_id: of the run, and name of its study in `QC_STUDY_STORAGE`.
         output: file for the resolved configuration.
+        continues: id of an earlier run, whose study and finished results this run takes over; its
+            configuration must be the same, but it may have more trials.
 
     Returns:
         One string per worker, "0", "1", …
@@ -37,7 +50,7 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
     Raises:
         UsageError: an unknown recipe or option, an invalid value, or two methods; a source that
             does not exist; an environment that cannot be played, or never reports the success
-            that the gate needs.
+            that the gate needs; an earlier run that does not exist or trained with other options.
     """
     try:
         argv = shlex.split(overrides)
@@ -54,7 +67,11 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
             )
         argv = [_METHOD, method, *argv]
     # Every step uses the same parent, also if the champion changes during the run.
-    config = pin_parent(resolve(recipe, argv))
+    config, store = resolve(recipe, argv), open_store()
+    earlier = require_record(store, continues) if continues else None
+    if earlier is not None:
+        config = with_parent_of(earlier, config, store)
+    config = pin_parent(config)
     check_sources(config)
     plan = plan_run(config)
     for note in plan.notes:
@@ -62,7 +79,12 @@ def prepare(recipe: str, method: str, overrides: str, study_name: str, output: P
     config = plan.config
     study_store("").require_writable()
     _require_reachable_gate(config, plan)
-    create_study(study_name, "", config)
+    record = record_of(config, run_id)
+    if earlier is not None:
+        require_same_training(earlier, config, continues)
+        record = msgspec.structs.replace(record, study=earlier.study, continues=continues)
+    create_study(record.study, "", config)
+    write_record(store, run_id, record)
     write_config(output, config)
     # KFP's loop needs an item, also for a run without trials.
     return [str(worker) for worker in range(max(1, min(config.tune.workers, config.tune.trials)))]

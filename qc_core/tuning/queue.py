@@ -7,6 +7,7 @@ worker that looks, because a worker may die between any two transitions.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import optuna
@@ -22,6 +23,7 @@ from qc_core.tuning.slots import (
     DUPLICATE,
     INTERRUPTED,
     REASON,
+    RUN,
     SLOT,
     WORKER,
     attempts_by_slot,
@@ -33,7 +35,9 @@ from qc_core.tuning.study import sampler
 from qc_core.tuning.trials import parameters_of
 
 
-def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial | None:
+def take_trial(
+    study: optuna.Study, run_seed: int, worker: int, run_id: str = ""
+) -> optuna.Trial | None:
     """Return the next waiting trial, or None when every slot has ended.
 
     While other workers run the last trials, this waits, because one of them may die. It does not
@@ -47,7 +51,7 @@ def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial 
             # Trials that a person has enqueued have no slot.
             if SLOT not in waiting.user_attrs:
                 continue
-            if (trial := _take(study, waiting, run_seed, worker)) is not None:
+            if (trial := _take(study, waiting, run_seed, worker, run_id)) is not None:
                 return trial
         interval = heartbeat_interval(study)
         slots = attempts_by_slot(study.get_trials(deepcopy=False))
@@ -55,8 +59,10 @@ def take_trial(study: optuna.Study, run_seed: int, worker: int) -> optuna.Trial 
             return None
         if not is_waiting:
             is_waiting = True
-            left = sum(not has_ended(attempts) for attempts in slots.values())
-            log.info(f"worker {worker} has no trial left and waits for other workers ({left})")
+            log.info(
+                f"worker {worker} has no trial left and waits for {_running(slots, run_id)}; a "
+                "trial is tried again if its worker stops sending heartbeats"
+            )
         time.sleep(interval)
 
 
@@ -82,10 +88,15 @@ def end_interrupted(study: optuna.Study) -> None:
         end_attempt(study, as_trial(study, running), interrupted=True)
 
 
-def end_attempts_of(study: optuna.Study, worker: int) -> None:
-    """End the attempts that an earlier process of a worker has left: it was killed."""
+def end_attempts_of(study: optuna.Study, worker: int, run_id: str = "") -> None:
+    """End the attempts that an earlier process of a worker has left: it was killed.
+
+    Nobody needs to wait until its heartbeats are missing. Workers of other runs may be alive.
+    """
     for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if running.user_attrs.get(WORKER) == worker:
+        attributes = running.user_attrs
+        if attributes.get(WORKER) == worker and attributes.get(RUN, run_id) == run_id:
+            log.info(f"worker {worker} was killed and resumes its trial {attributes[SLOT]}")
             end_attempt(study, as_trial(study, running), interrupted=False)
 
 
@@ -114,8 +125,23 @@ def requeue_lost(study: optuna.Study) -> None:
             study.enqueue_trial(parameters, {SLOT: slot, ATTEMPT: len(attempts)})
 
 
+def _running(slots: Mapping[int, list[FrozenTrial]], run_id: str) -> str:
+    """Return the trials that have not ended, with their workers, for people."""
+    named = []
+    for slot, attempts in slots.items():
+        if not has_ended(attempts):
+            attributes = attempts[-1].user_attrs
+            other = attributes.get(RUN, run_id)
+            of_run = f" of run {other}" if other != run_id else ""
+            worker = attributes.get(WORKER)
+            named.append(
+                f"trial {slot}" if worker is None else f"trial {slot} (worker {worker}{of_run})"
+            )
+    return ", ".join(named)
+
+
 def _take(
-    study: optuna.Study, waiting: FrozenTrial, run_seed: int, worker: int
+    study: optuna.Study, waiting: FrozenTrial, run_seed: int, worker: int, run_id: str
 ) -> optuna.Trial | None:
     """Start a waiting trial, unless another worker has it or its slot has a better attempt."""
     slot = waiting.user_attrs[SLOT]
@@ -128,6 +154,7 @@ def _take(
         first = deciding_attempt(attempts)
         if first is None or first.number == trial.number:
             trial.set_user_attr(WORKER, worker)
+            trial.set_user_attr(RUN, run_id)
             return trial
         trial.set_user_attr(REASON, DUPLICATE)
         finish(study, trial, TrialState.FAIL)

@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 # Names of Optuna's user attributes. CHECKPOINT_STEP is the step of the newest checkpoint.
 SLOT, ATTEMPT, WORKER, SCORES, CHECKPOINT_STEP = "slot", "attempt", "worker", "scores", "kept-step"
+# The run of an attempt's worker: runs that continue one another share a study.
+RUN = "run"
 # Set for a lost attempt whose worker was interrupted on purpose: its setting is not to blame.
 INTERRUPTED = "interrupted"
 # Why an attempt failed; an attempt that failed without a reason was lost with its worker.

@@ -24,6 +24,8 @@ from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, i
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
 DIRECTION = "maximize"
+# User attribute of a study: what its trials start from.
+_START = "start"
 # Random trials before the sampler models their results.
 _RANDOM_TRIALS = 4
 
@@ -137,6 +139,24 @@ def load_study(name: str, storage: str, heartbeat: Heartbeat = HEARTBEAT) -> opt
             storage=opened,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
         )
+
+
+def require_same_start(study: optuna.Study, weights: str, dataset: str) -> None:
+    """Refuse a worker whose trials could not be compared with those of the study.
+
+    Args:
+        weights, dataset: digests of the pretrained weights and of the data set.
+
+    Raises:
+        UsageError: the study was started from others.
+    """
+    start = {"weights": weights, "dataset": dataset}
+    if study.user_attrs.get(_START, start) != start:
+        raise UsageError(
+            f"the study {study.study_name} was started from another pretrained checkpoint or other "
+            "data: start a new run"
+        )
+    study.set_user_attr(_START, start)
 
 
 def sampler(seed: int) -> optuna.samplers.BaseSampler:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core import documents
+from qc_core.config.differences import changed_options
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
@@ -23,7 +24,6 @@ from qc_core.scratch import exclusive, scratch_folder
 from qc_core.timestamps import new_stamp
 from qc_core.training.checkpoint import DOCUMENT, read_checkpoint, weights_digest
 from qc_core.training.device import take_threads, threads_per_worker
-from qc_core.training.resume import changed_options
 from qc_core.tuning.queue import end_interrupted
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, create_study, load_study

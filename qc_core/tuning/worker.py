@@ -14,12 +14,14 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import open_dataset
 from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file
 from qc_core.log import log
 from qc_core.processes import worker_pool
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
+from qc_core.training.checkpoint import weights_digest
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
@@ -32,7 +34,14 @@ from qc_core.training.score import Score
 from qc_core.tuning.optuna_private import heartbeats
 from qc_core.tuning.queue import end_attempt, end_attempts_of, finish, take_trial
 from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, FAILED, REASON, SCORES, SLOT
-from qc_core.tuning.study import HEARTBEAT, Heartbeat, answering, load_study, suggest
+from qc_core.tuning.study import (
+    HEARTBEAT,
+    Heartbeat,
+    answering,
+    load_study,
+    require_same_start,
+    suggest,
+)
 from qc_core.tuning.trial_checkpoints import put_result, study_store, trial_checkpoints
 from qc_core.tuning.trials import read_trials, write_worker_trials
 
@@ -46,6 +55,7 @@ def run_worker(
     study_name: str,
     storage: str,
     worker: int,
+    run_id: str = "",
     heartbeat: Heartbeat = HEARTBEAT,
 ) -> None:
     """Run trials of the shared study, `config.tune.trials_per_gpu` at a time.
@@ -57,8 +67,10 @@ def run_worker(
     Args:
         checkpoint: checkpoint folder of the offline phase.
         output: file for the results of this worker's trials.
+        run_id: the run of this worker; runs that continue one another share a study.
 
     Raises:
+        UsageError: the study was started from another checkpoint or other data.
         TransientError: a process was killed; the others are interrupted.
         RunError: the study storage or the store does not answer.
     """
@@ -66,8 +78,10 @@ def run_worker(
     share_cpu()
     study_store(storage).require_writable()
     with answering():
-        end_attempts_of(load_study(study_name, storage, heartbeat), worker)
-    work = _Work(config, checkpoint, dataset, study_name, storage, worker, heartbeat)
+        study = load_study(study_name, storage, heartbeat)
+        require_same_start(study, weights_digest(checkpoint), open_dataset(dataset).digest)
+        end_attempts_of(study, worker, run_id)
+    work = _Work(config, checkpoint, dataset, study_name, storage, worker, run_id, heartbeat)
     count = min(config.tune.trials_per_gpu, config.tune.trials)
     if count == 0:
         log.info("no trials: the policy is not fine-tuned")
@@ -90,6 +104,7 @@ class _Work:
     study_name: str
     storage: str
     worker: int
+    run_id: str
     heartbeat: Heartbeat
 
     def run_trials(self) -> None:
@@ -97,8 +112,11 @@ class _Work:
         study = load_study(self.study_name, self.storage, self.heartbeat)
         store = study_store(self.storage)
         with answering():
-            while (trial := take_trial(study, self.config.seed, self.worker)) is not None:
+            while (trial := self._take(study)) is not None:
                 self._run_trial(study, store, trial)
+
+    def _take(self, study: optuna.Study) -> optuna.Trial | None:
+        return take_trial(study, self.config.seed, self.worker, self.run_id)
 
     def _run_trial(self, study: optuna.Study, store: ObjectStore, trial: optuna.Trial) -> None:
         slot = trial.user_attrs[SLOT]

@@ -23,6 +23,7 @@ FORM = {
     "gpu_type": "nvidia.com/gpu",
     "node_selector": {"pool": "gpu"},
     "tolerations": [{"operator": "Exists"}],
+    "continue_run": "",
 }
 
 

@@ -7,11 +7,13 @@ import pytest
 
 from pipeline.run_folder import (
     CACHE,
+    JOURNAL,
     LOG,
     RUN,
     STEPS,
     SUMMARY,
     clear,
+    copy_study,
     default_folder,
     finished_steps,
     request_of,
@@ -96,3 +98,27 @@ def test_outputs_of_unfinished_steps_are_deleted(tmp_path: Path) -> None:
     assert finished_steps(tmp_path) == ["ingest"]
     assert (done / "metrics").exists() and not begun.exists()
     assert not (tmp_path / RUN).exists()
+
+
+def test_a_run_continues_the_one_of_another_folder_with_a_copy_of_its_study(
+    tmp_path: Path, config: Config
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    earlier = start_or_resume(first, request_of(config, "the store"), fresh=False)
+    (first / JOURNAL).write_text("trials")
+    (first / f"{JOURNAL}.trials").mkdir()
+    with exclusive(first, "a run"), pytest.raises(UsageError, match="is in progress: wait"):
+        request_of(config, "the store", first)
+    with pytest.raises(UsageError, match="used the store the store: set QC_STORE to it"):
+        request_of(config, "another", first)
+    request = request_of(config, "the store", first)
+    second.mkdir()
+    assert start_or_resume(second, request, fresh=False).continues == earlier.run_id
+    copy_study(first, second)
+    (second / JOURNAL).write_text("more trials")
+    copy_study(first, second)
+    assert (second / JOURNAL).read_text() == "more trials"
+    assert (second / f"{JOURNAL}.trials").is_dir()
+    with pytest.raises(UsageError, match=r"started with another --continue \(run none\)"):
+        start_or_resume(first, request, fresh=False)

@@ -366,3 +366,30 @@ def test_local_data_are_uploaded_and_named_in_the_run(
     monkeypatch.setenv("QC_STORE", "runs/store")
     assert main([*SUBMIT, "--upload", str(dataset)]) == 2
     assert len(kfp.runs) == 1
+
+
+def test_continuing_a_run_repeats_its_recipe_options_and_inputs_unless_others_are_given(
+    kfp: KFP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--tune.trials", "2", "--data", "collect", "--input", "memory=8Gi"]
+    assert main([*SUBMIT, *arguments, "--input", "gpus=1"]) == 0
+    (first,) = kfp.runs
+    kfp.runs[first]["state"] = "FAILED"
+    capsys.readouterr()
+    more = ["--tune.trials", "9", "--input", "memory=16Gi"]
+    assert main(["submit", "--continue", first, *more]) == 0
+    second = kfp.runs[list(kfp.runs)[1]]["runtime_config"]["parameters"]
+    assert (second["recipe"], second["continue_run"]) == ("smoke", first)
+    assert second["overrides"] == "--seed 3 --tune.trials 9 --data.source collect"
+    assert (second["gpus"], second["memory"]) == ("1", "16Gi")
+    assert not capsys.readouterr().err
+    # A run in progress, and one that KFP no longer has.
+    kfp.runs[first]["state"] = "RUNNING"
+    assert main(["submit", "--continue", first]) == 0
+    assert f"run {first} is RUNNING: both runs" in capsys.readouterr().err
+    gone = "00000000-0000-0000-0000-000000000000"
+    assert main(["submit", "--continue", gone]) == 2
+    assert "if it was deleted there, give its recipe and options" in capsys.readouterr().err
+    assert main([*SUBMIT, "--continue", gone]) == 0
+    assert kfp.runs[list(kfp.runs)[-1]]["runtime_config"]["parameters"]["continue_run"] == gone
+    assert main(["submit"]) == 2 and "give a recipe, or --continue" in capsys.readouterr().err

@@ -17,9 +17,10 @@ from qc_core.errors import QCError, RunError, UsageError
 from qc_core.notify.run_status import (
     RunFacts,
     RunStatus,
-    has_new_data,
     notify_run_status,
     record_completion,
+    record_new_data,
+    write_new_data,
 )
 from qc_core.notify.step import run_step
 from qc_core.retraining.new_data import NewData
@@ -195,7 +196,8 @@ def test_a_retraining_without_new_data_completes_and_says_so(
     version = publish(tmp_path / "run-1", open_dataset(dataset).source, None)
     for wanted, new in (("", True), (version, False)):
         warm = replace(config, train=replace(config.train, warm_start=wanted))
-        found = has_new_data(warm, dataset, open_store(), RUN, tmp_path / "new-data.json")
+        write_new_data(warm, dataset, open_store(), tmp_path / "new-data.json")
+        found = record_new_data(open_store(), RUN, tmp_path / "new-data.json")
         assert found == read(tmp_path / "new-data.json", NewData).new == new
     status = _notify(tmp_path / "store")
     assert status.succeeded and status.error == ""

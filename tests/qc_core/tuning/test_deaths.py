@@ -125,7 +125,9 @@ def test_a_killed_worker_loses_no_trial_and_none_runs_twice(
     wait_for((tmp_path / "stopped").exists)
     survives = study(2)
     # It has finished the last trial, and waits for the other worker.
-    wait_for(lambda: "no trial left and waits for other workers (1)" in log(tmp_path, 2))
+    wait_for(
+        lambda: "worker 2 has no trial left and waits for trial 1 (worker 1)" in log(tmp_path, 2)
+    )
     dies.kill()
     survives.join(TIMEOUT)
     assert survives.exitcode == 0, log(tmp_path, 2)

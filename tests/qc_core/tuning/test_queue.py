@@ -220,7 +220,9 @@ def test_a_worker_without_trials_waits_for_others_and_logs_it_once(
         patch.setattr(queue.time, "sleep", others_work)
         assert take_trial(study, 0, 7) is None
     assert looks == 2
-    waits = "worker 7 has no trial left and waits for other workers (2)"
+    waits = (
+        "worker 7 has no trial left and waits for trial 0 (worker 0), trial 1 (worker 0); a trial"
+    )
     assert capsys.readouterr().err.count(waits) == 1
 
 

@@ -1,0 +1,1 @@
+"""What a run was asked to do and what its steps have finished, for a run that continues it."""
