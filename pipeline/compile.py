@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.placement import DEFAULT_SECRETS, Secrets
+from pipeline.inputs import recipe_inputs
+from pipeline.placement import DEFAULT_CLUSTER, Cluster
 from qc_core.errors import UsageError
 from qc_core.files import reading, require_file_place, staged_file
 
@@ -15,12 +15,12 @@ _HEADER = "# PIPELINE DEFINITION"
 
 
 def compile_pipeline(
-    recipe: str, overrides: Sequence[str], output: Path, secrets: Secrets = DEFAULT_SECRETS
+    recipe: str, overrides: Sequence[str], output: Path, cluster: Cluster = DEFAULT_CLUSTER
 ) -> None:
     """Compile the pipeline; recipe and overrides become the defaults of its inputs.
 
     Args:
-        secrets: names of the Secrets that its steps receive.
+        cluster: what the pipeline must know of the cluster.
 
     Raises:
         UsageError: the output is not a .yaml file, exists and is not a package, or is not writable.
@@ -32,9 +32,9 @@ def compile_pipeline(
     require_package_place(output)
     with staged_file(output) as staging:
         compiler.Compiler().compile(
-            make_pipeline(secrets),
+            make_pipeline(cluster),
             str(staging),
-            pipeline_parameters={"recipe": recipe, "overrides": shlex.join(overrides)},
+            pipeline_parameters=recipe_inputs(recipe, overrides),
         )
 
 

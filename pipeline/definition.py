@@ -17,83 +17,57 @@ from components.promote.component import promote
 from components.report.component import report
 from components.select.component import select
 from components.tune.component import tune
-from pipeline.form import offer_choices
-from pipeline.placement import DEFAULT_SECRETS, Placement, Secrets
-from qc_core.config.catalog import recipe_names
-from qc_core.config.methods import METHODS
+from pipeline.form import DESCRIPTION, fill_form
+from pipeline.placement import DEFAULT_CLUSTER, Cluster, Placement
 from qc_core.config.resolve import AS_THE_RECIPE
 
 PIPELINE_NAME = "q-chunking"
-# Defaults of the form for inputs of type object and list.
+# Names of graphs, which KFP's UI cuts after 17 characters.
+_ALL_STEPS, _TRAINING = "Train a policy", "If new data"
+# Default of the form for an input of type object.
 ANY_NODE: dict = {}
-NO_TAINT: list = []
 
 
 @cache
-def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
-    """Return the pipeline, whose steps receive the Secrets of these names."""
+def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
+    """Return the pipeline for a cluster with these settings."""
 
-    @dsl.pipeline(
-        name=PIPELINE_NAME,
-        description="Trains a chunk policy on robot episodes, evaluates and publishes it.",
-    )
+    @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
     def q_chunking(
         recipe: str,
-        method: str = AS_THE_RECIPE,
-        overrides: str = "",
-        gpus: str = "0",
-        gpu_type: str = "nvidia.com/gpu",
-        cpus: str = "2",
-        memory: str = "8Gi",
-        node_selector: dict = ANY_NODE,
-        tolerations: list = NO_TAINT,
+        recipe_method: str = AS_THE_RECIPE,
+        recipe_overrides: str = "",
+        resources_cpus: str = "2",
+        resources_gpus: str = "0",
+        resources_memory: str = "8Gi",
+        resources_node_selector: dict = ANY_NODE,
         continue_run: str = "",
     ):
-        """Trains a chunk policy on robot episodes, evaluates and publishes it.
-
-        Args:
-            recipe: Named configuration to start from.
-            method: Training method, with the values that the recipe has for it.
-            overrides: Options that change the recipe, such as --train.offline-steps 5000 --seed 1.
-                `qc run --help` lists them. Tuning varies train.alpha and train.online-learning-rate
-                around the configured values.
-            gpus: GPUs of each training step; 0 trains on the CPU. A tuning worker uses one.
-            gpu_type: Resource name under which nodes offer their GPUs.
-            cpus: CPU cores of each training step.
-            memory: Memory of each training step, such as 16Gi.
-            node_selector: Labels of the nodes to train on, such as {"pool": "gpu"}.
-            tolerations: Taints of those nodes to tolerate, such as
-                [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}].
-            continue_run: Id of an earlier run with the same options. Its dataset, pretraining,
-                finished trials and later results are taken over; more trials may be added.
-        """
+        """Trains a chunk policy on robot episodes, evaluates and publishes it."""
+        gpus, cpus, memory = resources_gpus, resources_cpus, resources_memory
         place = Placement(
-            gpu_type=gpu_type,
             gpus=gpus,
             cpus=cpus,
             memory=memory,
-            node_selector=node_selector,
-            tolerations=tolerations,
-            secrets=secrets,
+            node_selector=resources_node_selector,
+            cluster=cluster,
         ).place
         # KFP's driver replaces a placeholder only if it is the entire text of an argument.
         run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 
         run_name = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         exit_task = place(outcome(run_id=run_id, run_name=run_name, recipe=recipe))
-        with dsl.ExitHandler(exit_task=exit_task, name="From episodes to a policy"):
+        with dsl.ExitHandler(exit_task=exit_task, name=_ALL_STEPS):
             configured = place(
                 configure(
                     recipe=recipe,
-                    method=method,
-                    overrides=overrides,
+                    method=recipe_method,
+                    overrides=recipe_overrides,
                     run_id=run_id,
-                    gpu_type=gpu_type,
                     gpus=gpus,
                     cpus=cpus,
                     memory=memory,
-                    node_selector=node_selector,
-                    tolerations=tolerations,
+                    node_selector=resources_node_selector,
                     continue_run=continue_run,
                 )
             )
@@ -102,13 +76,12 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
             dataset = ingested.outputs["dataset"]
             held_out = ingested.outputs["held_out"]
             # A retraining without new data ends here.
-            with dsl.If(ingested.outputs["Output"] == "train", name="If there is new data"):
+            with dsl.If(ingested.outputs["Output"] == "train", name=_TRAINING):
                 offline = place(
                     pretrain(
                         config=config,
                         dataset=dataset,
                         run_id=run_id,
-                        gpu_type=gpu_type,
                         gpus=gpus,
                         cpus=cpus,
                         memory=memory,
@@ -124,7 +97,6 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
                             checkpoint=offline,
                             worker=worker,
                             run_id=run_id,
-                            gpu_type=gpu_type,
                             gpus=gpus,
                             cpus=cpus,
                             memory=memory,
@@ -172,5 +144,5 @@ def make_pipeline(secrets: Secrets = DEFAULT_SECRETS) -> Any:
                     )
                 )
 
-    offer_choices(q_chunking, {"recipe": recipe_names(), "method": [AS_THE_RECIPE, *METHODS]})
+    fill_form(q_chunking)
     return q_chunking

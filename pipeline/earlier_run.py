@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.follow import ENDED
+from pipeline.inputs import current_inputs, recipe_options
 from pipeline.server import NotFound, Server
 from qc_core.errors import UsageError
 
@@ -59,9 +59,9 @@ def read_earlier_run(server: Server, run_id: str) -> EarlierRun:
             f"KFP has no run {run_id}: if it was deleted there, give its recipe and options too"
         ) from error
     config = run.runtime_config
-    given = dict(config.parameters or {}) if config is not None else {}
+    given = current_inputs(config.parameters or {}) if config is not None else {}
     if not given.get("recipe"):
         raise UsageError(f"run {run_id} was not started with a recipe: give one")
-    overrides = shlex.split(given.pop("overrides", ""))
+    overrides = recipe_options(given)
     recipe = given.pop("recipe")
     return EarlierRun(run_id, recipe, overrides, given, run.state or "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from pipeline.console import Console
+from pipeline.inputs import recipe_inputs
 from pipeline.placement import STEPS as PIPELINE_STEPS
 from pipeline.run_folder import (
     CACHE,
@@ -293,7 +293,7 @@ def _run(
         _print_restored(),
         contextlib.redirect_stdout(run_log),
     ):
-        pipeline(recipe=recipe, overrides=shlex.join(overrides), continue_run=run.continues)
+        pipeline(**recipe_inputs(recipe, overrides), continue_run=run.continues)
 
 
 def _output(steps: Path, step: str, name: str) -> Path:

@@ -7,7 +7,6 @@ whoever compiles it, and a changed package gives a new one.
 from __future__ import annotations
 
 import hashlib
-import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +20,11 @@ import yaml
 from pipeline.compile import compile_pipeline
 from pipeline.definition import PIPELINE_NAME
 from pipeline.earlier_run import EarlierRun
-from pipeline.inputs import parse_inputs
-from pipeline.placement import DEFAULT_SECRETS, Secrets
+from pipeline.inputs import parse_inputs, recipe_inputs
+from pipeline.placement import DEFAULT_CLUSTER, Cluster
 from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_all, name_filter
 from qc_core import __version__
+from qc_core.config.resolve import AS_THE_RECIPE
 from qc_core.errors import RunError
 
 # Default of the form in a version that `submit` and `schedule` upload.
@@ -38,8 +38,8 @@ class Package:
 
     Attributes:
         given: values for the inputs of the pipeline that a person has chosen.
-        content: YAML, the same for the same code and names of Secrets: the specification, then the
-            Kubernetes document if there is one.
+        content: YAML, the same for the same code and settings of the cluster: the specification,
+            then the Kubernetes document if there is one.
     """
 
     given: dict[str, Any]
@@ -58,9 +58,14 @@ class Package:
 
     @property
     def summary(self) -> str:
-        """Recipe, options and chosen inputs in one line."""
-        others = (f"{k}={v}" for k, v in self.given.items() if k not in ("recipe", "overrides"))
-        return " ".join(filter(None, [self.given["recipe"], self.given["overrides"], *others]))
+        """Recipe, options and other chosen inputs in one line."""
+        given = dict(self.given)
+        if given["recipe_method"] == AS_THE_RECIPE:
+            del given["recipe_method"]
+        names = {"recipe_method": "method", "recipe_overrides": "overrides"}
+        return "; ".join(
+            f"{names.get(name, name)} {value}" for name, value in given.items() if value
+        )
 
     @property
     def version(self) -> str:
@@ -102,7 +107,7 @@ def compile_package(
     *,
     inputs: Sequence[str] = (),
     earlier: EarlierRun | None = None,
-    secrets: Secrets = DEFAULT_SECRETS,
+    cluster: Cluster = DEFAULT_CLUSTER,
 ) -> Package:
     """Compile the pipeline for a server.
 
@@ -111,7 +116,7 @@ def compile_package(
 
     Args:
         recipe, overrides: values of the inputs of these names.
-        secrets: as `pipeline.compile.compile_pipeline` takes them.
+        cluster: as `pipeline.compile.compile_pipeline` takes it.
         inputs: values for its other inputs, `NAME=VALUE`.
         earlier: a run whose inputs are taken where `inputs` has no value, and which is continued.
 
@@ -120,9 +125,9 @@ def compile_package(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_pipeline(DEFAULT_RECIPE, (), path, secrets)
+        compile_pipeline(DEFAULT_RECIPE, (), path, cluster)
         content = path.read_text(encoding="utf-8")
-    package = Package(given={"recipe": recipe, "overrides": shlex.join(overrides)}, content=content)
+    package = Package(given=recipe_inputs(recipe, overrides), content=content)
     values = parse_inputs(inputs, package.inputs) if inputs else {}
     if earlier is not None:
         values = {**earlier.inputs_for(package.inputs), **values}

@@ -1,8 +1,8 @@
 """Kubernetes settings of each step's pod: resources, nodes, retries, timeouts, volumes, Secrets.
 
-Settings that users choose per run are inputs of the pipeline. In KFP 2.17, timeouts, retries and
-volumes cannot be inputs; `STEPS` has them, and which step receives which Secret. `kfp.local`
-ignores all of these settings.
+Settings that users choose per run are inputs of the pipeline. Those of the cluster are fixed when
+it is compiled. In KFP 2.17, timeouts, retries and volumes cannot be inputs; `STEPS` has them, and
+which step receives which Secret. `kfp.local` ignores all of these settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Step:
     """Settings of the pod of one step.
 
     Attributes:
-        title: the step's name in the UI.
+        title: the step's name in the UI, which shows 20 characters.
         hours: timeout of one attempt.
         retries: attempts after the first. Whether Argo repeats a step that failed, a pod that was
             lost with its node, or both, is not in the package: KFP passes only limit and back-off.
@@ -60,26 +60,22 @@ STEPS = {
     "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True),
     "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True),
     "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
-    "select": Step("Select the best trial", hours=1, retries=3, **_SMALL, study=True),
-    "evaluate": Step("Compare on unseen episodes", hours=12, retries=3),
-    "export": Step("Export the policy to ONNX", hours=1, retries=3),
-    "promote": Step(
-        "Promote it if it beats the champion",
-        hours=12,
-        retries=3,
-        signing=True,
-    ),
+    "select": Step("Select best trial", hours=1, retries=3, **_SMALL, study=True),
+    "evaluate": Step("Evaluate policies", hours=12, retries=3),
+    "export": Step("Export to ONNX", hours=1, retries=3),
+    "promote": Step("Promote if better", hours=12, retries=3, signing=True),
     "report": Step("Write the report", hours=4, retries=3, webhook=True),
-    "outcome": Step("Report the run status", hours=1, retries=3, **_SMALL, webhook=True),
+    "outcome": Step("Report the result", hours=1, retries=3, **_SMALL, webhook=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Names of the Secrets that steps receive, fixed when the pipeline is compiled.
+    """Names of the Secrets that steps receive.
 
-    They are no inputs of the form: the driver of a step with an empty name fails, also that of the
-    step which reports the failure. A Secret need not exist; a step that needs it says so.
+    As inputs of the form they could be empty: the driver of a step with an empty name fails, also
+    that of the step which reports the failure. A Secret need not exist; a step that needs it says
+    so.
 
     Attributes:
         store: `accesskey` and `secretkey` of the object store.
@@ -94,28 +90,61 @@ class Secrets:
     signing: str = "q-chunking-signing"
 
 
-DEFAULT_SECRETS = Secrets()
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint of nodes, which training steps tolerate.
+
+    Attributes:
+        value: empty tolerates every value.
+        effect: NoSchedule, PreferNoSchedule or NoExecute; empty tolerates all of them.
+    """
+
+    key: str
+    value: str = ""
+    effect: str = ""
+
+    @property
+    def toleration(self) -> dict[str, str]:
+        """The fields of a pod's toleration."""
+        fields = {"key": self.key, "value": self.value, "effect": self.effect}
+        operator = "Equal" if self.value else "Exists"
+        return {"operator": operator, **{name: text for name, text in fields.items() if text}}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the pipeline must know of the cluster, fixed when it is compiled.
+
+    These are no inputs of the form, because they are the same for all runs of a cluster.
+
+    Attributes:
+        gpu_type: resource name under which nodes offer their GPUs.
+        tolerated: taints of the nodes to train on.
+    """
+
+    secrets: Secrets = Secrets()
+    gpu_type: str = "nvidia.com/gpu"
+    tolerated: tuple[Taint, ...] = ()
+
+
+DEFAULT_CLUSTER = Cluster()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Inputs of the pipeline that set its pods' resources, nodes and Secrets.
+    """Inputs of the pipeline that set its pods' resources and nodes, and the cluster's settings.
 
     Attributes:
-        gpu_type: resource name of the GPUs on a node.
         gpus: GPUs per training step; a string, because KFP's driver cannot read numbers.
         cpus, memory: request and limit of a training step, Kubernetes quantities.
-        node_selector, tolerations: of training steps, as in a pod.
-        secrets: names of the Secrets that steps receive.
+        node_selector: of training steps, as in a pod.
     """
 
-    gpu_type: Any
     gpus: Any
     cpus: Any
     memory: Any
     node_selector: Any
-    tolerations: Any
-    secrets: Secrets
+    cluster: Cluster
 
     def place(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Apply these inputs and the settings in `STEPS` to a task, and return it."""
@@ -146,11 +175,13 @@ class Placement:
         return task
 
     def _set_training_resources(self, task: dsl.PipelineTask) -> None:
-        task.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
+        task.set_accelerator_type(self.cluster.gpu_type).set_accelerator_limit(self.gpus)
         task.set_cpu_request(self.cpus).set_cpu_limit(self.cpus)
         task.set_memory_request(self.memory).set_memory_limit(self.memory)
         kubernetes.add_node_selector_json(task, self.node_selector)
-        kubernetes.add_toleration_json(task, self.tolerations)
+        for taint in self.cluster.tolerated:
+            fields: Any = taint.toleration
+            kubernetes.add_toleration(task, **fields)
         # Processes exchange tensors through shared memory; a pod's default has 64 MB. This volume
         # counts towards the memory limit.
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory")
@@ -165,20 +196,19 @@ class Placement:
         task.set_env_variable("QC_S3_TIMEOUT", str(_STORE_PATIENCE_SECONDS))
         names = ("QC_STORE", "QC_S3_ENDPOINT", "AWS_REGION")
         kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in names})
+        secrets = self.cluster.secrets
         variables = {
-            self.secrets.store: {
+            secrets.store: {
                 "accesskey": "AWS_ACCESS_KEY_ID",
                 "secretkey": "AWS_SECRET_ACCESS_KEY",
             }
         }
         if step.study:
-            variables[self.secrets.study] = {"url": "QC_STUDY_STORAGE"}
+            variables[secrets.study] = {"url": "QC_STUDY_STORAGE"}
         if step.webhook:
-            variables[self.secrets.webhook] = {"url": "QC_WEBHOOK_URL"}
+            variables[secrets.webhook] = {"url": "QC_WEBHOOK_URL"}
         if step.signing:
-            variables[self.secrets.signing] = {"path": "QC_SIGNING_KEY"}
-            kubernetes.use_secret_as_volume(
-                task, self.secrets.signing, _SIGNING_FOLDER, optional=True
-            )
+            variables[secrets.signing] = {"path": "QC_SIGNING_KEY"}
+            kubernetes.use_secret_as_volume(task, secrets.signing, _SIGNING_FOLDER, optional=True)
         for secret, keys in variables.items():
             kubernetes.use_secret_as_env(task, secret, keys, optional=True)

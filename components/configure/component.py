@@ -13,12 +13,10 @@ def configure(
     method: str,
     overrides: str,
     run_id: str,
-    gpu_type: str,
     gpus: str,
     cpus: str,
     memory: str,
     node_selector: dict,
-    tolerations: list,
     continue_run: str,
     config: dsl.Output[dsl.Artifact],
 ) -> List[str]:
@@ -29,8 +27,8 @@ def configure(
         method: Training method, or AS_THE_RECIPE.
         overrides: Options that change the recipe, as text of a command line.
         run_id: Id of the run, and name of its tuning study in QC_STUDY_STORAGE.
-        gpu_type, gpus, cpus, memory, node_selector, tolerations: Inputs of later steps, checked
-            here because a later step would fail on them only when it starts.
+        gpus, cpus, memory, node_selector: Inputs of later steps, checked here because a later step
+            would fail on them only when it starts.
         continue_run: Id of an earlier run whose finished results are taken over, or empty.
         config: The resolved configuration.
 
@@ -45,11 +43,9 @@ def configure(
 
     with run_step("configure", "resolve the recipe, open the tuning study", run_id):
         check_resources(
-            gpu_type=gpu_type,
-            gpus=gpus,
-            cpus=cpus,
-            memory=memory,
-            node_selector=node_selector,
-            tolerations=tolerations,
+            resources_gpus=gpus,
+            resources_cpus=cpus,
+            resources_memory=memory,
+            resources_node_selector=node_selector,
         )
         return prepare(recipe, method, overrides, run_id, Path(config.path), continue_run.strip())

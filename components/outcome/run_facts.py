@@ -99,7 +99,7 @@ def _explanation(message: str, is_driver: bool) -> str:
     if is_driver:
         return f"KFP could not start it, its driver ended with: {message or 'no message'}"
     if "OOMKilled" in message:
-        return f"it used more memory than its limit ({message}); raise the input memory"
+        return f"it used more memory than its limit ({message}); raise the input resources_memory"
     if "pod deleted" in message:
         return f"its pod was lost, perhaps with its node ({message})"
     if re.search(r"exit code (137|143)\b", message):

@@ -9,7 +9,6 @@ from components.image import TRAIN_IMAGE
 def pretrain(
     config: dsl.Input[dsl.Artifact],
     dataset: dsl.Input[dsl.Dataset],
-    gpu_type: str,
     gpus: str,
     cpus: str,
     memory: str,
@@ -22,7 +21,7 @@ def pretrain(
     Args:
         config: The resolved configuration.
         dataset: The dataset folder.
-        gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
+        gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
             condition, KFP passes only a step's arguments to its resource requests.
         run_id: Id of the run, to which the step reports an error.
         checkpoint: Weights, optimiser state and learning curve.

@@ -12,7 +12,6 @@ def tune(
     checkpoint: dsl.Input[dsl.Model],
     worker: str,
     run_id: str,
-    gpu_type: str,
     gpus: str,
     cpus: str,
     memory: str,
@@ -27,7 +26,7 @@ def tune(
         checkpoint: The pretrained checkpoint.
         worker: Number of this worker.
         run_id: Id of the run, whose record in the store names its study in QC_STUDY_STORAGE.
-        gpu_type, gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
+        gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
             loop, KFP passes only a step's arguments to its resource requests.
         trials: Results of this worker's trials.
         metrics: Number of this worker's trials by state, and the best result.

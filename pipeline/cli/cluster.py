@@ -8,7 +8,7 @@ from argparse import Namespace
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.cli.server import secret_arguments, secrets_of
+from pipeline.cli.server import cluster_arguments, cluster_of
 from qc_core.cli.arguments import json_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
@@ -65,15 +65,18 @@ def _check_arguments(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an input of that run, such as gpus=1; can be repeated",
+        help="an input of that run, such as resources_gpus=1; can be repeated",
     )
     parser.add_argument(
         "--run",
         action="store_true",
         dest="try_pods",
-        help="also start a pod that tries store, study and KFP, and with gpus=1 another with a GPU",
+        help=(
+            "also start a pod that tries store, study and KFP, and with resources_gpus=1 another "
+            "with a GPU"
+        ),
     )
-    secret_arguments(parser)
+    cluster_arguments(parser)
     json_argument(parser)
     _namespace_argument(parser)
 
@@ -93,23 +96,24 @@ def check(options: Namespace) -> int:
     from qc_core.config.resolve import resolve
 
     config = resolve(options.recipe)
+    cluster = cluster_of(options)
     inputs = compile_package(options.recipe, [], inputs=options.input).parameters
     need = Need(
         name=options.recipe,
         workers=min(config.tune.workers, config.tune.trials) or 1,
         requests={
-            "cpu": inputs["cpus"],
-            "memory": inputs["memory"],
-            inputs["gpu_type"]: inputs["gpus"],
+            "cpu": inputs["resources_cpus"],
+            "memory": inputs["resources_memory"],
+            cluster.gpu_type: inputs["resources_gpus"],
         },
-        selector=inputs["node_selector"],
-        tolerations=inputs["tolerations"],
+        selector=inputs["resources_node_selector"],
+        tolerations=[taint.toleration for taint in cluster.tolerated],
     )
     kubectl = _kubectl(options, sys.stderr)
     findings = []
     found = check_cluster(kubectl, need)
     if options.try_pods:
-        found = chain(found, try_pods(kubectl, need, secrets_of(options), TRAIN_IMAGE))
+        found = chain(found, try_pods(kubectl, need, cluster.secrets, TRAIN_IMAGE))
     for finding in found:
         findings.append(finding)
         if not options.json:

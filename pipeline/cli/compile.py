@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from pipeline.cli.plan import check_plan
-from pipeline.cli.server import secret_arguments, secrets_of
+from pipeline.cli.server import cluster_arguments, cluster_of
 from qc_core.cli.arguments import output_argument, recipe_argument
 from qc_core.cli.parser import Parser
 
@@ -13,7 +13,7 @@ from qc_core.cli.parser import Parser
 def arguments(parser: Parser) -> None:
     recipe_argument(parser)
     output_argument(parser, "package to write, a .yaml file")
-    secret_arguments(parser)
+    cluster_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -25,5 +25,5 @@ def run(options: Namespace) -> None:
     require_package_place(options.output)
     name, overrides = expand(options.recipe, options.overrides)
     check_plan(resolve(name, overrides))
-    compile_pipeline(name, overrides, options.output, secrets_of(options))
+    compile_pipeline(name, overrides, options.output, cluster_of(options))
     print(f"wrote {options.output}: upload it in the KFP UI")

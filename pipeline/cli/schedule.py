@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline.cli.plan import check_plan
 from pipeline.cli.server import (
+    cluster_of,
     run_arguments,
-    secrets_of,
     server_arguments,
     with_upload,
 )
@@ -86,7 +86,7 @@ def create(options: Namespace) -> None:
     recipe, overrides = expand(options.recipe, with_upload(options))
     config = resolve(recipe, overrides)
     check_plan(config)
-    package = compile_package(recipe, overrides, inputs=options.input, secrets=secrets_of(options))
+    package = compile_package(recipe, overrides, inputs=options.input, cluster=cluster_of(options))
     with connect(options.endpoint, options.namespace) as server:
         schedule, version, active = make_schedule(
             server,

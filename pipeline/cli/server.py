@@ -12,10 +12,17 @@ from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.placement import Secrets
+    from pipeline.placement import Cluster, Taint
 
 # Name of a Kubernetes object.
 _OBJECT_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+# Name of a resource or key of a taint, after an optional domain.
+_QUALIFIED = r"(?:[a-z0-9.-]+/)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_RESOURCE = re.compile(_QUALIFIED)
+_TAINT = re.compile(
+    rf"({_QUALIFIED})(?:=([A-Za-z0-9._-]*))?(?::(NoSchedule|PreferNoSchedule|NoExecute))?"
+)
+_GPU_TYPE = "nvidia.com/gpu"
 _EXPERIMENT = "q-chunking"
 _SERVICE_ACCOUNT = "q-chunking-runner"
 
@@ -47,7 +54,7 @@ def run_arguments(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an input of the pipeline, such as gpus=1; can be repeated",
+        help="an input of the pipeline, such as resources_gpus=1; can be repeated",
     )
     parser.add_argument(
         "--upload",
@@ -55,7 +62,7 @@ def run_arguments(parser: Parser) -> None:
         metavar="PATH",
         help="put this file or folder into the store $QC_STORE, and train on it",
     )
-    secret_arguments(parser)
+    cluster_arguments(parser)
 
 
 def with_upload(options: Namespace) -> list[str]:
@@ -78,8 +85,8 @@ def with_upload(options: Namespace) -> list[str]:
     return [*options.overrides, "--data", upload_source(options.upload, open_store())]
 
 
-def secret_arguments(parser: Parser) -> None:
-    """Add the names of the Secrets that a compiled pipeline refers to."""
+def cluster_arguments(parser: Parser) -> None:
+    """Add what the pipeline must know of the cluster when it is compiled."""
     for name, content in (
         ("store", "the store's accesskey and secretkey"),
         ("study", "the url of the tuning study's database"),
@@ -93,12 +100,30 @@ def secret_arguments(parser: Parser) -> None:
             metavar="NAME",
             help=f"Secret with {content} ({default})",
         )
+    parser.add_argument(
+        "--gpu-type",
+        default=_GPU_TYPE,
+        metavar="NAME",
+        help=f"resource under which nodes offer their GPUs ({_GPU_TYPE})",
+    )
+    parser.add_argument(
+        "--tolerate",
+        action="append",
+        default=[],
+        metavar="TAINT",
+        help="taint of the nodes to train on, KEY[=VALUE][:EFFECT]; can be repeated",
+    )
 
 
-def secrets_of(options: Namespace) -> Secrets:
-    """Return the names of the Secrets (UsageError: one is not a valid name)."""
-    from pipeline.placement import Secrets
+def cluster_of(options: Namespace) -> Cluster:
+    """Return what the pipeline must know of the cluster (UsageError: a value is invalid)."""
+    from pipeline.placement import Cluster, Secrets
 
+    if not _RESOURCE.fullmatch(options.gpu_type):
+        raise UsageError(
+            f"--gpu-type must be the name of a resource such as {_GPU_TYPE}, got "
+            f"{options.gpu_type!r}"
+        )
     names = {name: getattr(options, f"{name}_secret") for name in Secrets.__dataclass_fields__}
     for name, value in names.items():
         if not _OBJECT_NAME.fullmatch(value):
@@ -106,7 +131,20 @@ def secrets_of(options: Namespace) -> Secrets:
                 f"--{name}-secret must be the name of a Secret: lower-case letters, digits, "
                 f"dashes and dots, got {value!r}"
             )
-    return Secrets(**names)
+    tolerated = tuple(_taint(text) for text in options.tolerate)
+    return Cluster(Secrets(**names), options.gpu_type, tolerated)
+
+
+def _taint(text: str) -> Taint:
+    from pipeline.placement import Taint
+
+    match = _TAINT.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            "--tolerate must be KEY[=VALUE][:EFFECT] with the effect NoSchedule, PreferNoSchedule "
+            f"or NoExecute, such as nvidia.com/gpu:NoSchedule, got {text!r}"
+        )
+    return Taint(*(part or "" for part in match.groups()))
 
 
 def check_server() -> None:

@@ -10,8 +10,8 @@ from functools import partial
 
 from pipeline.cli.plan import check_plan
 from pipeline.cli.server import (
+    cluster_of,
     run_arguments,
-    secrets_of,
     server_arguments,
     with_upload,
 )
@@ -36,7 +36,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--run-name",
         metavar="NAME",
-        help="name of the run in KFP (default: name of the policy, and the time)",
+        help="name of the run in KFP (default: recipe, method, seed and time)",
     )
     run_arguments(parser)
     parser.add_argument(
@@ -84,9 +84,10 @@ def run(options: Namespace) -> int:
     recipe, overrides = expand(recipe, overrides)
     config = resolve(recipe, overrides)
     check_plan(config)
-    name = options.run_name or f"{config.policy_name} {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    described = f"{recipe} {config.train.method} seed {config.seed}"
+    name = options.run_name or f"{described} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     package = compile_package(
-        recipe, overrides, inputs=inputs, earlier=earlier, secrets=secrets_of(options)
+        recipe, overrides, inputs=inputs, earlier=earlier, cluster=cluster_of(options)
     )
     with connect_again() as server:
         started = submit(

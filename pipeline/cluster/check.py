@@ -255,7 +255,10 @@ def _nodes(kubectl: Kubectl, need: Need, image: str) -> Iterator[Finding]:
     if fit >= need.workers:
         yield Finding(RIGHT, "room", text)
     else:
-        fix = "request less with --input cpus=… or memory=…, add nodes, or expect waiting steps"
+        fix = (
+            "request less with --input resources_cpus=… or resources_memory=…, add nodes, or "
+            "expect waiting steps"
+        )
         yield Finding(UNKNOWN if fit else WRONG, "room", text, fix)
 
 

@@ -15,28 +15,23 @@ def check_resources(**inputs: Any) -> None:
     """Refuse values that KFP's driver would reject only when the step starts, days into a run.
 
     Args:
-        inputs: value by the name of the pipeline input; inputs of other kinds are ignored.
+        inputs: value by the name of the pipeline input, such as `resources_gpus`; inputs of other
+            kinds are ignored. The names of version 0.2 lack the prefix; pipelines that were
+            compiled by it use them.
 
     Raises:
-        UsageError: `gpus` is not a number, `cpus` or `memory` is not a Kubernetes quantity,
-            `gpu_type` is empty, `node_selector` does not map labels to text, or an entry of
-            `tolerations` is not an object.
+        UsageError: GPUs are not a number, cores or memory are not a Kubernetes quantity, or the
+            node selector does not map labels to text.
     """
     for name, value in inputs.items():
-        if name == "gpus" and not (value.isascii() and value.isdecimal()):
-            raise UsageError(f"gpus must be a number, 0 for none, got {value!r}")
-        if name in ("cpus", "memory") and not _QUANTITY.fullmatch(value):
+        kind = name.removeprefix("resources_")
+        if kind == "gpus" and not (value.isascii() and value.isdecimal()):
+            raise UsageError(f"{name} must be a number, 0 for none, got {value!r}")
+        if kind in ("cpus", "memory") and not _QUANTITY.fullmatch(value):
             raise UsageError(
                 f"{name} must be a Kubernetes quantity such as 2 or 16Gi, got {value!r}"
             )
-        if name == "gpu_type" and not value:
-            raise UsageError("gpu_type must be the name of a resource such as nvidia.com/gpu")
-        if name == "node_selector" and not all(isinstance(v, str) for v in value.values()):
+        if kind == "node_selector" and not all(isinstance(v, str) for v in value.values()):
             raise UsageError(
-                f'node_selector must map labels to text, such as {{"pool": "gpu"}}, got {value}'
-            )
-        if name == "tolerations" and not all(isinstance(entry, dict) for entry in value):
-            raise UsageError(
-                'tolerations must be a list of objects, such as [{"key": "nvidia.com/gpu", '
-                f'"operator": "Exists"}}], got {value}'
+                f'{name} must map labels to text, such as {{"pool": "gpu"}}, got {value}'
             )

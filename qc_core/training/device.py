@@ -109,5 +109,5 @@ def require_gpus(count: str) -> None:
     if int(count) > found:
         raise RunError(
             f"{count} GPUs were requested, torch finds {found}: check the node's driver and that "
-            "gpu_type is the resource of its device plugin"
+            "--gpu-type of the pipeline is the resource of its device plugin"
         )

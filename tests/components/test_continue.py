@@ -21,7 +21,7 @@ SMALL = (
     "--train.learning-starts 4 --tune.workers 1 --tune.evaluations 1 --tune.episodes 1 "
     "--evaluate.episodes 1 --evaluate.workers 1"
 )
-RESOURCES = {"gpu_type": "nvidia.com/gpu", "gpus": "0", "cpus": "1", "memory": "1Gi"}
+RESOURCES = {"gpus": "0", "cpus": "1", "memory": "1Gi"}
 
 
 class Run:

@@ -248,7 +248,7 @@ def test_failed_run_reports_its_status_and_skips_later_steps(
 ) -> None:
     cluster = _cluster(tmp_path, network, "run-2")
     with pytest.raises(AssertionError, match=r"nowhere\.npz"):
-        cluster.run({"overrides": "--data nowhere.npz"})
+        cluster.run({"recipe_overrides": "--data nowhere.npz"})
     assert [ran.name for ran in cluster.ran] == ["configure", "outcome"]
     said = cluster.container("outcome").output
     assert "a run (smoke) FAILED: step configure: nowhere.npz does not exist" in said

@@ -2,24 +2,33 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
 
 from components.image import TRAIN_IMAGE
+from pipeline.compile import compile_pipeline
+from pipeline.form import INPUTS
+from pipeline.inputs import parse_inputs
 from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
 from qc_core.config.catalog import recipe_names
 from qc_core.config.methods import METHODS
+from qc_core.config.resolve import resolve
 from tests.pipeline.tasks import tasks_of
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> dict[str, Any]:
-    path = tmp_path / "pipeline.yaml"
-    assert main(["compile", "smoke", "-o", str(path), "--train.offline-steps", "7"]) == 0
-    return next(yaml.safe_load_all(path.read_text()))
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
+    compile_pipeline("smoke", ["--train.offline-steps", "7"], path)
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return next(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
 
 def test_every_step_uses_the_same_versioned_image(package: dict[str, Any]) -> None:
@@ -37,15 +46,57 @@ def test_no_step_installs_packages_at_run_time(package: dict[str, Any]) -> None:
 def test_inputs_have_descriptions_and_the_recipe_as_default(package: dict[str, Any]) -> None:
     inputs = package["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe"]["defaultValue"] == "smoke"
-    assert inputs["overrides"]["defaultValue"] == "--train.offline-steps 7"
+    assert inputs["recipe_overrides"]["defaultValue"] == "--train.offline-steps 7"
     assert all(entry.get("description") for entry in inputs.values())
 
 
-def test_recipe_and_method_have_drop_down_lists(package: dict[str, Any]) -> None:
+def test_inputs_with_few_values_have_drop_down_lists(package: dict[str, Any]) -> None:
     inputs = package["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe"]["literals"] == recipe_names()
-    assert inputs["method"]["literals"][1:] == list(METHODS)
-    assert inputs["method"]["defaultValue"] == inputs["method"]["literals"][0]
+    assert inputs["recipe_method"]["literals"][1:] == list(METHODS)
+    assert inputs["recipe_method"]["defaultValue"] == inputs["recipe_method"]["literals"][0]
+    assert inputs["resources_gpus"]["literals"] == ["0", "1"]
+
+
+def test_description_is_a_table_of_all_inputs_in_the_order_of_the_form(
+    package: dict[str, Any],
+) -> None:
+    """KFP's form sorts the inputs by name and shows no descriptions of them."""
+    inputs = package["root"]["inputDefinitions"]["parameters"]
+    assert sorted(INPUTS) == list(INPUTS) == sorted(inputs)
+    description = package["pipelineInfo"]["description"]
+    assert "`q-chunking-runner`" in description
+    rows = [line for line in description.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == sorted(inputs)
+    # The API takes it as a part of a URL.
+    assert len(quote(description)) < 4000
+
+
+def test_examples_of_the_form_are_valid_values(
+    package: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = package["root"]["inputDefinitions"]["parameters"]
+    examples = {name: entry.example for name, entry in INPUTS.items()}
+    resources = [f"{n}={e}" for n, e in examples.items() if n.startswith("resources")]
+    assert len(parse_inputs(resources, inputs)) == len(resources)
+    for name, example in examples.items():
+        assert example in inputs[name].get("literals", [example])
+    method = ["--train.method", examples["recipe_method"]]
+    resolve(examples["recipe"], [*method, *examples["recipe_overrides"].split()])
+
+
+def test_names_fit_into_the_boxes_of_the_ui(package: dict[str, Any]) -> None:
+    for name, task in tasks_of(package).items():
+        is_graph = "dag" in package["components"][task["componentRef"]["name"]]
+        assert len(task["taskInfo"]["name"]) <= (17 if is_graph else 20), name
+
+
+def test_method_of_the_command_line_is_an_input_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline("smoke", ["--train.method=fql", "--seed", "4"], path)
+    inputs = _read(path)["root"]["inputDefinitions"]["parameters"]
+    assert inputs["recipe_method"]["defaultValue"] == "fql"
+    assert inputs["recipe_overrides"]["defaultValue"] == "--seed 4"
 
 
 def test_placeholders_are_entire_arguments(
@@ -80,7 +131,7 @@ def test_loops_keep_the_names_that_the_driver_looks_up(
 def test_recipe_without_a_form_entry_compiles_to_one_of_the_form(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     assert main(["compile", "cube-double-task1", "-o", str(path)]) == 0
-    inputs = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
+    inputs = _read(path)["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe"]["defaultValue"] == "cube-double-task1"
     for entry in inputs.values():
         assert entry.get("defaultValue") in entry.get("literals", [entry.get("defaultValue")])

@@ -42,7 +42,7 @@ def _resources(package: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _input(name: str) -> str:
-    return f"{{{{$.inputs.parameters['pipelinechannel--{name}']}}}}"
+    return f"{{{{$.inputs.parameters['pipelinechannel--resources_{name}']}}}}"
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -78,18 +78,15 @@ def test_training_steps_use_the_resources_and_nodes_of_the_inputs(
 ) -> None:
     resources, pod = _resources(package, name), pods[name]
     assert resources["accelerator"] == {
-        "resourceType": _input("gpu_type"),
+        "type": "nvidia.com/gpu",
+        "resourceType": "nvidia.com/gpu",
         "resourceCount": _input("gpus"),
     }
     for kind in ("Request", "Limit"):
         assert resources[f"resourceCpu{kind}"] == _input("cpus")
         assert resources[f"resourceMemory{kind}"] == _input("memory")
     selector = pod["nodeSelector"]["nodeSelectorJson"]
-    assert selector == {"componentInputParameter": "pipelinechannel--node_selector"}
-    (toleration,) = pod["tolerations"]
-    assert toleration["tolerationJson"] == {
-        "componentInputParameter": "pipelinechannel--tolerations"
-    }
+    assert selector == {"componentInputParameter": "pipelinechannel--resources_node_selector"}
     shared = {"mountPath": "/dev/shm", "medium": "Memory", "volumeName": "shared-memory"}
     assert shared in pod["emptyDirMounts"]
 
@@ -133,9 +130,30 @@ def _named_in(value: Any) -> list[dict[str, Any]]:
 def test_resource_inputs_are_strings(package: dict[str, Any]) -> None:
     """KFP's driver uses the string value of an input, which is empty for numbers."""
     inputs = package["root"]["inputDefinitions"]["parameters"]
-    for name in ("gpus", "gpu_type", "cpus", "memory"):
+    for name in ("resources_gpus", "resources_cpus", "resources_memory"):
         assert inputs[name]["parameterType"] == "STRING"
-    assert inputs["gpus"]["defaultValue"] == "0"
+    assert inputs["resources_gpus"]["defaultValue"] == "0"
+
+
+def test_settings_of_the_cluster_are_fixed_in_the_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compile_smoke = ["compile", "smoke", "-o", str(path)]
+    taints = ["--tolerate", "nvidia.com/gpu:NoSchedule", "--tolerate", "team=robots"]
+    assert main([*compile_smoke, "--gpu-type", "nvidia.com/mig-1g.10gb", *taints]) == 0
+    package, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in TRAINING:
+        accelerator = _resources(package, name)["accelerator"]
+        assert accelerator["resourceType"] == "nvidia.com/mig-1g.10gb"
+        assert executors[f"exec-{name}"]["tolerations"] == [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"key": "team", "operator": "Equal", "value": "robots"},
+        ]
+    for wrong in (["--gpu-type", ""], ["--tolerate", "team:Never"], ["--tolerate", "=x"]):
+        assert main([*compile_smoke, *wrong]) == 2
+        assert f"{wrong[0]} must be" in capsys.readouterr().err
 
 
 def test_each_step_receives_only_the_secrets_that_it_needs(

@@ -16,6 +16,11 @@ from tests.pipeline.kfp_server import KFP, answer, drop
 
 WEEKLY = ["schedule", "create", "smoke", "--seed", "3", "--cron", "0 3 * * 1"]
 CREATE = ("POST", "/recurringruns$")
+GIVEN = {
+    "recipe": "smoke",
+    "recipe_method": "as the recipe says",
+    "recipe_overrides": "--seed 3",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +56,11 @@ def test_schedule_uses_the_latest_version_and_all_parameters(
     assert entry["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
     assert entry["max_concurrency"] == "1" and entry["no_catchup"] is True
     assert entry["service_account"] == "q-chunking-runner"
-    assert entry["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
+    assert entry["runtime_config"]["parameters"] == GIVEN
     assert entry["pipeline_version_reference"].keys() == {"pipeline_id"}
     assert entry["description"] == (
-        "smoke --seed 3; always the newest version of the pipeline; change it with qc schedule"
+        "recipe smoke; overrides --seed 3; always the newest version of the pipeline; "
+        "change it with qc schedule"
     )
     assert entry["experiment_id"] in kfp.experiments
     (version,) = kfp.names(kfp.versions)
@@ -77,7 +83,7 @@ def test_the_old_form_without_create_still_works(
 ) -> None:
     assert main(["schedule", "--seed", "3", "smoke", "--cron", "0 3 * * 1"]) == 0
     (entry,) = kfp.recurring_runs.values()
-    assert entry["runtime_config"]["parameters"] == {"recipe": "smoke", "overrides": "--seed 3"}
+    assert entry["runtime_config"]["parameters"] == GIVEN
     assert "is now `qc schedule create RECIPE`" in capsys.readouterr().err
 
 

@@ -47,11 +47,11 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
     assert run["display_name"] == "mine"
     assert run["service_account"] == "q-chunking-runner"
     given = run["runtime_config"]["parameters"]
-    assert (given["recipe"], given["overrides"]) == ("smoke", "--seed 3")
+    assert (given["recipe"], given["recipe_overrides"]) == ("smoke", "--seed 3")
     # KFP's pages show, and clones copy, only what was sent.
     version = only(kfp.versions)
     assert given.keys() == version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"].keys()
-    assert run["description"].startswith("smoke --seed 3; submission ")
+    assert run["description"].startswith("recipe smoke; overrides --seed 3; submission ")
     assert run["experiment_id"] in kfp.experiments
     assert kfp.names(kfp.experiments) == ["nightly"]
     assert run["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
@@ -63,16 +63,20 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
 def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
     arguments = [
         "--input",
-        "gpus=1",
+        "resources_gpus=1",
         "--input",
-        'node_selector={"pool": "gpu"}',
-        "--input",
-        "method=fql",
+        'resources_node_selector={"pool": "gpu"}',
+        "--train.method",
+        "fql",
     ]
     assert main([*SUBMIT, *arguments]) == 0
     given = only(kfp.runs)["runtime_config"]["parameters"]
-    assert (given["gpus"], given["node_selector"]) == ("1", {"pool": "gpu"})
-    assert (given["method"], given["recipe"]) == ("fql", "smoke")
+    assert (given["resources_gpus"], given["resources_node_selector"]) == ("1", {"pool": "gpu"})
+    assert (given["recipe_method"], given["recipe"]) == ("fql", "smoke")
+    assert given["recipe_overrides"] == "--seed 3"
+    run = only(kfp.runs)
+    assert run["display_name"].startswith("smoke fql seed 3 20")
+    assert "recipe smoke; method fql; overrides --seed 3; resources_gpus 1" in run["description"]
     # Inputs belong to the run, not to the package.
     assert main(SUBMIT) == 0
     assert len(kfp.versions) == 1
@@ -81,18 +85,20 @@ def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("gpus", "NAME=VALUE"),
-        ("gpu=1", "Did you mean gpus?"),
-        ("recipe=other", "the command's own arguments"),
-        ("method=sarsa", "must be one of as the recipe says, qc"),
-        ("tolerations={}", "must be a JSON list"),
-        ("node_selector=pool", "must be a JSON object"),
-        ("gpus=one", "gpus must be a number, 0 for none, got 'one'"),
-        ("memory=16GB", "memory must be a Kubernetes quantity"),
-        ("cpus=0", "cpus must be a Kubernetes quantity"),
+        ("resources_gpus", "NAME=VALUE"),
+        ("resources_gpu=1", "Did you mean resources_gpus?"),
+        ("recipe=other", "the argument RECIPE sets it"),
+        ("recipe_method=fql", "the option --train.method sets it"),
+        ("method=fql", "the option --train.method sets it"),
+        ("overrides=--seed 3", "an option of the command, such as --seed 3, sets it"),
+        ("tolerations=[]", "is now an option: --tolerate KEY=VALUE:EFFECT"),
+        ("gpu_type=amd.com/gpu", "is now an option: --gpu-type amd.com/gpu"),
+        ("resources_node_selector=pool", "must be a JSON object"),
+        ("resources_gpus=one", "resources_gpus must be one of 0, 1, got 'one'"),
+        ("memory=16GB", "resources_memory must be a Kubernetes quantity"),
+        ("resources_cpus=0", "resources_cpus must be a Kubernetes quantity"),
         ("signing_secret=mine", "--input signing_secret is now an option: --signing-secret mine"),
-        ("gpu_type=", "gpu_type must be the name of a resource"),
-        ('node_selector={"pool": 1}', "node_selector must map labels to text"),
+        ('resources_node_selector={"pool": 1}', "node_selector must map labels to text"),
     ],
 )
 def test_invalid_input_is_refused(
@@ -101,6 +107,12 @@ def test_invalid_input_is_refused(
     assert main([*SUBMIT, "--input", word]) == 2
     assert expected in capsys.readouterr().err
     assert not kfp.requests
+
+
+def test_old_name_of_an_input_still_works(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SUBMIT, "--input", "memory=16Gi"]) == 0
+    assert only(kfp.runs)["runtime_config"]["parameters"]["resources_memory"] == "16Gi"
+    assert "--input memory is now called resources_memory" in capsys.readouterr().err
 
 
 def test_version_is_uploaded_only_if_the_package_changed(kfp: KFP) -> None:
@@ -359,7 +371,7 @@ def test_local_data_are_uploaded_and_named_in_the_run(
     kfp: KFP, s3_store: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([*SUBMIT, "--upload", str(dataset)]) == 0
-    overrides = only(kfp.runs)["runtime_config"]["parameters"]["overrides"]
+    overrides = only(kfp.runs)["runtime_config"]["parameters"]["recipe_overrides"]
     source = overrides.split("store:")[1]
     assert f"{source}/dataset.json" in open_store().keys(f"{source}/")
     assert main([*SUBMIT, "--upload", str(dataset), "--data", "collect"]) == 2
@@ -371,17 +383,17 @@ def test_local_data_are_uploaded_and_named_in_the_run(
 def test_continuing_a_run_repeats_its_recipe_options_and_inputs_unless_others_are_given(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--tune.trials", "2", "--data", "collect", "--input", "memory=8Gi"]
-    assert main([*SUBMIT, *arguments, "--input", "gpus=1"]) == 0
+    arguments = ["--tune.trials", "2", "--data", "collect", "--input", "resources_memory=8Gi"]
+    assert main([*SUBMIT, *arguments, "--input", "resources_gpus=1"]) == 0
     (first,) = kfp.runs
     kfp.runs[first]["state"] = "FAILED"
     capsys.readouterr()
-    more = ["--tune.trials", "9", "--input", "memory=16Gi"]
+    more = ["--tune.trials", "9", "--input", "resources_memory=16Gi"]
     assert main(["submit", "--continue", first, *more]) == 0
     second = kfp.runs[list(kfp.runs)[1]]["runtime_config"]["parameters"]
     assert (second["recipe"], second["continue_run"]) == ("smoke", first)
-    assert second["overrides"] == "--seed 3 --tune.trials 9 --data.source collect"
-    assert (second["gpus"], second["memory"]) == ("1", "16Gi")
+    assert second["recipe_overrides"] == "--seed 3 --tune.trials 9 --data.source collect"
+    assert (second["resources_gpus"], second["resources_memory"]) == ("1", "16Gi")
     assert not capsys.readouterr().err
     # A run in progress, and one that KFP no longer has.
     kfp.runs[first]["state"] = "RUNNING"
@@ -393,3 +405,20 @@ def test_continuing_a_run_repeats_its_recipe_options_and_inputs_unless_others_ar
     assert main([*SUBMIT, "--continue", gone]) == 0
     assert kfp.runs[list(kfp.runs)[-1]]["runtime_config"]["parameters"]["continue_run"] == gone
     assert main(["submit"]) == 2 and "give a recipe, or --continue" in capsys.readouterr().err
+
+
+def test_run_with_the_inputs_of_an_earlier_version_is_continued(kfp: KFP) -> None:
+    assert main(SUBMIT) == 0
+    (first,) = kfp.runs
+    kfp.runs[first]["runtime_config"]["parameters"] = {
+        "recipe": "smoke",
+        "method": "fql",
+        "overrides": "--seed 5",
+        "memory": "16Gi",
+        "gpu_type": "nvidia.com/gpu",
+        "tolerations": [],
+    }
+    assert main(["submit", "--continue", first]) == 0
+    second = kfp.runs[list(kfp.runs)[1]]["runtime_config"]["parameters"]
+    assert (second["recipe_method"], second["recipe_overrides"]) == ("fql", "--seed 5")
+    assert (second["resources_memory"], second["continue_run"]) == ("16Gi", first)

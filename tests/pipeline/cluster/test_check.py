@@ -161,10 +161,10 @@ def test_room_counts_gpus_labels_taints_and_what_runs_already(
     taint = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
     gpus = {"nvidia.com/gpu": "2"}
     good.put(node("gpu", "8", "64Gi", labels={"pool": "gpu"}, taints=[taint], more=gpus))
-    tolerations = '[{"key": "nvidia.com/gpu", "operator": "Exists"}]'
-    inputs = ["--input", "gpus=1", "--input", 'node_selector={"pool": "gpu"}']
+    inputs = ["--input", "resources_gpus=1"]
+    inputs += ["--input", 'resources_node_selector={"pool": "gpu"}']
     assert "0 training pods fit" in findings(capsys, *inputs)["room"]["text"]
-    inputs += ["--input", f"tolerations={tolerations}"]
+    inputs += ["--tolerate", "nvidia.com/gpu:NoSchedule"]
     assert "room" not in findings(capsys, *inputs)
     requests = {"requests": {"nvidia.com/gpu": "1"}}
     good.put(
@@ -183,7 +183,7 @@ def test_run_starts_pods_that_try_the_access_and_removes_them(
 ) -> None:
     good.log = "ok\tpod: store\tis writable\nok\tpod: kfp\tanswers\n"
     good.put(node("gpu", "8", "64Gi", more={"nvidia.com/gpu": "2"}))
-    assert findings(capsys, "--run", "--input", "gpus=1") == {}
+    assert findings(capsys, "--run", "--input", "resources_gpus=1") == {}
     assert [command[0] for command in good.changes()] == ["create", "delete"] * 2
     good.log = "WRONG\tpod: study\tOperationalError\n"
     found = findings(capsys, "--run")
