@@ -116,6 +116,15 @@ def parse_inputs(options: Sequence[str], definitions: Mapping[str, Any]) -> dict
     return values
 
 
+def misfits(values: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    """Return `NAME=VALUE` of each value that a pipeline with these inputs would refuse."""
+    return [
+        f"{name}={value}"
+        for name, value in values.items()
+        if name not in definitions or value not in definitions[name].get("literals", [value])
+    ]
+
+
 def _value(name: str, text: str, definition: Mapping[str, Any]) -> Any:
     """Return the value of one input as KFP's API takes it."""
     choices = definition.get("literals")

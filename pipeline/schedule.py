@@ -1,5 +1,7 @@
 """Schedules: recurring runs of the pipeline on a KFP server, identified by name.
 
+A schedule is pinned to a version, or runs the newest released one (`pipeline.versions`).
+
 KFP cannot change a recurring run, only create and delete one. A changed schedule is therefore a new
 recurring run that replaces the old one. The order of the requests ensures that never both start
 runs, and that a failure leaves the old one active. An old one with an active run stays, paused, and
@@ -9,7 +11,7 @@ name, the newest is the schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -17,11 +19,20 @@ from typing import Any
 
 import kfp_server_api
 
-from pipeline.package import Package, find_pipeline, latest_version, upload
+from pipeline.inputs import misfits
+from pipeline.package import Package
 from pipeline.schedule_runs import active_runs, runs_of, terminate
 from pipeline.server import NotFound, Server, create_once, list_all, name_filter
 from pipeline.submit import find_or_make_experiment
 from pipeline.trigger import describe_trigger, missed_start
+from pipeline.versions import (
+    PIPELINES,
+    add_release,
+    find_pipeline,
+    inputs_of,
+    newest_release,
+    upload,
+)
 from qc_core.errors import QCError, RunError, UsageError
 
 _ENABLED = "ENABLED"
@@ -34,8 +45,10 @@ class Schedule:
     Attributes:
         when: `cron 0 3 * * 1`, in the server's time zone, or `every 12h`.
         paused: it starts no runs until it is resumed.
-        version: the pipeline version that it is pinned to; None means the latest.
+        version: the pipeline version that it is pinned to; None means the newest released one.
         replaced: a newer one of its name has replaced it, and its last run is still active.
+        refused: inputs that it sends and the newest released version does not accept, so that it
+            cannot start a run.
     """
 
     id: str
@@ -44,6 +57,7 @@ class Schedule:
     paused: bool
     version: str | None
     replaced: bool = False
+    refused: tuple[str, ...] = ()
 
 
 def make_schedule(
@@ -55,29 +69,31 @@ def make_schedule(
     experiment: str,
     service_account: str,
     pin: bool,
-) -> tuple[Schedule, str, list[Any]]:
+) -> tuple[Schedule, Any, list[Any]]:
     """Create a schedule; it replaces an existing one of the same name.
 
     Args:
         trigger: when runs start, from `pipeline.trigger`.
-        pin: always run this package instead of the latest version of the pipeline.
+        pin: always run this package instead of the newest released version. If nothing is released,
+            this package is released.
 
     Returns:
         The schedule, the version that it would run now, and the active runs of the one that it
         replaces.
 
     Raises:
+        UsageError: the released version does not accept the inputs of the package.
         RunError: the schedule was not created, or the old one was not deleted; the message has the
             state of both.
     """
-    version = upload(server, package)
-    newest = "always the newest version of the pipeline; change it with qc schedule"
+    version = upload(server, package) if pin else _released(server, package)
+    newest = "always the newest released version; change it with qc schedule"
     new = kfp_server_api.V2beta1RecurringRun(
         display_name=name,
-        description=f"{package.summary}; {package.description if pin else newest}",
+        description=f"{package.summary}; {package.identity if pin else newest}",
         experiment_id=find_or_make_experiment(server, experiment),
         namespace=server.namespace,
-        # Without the id of a version, each run uses the version that is the latest when it starts.
+        # Without the id of a version, each run uses the version that is the newest when it starts.
         pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id,
             pipeline_version_id=version.pipeline_version_id if pin else None,
@@ -93,19 +109,62 @@ def make_schedule(
         no_catchup=True,
     )
     created, active = _replace(server, new, list(_recurring_runs(server, name)))
-    current = package.version if pin else latest_version(server, version.pipeline_id)
-    return _as_schedule(server, created), current, active
+    return _as_schedule(server, created), version, active
+
+
+def _released(server: Server, package: Package) -> Any:
+    """Return the newest released version, which must accept the package's inputs."""
+    version = newest_release(server)
+    if version is None:
+        return add_release(server, package)
+    if refused := misfits(package.given, inputs_of(version)):
+        raise UsageError(
+            f"the released version {version.display_name} does not accept {', '.join(refused)}: "
+            "`qc release` releases the version of this machine, --pin runs it without a release"
+        )
+    return version
+
+
+def followers(server: Server) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield the recurring runs that run the newest released version, the current one of each name.
+
+    Yields:
+        The recurring run, and those of the same name that it has replaced.
+    """
+    by_name: dict[str, list[Any]] = {}
+    for entry in sorted(_recurring_runs(server), key=lambda entry: entry.created_at, reverse=True):
+        by_name.setdefault(entry.display_name, []).append(entry)
+    for entry, *others in by_name.values():
+        if not entry.pipeline_version_reference.pipeline_version_id:
+            yield entry, others
+
+
+def change_inputs(
+    server: Server, entry: Any, others: list[Any], parameters: Mapping[str, Any]
+) -> None:
+    """Replace a recurring run by one that sends these parameters, paused if the old one is.
+
+    Args:
+        others: those of the same name that it has replaced.
+    """
+    config = kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters))
+    _replace(server, _copy(entry, runtime_config=config), [entry, *others])
 
 
 def list_schedules(server: Server) -> list[Schedule]:
     """Return all schedules of the pipeline, sorted by name, the current one of a name first."""
     entries = sorted(_recurring_runs(server), key=lambda entry: entry.created_at, reverse=True)
+    released = newest_release(server) if entries else None
+    definitions = inputs_of(released) if released is not None else {}
     names: set[str] = set()
     found = []
     for entry in entries:
-        replaced = entry.display_name in names and entry.status != _ENABLED
-        found.append(replace(_as_schedule(server, entry), replaced=replaced))
-        names.add(entry.display_name)
+        schedule = _as_schedule(server, entry)
+        replaced = schedule.name in names and schedule.paused
+        sent = (entry.runtime_config.parameters or {}) if entry.runtime_config else {}
+        refused = () if schedule.version or replaced else tuple(misfits(sent, definitions))
+        found.append(replace(schedule, replaced=replaced, refused=refused))
+        names.add(schedule.name)
     return sorted(found, key=lambda schedule: schedule.name)
 
 
@@ -140,11 +199,7 @@ def resume_schedule(server: Server, name: str, *, make_up: bool = False) -> date
         server.recurring_runs.recurring_run_service_enable_recurring_run(newest.recurring_run_id)
         _delete_idle(server, others)
         return missed
-    fields = ("display_name", "description", "experiment_id", "namespace", "runtime_config")
-    fields += ("pipeline_version_reference", "service_account", "trigger", "max_concurrency")
-    settings = {field: getattr(newest, field) for field in fields}
-    new = kfp_server_api.V2beta1RecurringRun(**settings, mode="ENABLE", no_catchup=True)
-    _replace(server, new, [newest, *others])
+    _replace(server, _copy(newest, mode="ENABLE"), [newest, *others])
     return missed
 
 
@@ -175,6 +230,15 @@ def delete_schedule(server: Server, name: str, *, now: bool = False) -> list[str
     for entry in entries:
         _delete(server, entry)
     return [run.run_id for run in active]
+
+
+def _copy(entry: Any, **changes: Any) -> Any:
+    """Return a recurring run with the settings of another one and changes, to be created."""
+    fields = ("display_name", "description", "experiment_id", "namespace", "runtime_config")
+    fields += ("pipeline_version_reference", "service_account", "trigger", "max_concurrency")
+    settings = {field: getattr(entry, field) for field in fields}
+    settings["mode"] = "ENABLE" if entry.status == _ENABLED else "DISABLE"
+    return kfp_server_api.V2beta1RecurringRun(**{**settings, **changes}, no_catchup=True)
 
 
 def _replace(server: Server, new: Any, old: list[Any]) -> tuple[Any, list[Any]]:
@@ -251,8 +315,9 @@ def _require(server: Server, name: str) -> list[Any]:
 
 def _recurring_runs(server: Server, name: str | None = None) -> Iterator[Any]:
     """Yield the recurring runs of this pipeline; those of other pipelines may share their names."""
-    pipeline = find_pipeline(server)
-    if pipeline is None:
+    found = [find_pipeline(server, pipeline) for pipeline in PIPELINES]
+    ids = [pipeline.pipeline_id for pipeline in found if pipeline is not None]
+    if not ids:
         return
     list_page = server.recurring_runs.recurring_run_service_list_recurring_runs
     options = {"namespace": server.namespace}
@@ -260,7 +325,7 @@ def _recurring_runs(server: Server, name: str | None = None) -> Iterator[Any]:
         options["filter"] = name_filter(name)
     for entry in list_all(list_page, "recurring_runs", **options):
         reference = entry.pipeline_version_reference
-        if reference is not None and reference.pipeline_id == pipeline.pipeline_id:
+        if reference is not None and reference.pipeline_id in ids:
             yield entry
 
 

@@ -151,9 +151,13 @@ def create_once(create: Callable[[], Any], find: Callable[[], Any | None]) -> An
             time.sleep(POLL)
 
 
-def name_filter(name: str) -> str:
-    """Return a filter for entries of this display name."""
-    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+def name_filter(name: str, operation: str = "EQUALS") -> str:
+    """Return a filter for entries of this display name.
+
+    Args:
+        operation: `IS_SUBSTRING` finds names that contain the text.
+    """
+    predicate = {"operation": operation, "key": "display_name", "string_value": name}
     return json.dumps({"predicates": [predicate]})
 
 

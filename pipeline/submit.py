@@ -8,7 +8,7 @@ from typing import Any
 
 import kfp_server_api
 
-from pipeline.package import Package, upload
+from pipeline.package import Package
 from pipeline.server import (
     AlreadyExists,
     NotSent,
@@ -18,6 +18,7 @@ from pipeline.server import (
     list_all,
     name_filter,
 )
+from pipeline.versions import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def submit(
             f"{server.page('runs')} before you submit it again"
         ) from error
     page = server.page(f"runs/details/{run.run_id}")
-    return StartedRun(run.run_id, name, page, package.version)
+    return StartedRun(run.run_id, name, page, version.display_name)
 
 
 def find_or_make_experiment(server: Server, name: str) -> str:

@@ -63,7 +63,7 @@ def _create_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--pin",
         action="store_true",
-        help="always run this version, not the latest one on the server",
+        help="always run this version, not the newest released one",
     )
     run_arguments(parser)
     server_arguments(parser)
@@ -76,6 +76,7 @@ def create(options: Namespace) -> None:
     from pipeline.schedule import make_schedule
     from pipeline.server import connect
     from pipeline.trigger import cron_trigger, interval_trigger, server_zone
+    from pipeline.versions import is_version_of
     from qc_core.config.resolve import expand, resolve
 
     if (options.cron is None) == (options.every is None):
@@ -97,15 +98,16 @@ def create(options: Namespace) -> None:
             service_account=options.service_account,
             pin=options.pin,
         )
+    runs_now = version.display_name
     if options.json:
         runs = [run.run_id for run in active]
-        print_json({**_as_dict(schedule), "runs-now": version, "active-runs-of-replaced": runs})
+        print_json({**_as_dict(schedule), "runs-now": runs_now, "active-runs-of-replaced": runs})
         return
     zone = f" ({server_zone()})" if options.cron is not None else ""
-    runs = f"always version {version}" if options.pin else f"the latest version, now {version}"
+    runs = f"always version {runs_now}" if options.pin else f"the released version, now {runs_now}"
     print(f"schedule {schedule.name}: {schedule.when}{zone}, {runs}")
-    if version != package.version:
-        print(f"note: that is not {package.version}, the version of this machine; --pin runs it")
+    if not is_version_of(version, package):
+        print("note: this machine has another version: `qc release` releases it, --pin runs it")
     for run in active:
         print(
             f"note: run {run.run_id} of the replaced schedule continues; that schedule is paused, "
@@ -128,8 +130,14 @@ def list_all(options: Namespace) -> None:
     else:
         print_table(
             ("schedule", f"when ({server_zone()})", "state", "version"),
-            [(s.name, s.when, _state(s), s.version or "latest") for s in schedules],
+            [(s.name, s.when, _state(s), s.version or "released") for s in schedules],
         )
+        for schedule in schedules:
+            if schedule.refused:
+                print(
+                    f"note: {schedule.name} cannot start, because the released version does not "
+                    f"accept {', '.join(schedule.refused)}: qc release, or create it again"
+                )
 
 
 def pause(options: Namespace) -> None:

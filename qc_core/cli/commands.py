@@ -55,6 +55,9 @@ COMMANDS: dict[str, Command] = {
         "pipeline.cli.compile:arguments", "write the package for the KFP UI", "pipeline"
     ),
     "submit": Command("pipeline.cli.submit:arguments", "start a run on a KFP server", "pipeline"),
+    "release": Command(
+        "pipeline.cli.release:arguments", "make this version the one that schedules run", "pipeline"
+    ),
     "schedule": Command(
         "pipeline.cli.schedule:arguments", "manage recurring runs on a KFP server", "pipeline"
     ),

@@ -134,7 +134,7 @@ class State:
             "name": query["name"],
             "display_name": query["name"],
             "description": query["description"],
-            "pipeline_spec": documents[0],
+            "pipeline_spec": dict(zip(("pipeline_spec", "platform_spec"), documents, strict=True)),
         }
         return _add(self.versions, new, "pipeline_version_id")
 
@@ -216,11 +216,13 @@ class State:
         own = [
             version
             for key, version in self.versions.items()
-            if reference.get("pipeline_version_id", key) == key
+            if version["pipeline_id"] == reference["pipeline_id"]
+            and reference.get("pipeline_version_id", key) == key
         ]
         if not own:
             raise Refused(404, 5, "PipelineVersion not found")
-        known = own[-1]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        specification = own[-1]["pipeline_spec"]["pipeline_spec"]
+        known = specification["root"]["inputDefinitions"]["parameters"]
         given = new["runtime_config"]["parameters"]
         assert given.keys() <= known.keys(), f"unknown parameters {given.keys() - known.keys()}"
         for name, value in given.items():
@@ -238,8 +240,12 @@ class State:
             content = json.loads(query["filter"])
             check(content, "V2beta1Filter")
             for predicate in content["predicates"]:
-                assert predicate["operation"] == "EQUALS"
-                entries = [e for e in entries if e[predicate["key"]] == predicate["string_value"]]
+                key, text = predicate["key"], predicate["string_value"]
+                if predicate["operation"] == "IS_SUBSTRING":
+                    entries = [e for e in entries if text in e[key]]
+                else:
+                    assert predicate["operation"] == "EQUALS"
+                    entries = [e for e in entries if e[key] == text]
         # At most two at a time, so that every list of three has a second page.
         start, size = int(query.get("page_token") or 0), min(int(query["page_size"]), 2)
         more = start + size < len(entries)

@@ -10,6 +10,7 @@ from pipeline.package import Package, compile_package
 from pipeline.schedule import make_schedule
 from pipeline.server import connect
 from pipeline.trigger import interval_trigger
+from pipeline.versions import UNRELEASED
 from qc_core.cli.main import main
 from qc_core.errors import RunError
 from tests.pipeline.kfp_server import KFP, answer, drop
@@ -47,7 +48,7 @@ def make(kfp: KFP, package: Package) -> Callable[..., Any]:
     return make
 
 
-def test_schedule_uses_the_latest_version_and_all_parameters(
+def test_first_schedule_releases_its_version_and_uses_the_newest_one(
     kfp: KFP, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(WEEKLY) == 0
@@ -59,13 +60,13 @@ def test_schedule_uses_the_latest_version_and_all_parameters(
     assert entry["runtime_config"]["parameters"] == GIVEN
     assert entry["pipeline_version_reference"].keys() == {"pipeline_id"}
     assert entry["description"] == (
-        "recipe smoke; overrides --seed 3; always the newest version of the pipeline; "
+        "recipe smoke; overrides --seed 3; always the newest released version; "
         "change it with qc schedule"
     )
     assert entry["experiment_id"] in kfp.experiments
     (version,) = kfp.names(kfp.versions)
     assert capsys.readouterr().out == (
-        f"schedule smoke: cron 0 3 * * 1 (UTC), the latest version, now {version}\n"
+        f"schedule smoke: cron 0 3 * * 1 (UTC), the released version, now {version}\n"
     )
 
 
@@ -73,7 +74,8 @@ def test_pinned_schedule_uses_its_own_version(kfp: KFP, make: Callable[..., Any]
     schedule, runs_now, _ = make(pin=True)
     (entry,) = kfp.recurring_runs.values()
     assert entry["pipeline_version_reference"]["pipeline_version_id"] in kfp.versions
-    assert [schedule.version] == [runs_now] == kfp.names(kfp.versions)
+    assert [schedule.version] == [runs_now.display_name] == kfp.names(kfp.versions)
+    assert kfp.names(kfp.pipelines) == [UNRELEASED]
     assert len(entry["runtime_config"]["parameters"]) > 5
     assert "sha256:" in entry["description"]
 
@@ -87,16 +89,15 @@ def test_the_old_form_without_create_still_works(
     assert "is now `qc schedule create RECIPE`" in capsys.readouterr().err
 
 
-def test_package_older_than_the_latest_version_is_noted(
-    kfp: KFP, capsys: pytest.CaptureFixture[str]
+def test_schedule_runs_the_released_version_and_not_that_of_its_creator(
+    kfp: KFP, make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for secret in ("q-chunking-store", "mine"):
-        assert main(["submit", "smoke", "--store-secret", secret]) == 0
-    older, latest = kfp.names(kfp.versions)
-    capsys.readouterr()
-    assert main(WEEKLY) == 0
+    make()
+    (released,) = kfp.names(kfp.versions)
+    assert main([*WEEKLY, "--store-secret", "mine"]) == 0
     said, note = capsys.readouterr().out.splitlines()
-    assert latest in said and f"that is not {older}" in note
+    assert released in said and "`qc release` releases it, --pin runs it" in note
+    assert kfp.names(kfp.versions) == [released]
 
 
 def test_replacing_a_schedule_never_has_two_active(kfp: KFP, make: Callable[..., Any]) -> None:
@@ -281,7 +282,8 @@ def test_schedules_of_all_pages_are_listed(
     assert main(["schedule", "pause", "a"]) == 0
     capsys.readouterr()
     assert main(["schedule", "list", "--json"]) == 0
-    (version,) = kfp.names(kfp.versions)
+    # The first is of the pinned schedule; the second is released.
+    version, _ = kfp.names(kfp.versions)
     found = json.loads(capsys.readouterr().out)
     assert [(s["name"], s["paused"], s["version"]) for s in found] == [
         ("a", True, None),
@@ -291,7 +293,7 @@ def test_schedules_of_all_pages_are_listed(
     assert main(["schedule", "list"]) == 0
     header, first, *_ = capsys.readouterr().out.splitlines()
     assert header.split() == ["schedule", "when", "(UTC)", "state", "version"]
-    assert first.split() == ["a", "every", "12h", "paused", "latest"]
+    assert first.split() == ["a", "every", "12h", "paused", "released"]
 
 
 def test_empty_list_shows_how_to_create_a_schedule(

@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline import follow
 from pipeline.cli.plan import require_visible_sources
-from pipeline.package import compile_package, upload
+from pipeline.package import compile_package
 from pipeline.placement import STEPS
 from pipeline.server import connect
+from pipeline.versions import UNRELEASED, upload
 from qc_core.cli.main import main
 from qc_core.errors import RunError
 from qc_core.notify.run_status import RunFacts, notify_run_status
@@ -50,7 +53,12 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
     assert (given["recipe"], given["recipe_overrides"]) == ("smoke", "--seed 3")
     # KFP's pages show, and clones copy, only what was sent.
     version = only(kfp.versions)
-    assert given.keys() == version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"].keys()
+    specification = version["pipeline_spec"]["pipeline_spec"]
+    assert given.keys() == specification["root"]["inputDefinitions"]["parameters"].keys()
+    assert re.fullmatch(r"[0-9.]+-20\d\d-\d\d-\d\d-[0-9a-f]{7}", version["name"])
+    assert "| `resources_gpus` |" in version["description"]
+    # The pipeline of released versions, which schedules run, has not changed.
+    assert kfp.names(kfp.pipelines) == [UNRELEASED]
     assert run["description"].startswith("recipe smoke; overrides --seed 3; submission ")
     assert run["experiment_id"] in kfp.experiments
     assert kfp.names(kfp.experiments) == ["nightly"]
@@ -165,7 +173,9 @@ def test_version_of_the_same_name_with_other_content_is_refused(
     assert main(SUBMIT) == 0
     only(kfp.versions)["description"] = "made by hand"
     assert main(SUBMIT) == 1
-    assert "was not made from this package" in capsys.readouterr().err
+    name = only(kfp.versions)["name"]
+    expected = f"if version {name} of q-chunking-unreleased has other content, delete it there"
+    assert expected in capsys.readouterr().err
     assert len(kfp.runs) == 1
 
 
@@ -348,7 +358,8 @@ def test_interrupt_ends_the_wait_and_not_the_run(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(follow.time, "sleep", interrupt)
+    clock = SimpleNamespace(sleep=interrupt, monotonic=follow.time.monotonic)
+    monkeypatch.setattr(follow, "time", clock)
     assert main([*SUBMIT, "--wait"]) == 130
     assert "stopped following; the run continues" in capsys.readouterr().err
     assert only(kfp.runs)["state"] == "PENDING"

@@ -1,0 +1,66 @@
+"""Releases a version of the pipeline: schedules that are not pinned run it from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.inputs import current_inputs, misfits
+from pipeline.package import Package
+from pipeline.schedule import change_inputs, followers
+from pipeline.server import Server
+from pipeline.versions import add_release, newest_release
+from qc_core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version that is now the newest released one.
+
+    Attributes:
+        version: its name.
+        page: URL of its page in the KFP UI.
+        is_new: it was not the newest released version before.
+        schedules: names of the schedules that run it from their next start on.
+        renamed: names of those whose inputs had names of an earlier version, and were replaced.
+    """
+
+    version: str
+    page: str
+    is_new: bool
+    schedules: list[str]
+    renamed: list[str]
+
+
+def release(server: Server, package: Package) -> Release:
+    """Release a package, and give the inputs of schedules their current names.
+
+    Raises:
+        UsageError: a schedule sends an input that the package does not accept; nothing was changed.
+        RunError: the server failed; the same call completes the release.
+    """
+    schedules = list(followers(server))
+    outdated: list[tuple[Any, list[Any], dict[str, Any]]] = []
+    for entry, others in schedules:
+        sent = entry.runtime_config.parameters or {}
+        current = current_inputs(sent)
+        if refused := misfits(current, package.inputs):
+            raise UsageError(
+                f"nothing was released: schedule {entry.display_name} sends {', '.join(refused)}, "
+                f"which this version does not accept; `qc schedule delete {entry.display_name}`, "
+                "and create it again after the release"
+            )
+        if current != sent:
+            outdated.append((entry, others, current))
+    before = newest_release(server)
+    version = add_release(server, package)
+    for entry, others, current in outdated:
+        change_inputs(server, entry, others, current)
+    path = f"pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}"
+    return Release(
+        version=version.display_name,
+        page=server.page(path),
+        is_new=before is None or before.pipeline_version_id != version.pipeline_version_id,
+        schedules=sorted(entry.display_name for entry, _ in schedules),
+        renamed=sorted(entry.display_name for entry, *_ in outdated),
+    )
