@@ -109,11 +109,19 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
             worker=0,
         )
     with timed("select"):
-        select_best(_STUDY, "", at("online"), at("history"))
+        select_best(
+            config,
+            at("offline"),
+            _STUDY,
+            "",
+            at("best"),
+            at("history"),
+            published=at("selected"),
+        )
     with timed("evaluate"):
-        evaluate(config, at("offline"), at("online"), at("evaluation"))
+        evaluate(config, at("offline"), at("best"), at("evaluation"))
     with timed("export"):
-        export(at("online"), at("policy"), at("evaluation"))
+        export(at("selected"), at("policy"), at("evaluation"))
     with timed("promote"):
         write(at("promotion"), promote(config, at("policy"), open_store()))
     with timed("report"):

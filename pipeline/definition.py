@@ -104,30 +104,31 @@ def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
                     )
                 best = place(
                     select(
+                        config=config,
                         trials=dsl.Collected(tuned.outputs["trials"]),
                         offline=offline,
                         run_id=run_id,
                     )
                 )
-                online = best.outputs["checkpoint"]
+                selected = best.outputs["checkpoint"]
                 evaluation = place(
                     evaluate(
                         config=config,
                         held_out=held_out,
                         offline=offline,
-                        online=online,
+                        online=best.outputs["best_trial"],
                         run_id=run_id,
                     )
                 ).outputs["evaluation"]
                 policy = place(
-                    export(checkpoint=online, evaluation=evaluation, run_id=run_id)
+                    export(checkpoint=selected, evaluation=evaluation, run_id=run_id)
                 ).outputs["policy"]
                 promotion = place(
                     promote(
                         config=config,
                         held_out=held_out,
                         policy=policy,
-                        checkpoint=online,
+                        checkpoint=selected,
                         run_id=run_id,
                     )
                 ).outputs["promotion"]

@@ -60,7 +60,7 @@ STEPS = {
     "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True),
     "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True),
     "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
-    "select": Step("Select best trial", hours=1, retries=3, **_SMALL, study=True),
+    "select": Step("Select best trial", hours=12, retries=3, study=True),
     "evaluate": Step("Evaluate policies", hours=12, retries=3),
     "export": Step("Export to ONNX", hours=1, retries=3),
     "promote": Step("Promote if better", hours=12, retries=3, signing=True),

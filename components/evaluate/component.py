@@ -21,7 +21,7 @@ def evaluate(
         config: The resolved configuration.
         held_out: Episodes to evaluate on if there is no simulator; else an empty folder.
         offline: The pretrained checkpoint.
-        online: The fine-tuned checkpoint.
+        online: The best trial's checkpoint, also if it is not published.
         run_id: Id of the run, to which the step reports an error.
         evaluation: The comparison with intervals, as JSON.
         metrics: Success and steps of each policy, or its return if there is no success signal.

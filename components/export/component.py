@@ -1,4 +1,4 @@
-"""Exports the fine-tuned policy to ONNX."""
+"""Exports the selected policy to ONNX."""
 
 from kfp import dsl
 
@@ -13,10 +13,10 @@ def export(
     policy: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Export the fine-tuned policy to ONNX and check it against torch.
+    """Export the selected policy to ONNX and check it against torch.
 
     Args:
-        checkpoint: The fine-tuned checkpoint.
+        checkpoint: The selected checkpoint.
         evaluation: The comparison, whose results become metadata of the policy.
         run_id: Id of the run, to which the step reports an error.
         policy: The policy folder.

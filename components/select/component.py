@@ -1,4 +1,4 @@
-"""Selects the best trial of all workers."""
+"""Selects the checkpoint to publish: the best trial's, or the offline one."""
 
 from typing import List
 
@@ -9,33 +9,45 @@ from components.image import TRAIN_IMAGE
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
 def select(
+    config: dsl.Input[dsl.Artifact],
     trials: dsl.Input[List[dsl.Artifact]],
     offline: dsl.Input[dsl.Model],
     run_id: str,
     checkpoint: dsl.Output[dsl.Model],
+    best_trial: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Select the best trial of all workers.
+    """Compare all trials with the offline policy, and select the checkpoint to publish.
 
     Args:
+        config: The resolved configuration.
         trials: Results of each worker's trials. KFP starts this step when all workers have ended.
-        offline: The pretrained checkpoint, which is selected if there are no trials.
+        offline: The pretrained checkpoint, selected unless a trial is better beyond chance.
         run_id: Id of the run, whose record in the store names its study in QC_STUDY_STORAGE.
-        checkpoint: The best trial's checkpoint.
-        history: Every trial of the study.
+        checkpoint: The checkpoint to publish: the best trial's, or the offline one.
+        best_trial: The best trial's checkpoint; the offline one if there are no trials.
+        history: Every trial of the study, and how the trials compare with the offline policy.
         metrics: Number of trials by state, and the best result.
     """
     from pathlib import Path
 
+    from qc_core.config.document import read_config
     from qc_core.notify.step import run_step
     from qc_core.results.run_record import study_of
     from qc_core.store.open import open_store
     from qc_core.tuning.select import select_best
     from qc_core.tuning.trials import read_history, summary_metrics
 
-    with run_step("select", "select the best trial", run_id):
-        study = study_of(open_store(), run_id)
-        select_best(study, "", Path(checkpoint.path), Path(history.path), Path(offline.path))
+    with run_step("select", "compare the trials with the offline policy", run_id):
+        select_best(
+            read_config(Path(config.path)),
+            Path(offline.path),
+            study_of(open_store(), run_id),
+            "",
+            Path(best_trial.path),
+            Path(history.path),
+            published=Path(checkpoint.path),
+        )
     for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
         metrics.log_metric(name, value)

@@ -55,7 +55,7 @@ def evaluate(
 
     Args:
         offline: the pretrained checkpoint.
-        online: the fine-tuned checkpoint.
+        online: the best trial's checkpoint.
         output: the JSON file to write.
         held_out: held-out part of the data set, for an environment without a simulator.
 

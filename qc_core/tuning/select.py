@@ -1,54 +1,133 @@
-"""Selects the best trial of a study."""
+"""Selects the best trial of a study, and the checkpoint to publish: that trial's or the offline one."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from qc_core import documents
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, staged_folder
 from qc_core.log import log
+from qc_core.scratch import scratch_folder
+from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.tuning.selection import Selection, compare_with_offline
 from qc_core.tuning.study import answering, load_study
-from qc_core.tuning.trial_checkpoints import get_result, remove_all_but, study_store
-from qc_core.tuning.trials import StudyRequest, best_trial, read_trials, write_history
+from qc_core.tuning.trial_checkpoints import (
+    get_result,
+    remove_all_but,
+    selection_key,
+    study_store,
+)
+from qc_core.tuning.trials import (
+    COMPLETE,
+    StudyRequest,
+    Trial,
+    best_trial,
+    read_trials,
+    write_history,
+)
 
 
 def select_best(
+    config: Config,
+    pretrained: Path,
     study_name: str,
     storage: str,
     output: Path,
     history: Path,
-    pretrained: Path | None = None,
+    *,
+    published: Path | None = None,
     request: StudyRequest | None = None,
 ) -> None:
-    """Write all trials to `history`, then download the best trial's checkpoint to `output`.
+    """Compare the complete trials with the offline policy; write the best trial's checkpoint.
 
-    Removes the other trials' checkpoints from the store. The best one stays there, so that the
-    selection can be repeated with the same result.
+    `qc_core.tuning.selection` finds the best trial, and whether it is better than the offline
+    policy. A method without an offline phase has none: its best trial is that of the best score.
+
+    Removes the other trials' checkpoints from the store. The best one and the decision stay there,
+    so that the selection can be repeated with the same result.
 
     Args:
-        pretrained: the checkpoint to select in a study without trials.
+        pretrained: the offline checkpoint. A study without trials selects it.
+        output: folder for the best trial's checkpoint.
+        history: file for the results of all trials and of the selection.
+        published: folder for a copy of the checkpoint to publish: the best trial's if it is better
+            than the offline policy, else the offline one.
 
     Raises:
         RunError: no trial is complete, or the store or study storage does not answer.
     """
-    require_vacant(output, staged=True)
+    for folder in (output, published):
+        if folder is not None:
+            require_vacant(folder, staged=True)
     with answering():
         trials = read_trials(load_study(study_name, storage))
-    if not trials and pretrained is not None:
-        with staged_folder(output) as staging:
-            shutil.copytree(pretrained, staging, dirs_exist_ok=True)
+    if not trials:
+        selection = None
+        _copy(pretrained, output)
         write_history(history, None, trials)
         log.info("the pretrained policy is selected: it was not fine-tuned")
-        return
-    best = best_trial(trials)
-    if best is None:
-        raise RunError(f"none of the {len(trials)} trials is complete")
-    store = study_store(storage)
-    write_history(history, best, trials, request)
-    get_result(store, study_name, best.trial, best.optuna_trial, output)
-    remove_all_but(store, study_name, best.trial, best.optuna_trial)
+    else:
+        complete = {trial.trial: trial for trial in trials if trial.state == COMPLETE}
+        if not complete:
+            raise RunError(f"none of the {len(trials)} trials is complete")
+        store = study_store(storage)
+        selection = _selection(config, pretrained, store, study_name, complete)
+        best = complete[selection.best_trial] if selection else best_trial(trials)
+        assert best is not None
+        write_history(history, best, trials, selection, request)
+        get_result(store, study_name, best.trial, best.optuna_trial, output)
+        remove_all_but(store, study_name, best.trial, best.optuna_trial)
+        _log(best, selection)
+    if published is not None:
+        _copy(output if selection is None or selection.helped else pretrained, published)
+
+
+def _selection(
+    config: Config,
+    pretrained: Path,
+    store: ObjectStore,
+    study_name: str,
+    complete: dict[int, Trial],
+) -> Selection | None:
+    """Return the decision of an earlier call, or decide; None for a method without offline phase."""
+    if METHODS[config.train.method].online_only:
+        return None
+    key = selection_key(study_name)
+    try:
+        return documents.parse(store.get(key), Selection, key)
+    except NoSuchObject:
+        pass
+    with scratch_folder("select") as scratch:
+        folders = {number: scratch / str(number) for number in complete}
+        for number, folder in folders.items():
+            get_result(store, study_name, number, complete[number].optuna_trial, folder)
+        selection = compare_with_offline(config, pretrained, folders)
+    store.put(key, documents.encode(selection))
+    return selection
+
+
+def _log(best: Trial, selection: Selection | None) -> None:
     if not best.reports_success:
         log.info(f"the environment {NO_SUCCESS_SIGNAL}: trials are compared by their return")
-    log.info(f"trial {best.trial} is selected: {best.scores[-1].text}")
+    if selection is None:
+        log.info(f"trial {best.trial} is selected: {best.scores[-1].text}")
+    elif selection.helped:
+        log.info(
+            f"trial {best.trial} is selected: it is better than the offline policy "
+            f"({selection.evidence})"
+        )
+    else:
+        log.info(
+            f"fine-tuning did not help beyond chance: trial {best.trial} is not shown to be better "
+            f"than the offline policy ({selection.evidence})"
+        )
+
+
+def _copy(checkpoint: Path, output: Path) -> None:
+    with staged_folder(output) as staging:
+        shutil.copytree(checkpoint, staging, dirs_exist_ok=True)

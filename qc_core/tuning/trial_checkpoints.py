@@ -2,6 +2,7 @@
 
 studies/STUDY/trial-SLOT/progress-STEP-ATTEMPT/…  to resume from, while the trial runs
 studies/STUDY/trial-SLOT/result-ATTEMPT/…         the checkpoint of an attempt that has finished
+studies/STUDY/selection.json                      which of them was selected, once that is decided
 
 ATTEMPT is the number of Optuna's trial.
 """
@@ -87,6 +88,11 @@ def remove_all_but(store: ObjectStore, study_name: str, slot: int, attempt: int)
         for name in store.folders(prefix):
             if f"{prefix}{name}/" != _result_prefix(study_name, slot, attempt):
                 delete_folder(store, f"{prefix}{name}/")
+
+
+def selection_key(study_name: str) -> str:
+    """Return the key of the study's `Selection`."""
+    return f"studies/{study_name}/selection.json"
 
 
 def _slot_prefix(study_name: str, slot: int) -> str:

@@ -16,6 +16,7 @@ from qc_core.errors import UsageError
 from qc_core.files import read_json, write_json
 from qc_core.training.score import Score, scores_from
 from qc_core.tuning.optuna_private import fixed_parameters
+from qc_core.tuning.selection import Selection
 from qc_core.tuning.slots import (
     REASON,
     SCORES,
@@ -82,16 +83,27 @@ class StudyRequest(Document, frozen=True, kw_only=True):
 
 
 class StudyHistory(Document, frozen=True, kw_only=True):
-    """All trials of a study, and the number of the best one; None without trials.
+    """All trials of a study.
 
     Attributes:
+        best_trial: None without trials.
+        selection: how the trials compare with the offline policy; None without trials, for a method
+            without an offline phase, and in files of early releases.
         request: of a study that `qc tune` ran; None for a study of the pipeline.
     """
 
     schema_version: int = _HISTORY_SCHEMA
     best_trial: int | None
     trials: list[Trial]
+    selection: Selection | None = None
     request: StudyRequest | None = None
+
+    @property
+    def fine_tuning_helped(self) -> bool:
+        """Whether the best trial is published, and not the offline policy."""
+        if self.selection is not None:
+            return self.selection.helped
+        return self.best_trial is not None
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
@@ -124,10 +136,19 @@ def has_running(study: optuna.Study, worker: int) -> bool:
 
 
 def write_history(
-    path: Path, best: Trial | None, trials: list[Trial], request: StudyRequest | None = None
+    path: Path,
+    best: Trial | None,
+    trials: list[Trial],
+    selection: Selection | None = None,
+    request: StudyRequest | None = None,
 ) -> None:
     """Write the trials of a study that has ended."""
-    write(path, StudyHistory(best_trial=best and best.trial, trials=trials, request=request))
+    write(
+        path,
+        StudyHistory(
+            best_trial=best and best.trial, trials=trials, selection=selection, request=request
+        ),
+    )
 
 
 def read_history(path: Path) -> StudyHistory:

@@ -108,7 +108,7 @@ def tune(
                 end_interrupted(load_study(study.name, storage))
             log.info(f"resuming the study in {folder}")
         _run_workers(config, checkpoint, dataset, study.name, storage)
-        select_best(study.name, storage, output, history, request=request)
+        select_best(config, checkpoint, study.name, storage, output, history, request=request)
         shutil.rmtree(folder)
 
 

@@ -66,10 +66,13 @@ class Run:
             storage="",
             worker=int(worker),
         )
-        select_best(study, "", online, self.at("history"), offline)
+        best = self.at("best")
+        select_best(
+            self.config, offline, study, "", best, self.at("history"), published=online
+        )
         held_out = self.at("held-out")
         copy_held_out(self.config, dataset, held_out)
-        self.evaluation = evaluate(self.config, offline, online, self.at("evaluation"), held_out)
+        self.evaluation = evaluate(self.config, offline, best, self.at("evaluation"), held_out)
         export(online, self.at("policy"), self.at("evaluation"))
         self.promotion = promote(
             self.config, self.at("policy"), open_store(), folder.name, online, held_out

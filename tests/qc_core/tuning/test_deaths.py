@@ -119,7 +119,7 @@ def log(folder: Path, worker: int) -> str:
 
 
 def test_a_killed_worker_loses_no_trial_and_none_runs_twice(
-    tmp_path: Path, study: Callable[..., BaseProcess]
+    tmp_path: Path, study: Callable[..., BaseProcess], three_trials: Config
 ) -> None:
     dies = study(1, "sleep")
     wait_for((tmp_path / "stopped").exists)
@@ -154,13 +154,14 @@ def test_a_killed_worker_loses_no_trial_and_none_runs_twice(
         assert drawn == trial.parameters["online_learning_rate"]
     # A repeated selection has the same result, though the other checkpoints are removed.
     for again in ("a", "b"):
-        select_best(name, "", tmp_path / again, tmp_path / f"{again}.json")
+        places = tmp_path / again, tmp_path / f"{again}.json"
+        select_best(three_trials, tmp_path / "offline", name, "", *places)
         history = read_history(tmp_path / f"{again}.json")
         assert history.trials == trials
         best = tmp_path / f"result-{history.best_trial}"
         assert weights_digest(tmp_path / again) == weights_digest(best)
         stored = {key.split("/")[2] for key in store.keys(f"studies/{name}/")}
-        assert stored == {f"trial-{history.best_trial}"}
+        assert stored == {f"trial-{history.best_trial}", "selection.json"}
 
 
 def test_a_suspended_worker_discards_a_reassigned_trial(

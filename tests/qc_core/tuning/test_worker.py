@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
+from qc_core.documents import encode
 from qc_core.errors import QCError, TransientError
 from qc_core.progress import Progress
-from qc_core.training.checkpoint import read_checkpoint
+from qc_core.seeds import seeds_for
+from qc_core.training.checkpoint import read_checkpoint, weights_digest
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study
-from qc_core.tuning.trials import best_trial, read_history, read_worker_trials
+from qc_core.tuning.trial_checkpoints import selection_key, study_store
+from qc_core.tuning.trials import StudyHistory, read_history, read_worker_trials
 from qc_core.tuning.worker import run_worker
 from tests.qc_core.training.interrupt import save_after_each_step
 
@@ -44,14 +48,39 @@ def test_side_by_side_every_trial_runs_once_and_the_best_is_selected(
     trials = read_worker_trials(output)
     assert [trial.trial for trial in trials] == [0, 1, 2, 3, 4]
     assert {trial.attempts for trial in trials} == {1}
-    select_best("s", str(tmp_path / "study.journal"), tmp_path / "best", tmp_path / "history.json")
-    best = best_trial(trials)
-    assert best is not None
-    history = read_history(tmp_path / "history.json")
-    assert (history.best_trial, history.trials) == (best.trial, trials)
-    selected = read_checkpoint(tmp_path / "best").config.train.online_learning_rate
+    history = select(two_at_a_time, tmp_path, "a")
+    assert history.trials == trials and history.selection is not None
+    compared = [candidate.trial for candidate in history.selection.candidates]
+    assert compared == [None, 0, 1, 2, 3, 4]
+    seeds = seeds_for("select", two_at_a_time.seed, two_at_a_time.evaluate.episodes)
+    assert history.selection.first_seed == seeds[0]
+    assert history.best_trial == history.selection.best_trial
+    best = trials[history.selection.best_trial]
+    selected = read_checkpoint(tmp_path / "a-best").config.train.online_learning_rate
     assert selected == best.parameters["online_learning_rate"]
     assert not multiprocessing.active_children()
+    # Two episodes cannot show that a trial is better.
+    offline, best_weights = (weights_digest(tmp_path / name) for name in ("offline", "a-best"))
+    assert weights_digest(tmp_path / "a-published") == offline != best_weights
+    # A repeated selection keeps to the decision, whose other checkpoints are removed.
+    store = study_store(str(tmp_path / "study.journal"))
+    decision = structs.replace(history.selection, helped=True)
+    store.put(selection_key("s"), encode(decision))
+    assert select(two_at_a_time, tmp_path, "b").selection == decision
+    assert weights_digest(tmp_path / "b-published") == best_weights
+
+
+def select(config: Config, folder: Path, name: str) -> StudyHistory:
+    select_best(
+        config,
+        folder / "offline",
+        "s",
+        str(folder / "study.journal"),
+        folder / f"{name}-best",
+        folder / f"{name}.json",
+        published=folder / f"{name}-published",
+    )
+    return read_history(folder / f"{name}.json")
 
 
 def test_a_failure_in_one_process_is_one_line_and_ends_all(

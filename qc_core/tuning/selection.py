@@ -1,0 +1,166 @@
+"""Decides whether a trial is better than the offline policy, beyond chance.
+
+All of them play the same new episodes, which neither the trials' scores nor the final comparison
+use. A trial replaces the offline policy if it needs fewer steps per episode, where a failure counts
+as the episode limit, and succeeds at least as often. Without a success signal it needs a higher
+return. `qc_core.significance` tests the difference and accounts for the number of trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from qc_core.config.settings import Config
+from qc_core.documents import Document
+from qc_core.envs.episode_result import any_reports_success, counted_steps, summarize_results
+from qc_core.envs.make import describe
+from qc_core.envs.play import play_episodes
+from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.seeds import seeds_for
+from qc_core.significance import LEVEL, holm, paired_p_value
+from qc_core.statistics import Estimate, mean
+from qc_core.training.policy import CheckpointPolicy
+
+_OFFLINE = "offline"
+
+
+class Candidate(Document, frozen=True, kw_only=True):
+    """A policy that could be published, and its results on the episodes of the selection.
+
+    Attributes:
+        trial: number of the trial; None for the offline policy.
+        steps: control steps; a failure counts as the episode limit.
+        gain: steps saved over the offline policy, or return gained, paired by episode.
+        p_value: probability of such a gain by chance, adjusted for the number of trials.
+    """
+
+    trial: int | None
+    success: Estimate
+    steps: Estimate
+    episode_return: Estimate = msgspec.field(name="return")
+    gain: Estimate | None = None
+    p_value: float | None = None
+
+
+class Selection(Document, frozen=True, kw_only=True):
+    """Which policy of a study is published.
+
+    Attributes:
+        best_trial: the best of the trials that helped; if none did, the best of all.
+        helped: the best trial is better than the offline policy beyond chance, and replaces it.
+        episodes: per policy, with seeds from `first_seed`.
+        reports_success: the environment reports success; without it, returns were compared.
+        candidates: the offline policy, then every complete trial.
+    """
+
+    best_trial: int
+    helped: bool
+    episodes: int
+    first_seed: int
+    reports_success: bool
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def evidence(self) -> str:
+        """The test of the best trial, for people: `p = 0.012 of 4 trials on 50 episodes`."""
+        (best,) = [c for c in self.candidates if c.trial == self.best_trial]
+        assert best.p_value is not None
+        p_value = "p < 0.001" if best.p_value < 0.001 else f"p = {best.p_value:.3f}"
+        trials = len(self.candidates) - 1
+        return (
+            f"{p_value}, {trials} trial{'s' if trials > 1 else ''}, "
+            f"{self.episodes} selection episode{'s' if self.episodes > 1 else ''}"
+        )
+
+
+def compare_with_offline(config: Config, offline: Path, trials: Mapping[int, Path]) -> Selection:
+    """Play `config.evaluate.episodes` new episodes with each policy, and decide.
+
+    Args:
+        offline: the pretrained checkpoint.
+        trials: the final checkpoint of each complete trial, by its number; at least one.
+    """
+    horizon = config.evaluate.execution_horizon
+    seeds = seeds_for("select", config.seed, config.evaluate.episodes)
+    checkpoints = {_OFFLINE: offline, **{f"trial {number}": trials[number] for number in trials}}
+    played = play_episodes(
+        config.environment,
+        {
+            name: CheckpointPolicy(checkpoint, "learned", horizon)
+            for name, checkpoint in checkpoints.items()
+        },
+        seeds,
+        workers=min(config.evaluate.workers, len(seeds)),
+    )
+    limit = describe(config.environment, config.control_interval).episode_limit
+    baseline, *others = played.values()
+    return decide(baseline, dict(zip(trials, others, strict=True)), limit)
+
+
+def decide(
+    offline: Sequence[EpisodeResult],
+    trials: Mapping[int, Sequence[EpisodeResult]],
+    limit: int,
+) -> Selection:
+    """Compare the episodes of each trial with those of the offline policy.
+
+    Args:
+        offline: one result per seed.
+        trials: results for the same seeds, by the number of the trial.
+        limit: control steps of an episode.
+    """
+    reports_success = any(map(any_reports_success, (offline, *trials.values())))
+
+    def worth(result: EpisodeResult) -> float:
+        return -counted_steps(result, limit) if reports_success else result.episode_return
+
+    gains = {
+        number: np.array([worth(a) - worth(b) for a, b in zip(results, offline, strict=True)])
+        for number, results in trials.items()
+    }
+    p_values = dict(zip(gains, holm([paired_p_value(gain) for gain in gains.values()]), strict=True))
+    baseline = _candidate(None, offline, limit)
+    candidates = [
+        msgspec.structs.replace(
+            _candidate(number, results, limit),
+            gain=mean(gains[number]),
+            p_value=p_values[number],
+        )
+        for number, results in trials.items()
+    ]
+    helping = [
+        candidate
+        for candidate in candidates
+        if candidate.p_value is not None
+        and candidate.p_value <= LEVEL
+        and candidate.success.value >= baseline.success.value
+    ]
+    best = max(helping or candidates, key=_ranking)
+    assert best.trial is not None
+    return Selection(
+        best_trial=best.trial,
+        helped=bool(helping),
+        episodes=len(offline),
+        first_seed=offline[0].seed,
+        reports_success=reports_success,
+        candidates=(baseline, *candidates),
+    )
+
+
+def _candidate(trial: int | None, results: Sequence[EpisodeResult], limit: int) -> Candidate:
+    summary = summarize_results(results, limit)
+    return Candidate(
+        trial=trial,
+        success=summary.success,
+        steps=summary.steps,
+        episode_return=summary.episode_return,
+    )
+
+
+def _ranking(candidate: Candidate) -> tuple[float, float, float]:
+    """Return the key by which candidates compare: success, then fewer steps, then return."""
+    return candidate.success.value, -candidate.steps.value, candidate.episode_return.value
