@@ -44,6 +44,7 @@ from qc_core.evaluation.result import Evaluation
 from qc_core.events import EVENTS_VARIABLE
 from qc_core.files import require_vacant, write_atomically, write_json
 from qc_core.log import log
+from qc_core.notify.verdict import verdict, verdict_without_training
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
 from qc_core.results.run_record import study_of
@@ -53,6 +54,7 @@ from qc_core.store.open import open_store
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.queue import end_interrupted
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, load_study
+from qc_core.tuning.trials import read_history
 
 # kfp.local runs at most this many iterations of a ParallelFor at once.
 _LOCAL_PARALLELISM = 2
@@ -70,14 +72,14 @@ class UpToDate:
     """A retraining that found no new data.
 
     Attributes:
-        text: the reason, in one line.
+        verdict: the reason, in one sentence.
     """
 
     folder: Path
-    text: str
+    verdict: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "up-to-date": self.text}
+        return {"folder": str(self.folder), "up-to-date": self.verdict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class RunResult:
     """Where a finished run is, and its results.
 
     Attributes:
+        verdict: the result in one sentence.
         seconds: wall-clock time per step, and `all`.
     """
 
@@ -93,6 +96,7 @@ class RunResult:
     policy: Path
     evaluation: Evaluation
     promotion: Promotion
+    verdict: str
     seconds: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +106,7 @@ class RunResult:
             "policy": str(self.policy),
             "evaluation": to_json(self.evaluation),
             "promotion": to_json(self.promotion),
+            "verdict": self.verdict,
             "seconds": self.seconds,
         }
 
@@ -206,20 +211,24 @@ def _result(folder: Path, run: LocalRun) -> RunResult | UpToDate:
     steps = folder / STEPS
     new_data = read(_output(steps, "ingest", "new_data"), NewData)
     if not new_data.new:
-        result: RunResult | UpToDate = UpToDate(folder, new_data.text)
+        result: RunResult | UpToDate = UpToDate(folder, verdict_without_training(new_data))
     else:
+        evaluation = read(_output(steps, "evaluate", "evaluation"), Evaluation)
+        promotion = read(_output(steps, "promote", "promotion"), Promotion)
+        history = read_history(_output(steps, "select", "history"))
         result = RunResult(
             folder=folder,
             report=folder / "report.html",
             policy=_output(steps, "export", "policy"),
-            evaluation=read(_output(steps, "evaluate", "evaluation"), Evaluation),
-            promotion=read(_output(steps, "promote", "promotion"), Promotion),
+            evaluation=evaluation,
+            promotion=promotion,
+            verdict=verdict(evaluation, history, promotion),
             # A document on disk has its keys in alphabetical order.
             seconds={
                 step: run.seconds[step] for step in (*PIPELINE_STEPS, "all") if step in run.seconds
             },
         )
-        write_atomically(result.report, _output(steps, "report", "page").read_bytes())
+        write_atomically(result.report, _output(steps, "report", "report").read_bytes())
     write_json(folder / SUMMARY, result.as_dict())
     return result
 

@@ -25,7 +25,6 @@ JOURNAL = "study.journal"
 # kfp.local records the outputs of finished steps here.
 CACHE = ".kfp_cache"
 _RUNS = Path("runs")
-_METRICS = "system.Metrics"
 
 
 class LocalRun(Document, frozen=True, kw_only=True):
@@ -163,10 +162,6 @@ def finished_steps(folder: Path) -> list[str]:
         for artifact in read_json(path).values()
         if isinstance(artifact, dict) and "uri" in artifact
     ]
-    for artifact in outputs:
-        # kfp.local writes no file for metrics, and takes a step without one for unfinished.
-        if artifact["schema_title"] == _METRICS and Path(artifact["uri"]).parent.exists():
-            Path(artifact["uri"]).touch()
     finished = {Path(artifact["uri"]).parent for artifact in outputs}
     for path in steps.glob("*/*"):
         is_used = any(path == step or path in step.parents for step in finished)

@@ -12,7 +12,16 @@ from qc_core.errors import UsageError
 
 # The order decides the seeds: add new purposes at the end.
 Purpose = Literal[
-    "collect", "online", "trial", "evaluate", "gate", "play", "video", "update", "pretrain", "select"
+    "collect",
+    "online",
+    "trial",
+    "evaluate",
+    "gate",
+    "play",
+    "video",
+    "update",
+    "pretrain",
+    "select",
 ]
 _PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 _RANGE = 1 << 27

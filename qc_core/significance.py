@@ -36,8 +36,9 @@ def paired_p_value(gains: ArrayLike) -> float:
     sample = np.asarray(gains, dtype=float)
     # A gain of zero is the same with either sign.
     sample = sample[sample != 0]
-    if sample.size == 0:
-        return 1.0
+    if sample.size < 2:
+        # scipy needs two numbers.
+        return 0.5 if sample.sum() > 0 else 1.0
     return float(
         permutation_test(
             (sample,),

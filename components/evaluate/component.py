@@ -13,7 +13,6 @@ def evaluate(
     online: dsl.Input[dsl.Model],
     run_id: str,
     evaluation: dsl.Output[dsl.Artifact],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Compare behaviour cloning, offline and fine-tuned policy on the same unseen episodes.
 
@@ -24,14 +23,11 @@ def evaluate(
         online: The best trial's checkpoint, also if it is not published.
         run_id: Id of the run, to which the step reports an error.
         evaluation: The comparison with intervals, as JSON.
-        metrics: Success and steps of each policy, or its return if there is no success signal.
     """
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.documents import read
     from qc_core.evaluation.evaluate import evaluate as compare
-    from qc_core.evaluation.result import Evaluation
     from qc_core.notify.step import run_step
     from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
@@ -57,13 +53,3 @@ def evaluate(
                 Path(held_out.path),
             ),
         )
-    compared = read(Path(evaluation.path), Evaluation)
-    for policy in compared.policies:
-        if policy.reports_success:
-            metrics.log_metric(f"{policy.name}: success", policy.success.value)
-            metrics.log_metric(f"{policy.name}: steps", policy.steps.value)
-        else:
-            metrics.log_metric(f"{policy.name}: return", policy.episode_return.value)
-    for policy in compared.held_out:
-        name = "offline log-likelihood per number"
-        metrics.log_metric(f"{policy.name}: {name}", policy.log_likelihood.value)

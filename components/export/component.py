@@ -11,7 +11,6 @@ def export(
     evaluation: dsl.Input[dsl.Artifact],
     run_id: str,
     policy: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Export the selected policy to ONNX and check it against torch.
 
@@ -20,14 +19,12 @@ def export(
         evaluation: The comparison, whose results become metadata of the policy.
         run_id: Id of the run, to which the step reports an error.
         policy: The policy folder.
-        metrics: Size, actions per chunk, and success or return of the policy.
     """
     from pathlib import Path
 
     from qc_core.export.export import export
     from qc_core.files import sha256_of
     from qc_core.notify.step import run_step
-    from qc_core.policy_format.policy_folder import read_contract
     from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
     from qc_core.training.checkpoint import weights_digest
@@ -44,15 +41,3 @@ def export(
             {"policy": policy},
             lambda: export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path)),
         )
-    contract = read_contract(Path(policy.path))
-    metrics.log_metric("megabytes", (Path(policy.path) / "policy.onnx").stat().st_size / 1e6)
-    metrics.log_metric("actions per chunk", contract.chunk_length)
-    evaluated, held_out = contract.evaluation, contract.held_out
-    if held_out is not None:
-        metrics.log_metric("offline log-likelihood per number", held_out.log_likelihood.value)
-    elif evaluated is None:
-        return
-    elif evaluated.reports_success:
-        metrics.log_metric("success", evaluated.success.value)
-    else:
-        metrics.log_metric("return", evaluated.episode_return.value)

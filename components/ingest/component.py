@@ -12,7 +12,6 @@ def ingest(
     dataset: dsl.Output[dsl.Dataset],
     held_out: dsl.Output[dsl.Dataset],
     new_data: dsl.Output[dsl.Artifact],
-    metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Write the dataset folder, and decide whether it has new data to train on.
 
@@ -22,7 +21,6 @@ def ingest(
         dataset: Memory-mappable arrays and dataset.json.
         held_out: Its held-out episodes if there is no simulator; else an empty folder.
         new_data: The parent policy, and whether the dataset is new to it, as JSON.
-        metrics: Episodes and transitions.
 
     Returns:
         "train", or "stop" if the parent policy was trained on the same data.
@@ -30,7 +28,6 @@ def ingest(
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.data.dataset.dataset import open_dataset
     from qc_core.data.hold_out import copy_held_out
     from qc_core.data.ingest import ingest
     from qc_core.notify.run_status import record_new_data, write_new_data
@@ -49,8 +46,4 @@ def ingest(
         outputs = {"dataset": dataset, "held-out": held_out, "new-data": new_data}
         compute_once(store, run_id, "ingest", {}, outputs, compute)
         new = record_new_data(store, run_id, Path(new_data.path))
-    info = open_dataset(Path(dataset.path)).info
-    metrics.log_metric("episodes", info.episodes)
-    metrics.log_metric("transitions", info.transitions)
-    metrics.log_metric("solved-transitions", info.solved_transitions)
     return "train" if new else "stop"

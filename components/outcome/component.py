@@ -10,7 +10,14 @@ from components.image import TRAIN_IMAGE
 
 
 @dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
-def outcome(status: dsl.PipelineTaskFinalStatus, run_id: str, run_name: str, recipe: str):
+def outcome(
+    status: dsl.PipelineTaskFinalStatus,
+    run_id: str,
+    run_name: str,
+    recipe: str,
+    summary: dsl.Output[dsl.Markdown],
+    result: dsl.Output[dsl.Metrics],
+):
     """Write the run's status to the store, and post it to a webhook if one is configured.
 
     Args:
@@ -19,19 +26,31 @@ def outcome(status: dsl.PipelineTaskFinalStatus, run_id: str, run_name: str, rec
         run_id: Id of the run.
         run_name: Name of the run; KFP leaves it empty for some scheduled runs.
         recipe: Named configuration.
+        summary: The result in one sentence, the compared policies and the published version; or the
+            error, and where its log is.
+        result: A few numbers, with the same names in every run. No other step has metrics, so that
+            KFP compares runs by these.
     """
     from dataclasses import replace
+    from pathlib import Path
 
-    from components.outcome.run_facts import read_run_facts
+    from components.outcome.run_facts import place_of_log, read_run_facts
+    from qc_core.notify.completion import read_completion
     from qc_core.notify.run_status import notify_run_status
+    from qc_core.notify.run_summary import result_metrics, summary_markdown
     from qc_core.progress import step
     from qc_core.store.open import open_store
 
     with step("outcome", "report how the run ended"):
         facts = read_run_facts(run_id)
-        notify_run_status(
-            open_store(),
+        store = open_store()
+        ended = notify_run_status(
+            store,
             run_id=run_id,
             recipe=recipe,
             facts=replace(facts, name=facts.name or run_name),
         )
+        completion = read_completion(store, run_id)
+        text = summary_markdown(ended, completion, place_of_log(ended.step))
+        Path(summary.path).write_text(text, encoding="utf-8")
+    result.metadata.update(result_metrics(completion))

@@ -56,6 +56,19 @@ def read_run_facts(run_id: str) -> RunFacts:
     )
 
 
+def place_of_log(step: str) -> str:
+    """Return where a person finds the log of a step, in Markdown; '' is an unknown step."""
+    if not ACCOUNT.exists():
+        return "`run.log` in the run folder"
+    which = "the step that failed" if not step else f"the step `{step}`"
+    namespace = (ACCOUNT / "namespace").read_text().strip()
+    selector = f"q-chunking/step={step}" if step else "q-chunking/step"
+    return (
+        f"the tab *Logs* of {which} in the graph, or `kubectl -n {namespace} logs "
+        f"--selector={selector} --container=main --prefix --tail=100`"
+    )
+
+
 def find_failure(nodes: Mapping[str, Any]) -> tuple[str, str]:
     """Return the step that failed first for good, and what ended it, from the nodes of a Workflow.
 

@@ -14,7 +14,6 @@ def pretrain(
     memory: str,
     run_id: str,
     checkpoint: dsl.Output[dsl.Model],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Train offline on the dataset.
 
@@ -25,7 +24,6 @@ def pretrain(
             condition, KFP passes only a step's arguments to its resource requests.
         run_id: Id of the run, to which the step reports an error.
         checkpoint: Weights, optimiser state and learning curve.
-        metrics: Losses and values at the end of the learning curve.
     """
     from pathlib import Path
 
@@ -34,7 +32,6 @@ def pretrain(
     from qc_core.notify.step import run_step
     from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
-    from qc_core.training.checkpoint import read_curve
     from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
@@ -49,6 +46,3 @@ def pretrain(
             {"checkpoint": checkpoint},
             lambda: pretrain(resolved, data, Path(checkpoint.path), store),
         )
-    for point in read_curve(Path(checkpoint.path))[-1:]:
-        for name, value in point.items():
-            metrics.log_metric(name, value)

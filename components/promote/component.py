@@ -13,7 +13,6 @@ def promote(
     checkpoint: dsl.Input[dsl.Model],
     run_id: str,
     promotion: dsl.Output[dsl.Artifact],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Publish the policy as a new version; champion if it passes the gate.
 
@@ -25,18 +24,16 @@ def promote(
             from it.
         run_id: Id of the run. A repeated step finds the version that it published by it.
         promotion: Name and version of the policy and its comparison with the champion, as JSON.
-        metrics: The gate's decision and numbers.
     """
     from dataclasses import asdict
     from pathlib import Path
 
     from qc_core.config.document import read_config
-    from qc_core.documents import read, write
+    from qc_core.documents import write
     from qc_core.files import sha256_of
     from qc_core.notify.step import run_step
     from qc_core.policy_format.policy_folder import CHECKSUMS
     from qc_core.publish.promote import promote
-    from qc_core.publish.promotion import Promotion
     from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
 
@@ -59,17 +56,3 @@ def promote(
             "policy": sha256_of(Path(policy.path) / CHECKSUMS),
         }
         compute_once(store, run_id, "promote", depends_on, {"promotion": promotion}, compute)
-    promoted = read(Path(promotion.path), Promotion)
-    gate = promoted.gate
-    metrics.log_metric("champion", int(promoted.champion))
-    metrics.log_metric("episodes played", gate.episodes)
-    for name, result in gate.results.items():
-        if gate.reports_success:
-            metrics.log_metric(f"{name}: success", result.success.value)
-            metrics.log_metric(f"{name}: steps", result.steps.value)
-        elif result.mean_return is not None:
-            metrics.log_metric(f"{name}: mean return", result.mean_return)
-    for gained, estimate in (("steps saved", gate.steps_saved), ("net wins", gate.net_wins)):
-        if estimate is not None:
-            for end in ("value", "low", "high"):
-                metrics.log_metric(f"{gained}: {end}", getattr(estimate, end))

@@ -15,7 +15,7 @@ def report(
     policy: dsl.Input[dsl.Model],
     promotion: dsl.Input[dsl.Artifact],
     run_id: str,
-    page: dsl.Output[dsl.HTML],
+    report: dsl.Output[dsl.HTML],
 ):
     """Write one self-contained HTML page about the run.
 
@@ -28,17 +28,20 @@ def report(
         policy: The policy folder.
         promotion: Name and version of the policy and its comparison with the champion.
         run_id: Id of the run, which this step marks as succeeded.
-        page: The report.
+        report: The page.
     """
     from pathlib import Path
 
     from qc_core.config.document import read_config
     from qc_core.documents import read
+    from qc_core.evaluation.result import Evaluation
+    from qc_core.notify.completion import completion_of
     from qc_core.notify.run_status import record_completion
     from qc_core.notify.step import run_step
     from qc_core.publish.promotion import Promotion
     from qc_core.report.html import write_report
     from qc_core.store.open import open_store
+    from qc_core.tuning.trials import read_history
 
     with run_step("report", "draw curves, record a video of the policy, write the report", run_id):
         write_report(
@@ -49,6 +52,11 @@ def report(
             evaluation=Path(evaluation.path),
             policy=Path(policy.path),
             promotion=Path(promotion.path),
-            output=Path(page.path),
+            output=Path(report.path),
         )
-        record_completion(open_store(), run_id, read(Path(promotion.path), Promotion).summary)
+        completion = completion_of(
+            read(Path(evaluation.path), Evaluation),
+            read_history(Path(history.path)),
+            read(Path(promotion.path), Promotion),
+        )
+        record_completion(open_store(), run_id, completion)

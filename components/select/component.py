@@ -16,7 +16,6 @@ def select(
     checkpoint: dsl.Output[dsl.Model],
     best_trial: dsl.Output[dsl.Model],
     history: dsl.Output[dsl.Artifact],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Compare all trials with the offline policy, and select the checkpoint to publish.
 
@@ -28,7 +27,6 @@ def select(
         checkpoint: The checkpoint to publish: the best trial's, or the offline one.
         best_trial: The best trial's checkpoint; the offline one if there are no trials.
         history: Every trial of the study, and how the trials compare with the offline policy.
-        metrics: Number of trials by state, and the best result.
     """
     from pathlib import Path
 
@@ -37,7 +35,6 @@ def select(
     from qc_core.results.run_record import study_of
     from qc_core.store.open import open_store
     from qc_core.tuning.select import select_best
-    from qc_core.tuning.trials import read_history, summary_metrics
 
     with run_step("select", "compare the trials with the offline policy", run_id):
         select_best(
@@ -49,5 +46,3 @@ def select(
             Path(history.path),
             published=Path(checkpoint.path),
         )
-    for name, value in summary_metrics(read_history(Path(history.path)).trials).items():
-        metrics.log_metric(name, value)

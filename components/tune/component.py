@@ -16,7 +16,6 @@ def tune(
     cpus: str,
     memory: str,
     trials: dsl.Output[dsl.Artifact],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Fine-tune online, one trial after another, until all trials of the shared study have ended.
 
@@ -29,7 +28,6 @@ def tune(
         gpus, cpus, memory: Resources of the pod. They are arguments because, inside a
             loop, KFP passes only a step's arguments to its resource requests.
         trials: Results of this worker's trials.
-        metrics: Number of this worker's trials by state, and the best result.
     """
     from pathlib import Path
 
@@ -38,7 +36,6 @@ def tune(
     from qc_core.results.run_record import study_of
     from qc_core.store.open import open_store
     from qc_core.training.device import require_gpus
-    from qc_core.tuning.trials import read_worker_trials, summary_metrics
     from qc_core.tuning.worker import run_worker
 
     with run_step("tune", "fine-tune online, trials of one study in parallel", run_id, worker):
@@ -53,5 +50,3 @@ def tune(
             worker=int(worker),
             run_id=run_id,
         )
-    for name, value in summary_metrics(read_worker_trials(Path(trials.path))).items():
-        metrics.log_metric(name, value)

@@ -57,7 +57,7 @@ def run(options: Namespace) -> None:
         print_json(result.as_dict())
         return
     if isinstance(result, UpToDate):
-        print(f"{result.text}: no training, {result.folder} has the dataset")
+        print(f"dataset  {result.folder}\n\n{result.verdict}")
         return
     promotion, episodes = result.promotion, result.evaluation.episodes
     alias = CHAMPION if promotion.champion else LATEST
@@ -79,4 +79,5 @@ def run(options: Namespace) -> None:
             if result.evaluation.policies
             else f"  qc promote {promotion.name}:{promotion.version} --approve"
         )
+        + f"\n\n{result.verdict}"
     )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qc_core.log import printable
+from qc_core.readable import estimate, measures
 
 if TYPE_CHECKING:
-    from qc_core.envs.episode_result import EpisodeSummary
     from qc_core.evaluation.result import Evaluation, PolicyResult
-    from qc_core.policy_format.contract import EvaluationSummary
-    from qc_core.statistics import Estimate
 
 
 def print_json(content: Any) -> None:
@@ -29,26 +26,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-
-
-def estimate(entry: Estimate | None, form: str) -> str:
-    """Return `96% (87% to 99%)`, or `96% (no interval)` for an estimate without an interval."""
-    if entry is None:
-        return "-"
-    if math.isnan(entry.low):
-        return f"{form.format(entry.value)} (no interval)"
-    value, low, high = (form.format(number) for number in (entry.value, entry.low, entry.high))
-    return f"{value} ({low} to {high})"
-
-
-def measures(summary: EpisodeSummary | EvaluationSummary) -> dict[str, str]:
-    """Return success and steps for people, or the return if there is no success signal."""
-    if summary.reports_success:
-        return {
-            "success": estimate(summary.success, "{:.0%}"),
-            "steps": estimate(summary.steps, "{:.0f}"),
-        }
-    return {"return": estimate(summary.episode_return, "{:.1f}")}
 
 
 def print_evaluation(what: str, evaluation: Evaluation) -> None:

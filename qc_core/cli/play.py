@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.cli.arguments import json_argument
-from qc_core.cli.output import measures, print_json
+from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 from qc_core.documents import to_json
 from qc_core.errors import RunError, UsageError
+from qc_core.readable import measures
 from qc_core.seeds import RUN_SEEDS, seeds_for
 
 

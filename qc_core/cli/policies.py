@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qc_core import documents
 from qc_core.cli.arguments import json_argument
 from qc_core.cli.lineage import show_lineage
-from qc_core.cli.output import estimate, measures, print_json, print_table
+from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 from qc_core.log import printable
 from qc_core.policy_format.contract import Contract, TuningSummary
 from qc_core.policy_format.data_source import DataSource
+from qc_core.readable import estimate, measures
 
 if TYPE_CHECKING:
     from qc_core.registry.aliases import Alias

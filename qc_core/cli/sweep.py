@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qc_core.cli.output import estimate, print_table
+from qc_core.cli.output import print_table
 from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
+from qc_core.readable import estimate
 
 if TYPE_CHECKING:
     from qc_core.sweeps.summary import FinalScore

@@ -23,7 +23,14 @@ from qc_core.envs.play import play_episodes
 from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
 from qc_core.evaluation.held_out import held_out_result, held_out_windows
-from qc_core.evaluation.result import Evaluation, PolicyResult
+from qc_core.evaluation.result import (
+    BEHAVIOUR_CLONING,
+    OFFLINE,
+    ONLINE,
+    UNTRAINED,
+    Evaluation,
+    PolicyResult,
+)
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
@@ -35,9 +42,6 @@ from qc_core.training.checkpoint import (
     weights_digest,
 )
 from qc_core.training.policy import CheckpointPolicy
-
-BEHAVIOUR_CLONING, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
-UNTRAINED = "before any training"
 
 
 def evaluate(

@@ -11,6 +11,9 @@ from qc_core.policy_format.episode_result import with_current_names
 from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.statistics import Estimate
 
+# Names of the policies.
+BEHAVIOUR_CLONING, OFFLINE, ONLINE = "behaviour cloning", "offline Q-learning", "fine-tuned online"
+UNTRAINED = "before any training"
 SCHEMA_VERSION = 2
 _NAMES_BEFORE_2 = {"execution-length": "execution-horizon"}
 
@@ -54,6 +57,10 @@ class Evaluation(Document, frozen=True, kw_only=True):
     policies: tuple[PolicyResult, ...]
     held_out: tuple[HeldOutResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    def policy(self, name: str) -> PolicyResult | None:
+        """Return the result of a policy, or None if it was not evaluated."""
+        return next((policy for policy in self.policies if policy.name == name), None)
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:

@@ -16,6 +16,12 @@ from qc_core.documents import Document
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.log import log
 from qc_core.names import require_name
+from qc_core.notify.completion import (
+    Completion,
+    completion_without_training,
+    read_completion,
+    write_completion,
+)
 from qc_core.notify.failures import one_line, read_failures, utc_now
 from qc_core.retraining.new_data import NewData, find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -90,22 +96,19 @@ def record_new_data(store: ObjectStore, run_id: str, new_data: Path) -> bool:
     """
     found = documents.read(new_data, NewData)
     if not found.new:
-        log.info(found.text)
-        record_completion(store, run_id, found.text)
+        completion = completion_without_training(found)
+        log.info(completion.verdict)
+        record_completion(store, run_id, completion)
     return found.new
 
 
-def record_completion(store: ObjectStore, run_id: str, text: str) -> None:
-    """Record in the store that a run completed.
+def record_completion(store: ObjectStore, run_id: str, completion: Completion) -> None:
+    """Record in the store that a run completed, and its result.
 
     If the run's status is already there, a person has repeated the failed steps of the run, whose
     last step does not run again: the status is corrected and posted here.
-
-    Args:
-        text: the result, in one line.
     """
-    require_name(run_id, "run id")
-    store.put(_completion_key(run_id), text.encode())
+    write_completion(store, run_id, completion)
     earlier = read_status(store, run_id)
     if earlier is not None:
         notify_run_status(store, run_id=run_id, recipe=earlier.recipe, facts=_facts_of(earlier))
@@ -152,7 +155,7 @@ def notify_run_status(
 
 
 def _status(store: ObjectStore, run_id: str, recipe: str, facts: RunFacts) -> RunStatus:
-    completion = _read_completion(store, run_id)
+    completion = read_completion(store, run_id)
     if completion is None:
         return _failed(run_id, recipe, facts, *_failure(store, run_id, facts))
     return RunStatus(
@@ -164,7 +167,7 @@ def _status(store: ObjectStore, run_id: str, recipe: str, facts: RunFacts) -> Ru
         state="succeeded",
         error="",
         ended=utc_now(),
-        text=f"{_title(run_id, recipe, facts)} finished: {completion}",
+        text=f"{_title(run_id, recipe, facts)} finished: {completion.verdict}",
     )
 
 
@@ -237,17 +240,6 @@ def _facts_of(status: RunStatus) -> RunFacts:
 
 def _status_key(run_id: str) -> str:
     return f"runs/{run_id}/outcome.json"
-
-
-def _completion_key(run_id: str) -> str:
-    return f"runs/{run_id}/ended.txt"
-
-
-def _read_completion(store: ObjectStore, run_id: str) -> str | None:
-    try:
-        return store.get(_completion_key(run_id)).decode()
-    except NoSuchObject:
-        return None
 
 
 def _post(url: str, status: RunStatus) -> None:

@@ -21,6 +21,7 @@ from qc_core.evaluation.exploration import STEPS, explore, rows
 from qc_core.evaluation.result import Evaluation
 from qc_core.files import write_atomically
 from qc_core.log import log
+from qc_core.notify.verdict import verdict
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promotion import Promotion
 from qc_core.report import figures
@@ -73,6 +74,7 @@ def write_report(
     template = templates().get_template("report.html.j2")
     page = template.render(
         title=f"{promoted.name}:{promoted.version}",
+        verdict=verdict(compared, study, promoted),
         environment=config.environment,
         method=config.train.method,
         seed=config.seed,

@@ -1,4 +1,4 @@
-"""Selects the best trial of a study, and the checkpoint to publish: that trial's or the offline one."""
+"""Selects the best trial of a study, and whether it or the offline policy is published."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _selection(
     study_name: str,
     complete: dict[int, Trial],
 ) -> Selection | None:
-    """Return the decision of an earlier call, or decide; None for a method without offline phase."""
+    """Return the decision, also of an earlier call; None for a method without offline phase."""
     if METHODS[config.train.method].online_only:
         return None
     key = selection_key(study_name)

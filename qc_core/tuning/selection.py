@@ -122,7 +122,9 @@ def decide(
         number: np.array([worth(a) - worth(b) for a, b in zip(results, offline, strict=True)])
         for number, results in trials.items()
     }
-    p_values = dict(zip(gains, holm([paired_p_value(gain) for gain in gains.values()]), strict=True))
+    p_values = dict(
+        zip(gains, holm([paired_p_value(gain) for gain in gains.values()]), strict=True)
+    )
     baseline = _candidate(None, offline, limit)
     candidates = [
         msgspec.structs.replace(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -184,20 +183,6 @@ def ranking(trial: Trial) -> tuple[float, float, float]:
     assert trial.steps is not None
     assert trial.episode_return is not None
     return trial.success, -trial.steps, trial.episode_return
-
-
-def summary_metrics(trials: Sequence[Trial]) -> dict[str, float]:
-    """Return the number of trials by state, and the best trial's number and results."""
-    counts = Counter(trial.state for trial in trials)
-    metrics: dict[str, float] = {"trials": len(trials), **counts}
-    if best := best_trial(trials):
-        success, negative_steps, episode_return = ranking(best)
-        metrics["best-trial"] = best.trial
-        if best.reports_success:
-            metrics |= {"success": success, "steps": -negative_steps}
-        else:
-            metrics["return"] = episode_return
-    return metrics
 
 
 def _trial(slot: int, attempts: list[FrozenTrial]) -> Trial:

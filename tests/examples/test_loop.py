@@ -67,9 +67,7 @@ class Run:
             worker=int(worker),
         )
         best = self.at("best")
-        select_best(
-            self.config, offline, study, "", best, self.at("history"), published=online
-        )
+        select_best(self.config, offline, study, "", best, self.at("history"), published=online)
         held_out = self.at("held-out")
         copy_held_out(self.config, dataset, held_out)
         self.evaluation = evaluate(self.config, offline, best, self.at("evaluation"), held_out)

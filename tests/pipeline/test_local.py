@@ -31,6 +31,9 @@ def test_run_prints_steps_progress_and_results(
     assert steps == list(STEPS)
     assert re.search(r"collecting: 6/6 episodes, +[\d.]+ episode/s", done.stderr)
     assert re.search(r"offline: 60/60 updates", done.stderr)
+    lines = done.stdout.splitlines()
+    assert re.match(r"Fine-tuning .*; smoke:\S+ is the first champion\.$", lines[-1]), lines[-1]
+    assert f"run (smoke) finished: {lines[-1]}" in done.stderr
     for line in ("behaviour cloning ", "offline Q-learning ", "fine-tuned online ", "pretrain "):
         assert re.search(rf"^{line}", done.stdout, re.MULTILINE), done.stdout
     assert "\nreport  run/report.html\n" in done.stdout
@@ -69,7 +72,7 @@ def test_summary_has_the_paths_of_all_results(
 ) -> None:
     folder, _ = run
     summary = json.loads((folder / "run" / "summary.json").read_text())
-    assert summary["promotion"]["champion"]
+    assert summary["promotion"]["champion"] and summary["verdict"].startswith("Fine-tuning")
     assert (folder / summary["report"]).exists()
     assert (folder / summary["policy"] / "policy.onnx").exists()
     assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
@@ -186,8 +189,11 @@ def test_retraining_without_new_data_stops_early(
     )
     assert done.returncode == 0, done.stderr
     assert re.findall(r"▸ (\w+):", done.stderr) == ["configure", "ingest", "outcome"]
-    assert re.search(r"^up to date: smoke:\S+ was already trained on these data", done.stdout)
-    assert re.search(r"\(smoke\) finished: up to date", done.stderr)
+    last = done.stdout.splitlines()[-1]
+    assert re.fullmatch(
+        r"Up to date: smoke:\S+ was already trained on these data, so no policy was trained\.", last
+    )
+    assert f"(smoke) finished: {last}" in done.stderr
     assert set(json.loads((folder / "again" / "summary.json").read_text())) == {
         "folder",
         "up-to-date",

@@ -90,13 +90,12 @@ def test_outputs_of_unfinished_steps_are_deleted(tmp_path: Path) -> None:
         (step / "output").touch()
     outputs = {
         "data": {"schema_title": "system.Dataset", "uri": str(done / "output")},
-        "metrics": {"schema_title": "system.Metrics", "uri": str(done / "metrics")},
         "text": "x",
     }
     (steps / CACHE).mkdir()
     write_json(steps / CACHE / "1.json", outputs)
     assert finished_steps(tmp_path) == ["ingest"]
-    assert (done / "metrics").exists() and not begun.exists()
+    assert done.exists() and not begun.exists()
     assert not (tmp_path / RUN).exists()
 
 

@@ -14,6 +14,7 @@ from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.documents import read, to_json
 from qc_core.errors import QCError, RunError, UsageError
+from qc_core.notify.completion import Completion
 from qc_core.notify.run_status import (
     RunFacts,
     RunStatus,
@@ -71,11 +72,15 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     server.stop()
 
 
+def completed(verdict: str) -> Completion:
+    return Completion(verdict=verdict, metrics={})
+
+
 def _notify(folder: Path, facts: RunFacts | None = None, completion: str = "") -> RunStatus:
     """End a run; return its status as the store has it."""
     store = FolderStore(folder)
     if completion:
-        record_completion(store, RUN, completion)
+        record_completion(store, RUN, completed(completion))
     facts = facts or RunFacts(name="Monday")
     status = notify_run_status(store, run_id=RUN, recipe="smoke", facts=facts)
     assert _stored(folder) == status
@@ -150,7 +155,7 @@ def test_run_that_succeeds_after_a_retry_is_corrected_and_posted(
     _fail("tune", "again no GPU")
     assert "again no GPU" in _stored(tmp_path / "store").text
     assert len(webhook.posts) == 1
-    record_completion(store, RUN, "cube:7 is the new champion")
+    record_completion(store, RUN, completed("cube:7 is the new champion"))
     status = _stored(tmp_path / "store")
     assert status.succeeded and status.state == "succeeded" and status.error == ""
     assert status.text == "Monday (smoke, schedule weekly) finished: cube:7 is the new champion"
@@ -162,7 +167,7 @@ def test_status_of_an_older_release_is_corrected(tmp_path: Path) -> None:
     old = {"schema-version": 1, "run": RUN, "name": "Monday", "recipe": "smoke", "error": "x"}
     old |= {"succeeded": False, "ended": "2026-01-01T00:00:00+00:00", "text": "Monday FAILED"}
     store.put(f"runs/{RUN}/outcome.json", json.dumps(old).encode())
-    record_completion(store, RUN, "done")
+    record_completion(store, RUN, completed("done"))
     assert _stored(tmp_path).text == "Monday (smoke) finished: done"
 
 
@@ -201,7 +206,7 @@ def test_a_retraining_without_new_data_completes_and_says_so(
         assert found == read(tmp_path / "new-data.json", NewData).new == new
     status = _notify(tmp_path / "store")
     assert status.succeeded and status.error == ""
-    assert f"Monday (smoke) finished: up to date: smoke:{version} was" in status.text
+    assert f"Monday (smoke) finished: Up to date: smoke:{version} was" in status.text
 
 
 def test_failure_is_stored_and_posted_with_its_reason(webhook: Webhook, tmp_path: Path) -> None:

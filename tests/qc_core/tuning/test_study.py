@@ -22,7 +22,6 @@ from qc_core.tuning.trials import (
     read_history,
     read_trials,
     read_worker_trials,
-    summary_metrics,
 )
 from qc_core.tuning.tune import tune
 from qc_core.tuning.worker import run_worker
@@ -276,15 +275,6 @@ def test_success_comes_first_then_speed_then_the_recipe(trials: list[Trial], bes
 def test_without_a_success_signal_the_return_decides() -> None:
     trials = [without_success(0, -900.0), without_success(1, -300.0), without_success(2, -300.0)]
     assert best_trial(trials) == trials[1]
-    expected = {"trials": 3, "complete": 3, "best-trial": 1, "return": -300}
-    assert summary_metrics(trials) == expected
-
-
-def test_a_study_is_summarised_in_a_few_numbers() -> None:
-    trials = [trial(0, 0.8, 90), trial(1, 0.9, 99), trial(2, 0.5, 120, "pruned")]
-    counts = {"trials": 3, "complete": 2, "pruned": 1}
-    assert summary_metrics(trials) == {**counts, "best-trial": 1, "success": 0.9, "steps": 99}
-    assert summary_metrics(trials[2:]) == {"trials": 1, "pruned": 1}
 
 
 def test_trials_and_histories_of_an_earlier_release_are_read(tmp_path: Path) -> None:
