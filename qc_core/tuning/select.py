@@ -99,14 +99,20 @@ def _selection(
         return None
     key = selection_key(study_name)
     try:
-        return documents.parse(store.get(key), Selection, key)
+        earlier = documents.parse(store.get(key), Selection, key)
     except NoSuchObject:
-        pass
+        earlier = None
+    candidates = set(complete)
+    if earlier is not None:
+        # The checkpoints of trials that lost are removed.
+        candidates -= {c.trial for c in earlier.candidates} - {earlier.best_trial}
+        if candidates == {earlier.best_trial}:
+            return earlier
     with scratch_folder("select") as scratch:
-        folders = {number: scratch / str(number) for number in complete}
+        folders = {number: scratch / str(number) for number in sorted(candidates)}
         for number, folder in folders.items():
             get_result(store, study_name, number, complete[number].optuna_trial, folder)
-        selection = compare_with_offline(config, pretrained, folders)
+        selection = compare_with_offline(config, pretrained, folders, earlier)
     store.put(key, documents.encode(selection))
     return selection
 

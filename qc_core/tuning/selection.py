@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from qc_core.config.settings import Config
 from qc_core.documents import Document
@@ -35,7 +34,8 @@ class Candidate(Document, frozen=True, kw_only=True):
         trial: number of the trial; None for the offline policy.
         steps: control steps; a failure counts as the episode limit.
         gain: steps saved over the offline policy, or return gained, paired by episode.
-        p_value: probability of such a gain by chance, adjusted for the number of trials.
+        single_p_value: probability of such a gain by chance, for this trial alone.
+        p_value: the same, adjusted for the number of trials.
     """
 
     trial: int | None
@@ -43,6 +43,7 @@ class Candidate(Document, frozen=True, kw_only=True):
     steps: Estimate
     episode_return: Estimate = msgspec.field(name="return")
     gain: Estimate | None = None
+    single_p_value: float | None = None
     p_value: float | None = None
 
 
@@ -77,12 +78,18 @@ class Selection(Document, frozen=True, kw_only=True):
         )
 
 
-def compare_with_offline(config: Config, offline: Path, trials: Mapping[int, Path]) -> Selection:
+def compare_with_offline(
+    config: Config,
+    offline: Path,
+    trials: Mapping[int, Path],
+    earlier: Selection | None = None,
+) -> Selection:
     """Play `config.evaluate.episodes` new episodes with each policy, and decide.
 
     Args:
         offline: the pretrained checkpoint.
         trials: the final checkpoint of each complete trial, by its number; at least one.
+        earlier: as for `decide`.
     """
     horizon = config.evaluate.execution_horizon
     seeds = seeds_for("select", config.seed, config.evaluate.episodes)
@@ -98,13 +105,14 @@ def compare_with_offline(config: Config, offline: Path, trials: Mapping[int, Pat
     )
     limit = describe(config.environment, config.control_interval).episode_limit
     baseline, *others = played.values()
-    return decide(baseline, dict(zip(trials, others, strict=True)), limit)
+    return decide(baseline, dict(zip(trials, others, strict=True)), limit, earlier)
 
 
 def decide(
     offline: Sequence[EpisodeResult],
     trials: Mapping[int, Sequence[EpisodeResult]],
     limit: int,
+    earlier: Selection | None = None,
 ) -> Selection:
     """Compare the episodes of each trial with those of the offline policy.
 
@@ -112,36 +120,40 @@ def decide(
         offline: one result per seed.
         trials: results for the same seeds, by the number of the trial.
         limit: control steps of an episode.
+        earlier: the selection among fewer trials of the study, if it has got more since. Its other
+            trials have lost and cannot be selected, but they count in the correction.
     """
     reports_success = any(map(any_reports_success, (offline, *trials.values())))
 
     def worth(result: EpisodeResult) -> float:
         return -counted_steps(result, limit) if reports_success else result.episode_return
 
-    gains = {
-        number: np.array([worth(a) - worth(b) for a, b in zip(results, offline, strict=True)])
-        for number, results in trials.items()
-    }
-    p_values = dict(
-        zip(gains, holm([paired_p_value(gain) for gain in gains.values()]), strict=True)
-    )
     baseline = _candidate(None, offline, limit)
-    candidates = [
-        msgspec.structs.replace(
+    candidates = {}
+    for number, results in trials.items():
+        gains = [worth(own) - worth(base) for own, base in zip(results, offline, strict=True)]
+        candidates[number] = msgspec.structs.replace(
             _candidate(number, results, limit),
-            gain=mean(gains[number]),
-            p_value=p_values[number],
+            gain=mean(gains),
+            single_p_value=paired_p_value(gains),
         )
-        for number, results in trials.items()
+    if earlier is not None:
+        lost = {c.trial: c for c in earlier.candidates if c.trial is not None}
+        candidates = dict(sorted((lost | candidates).items()))
+    adjusted = holm([candidate.single_p_value or 0.0 for candidate in candidates.values()])
+    compared = [
+        msgspec.structs.replace(candidate, p_value=p_value)
+        for candidate, p_value in zip(candidates.values(), adjusted, strict=True)
     ]
+    selectable = [candidate for candidate in compared if candidate.trial in trials]
     helping = [
         candidate
-        for candidate in candidates
+        for candidate in selectable
         if candidate.p_value is not None
         and candidate.p_value <= LEVEL
         and candidate.success.value >= baseline.success.value
     ]
-    best = max(helping or candidates, key=_ranking)
+    best = max(helping or selectable, key=_ranking)
     assert best.trial is not None
     return Selection(
         best_trial=best.trial,
@@ -149,7 +161,7 @@ def decide(
         episodes=len(offline),
         first_seed=offline[0].seed,
         reports_success=reports_success,
-        candidates=(baseline, *candidates),
+        candidates=(baseline, *compared),
     )
 
 

@@ -36,8 +36,6 @@ class Run:
 
     def call(self, step: Any, *artifacts: str, **arguments: Any) -> Any:
         named = {name: self.artifact(name) for name in artifacts}
-        if step is not configure:
-            named["metrics"] = dsl.Metrics()
         return step.python_func(run_id=self.folder.name, **named, **arguments)
 
     def configure(self, overrides: str, continue_run: str = "") -> Any:

@@ -50,6 +50,16 @@ def test_the_same_gain_counts_less_among_more_trials() -> None:
     assert not decide(offline, {0: better, **others}, LIMIT).helped
 
 
+def test_trials_that_lost_earlier_count_when_the_study_gets_more_trials() -> None:
+    offline, better = episodes([LIMIT] * 20), episodes([100] * 6 + [LIMIT] * 14)
+    earlier = decide(offline, {number: offline for number in range(7)}, LIMIT)
+    trials = {earlier.best_trial: offline, 7: better}
+    assert choice(decide(offline, trials, LIMIT)) == (7, True)
+    together = decide(offline, trials, LIMIT, earlier)
+    assert choice(together) == (7, False)
+    assert [candidate.trial for candidate in together.candidates] == [None, *range(8)]
+
+
 def test_a_faster_trial_is_published_unless_it_succeeds_less_often() -> None:
     offline = episodes([150] * 20)
     assert choice(decide(offline, {0: episodes([90] * 20)}, LIMIT)) == (0, True)
