@@ -57,7 +57,7 @@ def repeated(name: str, *attempts: tuple[str, str]) -> dict[str, Any]:
             ),
             "tune",
             "it used more memory than its limit (main: OOMKilled (exit code 137)); raise the input "
-            "memory",
+            "resources_memory",
         ),
         (
             repeated(f"{TRAINING}.pretrain.executor", ("Error", "pod deleted")),
