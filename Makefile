@@ -12,10 +12,14 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' qc_core/__init__.py)
 # onnxruntime-gpu for nodes that also run policies on a GPU.
 ONNXRUNTIME ?= onnxruntime
 
-.PHONY: run test faults lint types docs reference robomimic javascript images clean gpu-wheels gpu-rehearsal
+.PHONY: run example test faults lint types docs reference robomimic javascript images clean gpu-wheels gpu-rehearsal
 
 run: .venv/installed-run
 	.venv/bin/qc run cube-single-quickstart
+
+# The commands of examples/reach/README.md as they are, in runs/example.
+example: .venv/installed-run
+	.venv/bin/python -m tests.examples.readme runs/example
 
 # One process more than cores, because some tests wait; each has one thread. Files run in alphabetical order, which starts those that run
 # the complete pipeline early; by default, the files with the fewest tests run last.

@@ -30,7 +30,7 @@ from qc_core.sweeps.definition import read_sweep
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md"))
     if path.name != "menu.md"
 )
 # Commands have the language `bash`, so that all of them are found.
@@ -111,7 +111,7 @@ def run_page(page: Path, names: dict[str, object]) -> None:
                 exec(compile(block.text, block.place, "exec"), names)
             printed = output.getvalue()
         elif block.runs:
-            printed = "".join(_run(command, block) for command in _commands(block.text))
+            printed = "".join(_run(command, block) for command in commands_of(block.text))
         elif block.language == "yaml" and (file := re.match(r"# (\S+\.yaml)\n", block.text)):
             _write_and_check(Path(file[1]), block.text)
         else:
@@ -127,7 +127,7 @@ def _write_and_check(path: Path, text: str) -> None:
         resolve(str(path))
 
 
-def _commands(text: str) -> Iterator[str]:
+def commands_of(text: str) -> Iterator[str]:
     """Split a script into commands of one line."""
     for line in text.replace("\\\n", " ").splitlines():
         if line.strip() and not line.startswith("#"):

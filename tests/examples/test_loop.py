@@ -1,12 +1,15 @@
-"""The example's environment goes through the complete loop, and so does its robot alone.
+"""The commands of the example retrain a champion, and so does its robot without the simulator.
 
-The steps are those of a run, called one after the other with tiny settings.
+The commands are those of its README. `qc run` is replaced by the steps of a run, called one after
+the other with tiny settings: its processes would take most of the time.
 """
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,21 +24,20 @@ from qc_core.documents import write
 from qc_core.errors import UsageError
 from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.export import export
+from qc_core.notify.run_status import has_new_data
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promote import promote
-from qc_core.registry.parent import pin_parent
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.report.html import write_report
-from qc_core.retraining.new_data import find_new_data
-from qc_core.runtime import ChunkPolicy, EpisodeRecorder
+from qc_core.runtime import EpisodeRecorder
 from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.prepare import prepare
 from qc_core.tuning.select import select_best
 from qc_core.tuning.worker import run_worker
+from tests.examples.readme import EXAMPLE, commands
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "reach"
 SMALL = (
     "--data.episodes 4 --data.workers 1 --train.hidden-dims 8 --train.batch-size 16 "
     "--train.offline-steps 4 --train.online-steps 8 --train.learning-starts 4 --tune.trials 1 "
@@ -46,17 +48,24 @@ ROBOT = "robot/reach-arm"
 
 
 class Run:
-    """The steps of a run in a folder, and their artifacts."""
+    """The steps of a run in a folder, and their artifacts.
 
-    def __init__(self, folder: Path, overrides: str) -> None:
-        folder.mkdir()
-        self.folder, study = folder, folder.name
-        recipe = str(EXAMPLE / "recipe.yaml")
+    Args:
+        command: `qc run RECIPE -o FOLDER OPTION…`.
+    """
+
+    def __init__(self, command: str) -> None:
+        _, _, recipe, _, output, *options = shlex.split(command)
+        self.folder = Path(output).resolve()
+        self.folder.mkdir(parents=True)
+        study, store = self.folder.name, open_store()
+        overrides = shlex.join([*shlex.split(SMALL), *options])
         (worker,) = prepare(recipe, AS_THE_RECIPE, overrides, study, self.at("config"))
         self.config = read_config(self.at("config"))
         dataset, offline, online = self.at("dataset"), self.at("offline"), self.at("online")
         ingest(self.config, dataset)
-        pretrain(self.config, dataset, offline)
+        assert has_new_data(self.config, dataset, store, study, self.at("new-data"))
+        pretrain(self.config, dataset, offline, store)
         run_worker(
             self.config,
             offline,
@@ -72,9 +81,7 @@ class Run:
         copy_held_out(self.config, dataset, held_out)
         self.evaluation = evaluate(self.config, offline, best, self.at("evaluation"), held_out)
         export(online, self.at("policy"), self.at("evaluation"))
-        self.promotion = promote(
-            self.config, self.at("policy"), open_store(), folder.name, online, held_out
-        )
+        self.promotion = promote(self.config, self.at("policy"), store, study, online, held_out)
 
     def at(self, name: str) -> Path:
         return self.folder / name
@@ -82,9 +89,11 @@ class Run:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a store and a study of its own, where the example can be imported."""
+    """The current folder, with a store and a study of its own, where the example is installed."""
     folder = tmp_path_factory.mktemp("example")
+    (folder / "examples").symlink_to(EXAMPLE.parent)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.syspath_prepend(EXAMPLE)
         patch.setenv("QC_THREADS", "1")
         patch.setenv("QC_STORE", str(folder / "store"))
@@ -94,7 +103,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def first(place: Path) -> Run:
-    return Run(place / "first", SMALL)
+    """The run of the README."""
+    return Run(commands()[0])
 
 
 @pytest.fixture
@@ -119,36 +129,37 @@ def test_an_environment_of_a_package_becomes_a_champion(first: Run, store: Objec
     assert first.promotion.champion
 
 
-def test_played_episodes_retrain_the_champion(
-    first: Run, store: ObjectStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_further_commands_of_the_readme_retrain_the_champion(
+    place: Path, first: Run, store: ObjectStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    played, policy = tmp_path / "played.npz", str(first.at("policy"))
-    play = ["play", policy, "--episodes", "2", "--workers", "1", "--record", str(played)]
-    assert main(play) == 0
-    # An id with and without the package names the same environment.
-    assert main(["episodes", "push", str(played), "--environment", "ReachArm-v0"]) == 0
+    pull, play, push, run, lineage = commands()[1:]
+    qc(pull)
+    qc(f"{play} --episodes 2 --workers 1")
+    qc(push)
     assert "accepted" in capsys.readouterr().out
-    retraining = replace(
-        first.config,
-        data=replace(first.config.data, source=("collect", "store:episodes"), episodes=2),
-        train=replace(first.config.train, warm_start=CHAMPION),
-    )
-    retraining = pin_parent(retraining)
-    info = ingest(retraining, tmp_path / "data")
-    assert info.episodes == 4 and [part.kind for part in info.source.sources] == [
-        "collect",
-        "store",
-    ]
-    with np.load(played) as steps:
-        dataset = open_dataset(tmp_path / "data")
+    # An id with and without the package names the same environment.
+    qc("qc episodes push played.npz --environment ReachArm-v0")
+    assert "known" in capsys.readouterr().out
+    qc("qc describe played.npz --replay 2")
+    assert "differ by at most 0.0000, rewards by 0.0000" in capsys.readouterr().out
+    second = Run(run)
+    dataset = open_dataset(second.at("dataset"))
+    assert [part.kind for part in dataset.source.sources] == ["collect", "store"]
+    with np.load("played.npz") as steps:
         count = len(steps["rewards"])
         np.testing.assert_array_equal(dataset.rewards[-count:], steps["rewards"])
         np.testing.assert_array_equal(dataset.masks[-count:] == 0, steps["terminals"])
-    assert find_new_data(retraining, dataset.source, store).new
-    pretrain(retraining, tmp_path / "data", tmp_path / "offline", store)
-    export(tmp_path / "offline", tmp_path / "again")
-    again = promote(retraining, tmp_path / "again", store, "retraining", tmp_path / "offline")
-    assert again.gate.champion_before == first.promotion.version
+    assert second.config.train.warm_start == first.promotion.version
+    assert second.promotion.gate.champion_before == first.promotion.version
+    qc(lineage)
+    shown = capsys.readouterr().out
+    assert first.promotion.version in shown and second.promotion.version in shown
+
+
+def qc(command: str) -> None:
+    """Run a command of the README."""
+    program, *words = shlex.split(command)
+    assert program == "qc" and main(words) == 0, command
 
 
 def test_invalid_episodes_of_any_environment_are_quarantined(
@@ -177,18 +188,31 @@ def test_invalid_episodes_of_any_environment_are_quarantined(
 @pytest.fixture(scope="module")
 def robot(first: Run, place: Path) -> Run:
     """A run on recordings of a robot that has no simulator."""
-    policy = ChunkPolicy.load(first.at("policy"))
-    rng = np.random.default_rng(0)
-    recorded = place / "recorded.npz"
-    with EpisodeRecorder(recorded, contract=policy.contract, environment=ROBOT) as recorder:
-        for _ in range(3):
-            recorder.reset(rng.normal(size=8))
-            for _ in range(11):
-                recorder.step(rng.uniform(-1, 1, 2), rng.normal(size=8), -1.0)
-    overrides = (
-        f"{SMALL} --environment {ROBOT} --data {recorded} --publish.name arm --data.demonstrator="
+    contract = read_contract(first.at("policy"))
+    record(place / "recorded.npz", [11, 11, 11], contract=contract, environment=ROBOT)
+    return Run(robot_run("robot", "recorded.npz"))
+
+
+def robot_run(folder: str, data: str) -> str:
+    """Return the command that trains on a robot's data."""
+    return (
+        f"qc run cube-single-quickstart -o runs/{folder} --environment {ROBOT} --data {data} "
+        "--publish.name arm"
     )
-    return Run(place / "robot", overrides)
+
+
+def record(path: Path, lengths: list[int], **described: Any) -> None:
+    """Record episodes as a robot does; the last step of each solves the task."""
+    rng = np.random.default_rng(len(lengths))
+    with EpisodeRecorder(path, **described) as recorder:
+        for length in lengths:
+            recorder.reset(rng.normal(size=8))
+            for step in range(length):
+                solved = step == length - 1
+                action, following = rng.uniform(-1, 1, 2), rng.normal(size=8)
+                recorder.step(
+                    action, following, float(solved) - 1, terminated=solved, success=solved
+                )
 
 
 def test_without_a_simulator_a_person_approves_offline_figures(
@@ -204,8 +228,7 @@ def test_without_a_simulator_a_person_approves_offline_figures(
     assert not robot.promotion.champion and gate.episodes == 0
     assert gate.reason.startswith("offline figures only, no episode was played: log-likelihood")
     version = f"arm:{robot.promotion.version}"
-    assert Registry(store).alias("arm", CHAMPION) is None
-    assert main(["promote", version, "--approve"]) == 0
+    qc(f"qc promote {version} --approve")
     assert f"{version} is champion, approved by" in capsys.readouterr().out
     assert Registry(store).alias("arm", CHAMPION) == robot.promotion.version
     assert main(["promote", "reach-arm@latest", "--approve"]) == 2
@@ -230,29 +253,31 @@ def test_the_report_labels_offline_figures(robot: Run, store: ObjectStore, tmp_p
     assert "Offline figures only" in (robot.at("policy") / "model-card.md").read_text()
 
 
-def test_uploads_of_a_robot_must_match_the_contract_of_its_policy(
+def test_uploads_that_match_the_contract_of_a_robot_retrain_its_champion(
     robot: Run, store: ObjectStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    contract = read_contract(robot.at("policy"))
-    with EpisodeRecorder(tmp_path / "day.npz", contract=contract) as recorder:
-        # Longer than any episode of the training data.
-        recorder.reset(np.ones(8))
-        for _ in range(15):
-            recorder.step(np.zeros(2), np.ones(8), 0.0, success=True)
+    contract, champion = read_contract(robot.at("policy")), robot.promotion.version
+    qc(f"qc promote arm:{champion} --approve")
+    # Longer than any episode of the training data.
+    record(tmp_path / "day.npz", [15], contract=contract)
     with np.load(tmp_path / "day.npz") as day:
         np.savez(tmp_path / "slow.npz", **{**day, "control_interval": 0.1})
     files = [str(tmp_path / "day.npz"), str(tmp_path / "slow.npz")]
     assert main(["episodes", "push", *files, "--environment", ROBOT]) == 2
     assert "give qc episodes push --policy NAME" in capsys.readouterr().err
-    assert main(["episodes", "push", *files, "--policy", "arm@latest", "--json"]) == 2
-    day_upload, slow = json.loads(capsys.readouterr().out)
-    assert (
-        day_upload["state"] == "accepted" and "is 0.05 s, that of the file 0.1 s" in slow["reason"]
-    )
-    data = replace(robot.config.data, source=(*robot.config.data.source, "store:episodes"))
-    info = ingest(replace(robot.config, data=data), tmp_path / "data")
-    held_out = open_dataset(tmp_path / "data").validation
-    assert held_out is not None and held_out.transitions == 15 and info.episodes == 3
-    other = replace(robot.config, publish=replace(robot.config.publish, name="nobody"), data=data)
+    assert main(["episodes", "push", *files, "--policy", "arm@champion", "--json"]) == 2
+    accepted, slow = json.loads(capsys.readouterr().out)
+    assert accepted["state"] == "accepted" and "is 0.05 s, that of the file 0.1 s" in slow["reason"]
+    other = robot_run("nobody", "store:episodes").replace("name arm", "name nobody")
     with pytest.raises(UsageError, match="no policy whose contract"):
-        ingest(other, tmp_path / "other")
+        Run(other)
+    again = Run(f"{robot_run('again', 'recorded.npz store:episodes')} --train.warm-start champion")
+    held_out = open_dataset(again.at("dataset")).validation
+    assert held_out is not None and held_out.transitions == 15
+    assert again.config.train.warm_start == champion
+    gate = again.promotion.gate
+    assert gate.champion_before == champion and not again.promotion.champion
+    assert re.search(rf"of champion {champion}, gain -?\d+\.\d+ .* over 1 episodes", gate.reason)
+    assert Registry(store).alias("arm", CHAMPION) == champion
+    qc(f"qc promote arm:{again.promotion.version} --approve")
+    assert Registry(store).alias("arm", CHAMPION) == again.promotion.version
