@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Maximum number of names and bounds in the table; JSON has all of them.
 _SHOWN = 6
+# Smaller differences are shown as 0.0000.
+_VISIBLE = 0.5e-4
 
 
 def arguments(parser: Parser) -> None:
@@ -83,11 +85,17 @@ def _rows(content: SourceDescription) -> list[tuple[str, str]]:
 
 
 def _replayed(result: ReplayResult) -> str:
-    rewards = result.reward_difference
+    rewards, largest = result.reward_difference, result.observation_difference
     early = f", {result.early_ends} episodes ended early" if result.early_ends else ""
+    where = ""
+    if largest >= _VISIBLE:
+        where = (
+            f" ({result.observation_name}, episode {result.episode}, step {result.step}; "
+            f"{result.first_step_difference:.4f} after the first step)"
+        )
     return (
         f"{result.episodes:,} episodes, {result.steps:,} steps{early}: observations differ by at "
-        f"most {result.observation_difference:.4f}, rewards "
+        f"most {largest:.4f}{where}, rewards "
         + ("are not recorded" if rewards is None else f"by {rewards:.4f}")
     )
 

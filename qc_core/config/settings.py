@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -30,6 +31,8 @@ Gate = Literal["better", "not-worse"]
 # `auto`, `reward`, `done`, `none`, or `final-reward>=X`.
 SuccessRule = str
 FINAL_REWARD = "final-reward>="
+# Ids become parts of keys in the store.
+_ENVIRONMENT = re.compile(r"robot/\w[\w.-]*|(?!robot/)\w[\w:.-]*(/\w[\w.-]*)*(\?.*)?")
 
 
 def doc(text: str, ge: int | None = None) -> Meta:
@@ -419,6 +422,11 @@ def check(config: Config) -> Config:
     if not train.hidden_dims or min(train.hidden_dims) < 1:
         raise UsageError(f"--train.hidden-dims needs positive layer sizes, got {train.hidden_dims}")
     _require_in_range("--control-interval", config.control_interval, 0)
+    if not _ENVIRONMENT.fullmatch(config.environment):
+        raise UsageError(
+            "--environment must be an id such as Name-v0, package:Name-v0 or robot/NAME, of "
+            f"letters, digits, dots, dashes and underscores, got {config.environment!r}"
+        )
     groups = {
         "data": (config.data,),
         "train": (train, train.algorithm),

@@ -128,7 +128,9 @@ def _described(source: Source, replays: int) -> SourceDescription:
             f"{source.name} cannot be played again: it records no seed and no simulator state, or "
             "no simulator is known; give --environment ID if the file does not name it"
         )
-    result = replay(source.spec.id, islice(source.replayable(), replays))
+    # Read before the environment is made: the file may lack the starts.
+    episodes = list(islice(source.replayable(), replays))
+    result = replay(source.spec.id, episodes, source.spec.observation_names)
     return msgspec.structs.replace(description, replay=result)
 
 

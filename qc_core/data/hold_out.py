@@ -35,6 +35,7 @@ def hold_out(dataset: Dataset, output: Path) -> None:
             True: DatasetWriter(staging / VALIDATION_FOLDER, dataset.spec),
         }
         first = held_out = 0
+        solved_counts = dataset.solved_counts
         for block in iter_shards(dataset, _BLOCK_ROWS):
             lengths = np.diff(np.flatnonzero(block.terminals), prepend=-1)
             numbers = first + np.arange(len(lengths))
@@ -43,7 +44,7 @@ def hold_out(dataset: Dataset, output: Path) -> None:
             for is_held_out, writer in writers.items():
                 part = chosen == is_held_out
                 if part.any():
-                    writer.append(_episodes(block, lengths, part))
+                    writer.append(_episodes(block, lengths, part), solved_counts[numbers[part]])
             first += len(lengths)
             held_out += int(chosen.sum())
         for writer in writers.values():

@@ -21,6 +21,7 @@ from qc_core.data.collection.collect import (
 from qc_core.data.dataset.columns import ARRAYS
 from qc_core.data.dataset.dataset import (
     REWARD_OF_SOURCE,
+    SOLVED_FILE,
     VALIDATION_FOLDER,
     DatasetWriter,
     open_dataset,
@@ -28,6 +29,7 @@ from qc_core.data.dataset.dataset import (
 )
 from qc_core.data.dataset.info import INFO_FILE, DatasetInfo, unrewarded
 from qc_core.data.formats.dataset_folder import require_complete_episodes
+from qc_core.data.formats.demonstrations import open_demonstrations
 from qc_core.data.formats.download import fetch_official, official_name
 from qc_core.data.formats.lerobot import open_lerobot
 from qc_core.data.formats.locate import SourceKind, kind_of, name_in
@@ -36,7 +38,7 @@ from qc_core.data.formats.ogbench_npz import open_ogbench
 from qc_core.data.formats.remote import fetch_remote, is_remote, require_remote
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
-from qc_core.data.formats.steps_file import is_steps, open_steps
+from qc_core.data.formats.steps_file import ROBOT, is_steps, open_steps
 from qc_core.data.hold_out import hold_out
 from qc_core.data.join import join
 from qc_core.data.uploads.episodes import NoEpisodes, fetched_episodes
@@ -272,6 +274,8 @@ def open_source(kind: SourceKind, source: str, config: Config, environment: str 
         return open_lerobot(path, config.data)
     if is_steps(path, environment):
         return open_steps(path, config, environment)
+    if kind == "robomimic" and environment is not None and environment.startswith(ROBOT):
+        return open_demonstrations(path, config, environment)
     if config.data.observation or config.data.action:
         raise UsageError(
             f"{path} has the columns of its environment: leave out --data.observation and "
@@ -358,3 +362,5 @@ def _copy_one(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in (INFO_FILE, *(f"{array}.npy" for array in ARRAYS)):
         shutil.copyfile(source / name, target / name)
+    if (source / SOLVED_FILE).exists():
+        shutil.copyfile(source / SOLVED_FILE, target / SOLVED_FILE)

@@ -30,29 +30,26 @@ def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> DatasetInfo:
     """
     writer = DatasetWriter(folder, _spec_of(parts))
     for _, dataset in parts:
+        solved_counts, first = dataset.solved_counts, 0
         for block in iter_shards(dataset, _BLOCK_ROWS):
-            writer.append(
-                Episodes(
-                    observations=block.observations,
-                    actions=block.actions,
-                    rewards=block.rewards,
-                    masks=block.masks,
-                    terminals=block.terminals,
-                )
+            episodes = Episodes(
+                observations=block.observations,
+                actions=block.actions,
+                rewards=block.rewards,
+                masks=block.masks,
+                terminals=block.terminals,
             )
+            last = first + int((block.terminals > 0).sum())
+            writer.append(episodes, solved_counts[first:last])
+            first = last
     sources = tuple(source for _, dataset in parts for source in dataset.source.parts)
     infos = [dataset.info for _, dataset in parts]
-    episodes = [info.solved_episodes for info in infos if info.solved_episodes is not None]
     versions = {dataset.info.mujoco_version for _, dataset in parts}
     return writer.finish(
         DataSource(kind="joined", sources=sources),
         mujoco_version=versions.pop() if len(versions) == 1 else None,
         reward_convention=parts[0][1].info.reward_convention,
         reports_success=all(info.reports_success for info in infos),
-        solved=(
-            sum(info.solved_transitions for info in infos),
-            sum(episodes) if len(episodes) == len(infos) else None,
-        ),
     )
 
 

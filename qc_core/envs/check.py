@@ -103,8 +103,8 @@ def _play(made: gymnasium.Env, spec: EnvironmentSpec) -> bool:
         action_A = rng.uniform(spec.action_low, spec.action_high).astype(np.float32)
         observation, reward, terminated, truncated, info = made.step(action_A)
         _require_observation(observation, spec)
-        if not np.isfinite(float(reward)):
-            raise UsageError(f"{spec.id}: rewards must be finite numbers, got {reward}")
+        if np.ndim(np.asarray(reward)) or not np.isfinite(float(reward)):
+            raise UsageError(f"{spec.id}: rewards must be finite numbers, got {reward!r}")
         if any(key in info for key in SUCCESS_KEYS):
             return True
         if terminated or truncated:

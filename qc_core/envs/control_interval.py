@@ -59,10 +59,18 @@ def _reported(environment: Any) -> ControlInterval | None:
     contained = (v for v in vars(environment).values() if isinstance(v, gymnasium.Env))
     for candidate in (environment, *(inner.unwrapped for inner in contained)):
         for attribute in ("_control_timestep", "dt"):
-            seconds = _positive(getattr(candidate, attribute, None))
+            seconds = _positive(_value(candidate, attribute))
             if seconds is not None:
                 return ControlInterval(seconds, attribute)
     return None
+
+
+def _value(environment: Any, attribute: str) -> Any:
+    """Return an attribute, None if there is none or it cannot be computed."""
+    try:
+        return getattr(environment, attribute, None)
+    except Exception:
+        return None
 
 
 def _positive(value: Any) -> float | None:

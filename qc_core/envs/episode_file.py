@@ -69,7 +69,7 @@ def write_episodes(path: Path, contract: Contract, episodes: Sequence[RecordedEp
     if not has_single_task(contract.environment):
         _write_steps(path, contract, episodes)
         return
-    columns = [_ogbench_columns(episode.recording) for episode in episodes]
+    columns = [_ogbench_columns(episode) for episode in episodes]
     arrays: dict[str, Any] = {
         name: np.concatenate([own[name] for own in columns]) for name in columns[0]
     }
@@ -103,7 +103,7 @@ def _write_steps(path: Path, contract: Contract, episodes: Sequence[RecordedEpis
     with StepsRecorder(path, contract=contract) as recorder:
         for episode in episodes:
             recording = episode.recording
-            recorder.reset(recording.observations_TO[0])
+            recorder.reset(recording.observations_TO[0], seed=episode.result.seed)
             for step, action_A in enumerate(recording.actions_TA):
                 recorder.step(
                     action_A,
@@ -114,8 +114,9 @@ def _write_steps(path: Path, contract: Contract, episodes: Sequence[RecordedEpis
                 )
 
 
-def _ogbench_columns(recording: EpisodeRecording) -> dict[str, np.ndarray]:
+def _ogbench_columns(episode: RecordedEpisode) -> dict[str, np.ndarray]:
     """Return the rows of an episode, T + 1; the last one is only a next observation."""
+    recording = episode.recording
     if "qpos" not in recording.info:
         raise UsageError(
             "these episodes cannot be recorded: the environment does not report its simulator "
@@ -128,4 +129,8 @@ def _ogbench_columns(recording: EpisodeRecording) -> dict[str, np.ndarray]:
         **recording.info,
     }
     columns = {name: values.astype(np.float32) for name, values in rows.items()}
-    return {**columns, "terminals": np.arange(len(actions_TA) + 1) == len(actions_TA)}
+    return {
+        **columns,
+        "seeds": np.full(len(actions_TA) + 1, episode.result.seed),
+        "terminals": np.arange(len(actions_TA) + 1) == len(actions_TA),
+    }

@@ -12,10 +12,12 @@ from qc_core.envs.control_interval import control_interval as interval_of
 from qc_core.envs.registry import find_environment
 from qc_core.envs.repeatable import RepeatableReset
 from qc_core.envs.robomimic_spec import robomimic_spec
+from qc_core.envs.variants import with_settings
 from qc_core.envs.vectors import observation_names, original_space, with_vector_observations
 from qc_core.errors import UsageError
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import LARGEST, EnvironmentSpec
 
+_LIMITED = {"max_episode_steps": 500}
 _ARM_OBSERVATIONS = (
     *(f"joint_position_{i}" for i in range(6)),
     *(f"joint_velocity_{i}" for i in range(6)),
@@ -63,15 +65,24 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
         made = RepeatableReset(made)
     try:
         made = with_vector_observations(made, environment)
-        action = made.action_space
-        if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
+        if not is_continuous(made.action_space):
             raise UsageError(
-                f"{environment}: actions must be vectors (gymnasium.spaces.Box), got {action}"
+                f"{environment}: actions must be vectors of real numbers "
+                f"(gymnasium.spaces.Box of floats), got {made.action_space}"
             )
     except UsageError:
         made.close()
         raise
     return made
+
+
+def is_continuous(action: gymnasium.Space) -> bool:
+    """Return whether an action is a vector of real numbers; integers would be rounded."""
+    return (
+        isinstance(action, gymnasium.spaces.Box)
+        and len(action.shape) == 1
+        and action.dtype.kind == "f"
+    )
 
 
 def describe(environment: str, control_interval: float = 0.0) -> EnvironmentSpec:
@@ -110,12 +121,12 @@ def spec_of(
     if limit is None:
         raise UsageError(
             f"{environment}: an episode limit is needed, but it has none: register it with "
-            "max_episode_steps"
+            f"max_episode_steps, or give --environment '{with_settings(environment, _LIMITED)}'"
         )
-    if not np.isfinite((action.low, action.high)).all():
+    if not (np.abs((action.low, action.high)) < LARGEST).all():
         raise UsageError(
             f"{environment}: actions must be bounded, got {action}: give its action space finite "
-            "bounds, or wrap it in gymnasium.wrappers.RescaleAction"
+            "bounds"
         )
     cube_names = _cube_names(environment, len(names), action.shape[0])
     action_names = tuple(f"action_{i}" for i in range(action.shape[0]))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import gymnasium
 import mujoco
@@ -97,6 +99,27 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
         success = float(reward) > 0
         return _observation(sensors), float(reward), success, False, {"success": success}
 
+    def set_state(self, model: str, state: np.ndarray) -> np.ndarray:
+        """Start an episode in a recorded state, and return its observation [O].
+
+        Args:
+            model: MuJoCo's XML. It belongs to the state, because sizes of objects differ.
+            state: time, positions and velocities in one vector.
+
+        Raises:
+            UsageError: the model refers to files other than robosuite's.
+        """
+        self._close_renderer()
+        simulation = self._simulation
+        model = simulation.edit_model_xml(model)
+        _require_own_files(model)
+        # As robosuite starts the episodes that it records.
+        simulation.reset_from_xml_string(model)
+        simulation.sim.reset()
+        simulation.sim.set_state_from_flattened(state)
+        simulation.sim.forward()
+        return _observation(simulation._get_observations(force_update=True))
+
     def render(self) -> Any:
         """Return the scene as uint8 [height, width, 3] (UsageError: not made for `rgb_array`)."""
         if self.render_mode != "rgb_array":
@@ -122,6 +145,19 @@ class RobomimicEnvironment(gymnasium.Env[np.ndarray, np.ndarray]):
 
 def _observation(sensors: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([sensors[key] for key in (*ROBOT_KEYS, "object-state")], dtype=np.float32)
+
+
+def _require_own_files(model: str) -> None:
+    """Refuse a model that reads files outside of robosuite (UsageError): it may be hostile."""
+    own = Path(importlib.import_module("robosuite").__file__ or "").resolve().parent
+    for element in ElementTree.fromstring(model).iter():
+        files = [Path(text) for name, text in element.items() if name.startswith("file")]
+        foreign = [path for path in files if own not in path.resolve().parents]
+        if foreign or element.tag in ("include", "extension"):
+            raise UsageError(
+                f"the recorded model has the element {element.tag} with "
+                f"{foreign[0] if foreign else 'other files'}, which is not a file of robosuite"
+            )
 
 
 def _import_robosuite(task: str) -> Any:

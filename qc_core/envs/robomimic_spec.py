@@ -63,6 +63,8 @@ _ACTIONS = (
     *(f"effector_rotation_d{axis}" for axis in "xyz"),
     "gripper",
 )
+# Version of robosuite whose environments policies play in.
+ROBOSUITE = 1, 5
 CONTROL_FREQUENCY = 20
 ROBOT = "Panda"
 # Displacements of the end effector, at most 5 cm and 0.5 rad per step.

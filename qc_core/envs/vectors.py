@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-from gymnasium.spaces import Box, Dict, Tuple
+from gymnasium.spaces import Box, Dict, MultiBinary, Tuple
 from gymnasium.wrappers import FlattenObservation
 
 from qc_core.errors import UsageError
@@ -36,6 +36,11 @@ def original_space(environment: gymnasium.Env) -> gymnasium.Space:
     return environment.observation_space
 
 
+def is_vector(space: gymnasium.Space) -> bool:
+    """Return whether a part is a vector or one number; flags (`MultiBinary`) are numbers too."""
+    return isinstance(space, Box | MultiBinary) and len(space.shape) <= 1
+
+
 def observation_names(
     space: gymnasium.Space, what: str, keys: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
@@ -50,7 +55,7 @@ def observation_names(
         return tuple(
             name for key, part in parts for name in observation_names(part, what, (*keys, str(key)))
         )
-    if not isinstance(space, Box) or len(space.shape) > 1:
+    if not is_vector(space):
         part = f"the observation {'/'.join(keys)!r}" if keys else "the observation"
         raise UsageError(
             f"{what}: observations must be vectors or dictionaries of vectors, "

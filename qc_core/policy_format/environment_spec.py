@@ -7,17 +7,18 @@ from msgspec import field
 from qc_core.documents import Document, InvalidDocument
 
 # Bounds and intervals of larger magnitude do not fit a float32.
-_LARGEST = 1e38
+LARGEST = 1e38
 
 
 def gymnasium_id(environment: str) -> str:
-    """Return the id without its package: `Name-v0` for `package:Name-v0`."""
-    return environment.rpartition(":")[2]
+    """Return the id without its package: `Name-v0?k=1` for `package:Name-v0?k=1`."""
+    name, mark, settings = environment.partition("?")
+    return f"{name.rpartition(':')[2]}{mark}{settings}"
 
 
 def package_of(environment: str) -> str | None:
     """Return the package that registers the environment, or None if the id does not name it."""
-    package, colon, _ = environment.rpartition(":")
+    package, colon, _ = environment.partition("?")[0].rpartition(":")
     return package if colon else None
 
 
@@ -51,7 +52,7 @@ class EnvironmentSpec(Document, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         low, high = self.action_low, self.action_high
         # Comparisons with NaN are false.
-        if not all(abs(number) < _LARGEST for number in (*low, *high, self.control_interval)):
+        if not all(abs(number) < LARGEST for number in (*low, *high, self.control_interval)):
             raise InvalidDocument(
                 f"{self.id}: action bounds and control interval must be finite numbers"
             )

@@ -18,6 +18,7 @@ from qc_core.policy_format.contract import Contract
 
 # Rounding to float32 may move an action beyond its bound by this part of the range.
 _TOLERANCE = 1e-5
+_NO_SEED = -1
 
 
 class EpisodeRecorder:
@@ -79,6 +80,7 @@ class EpisodeRecorder:
         self._described = {k: np.array(v) for k, v in described.items() if v is not None}
         # None between the end of an episode and the next reset.
         self._observation: np.ndarray | None = None
+        self._seed: int | None = None
         self._is_open = False
         self._steps: dict[str, list[Any]] = {
             name: []
@@ -86,6 +88,7 @@ class EpisodeRecorder:
         }
         self._terminals: list[bool] = []
         self._timeouts: list[bool] = []
+        self._seeds: list[int] = []
         self._closed = False
 
     def __enter__(self) -> EpisodeRecorder:
@@ -100,10 +103,14 @@ class EpisodeRecorder:
         if kind is None or self._terminals:
             self.close()
 
-    def reset(self, observation: Any) -> None:
-        """Start an episode with its first observation [O], raw units."""
+    def reset(self, observation: Any, *, seed: int | None = None) -> None:
+        """Start an episode with its first observation [O], raw units.
+
+        Args:
+            seed: of a simulator's reset, so that `qc describe --replay` can play the episode again.
+        """
         self._end_open_episode()
-        self._observation = np.array(observation, np.float32)
+        self._observation, self._seed = np.array(observation, np.float32), seed
 
     def step(
         self,
@@ -133,6 +140,7 @@ class EpisodeRecorder:
         values = (self._observation, following, np.array(action, np.float32), reward, success)
         for column, value in zip(self._steps.values(), values, strict=True):
             column.append(value)
+        self._seeds.append(_NO_SEED if self._seed is None else self._seed)
         self._terminals.append(bool(terminated))
         self._timeouts.append(bool(truncated) and not terminated)
         self._is_open = not (terminated or truncated)
@@ -169,13 +177,16 @@ class EpisodeRecorder:
         for name, values in self._steps.items():
             if name in ("rewards", "successes"):
                 if any(value is not None for value in values):
-                    kind = np.float32 if name == "rewards" else bool
-                    arrays[name] = np.array([value or 0 for value in values], kind)
+                    kind, missing = (np.float32, np.nan) if name == "rewards" else (bool, False)
+                    filled = [missing if value is None else value for value in values]
+                    arrays[name] = np.array(filled, kind)
             elif len({value.shape for value in values}) == 1:
                 arrays[name] = np.stack(values)
             else:
                 # Steps of different sizes: one array per step loses nothing.
                 arrays |= {f"{name}_{i}": value for i, value in enumerate(values)}
+        if max(self._seeds, default=_NO_SEED) != _NO_SEED:
+            arrays["seeds"] = np.array(self._seeds)
         return arrays | {
             "terminals": np.array(self._terminals),
             "timeouts": np.array(self._timeouts),
@@ -192,6 +203,9 @@ class EpisodeRecorder:
                         f"{row}, {list(first.shape)} in the first"
                     )
         arrays = self._arrays()
+        unrewarded = [value is None for value in self._steps["rewards"]]
+        if "rewards" in arrays and any(unrewarded):
+            return f"the reward is missing in step {unrewarded.index(True)}, but not in all steps"
         for name in ("observations", "next_observations", "actions", "rewards"):
             values = arrays.get(name, np.zeros(1))
             finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)

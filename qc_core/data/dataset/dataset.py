@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from qc_core import documents
-from qc_core.data.dataset.columns import ARRAYS, Column, open_columns, widths_of
+from qc_core.data.dataset.columns import ARRAYS, BAD_HEADER, Column, open_columns, widths_of
 from qc_core.data.dataset.info import (
     INFO_FILE,
     ArrayInfo,
@@ -41,6 +41,8 @@ from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 
 VALIDATION_FOLDER = "validation"
+# Not part of the digest, because nothing is learned from it.
+SOLVED_FILE = "solved.npy"
 REWARD_OF_STATE = "r(s): the reward of the state in which the action is taken"
 REWARD_OF_SOURCE = "the source's own"
 
@@ -68,10 +70,15 @@ class Episodes:
         return self.masks == 0 if self.successes is None else self.successes
 
     @property
-    def solved_episodes(self) -> int:
-        """Number of episodes in which at least one transition solves the task."""
-        ends = np.flatnonzero(self.terminals)
-        return len(np.unique(np.searchsorted(ends, np.flatnonzero(self.solved))))
+    def solved_counts(self) -> np.ndarray:
+        """Number of transitions that solve the task, int [episodes]."""
+        return counts_by_episode(self.terminals, self.solved)
+
+
+def counts_by_episode(terminals: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """Return the number of marked transitions (bool [N]) of each episode, int [episodes]."""
+    ends = np.flatnonzero(terminals)
+    return np.bincount(np.searchsorted(ends, np.flatnonzero(marked)), minlength=len(ends))
 
 
 class DatasetWriter:
@@ -86,13 +93,19 @@ class DatasetWriter:
         self._columns = {
             name: Column(folder, name, width) for name, width in widths_of(spec).items()
         }
-        self._episodes = self._solved = self._solved_episodes = self._terminated = 0
+        self._episodes = self._terminated = 0
+        self._solved: list[np.ndarray] = []
         self._rewards = (float("inf"), -float("inf"))
         self._lowest_O = np.full(spec.observation_size, np.inf, np.float32)
         self._highest_O = -self._lowest_O
 
-    def append(self, episodes: Episodes) -> None:
-        """Append complete episodes."""
+    def append(self, episodes: Episodes, solved_counts: np.ndarray | None = None) -> None:
+        """Append complete episodes.
+
+        Args:
+            solved_counts: transitions of each episode that solve the task, int [episodes], if
+                `episodes` does not tell them.
+        """
         ends = episodes.terminals > 0
         # Each finished episode has one more observation than transitions.
         earlier_episodes = np.concatenate([[0], np.cumsum(ends)[:-1]])
@@ -108,8 +121,7 @@ class DatasetWriter:
         self._lowest_O = np.minimum(self._lowest_O, observations.min(axis=0))
         self._highest_O = np.maximum(self._highest_O, observations.max(axis=0))
         self._episodes += int(ends.sum())
-        self._solved += int(episodes.solved.sum())
-        self._solved_episodes += episodes.solved_episodes
+        self._solved.append(episodes.solved_counts if solved_counts is None else solved_counts)
         self._terminated += int((episodes.masks == 0).sum())
         rewards = np.float32(episodes.rewards)
         self._rewards = (
@@ -123,7 +135,6 @@ class DatasetWriter:
         mujoco_version: str | None = None,
         reward_convention: str = REWARD_OF_STATE,
         reports_success: bool = True,
-        solved: tuple[int, int | None] | None = None,
     ) -> DatasetInfo:
         """Close the arrays, and write and return `dataset.json`.
 
@@ -132,10 +143,9 @@ class DatasetWriter:
             mujoco_version: of the simulator that made them; None if the source does not name it.
             reward_convention: the state to which the reward of a transition belongs.
             reports_success: whether the source tells which transitions succeed.
-            solved: number of transitions and of episodes that solve the task, if they differ from
-                those of the appended episodes.
         """
-        solved_transitions, solved_episodes = solved or (self._solved, self._solved_episodes)
+        solved = np.concatenate(self._solved).astype(np.int32)
+        np.save(self._folder / SOLVED_FILE, solved)
         for column in self._columns.values():
             column.close()
         paths = [self._folder / f"{name}.npy" for name in self._columns]
@@ -156,8 +166,8 @@ class DatasetWriter:
             control_interval_seconds=spec.control_interval,
             transitions=self._columns["rewards"].rows,
             episodes=self._episodes,
-            solved_transitions=solved_transitions,
-            solved_episodes=solved_episodes if reports_success else None,
+            solved_transitions=int(solved.sum()),
+            solved_episodes=int((solved > 0).sum()) if reports_success else None,
             reports_success=reports_success,
             terminated_transitions=self._terminated,
             reward_range=self._rewards,
@@ -219,6 +229,23 @@ class Dataset:
     @property
     def extent(self) -> DatasetExtent:
         return self.info.extent
+
+    @property
+    def solved_counts(self) -> np.ndarray:
+        """Number of transitions that solve the task, int [episodes].
+
+        In data sets of earlier releases, these are those that end it.
+        """
+        path = self.folder / SOLVED_FILE
+        if not path.exists():
+            return counts_by_episode(self.terminals, self.masks == 0)
+        try:
+            counts = np.load(path, allow_pickle=False)
+        except BAD_HEADER as error:
+            raise UsageError(f"{path} is damaged: ingest the data again") from error
+        if counts.shape != (self.info.episodes,) or counts.dtype != np.int32:
+            raise UsageError(f"{path} must have one number per episode: ingest the data again")
+        return counts
 
     @property
     def validation(self) -> Dataset | None:

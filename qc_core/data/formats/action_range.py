@@ -34,11 +34,13 @@ class ActionRange:
 
     def add(self, actions: np.ndarray) -> None:
         """Add actions [N, A]."""
-        self._lowest = self._smallest(self._lowest, actions)
-        self._highest = -self._smallest(-self._highest, -actions)[::-1]
+        # The negative of an unsigned integer is another one.
+        numbers = actions.astype(np.float64)
+        self._lowest = self._smallest(self._lowest, numbers)
+        self._highest = -self._smallest(-self._highest, -numbers)[::-1]
 
     def _smallest(self, known: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        values = np.concatenate([known, actions.astype(np.float64)])
+        values = np.concatenate([known, actions])
         count = max(self._outliers + 1, _MIN_ROWS)
         if len(values) > count:
             values = np.partition(values, count - 1, axis=0)[:count]

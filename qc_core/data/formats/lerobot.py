@@ -73,6 +73,11 @@ def open_lerobot(folder: Path, config: DataConfig) -> Source:
     what = str(folder / LEROBOT_INFO)
     features = choose_features(what, info.features, config.observation, config.action)
     files = sorted(folder.glob("data/*/*.parquet"))
+    if not files:
+        raise UsageError(
+            f"{folder} has no frames (data/*/*.parquet), only their description: download the "
+            "complete data set"
+        )
     columns = dict.fromkeys(_POSITION, 1) | features.widths
     survey = _FrameSurvey(folder, info, features)
     surveyed = [*_POSITION, *features.actions, *features.scalars.values()]

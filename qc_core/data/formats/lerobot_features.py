@@ -37,7 +37,7 @@ class Feature(Document, frozen=True, kw_only=True, rename="lower"):
     @property
     def width(self) -> int:
         """Numbers per row, 0 if a row is not a vector."""
-        shape = self.shape
+        shape = self.shape or [1]
         if not _NUMERIC.fullmatch(self.dtype) or len(shape) != 1 or not isinstance(shape[0], int):
             return 0
         return shape[0] if 0 < shape[0] <= _MAX_WIDTH else 0
@@ -67,9 +67,12 @@ class Features:
 
     @property
     def observation_names(self) -> tuple[str, ...]:
+        short = [name.removeprefix("observation.") for name in self.observations]
+        # `state` and `observation.state` may both exist.
+        columns = short if len(set(short)) == len(short) else self.observations
         return tuple(
-            f"{name.removeprefix('observation.')}_{part}"
-            for name, feature in self.observations.items()
+            f"{column}_{part}"
+            for column, feature in zip(columns, self.observations.values(), strict=True)
             for part in _names(feature, "")
         )
 

@@ -24,12 +24,17 @@ from qc_core.data.formats.source import (
     require_finite,
 )
 from qc_core.documents import Document
-from qc_core.envs.make import describe
+from qc_core.envs.make import describe, is_continuous
 from qc_core.envs.play import SUCCESS_KEYS
 from qc_core.envs.registry import find_environment
 from qc_core.envs.variants import differences, with_settings
+from qc_core.envs.vectors import is_vector
 from qc_core.errors import RunError, UsageError
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import (
+    EnvironmentSpec,
+    gymnasium_id,
+    package_of,
+)
 
 # Exceptions that the library raises for damaged data.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError)
@@ -48,7 +53,7 @@ class _Spaces(Document, frozen=True, kw_only=True, rename="lower"):
 class _Vector(NamedTuple):
     """One vector of an observation, and the path of keys to it."""
 
-    keys: tuple[str, ...]
+    keys: tuple[str | int, ...]
     size: int
 
 
@@ -88,11 +93,11 @@ def open_minari(dataset_id: str, config: Config) -> Source:
     return Source(
         kind="minari",
         name=f"minari:{dataset_id}",
-        spec=_spec(dataset, dataset_id, vectors, max(lengths), config.control_interval),
+        spec=_spec(dataset, dataset_id, vectors, max(lengths), config),
         rows=sum(lengths) + len(lengths),
         read=partial(_read, dataset, dataset_id, vectors, rule),
         origin={"dataset": dataset_id, "minari-version": dataset.minari_version},
-        notes=rule.notes,
+        notes=(*rule.notes, *_notes(dataset.env_spec, config)),
         reports_success=rule.reports_success,
         replayable=partial(_replayable, dataset, dataset_id, vectors),
     )
@@ -130,26 +135,29 @@ def _spec(
     dataset_id: str,
     vectors: Sequence[_Vector],
     longest: int,
-    control_interval: float,
+    config: Config,
 ) -> EnvironmentSpec:
     """Return the description by the environment if it is installed, else by the metadata."""
-    from gymnasium.spaces import Box
-
     action = dataset.action_space
-    bounded = isinstance(action, Box) and len(action.shape) == 1 and action.is_bounded()
-    if not bounded:
-        raise UsageError(f"minari:{dataset_id}: actions must be bounded vectors, got {action}")
+    if not is_continuous(action) or not action.is_bounded():
+        raise UsageError(
+            f"minari:{dataset_id}: actions must be bounded vectors of real numbers, got {action}"
+        )
     recorded = dataset.env_spec
-    registered = _registered(recorded.id) if recorded else None
-    name = f"minari/{dataset_id}"
-    if recorded:
-        name = recorded.id
+    name = _recorded_name(recorded, config) if recorded else f"minari/{dataset_id}"
+    registered = _registered(name) if recorded else None
     if recorded and registered:
+        if added := sorted(set(registered.kwargs) - set(recorded.kwargs)):
+            raise UsageError(
+                f"minari:{dataset_id} was recorded in another environment than {name}: the "
+                f"installed one has the argument {added[0]}={registered.kwargs[added[0]]!r}, the "
+                "recorded one has not; install the version that it was recorded with"
+            )
         name = with_settings(name, differences(recorded, registered))
     spec = EnvironmentSpec(
         id=name,
         observation_names=tuple(
-            f"{'_'.join(vector.keys) or 'observation'}_{i}"
+            f"{'_'.join(map(str, vector.keys)) or 'observation'}_{i}"
             for vector in vectors
             for i in range(vector.size)
         ),
@@ -158,11 +166,11 @@ def _spec(
         action_high=tuple(map(float, action.high)),
         episode_limit=(recorded and recorded.max_episode_steps) or longest,
         # Minari's metadata does not contain it.
-        control_interval=control_interval,
+        control_interval=config.control_interval,
     )
     if registered is None:
         return spec
-    installed = describe(spec.id, control_interval)
+    installed = describe(spec.id, config.control_interval)
     for name, got, wanted in (
         ("observations", spec.observation_size, installed.observation_size),
         ("actions", spec.action_size, installed.action_size),
@@ -175,6 +183,36 @@ def _spec(
     return installed
 
 
+def _recorded_name(recorded: EnvSpec, config: Config) -> str:
+    """Return the recorded id with the package that a person names for it."""
+    base = config.environment.partition("?")[0]
+    package = package_of(base) if gymnasium_id(base) == recorded.id else None
+    return f"{package}:{recorded.id}" if package else recorded.id
+
+
+def _notes(recorded: EnvSpec | None, config: Config) -> Iterator[str]:
+    """Yield what is not known about the environment of the data."""
+    if recorded is None:
+        return
+    name = _recorded_name(recorded, config)
+    registered = _registered(name)
+    if registered is None:
+        yield (
+            f"{recorded.id} is not installed here (it is {recorded.entry_point}): if a package "
+            f"registers it, give --environment PACKAGE:{recorded.id}"
+        )
+    elif _class_name(registered) != _class_name(recorded):
+        yield (
+            f"{name} was {_class_name(recorded)} when the data were recorded, and is "
+            f"{_class_name(registered)} here: compare them with qc describe --replay"
+        )
+
+
+def _class_name(spec: EnvSpec) -> str:
+    point: Any = spec.entry_point
+    return point if isinstance(point, str) else f"{point.__module__}:{point.__qualname__}"
+
+
 def _registered(environment: str) -> EnvSpec | None:
     """Return the registration of an environment, None if it is not installed."""
     with contextlib.suppress(UsageError):
@@ -182,15 +220,17 @@ def _registered(environment: str) -> EnvSpec | None:
     return None
 
 
-def _vectors(space: Any, dataset_id: str, keys: tuple[str, ...] = ()) -> list[_Vector]:
+def _vectors(space: Any, dataset_id: str, keys: tuple[str | int, ...] = ()) -> list[_Vector]:
     """Return the vectors of an observation space in the order in which gymnasium flattens it."""
-    from gymnasium.spaces import Box, Dict
+    from gymnasium.spaces import Dict, Tuple
 
-    if isinstance(space, Box) and len(space.shape) <= 1:
+    if is_vector(space):
         return [_Vector(keys, int(np.prod(space.shape)))]
     if isinstance(space, Dict):
         return [v for key in space for v in _vectors(space[key], dataset_id, (*keys, str(key)))]
-    where = "/".join(keys) or "observations"
+    if isinstance(space, Tuple):
+        return [v for i, part in enumerate(space) for v in _vectors(part, dataset_id, (*keys, i))]
+    where = "/".join(map(str, keys)) or "observations"
     raise UsageError(
         f"minari:{dataset_id}: {where} must be vectors or dictionaries of vectors, got {space}"
     )

@@ -15,7 +15,13 @@ import numpy as np
 
 from qc_core.data.dataset.dataset import REWARD_OF_STATE, Episodes
 from qc_core.data.formats.npz_file import NpzFile, Shapes
-from qc_core.data.formats.source import ReplayableEpisode, Source, transitions_of
+from qc_core.data.formats.source import (
+    SEEDS,
+    ReplayableEpisode,
+    Source,
+    start_of,
+    transitions_of,
+)
 from qc_core.envs.relabelling import Relabelling
 from qc_core.errors import UsageError
 
@@ -129,8 +135,10 @@ def _read(files: Sequence[Path], relabel: Relabelling) -> Iterator[Episodes]:
 
 
 def _replayable(files: Sequence[Path], relabel: Relabelling) -> Iterator[ReplayableEpisode]:
+    state = ("qpos", "qvel", *(name for name in relabel.widths if name not in _STATE[:1]))
     for file in files:
-        names = ("qpos", "qvel", *(name for name in relabel.widths if name not in _STATE[:1]))
+        with NpzFile(file, REQUIRED, (SEEDS,)) as npz:
+            names = (SEEDS,) if SEEDS in npz.shapes else state
         with NpzFile(file, (*REQUIRED, *names), OPTIONAL) as npz:
             for block in complete_episodes(npz):
                 ends = np.flatnonzero(block["terminals"])
@@ -138,7 +146,7 @@ def _replayable(files: Sequence[Path], relabel: Relabelling) -> Iterator[Replaya
                     yield ReplayableEpisode(
                         observations=block["observations"][start : end + 1],
                         actions=block["actions"][start:end],
-                        state={name: block[name][start] for name in names},
+                        **start_of(file, {name: block[name][start] for name in names}),
                     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,20 @@ from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 
+class RecordedTask(NamedTuple):
+    """The task of a file.
+
+    Attributes:
+        spec: of the environment in which policies are played.
+        version: of robosuite, (major, minor).
+        pose_first: whether an object's pose comes first in the file.
+    """
+
+    spec: EnvironmentSpec
+    version: tuple[int, int]
+    pose_first: bool
+
+
 class EnvArgs(Document, frozen=True, kw_only=True, rename="lower"):
     """The JSON attribute `env_args`; the oldest files do not contain robosuite's version."""
 
@@ -28,8 +42,8 @@ class EnvArgs(Document, frozen=True, kw_only=True, rename="lower"):
     env_kwargs: dict[str, Any] | None = None
 
 
-def task_of(arguments: EnvArgs, path: str) -> tuple[EnvironmentSpec, bool]:
-    """Return the task's description, and whether an object's pose comes first in the file.
+def task_of(arguments: EnvArgs, path: str) -> RecordedTask:
+    """Return the task in whose environment a file was recorded.
 
     Raises:
         UsageError: the task is unknown, or a setting of the environment differs from the one that
@@ -39,7 +53,8 @@ def task_of(arguments: EnvArgs, path: str) -> tuple[EnvironmentSpec, bool]:
     known = {task.robosuite_name: environment for environment, task in TASKS.items()}
     if name not in known:
         raise UsageError(
-            f"{path}: robosuite environment {name!r} is unknown (one of {', '.join(known)})"
+            f"{path}: robosuite environment {name!r} is unknown (one of {', '.join(known)}): to "
+            "train without a simulator, give --environment robot/NAME"
         )
     spec = robomimic_spec(known[name])
     for setting, (wanted, got) in _settings(arguments.env_kwargs or {}, spec).items():
@@ -48,15 +63,15 @@ def task_of(arguments: EnvArgs, path: str) -> tuple[EnvironmentSpec, bool]:
                 f"{path} was recorded in another environment than {spec.id}: {setting} is "
                 f"{got!r}, it must be {wanted!r}{_REMEDIES.get(setting, '')}"
             )
-    version = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", arguments.env_version or "1.0")
-    if version is None:
+    found = re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", arguments.env_version or "1.0")
+    if found is None:
         raise UsageError(
             f"{path}, attribute env_args of /data: env_version is not a version: "
             f"{arguments.env_version!r}"
         )
+    version = int(found[1]), int(found[2] or 0)
     # Lift has the same order in all versions.
-    pose_first = (int(version[1]), int(version[2] or 0)) < (1, 5) and name != "Lift"
-    return spec, pose_first
+    return RecordedTask(spec, version, pose_first=version < (1, 5) and name != "Lift")
 
 
 _REMEDIES = {

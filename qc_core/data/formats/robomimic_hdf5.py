@@ -24,16 +24,22 @@ from qc_core.config.settings import DataConfig
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.data.formats.hdf5 import member, numeric_array, opened
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
-from qc_core.data.formats.robomimic_args import EnvArgs, task_of
-from qc_core.data.formats.source import Source, observation_rows, require_finite
-from qc_core.envs.robomimic_spec import ROBOT_KEYS
+from qc_core.data.formats.robomimic_args import EnvArgs, RecordedTask, task_of
+from qc_core.data.formats.source import (
+    ReplayableEpisode,
+    Source,
+    observation_rows,
+    require_finite,
+)
+from qc_core.envs.robomimic_spec import ROBOSUITE, ROBOT_KEYS
 from qc_core.errors import UsageError, closest
-from qc_core.policy_format.environment_spec import EnvironmentSpec
 
 # An episode is read at once; real ones have at most a few hundred rows.
 _MAX_ROWS = 1_000_000
 # A position and a quaternion.
 _POSE = 7
+# The simulator's states of a demonstration, and its model, an attribute.
+_STATES, _MODEL = "states", "model_file"
 _HINT = ": is this a robomimic low_dim file?"
 
 
@@ -50,30 +56,8 @@ def open_robomimic(path: Path, config: DataConfig) -> Source:
     demo_filter = config.filter
     with opened(path) as file:
         data = _member(path, file, "data")
-        spec, _ = _spec(path, data)
-        demos = sorted(
-            (name for name in data if re.fullmatch(r"demo_\d{1,9}", name)),
-            key=lambda name: int(name.removeprefix("demo_")),
-        )
-        filters = _filters(path, file)
-        if demo_filter:
-            if demo_filter not in filters:
-                names = ", ".join(filters) or "none"
-                raise UsageError(
-                    f"{path} has no filter {demo_filter!r}: it has {names}."
-                    + closest(demo_filter, list(filters))
-                )
-            chosen = filters[demo_filter]
-            if missing := chosen - set(demos):
-                raise UsageError(
-                    f"{path} is damaged: mask/{demo_filter} lists {min(missing)}, "
-                    "which is not in the file"
-                )
-            demos = [name for name in demos if name in chosen]
-        if not demos:
-            raise UsageError(
-                f"{path} contains no demonstrations (groups data/demo_0, data/demo_1, …)"
-            )
+        spec = _task(path, data).spec
+        demos, filters = choose_demonstrations(path, file, demo_filter)
         survey = Survey()
         # Each episode has one more observation than transitions.
         rows = 0
@@ -82,6 +66,8 @@ def open_robomimic(path: Path, config: DataConfig) -> Source:
             survey.add(steps)
             rows += len(steps.last) + int((_done(steps) | steps.last).sum())
         rule = OutcomeRule(str(path), survey, config.success, trust_done=False)
+        first = _member(path, data, demos[0])
+        has_starts = _STATES in first and _MODEL in first.attrs
     return Source(
         kind="robomimic",
         name=str(path),
@@ -90,18 +76,81 @@ def open_robomimic(path: Path, config: DataConfig) -> Source:
         read=partial(_read, path, demos, rule),
         files={path.name: path},
         origin={"demonstrations": len(demos)} | ({"filter": demo_filter} if demo_filter else {}),
-        filters={name: len(chosen) for name, chosen in filters.items()},
+        filters=filters,
         notes=rule.notes,
         reports_success=rule.reports_success,
+        replayable=partial(_replayable, path, demos) if has_starts else None,
     )
+
+
+def choose_demonstrations(
+    path: Path, file: Any, demo_filter: str
+) -> tuple[list[str], dict[str, int]]:
+    """Return the groups of demonstrations in their order, and the number in each filter.
+
+    Args:
+        demo_filter: the filter that chooses them; empty for all.
+
+    Raises:
+        UsageError: there is no such filter, or no demonstration.
+    """
+    demos = sorted(
+        (name for name in _member(path, file, "data") if re.fullmatch(r"demo_\d{1,9}", name)),
+        key=lambda name: int(name.removeprefix("demo_")),
+    )
+    filters = _filters(path, file)
+    if demo_filter:
+        if demo_filter not in filters:
+            names = ", ".join(filters) or "none"
+            raise UsageError(
+                f"{path} has no filter {demo_filter!r}: it has {names}."
+                + closest(demo_filter, list(filters))
+            )
+        chosen = filters[demo_filter]
+        if missing := chosen - set(demos):
+            raise UsageError(
+                f"{path} is damaged: mask/{demo_filter} lists {min(missing)}, "
+                "which is not in the file"
+            )
+        demos = [name for name in demos if name in chosen]
+    if not demos:
+        raise UsageError(f"{path} contains no demonstrations (groups data/demo_0, data/demo_1, …)")
+    return demos, {name: len(chosen) for name, chosen in filters.items()}
 
 
 def _read(path: Path, demos: list[str], rule: OutcomeRule) -> Iterator[Episodes]:
     with opened(path) as file:
         data = _member(path, file, "data")
-        spec, pose_first = _spec(path, data)
+        task = _task(path, data)
         for name in demos:
-            yield _episodes(path, _member(path, data, name), spec, pose_first, rule)
+            yield _episodes(path, _member(path, data, name), task, rule)
+
+
+def _replayable(path: Path, demos: list[str]) -> Iterator[ReplayableEpisode]:
+    with opened(path) as file:
+        data = _member(path, file, "data")
+        task = _task(path, data)
+        if task.version != ROBOSUITE:
+            recorded, played = (".".join(map(str, v)) for v in (task.version, ROBOSUITE))
+            raise UsageError(
+                f"{path} cannot be played again: it was recorded with robosuite {recorded}, whose "
+                f"models robosuite {played} does not load"
+            )
+        for name in demos:
+            demo = _member(path, data, name)
+            observations, following = _both_observations(path, demo, task)
+            steps = _steps(path, demo)
+            # The environment ends at the first success.
+            rows = int(np.argmax(_done(steps) | steps.last)) + 1
+            is_followed = "next_obs" in demo or rows < len(observations)
+            after = following[rows - 1 : rows] if is_followed else following[:0]
+            states = numeric_array(path, demo, _STATES, _HINT)
+            yield ReplayableEpisode(
+                observations=np.concatenate([observations[:rows], after]),
+                actions=values_of(path, demo, "actions", (task.spec.action_size,))[:rows],
+                rewards=None if steps.rewards is None else steps.rewards[:rows],
+                state={_MODEL: str(demo.attrs[_MODEL]), _STATES: states[0]},
+            )
 
 
 def _steps(path: Path, demo: Any) -> Steps:
@@ -110,8 +159,8 @@ def _steps(path: Path, demo: Any) -> Steps:
             f"{path}, {demo.name} has no observations: extract them with robomimic's "
             "dataset_states_to_obs.py"
         )
-    done = _values(path, demo, "dones", ()) > 0
-    rewards = _values(path, demo, "rewards", ())
+    done = values_of(path, demo, "dones", ()) > 0
+    rewards = values_of(path, demo, "rewards", ())
     if not 0 < len(done) == len(rewards):
         raise UsageError(
             f"{path}, {demo.name}: rewards and dones must have equally many rows and at least "
@@ -125,17 +174,10 @@ def _done(steps: Steps) -> np.ndarray:
     return steps.done
 
 
-def _episodes(
-    path: Path, demo: Any, spec: EnvironmentSpec, pose_first: bool, rule: OutcomeRule
-) -> Episodes:
-    actions = _values(path, demo, "actions", (spec.action_size,))
+def _episodes(path: Path, demo: Any, task: RecordedTask, rule: OutcomeRule) -> Episodes:
+    actions = values_of(path, demo, "actions", (task.spec.action_size,))
     steps = _steps(path, demo)
-    observations = _observations(path, _member(path, demo, "obs"), spec, pose_first)
-    if "next_obs" in demo:
-        next_observations = _observations(path, _member(path, demo, "next_obs"), spec, pose_first)
-    else:
-        # The observation after the last row is not recorded, so the last one is repeated.
-        next_observations = np.concatenate([observations[1:], observations[-1:]])
+    observations, next_observations = _both_observations(path, demo, task)
     lengths = {len(array) for array in (actions, steps.last, observations, next_observations)}
     if len(lengths) > 1:
         raise UsageError(
@@ -154,21 +196,30 @@ def _episodes(
     )
 
 
-def _observations(path: Path, group: Any, spec: EnvironmentSpec, pose_first: bool) -> np.ndarray:
+def _both_observations(path: Path, demo: Any, task: RecordedTask) -> tuple[np.ndarray, np.ndarray]:
+    """Return observations [rows, O] before and after each row."""
+    observations = _observations(path, _member(path, demo, "obs"), task)
+    if "next_obs" in demo:
+        return observations, _observations(path, _member(path, demo, "next_obs"), task)
+    # The observation after the last row is not recorded, so the last one is repeated.
+    return observations, np.concatenate([observations[1:], observations[-1:]])
+
+
+def _observations(path: Path, group: Any, task: RecordedTask) -> np.ndarray:
     """Return observations [rows, O]: the robot's keys, then the object's."""
     object_key = "object" if "object" in group else "object-state"
     sizes = {key: len(names) for key, names in ROBOT_KEYS.items()}
-    sizes[object_key] = spec.observation_size - sum(sizes.values())
-    parts = [_values(path, group, key, (size,)) for key, size in sizes.items()]
+    sizes[object_key] = task.spec.observation_size - sum(sizes.values())
+    parts = [values_of(path, group, key, (size,)) for key, size in sizes.items()]
     if len({len(part) for part in parts}) > 1:
         raise UsageError(f"{path}, {group.name}: the keys must have equally many rows")
     # Two poses of 7 numbers each: [pose, relative pose] becomes [relative pose, pose].
-    if pose_first:
+    if task.pose_first:
         parts[-1] = np.roll(parts[-1], _POSE, axis=1)
     return np.concatenate(parts, axis=1)
 
 
-def _values(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def values_of(path: Path, group: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Read finite values, float32 [rows, *shape]."""
     values = _array(path, group, name, shape)[()]
     require_finite(f"{path}, {group.name}", name, values)
@@ -192,8 +243,8 @@ def _member(path: Path, group: Any, name: str) -> Any:
     return member(path, group, name, _HINT)
 
 
-def _spec(path: Path, data: Any) -> tuple[EnvironmentSpec, bool]:
-    """Return the task's description, and whether an object's pose comes first in the file."""
+def _task(path: Path, data: Any) -> RecordedTask:
+    """Return the task that the file was recorded in."""
     if "env_args" not in data.attrs and "env" in data.attrs:
         raise UsageError(
             f"{path} is a raw demonstration of robosuite, without observations and rewards: "

@@ -13,6 +13,9 @@ from qc_core.data.dataset.dataset import REWARD_OF_SOURCE, Episodes
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
+# The array of seeds with which the environment was reset at the start of the episode.
+SEEDS = "seeds"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayableEpisode:
@@ -25,8 +28,8 @@ class ReplayableEpisode:
         actions: [T, A].
         rewards: [T], None if the source has no rewards of its own.
         seed, options: of the reset.
-        state: arrays of the simulator's state at the start, in the order of `set_state`; empty if
-            the reset alone is the start.
+        state: the simulator's state at the start, in the order in which `set_state` takes its
+            parts; empty if the reset alone is the start.
     """
 
     observations: np.ndarray
@@ -34,7 +37,7 @@ class ReplayableEpisode:
     rewards: np.ndarray | None = None
     seed: int | None = None
     options: dict[str, Any] | None = None
-    state: Mapping[str, np.ndarray] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +76,27 @@ class Source:
     reports_success: bool = True
     replayable: Callable[[], Iterator[ReplayableEpisode]] | None = None
     validation: Source | None = None
+
+
+def start_of(file: Path, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the fields of a ReplayableEpisode that say how it starts.
+
+    Args:
+        values: of the first step, by array: `SEEDS` alone, or the parts of the simulator's state.
+
+    Raises:
+        UsageError: the seed is not an integer, or unknown.
+    """
+    if SEEDS not in values:
+        return {"state": values}
+    seed = values[SEEDS]
+    if seed.shape != () or seed.dtype.kind not in "iu":
+        raise UsageError(f"{file}: {SEEDS!r} must be one integer per row")
+    if seed < 0:
+        raise UsageError(
+            f"{file} cannot be played again: an episode has no seed ({SEEDS!r} is negative)"
+        )
+    return {"seed": int(seed)}
 
 
 def observation_rows(

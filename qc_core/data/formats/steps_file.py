@@ -19,7 +19,13 @@ from qc_core.data.formats.action_range import ActionRange
 from qc_core.data.formats.npz_file import Shapes
 from qc_core.data.formats.ogbench_npz import npz_files
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
-from qc_core.data.formats.source import ReplayableEpisode, Source, observation_rows
+from qc_core.data.formats.source import (
+    SEEDS,
+    ReplayableEpisode,
+    Source,
+    observation_rows,
+    start_of,
+)
 from qc_core.data.formats.step_tables import array_names, is_hdf5, open_table, read_small
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
@@ -39,12 +45,16 @@ _SUCCESS = ("successes", "success", "is_success")
 _SUCCESS += ("infos/success", "infos/is_success", "infos/goal_achieved")
 _FLAGS = (_TERMINALS, _TIMEOUTS, _DONES, _MASKS, _SUCCESS)
 _SCALARS = (_REWARDS, *_FLAGS, _EPISODES)
+_ENDS = {_TERMINALS, _TIMEOUTS, _DONES, _EPISODES}
 
-_STATES = (("infos/qpos", "infos/qvel"), ("qpos", "qvel"))
+# Where an episode starts: the seed of its reset, or the simulator's positions and velocities.
+_STARTS = ((SEEDS,), ("infos/qpos", "infos/qvel"), ("qpos", "qvel"))
 # The simulator's state in OGBench's files.
 _OGBENCH = ("qpos", "button_states")
 
 _BLOCK_ROWS = 25_000
+# Seconds; robots are hardly controlled more slowly.
+_LONG_INTERVAL = 2.0
 ROBOT = "robot/"
 
 Block = dict[str, np.ndarray]
@@ -56,14 +66,14 @@ class _Columns:
 
     Attributes:
         next_observations: empty if the file has none.
-        state: arrays of the simulator's positions and velocities; empty if the file has none.
+        start: arrays that tell how an episode starts, of `_STARTS`; empty if the file has none.
         scalars: arrays of one number per step, by what they contain (`_REWARDS`, …).
     """
 
     observations: tuple[str, ...]
     next_observations: tuple[str, ...]
     actions: tuple[str, ...]
-    state: tuple[str, ...]
+    start: tuple[str, ...]
     scalars: Mapping[tuple[str, ...], str]
 
     @property
@@ -109,17 +119,20 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
         UsageError: the arrays are damaged, missing or do not fit the environment.
     """
     files, held_out = _files(path)
-    columns = _choose(files[0], config.data.observation, config.data.action)
+    columns = _choose(
+        files[0], config.data.observation, config.data.action, single_episode=len(files) > 1
+    )
     named = _text(files[0], "environment")
     if environment is not None and named is not None:
         require_environment(str(path), named, environment)
     heads, shapes = _read_heads((*files, *held_out), columns)
-    survey, longest = Survey(), 0
+    survey, longest, marked = Survey(), 0, 0
     actions = ActionRange(_width(shapes, columns.actions), sum(heads[file] for file in files))
     for block in _complete(files, columns, columns.small):
         steps = _steps(block, columns)
         survey.add(steps)
         actions.add(_joined(block, columns.actions))
+        marked += int(block["marked"].sum())
         longest = max(longest, int(np.diff(np.flatnonzero(steps.last), prepend=-1).max()))
     rule = OutcomeRule(str(path), survey, config.data.success)
     sizes = _width(shapes, columns.observations), _width(shapes, columns.actions)
@@ -133,6 +146,11 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
         )
 
     notes = (*rule.notes, *_notes(columns, survey, spec, longest))
+    if not marked and _EPISODES not in columns.scalars:
+        notes = (*notes, "no end of an episode is marked, so each file is one episode")
+    if spec.control_interval > _LONG_INTERVAL:
+        seconds = f"{spec.control_interval:g}"
+        notes = (*notes, f"the control interval is {seconds} s: is {seconds} a rate in Hz?")
     if bounds_from_data and (outliers := actions.note(spec.action_names)):
         notes = (*notes, outliers)
 
@@ -148,7 +166,7 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
             notes=notes,
             bounds_from_data=bounds_from_data,
             reports_success=rule.reports_success,
-            replayable=partial(_replayable, part, columns) if columns.state else None,
+            replayable=partial(_replayable, part, columns) if columns.start else None,
             validation=validation,
         )
 
@@ -160,7 +178,14 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     return npz_files(path) if path.is_dir() or not is_hdf5(path) else ([path], [])
 
 
-def _choose(path: Path, observation: Sequence[str], action: Sequence[str]) -> _Columns:
+def _choose(
+    path: Path, observation: Sequence[str], action: Sequence[str], *, single_episode: bool
+) -> _Columns:
+    """Choose arrays by their names, or those that a person names.
+
+    Args:
+        single_episode: the file may be one episode, without a mark at its end.
+    """
     found = array_names(path)
 
     def first(names: Sequence[str]) -> tuple[str, ...]:
@@ -186,13 +211,13 @@ def _choose(path: Path, observation: Sequence[str], action: Sequence[str]) -> _C
     scalars: dict[tuple[str, ...], str] = {
         names: first(names)[0] for names in _SCALARS if first(names)
     }
-    if not {_TERMINALS, _TIMEOUTS, _DONES, _EPISODES} & set(scalars):
+    if not single_episode and not _ENDS & set(scalars):
         raise UsageError(
             f"{path} does not tell where episodes end; {shown}: add terminals and timeouts, or "
-            "episode_index"
+            "episode_index; in a folder, each file may be an episode"
         )
-    state = next((pair for pair in _STATES if set(pair) <= set(found)), ())
-    return _Columns(observations, following, actions, state, scalars)
+    start = next((names for names in _STARTS if set(names) <= set(found)), ())
+    return _Columns(observations, following, actions, start, scalars)
 
 
 def _read_heads(files: Sequence[Path], columns: _Columns) -> tuple[dict[Path, int], Shapes]:
@@ -235,9 +260,10 @@ def _width(shapes: Shapes, names: Sequence[str]) -> int:
 
 
 def _complete(files: Sequence[Path], columns: _Columns, names: Sequence[str]) -> Iterator[Block]:
-    """Yield blocks of complete episodes with their last steps, bool [rows], as `last`.
+    """Yield blocks of complete episodes.
 
-    The end of a file ends its last episode. The memory needed is that of a block and an episode.
+    `last` are the last steps of episodes, bool [rows]; `marked` are those that the file marks. The
+    end of a file ends its last episode. The memory needed is that of a block and an episode.
     """
     for file in files:
         with open_table(file, names) as table:
@@ -247,14 +273,19 @@ def _complete(files: Sequence[Path], columns: _Columns, names: Sequence[str]) ->
                 unread -= len(next(iter(block.values())))
                 if pending:
                     block = {name: np.concatenate([pending[name], v]) for name, v in block.items()}
-                last = _ends(file, block, columns)
+                marked = _ends(file, block, columns)
+                last = marked.copy()
                 last[-1] = not unread
                 ends = np.flatnonzero(last)
                 rows = int(ends[-1]) + 1 if len(ends) else 0
                 # Copied, because a view would hold the memory of the complete block.
                 pending = {name: values[rows:].copy() for name, values in block.items()}
                 if rows:
-                    yield {name: v[:rows] for name, v in block.items()} | {"last": last[:rows]}
+                    yield {
+                        **{name: values[:rows] for name, values in block.items()},
+                        "last": last[:rows],
+                        "marked": marked[:rows],
+                    }
 
 
 def _ends(file: Path, block: Block, columns: _Columns) -> np.ndarray:
@@ -324,18 +355,22 @@ def _read(files: Sequence[Path], columns: _Columns, rule: OutcomeRule) -> Iterat
 
 def _replayable(files: Sequence[Path], columns: _Columns) -> Iterator[ReplayableEpisode]:
     for file in files:
-        for block in _complete([file], columns, (*columns.names, *columns.state)):
+        for block in _complete([file], columns, (*columns.names, *columns.start)):
             observations, actions = (
                 _joined(block, names) for names in (columns.observations, columns.actions)
             )
+            following = _following(file, block, observations, columns)
             rewards = _steps(block, columns).rewards
             ends = np.flatnonzero(block["last"]) + 1
             for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                known = observations[start:end]
+                if columns.next_observations:
+                    known = np.concatenate([known, following[end - 1 : end]])
                 yield ReplayableEpisode(
-                    observations=observations[start:end],
+                    observations=known,
                     actions=actions[start:end],
                     rewards=None if rewards is None else rewards[start:end],
-                    state={name: block[name][start] for name in columns.state},
+                    **start_of(file, {name: block[name][start] for name in columns.start}),
                 )
 
 
@@ -348,6 +383,13 @@ def _following(file: Path, block: Block, observations: np.ndarray, columns: _Col
     if not columns.next_observations:
         return observations
     following = _joined(block, columns.next_observations)
+    ends = np.flatnonzero(block["last"])[:-1]
+    if len(ends) and (following[ends] == observations[ends + 1]).all():
+        raise UsageError(
+            f"{file}: {columns.next_observations[0]} of the last step of an episode is the first "
+            "observation of the next episode, as environments give it that reset themselves: "
+            "record the observation before the reset, or leave the array out"
+        )
     inner = ~block["last"][:-1]
     follows = np.isclose(following[:-1][inner], observations[1:][inner], rtol=1e-3, atol=1e-5)
     if not follows.all():

@@ -229,3 +229,18 @@ def test_a_yaml_alias_that_is_no_cycle_is_accepted(tmp_path: Path) -> None:
 def test_an_invalid_policy_name_is_refused() -> None:
     with pytest.raises(UsageError, match="got 'My Policy'"):
         resolve("smoke", ["--publish.name", "My Policy"])
+
+
+@pytest.mark.parametrize(
+    "environment", ["robot/", "robot/my arm", "robot/../x", "robot/a?b=1", "a//b"]
+)
+def test_ids_that_are_no_part_of_a_key_are_refused(environment: str) -> None:
+    with pytest.raises(UsageError, match=r"--environment must be an id such as"):
+        resolve("smoke", ["--environment", environment])
+
+
+@pytest.mark.parametrize(
+    "environment", ["robot/my-arm.2", 'pkg.envs:ns/Arm-v0?kind="a b"', "minari/a/b-v0"]
+)
+def test_ids_of_all_kinds_are_accepted(environment: str) -> None:
+    assert resolve("smoke", ["--environment", environment]).environment == environment

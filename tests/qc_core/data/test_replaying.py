@@ -1,11 +1,13 @@
 """Recorded actions give the recorded observations in the environment of the data, else not."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from qc_core.data.describe import describe_source
 from qc_core.data.ingest import ingest
 from qc_core.envs.make import make_environment
 from qc_core.errors import UsageError
+from qc_core.runtime import EpisodeRecorder
 from tests.conftest import ENVIRONMENT, PENDULUM
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
@@ -112,6 +115,104 @@ def played() -> dict[str, Any]:
                 columns.setdefault(name, []).append(value)
     made.close()
     return {name: np.array(values) for name, values in columns.items()}
+
+
+BALANCE = "InvertedPendulum-v5"
+
+
+@pytest.fixture(scope="module")
+def d4rl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two episodes in D4RL's form; the first falls, the second ends by time."""
+    made = make_environment(BALANCE)
+    inner: Any = made.unwrapped
+    columns: dict[str, list[Any]] = {}
+    for seed, (push, steps) in enumerate(((0.5, 30), (0.01, 6))):
+        observation, _ = made.reset(seed=seed)
+        terminated = False
+        for row in range(steps):
+            state = inner.data.qpos.copy(), inner.data.qvel.copy()
+            action = np.full(1, push, np.float32)
+            following, reward, terminated, _, _ = made.step(action)
+            values = {
+                "observations": observation,
+                "actions": action,
+                "rewards": reward,
+                "terminals": terminated,
+                "timeouts": row == steps - 1 and not terminated,
+                "infos/qpos": state[0],
+                "infos/qvel": state[1],
+            }
+            for name, value in values.items():
+                columns.setdefault(name, []).append(value)
+            observation = following
+            if terminated:
+                break
+        assert terminated == (seed == 0)
+    made.close()
+    path = tmp_path_factory.mktemp("d4rl") / "balance.hdf5"
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            array = np.array(values)
+            file[name] = array if array.dtype == bool else array.astype("f4")
+    return path
+
+
+def test_d4rl_files_are_played_from_the_states_that_they_record(d4rl: Path) -> None:
+    result = describe_source(str(d4rl), environment=BALANCE, replays=5).replay
+    assert result and (result.episodes, result.early_ends) == (2, 0)
+    assert result.observation_difference < 1e-3 and result.reward_difference == 0
+
+
+def test_the_largest_difference_is_named(d4rl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = f"{BALANCE}?frame_skip=4"
+    result = describe_source(str(d4rl), environment=other, replays=1).replay
+    assert result and result.observation_difference > result.first_step_difference > 0.01
+    assert main(["describe", str(d4rl), "--replay", "1", "--environment", other]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        r"differ by at most \d+\.\d+ \(observation_\d, episode 0, step \d+; 0\.\d+ after the first",
+        shown,
+    )
+
+
+def test_states_of_another_size_are_refused_in_one_line(d4rl: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"InvertedDoublePendulum-v5 has observations of 9 numbers, the file 4"
+    ):
+        describe_source(str(d4rl), environment="InvertedDoublePendulum-v5", replays=1)
+    with h5py.File(d4rl, "r") as file, h5py.File(d4rl.with_name("wide.hdf5"), "w") as wide:
+        for name in file:
+            file.copy(name, wide)
+        qpos = np.zeros((len(file["rewards"]), 3))  # pyright: ignore
+        del wide["infos/qpos"]
+        wide["infos/qpos"] = qpos
+    with pytest.raises(UsageError, match=r"cannot play the recorded actions \(AssertionError"):
+        describe_source(str(d4rl.with_name("wide.hdf5")), environment=BALANCE, replays=1)
+
+
+def test_own_files_are_played_from_their_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "played.npz"
+    made = make_environment(PENDULUM)
+    rng = np.random.default_rng(0)
+    with EpisodeRecorder(path, environment=PENDULUM) as recorder:
+        for seed in (5, 9):
+            recorder.reset(made.reset(seed=seed)[0], seed=seed)
+            for _ in range(20):
+                action = rng.uniform(-2, 2, 1).astype("f4")
+                observation, reward, *_ = made.step(action)
+                recorder.step(action, observation, float(reward))
+    made.close()
+    result = describe_source(str(path), replays=2).replay
+    assert result and (result.episodes, result.steps) == (2, 40)
+    assert result.observation_difference < 1e-5 and (result.reward_difference or 0) < 1e-5
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    np.savez(tmp_path / "other.npz", **{**content, "seeds": content["seeds"] + 1})
+    other = describe_source(str(tmp_path / "other.npz"), replays=2).replay
+    assert other and other.first_step_difference > 0.01
+    np.savez(tmp_path / "none.npz", **{**content, "seeds": np.where(content["seeds"] == 5, -1, 9)})
+    with pytest.raises(UsageError, match="an episode has no seed"):
+        describe_source(str(tmp_path / "none.npz"), replays=1)
 
 
 def test_data_without_starts_cannot_be_played_again(tmp_path: Path, dataset: Path) -> None:

@@ -40,7 +40,7 @@ class Faulty(gymnasium.Env):
         if self.fault == "raises":
             raise ValueError("the motor\nis off")
         observation = np.full(1, np.nan if self.fault == "nan" else 0.5)
-        reward = np.inf if self.fault == "reward" else 1.0
+        reward: Any = {"reward": np.inf, "column": np.ones(1)}.get(self.fault, 1.0)
         # Success is reported only at the end.
         return observation, reward, True, False, {"success": True}
 
@@ -58,6 +58,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("size", r"observations of shape \[2\], its observation space has 1 numbers"),
         ("nan", "observation observation_0 is NaN"),
         ("reward", "rewards must be finite numbers, got inf"),
+        ("column", r"rewards must be finite numbers, got array\(\[1\.\]\)"),
         ("raises", r"cannot be played \(ValueError: the motor is off\): correct"),
     ],
 )

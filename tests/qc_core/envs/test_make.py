@@ -1,5 +1,7 @@
 """Environments are described and reproducible, and unsupported ones are refused."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -54,14 +56,14 @@ def test_the_same_seed_gives_the_same_episode_bit_for_bit() -> None:
 
 
 class Reacher(gymnasium.Env):
-    """Observations in parts, and actions of any size if asked for."""
+    """Observations in parts, and actions of any size and type if asked for."""
 
-    def __init__(self, bound: float) -> None:
+    def __init__(self, bound: float, kind: type = np.float32) -> None:
         part = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
         self.observation_space = gymnasium.spaces.Dict({"b": part, "a": part})
-        self.action_space = gymnasium.spaces.Box(-bound, bound, (1,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-bound, bound, (1,), kind)  # pyright: ignore
 
-    def reset(self, **_):
+    def reset(self, **_) -> tuple[Any, dict[str, Any]]:
         return {"b": np.full(2, 2, np.float32), "a": np.ones(2, np.float32)}, {}
 
 
@@ -77,10 +79,50 @@ def test_dict_observations_are_flattened_in_key_order(reacher: str) -> None:
     np.testing.assert_array_equal(environment.reset()[0], [1, 1, 2, 2])
 
 
-def test_actions_without_bounds_are_refused(reacher: str) -> None:
-    gymnasium.registry[reacher].kwargs = {"bound": np.inf}
-    with pytest.raises(UsageError, match="actions must be bounded"):
+@pytest.mark.parametrize("bound", [np.inf, float(np.finfo(np.float32).max)])
+def test_actions_without_bounds_are_refused(reacher: str, bound: float) -> None:
+    gymnasium.registry[reacher].kwargs = {"bound": bound}
+    with pytest.raises(UsageError, match=r"actions must be bounded.*finite bounds"):
         describe(reacher)
+
+
+def test_actions_of_integers_are_refused(reacher: str) -> None:
+    gymnasium.registry[reacher].kwargs = {"bound": 3, "kind": np.int64}
+    with pytest.raises(UsageError, match="actions must be vectors of real numbers"):
+        describe(reacher)
+
+
+class Loading(Reacher):
+    """Its control interval cannot be computed before a reset."""
+
+    metadata = {"render_fps": 50}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        flags = gymnasium.spaces.MultiBinary(2)
+        self.observation_space = gymnasium.spaces.Tuple((self.observation_space, flags))
+
+    @property
+    def dt(self) -> float:
+        raise RuntimeError("the simulator is not loaded")
+
+    def reset(self, **options) -> tuple[Any, dict[str, Any]]:
+        return (super().reset(**options)[0], np.array([0, 1], np.int8)), {}
+
+
+def test_flags_and_tuples_are_flattened_and_an_interval_that_fails_is_none() -> None:
+    gymnasium.register("Loading-test-v0", f"{__name__}:Loading")
+    with pytest.raises(
+        UsageError, match=r"an episode limit is needed.*'Loading-test-v0\?max_episode_steps=500'"
+    ):
+        describe("Loading-test-v0")
+    limited = "Loading-test-v0?max_episode_steps=7"
+    spec = describe(limited)
+    assert (spec.episode_limit, spec.control_interval) == (7, 0.02)
+    assert spec.observation_names == ("0_a_0", "0_a_1", "0_b_0", "0_b_1", "1_0", "1_1")
+    environment = make_environment(limited)
+    np.testing.assert_array_equal(environment.reset()[0], [1, 1, 2, 2, 0, 1])
+    del gymnasium.registry["Loading-test-v0"]
 
 
 @pytest.mark.parametrize(

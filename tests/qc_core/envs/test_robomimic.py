@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 
+from qc_core.data.describe import describe_source
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.robomimic_spec import TASKS
 from qc_core.errors import UsageError
 from tests.qc_core.report.test_video import renders
 
 LIFT = "robomimic/lift-v0"
+# The sensors of an observation, in order.
+SENSORS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object-state")
 
 needs_robosuite = pytest.mark.skipif(
     importlib.util.find_spec("robosuite") is None,
@@ -186,6 +192,80 @@ def test_a_scripted_lift_succeeds_and_ends_the_episode() -> None:
     assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
     assert len(rewards) < 60
     environment.close()
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two demonstrations of a lift in robomimic's form, recorded as robosuite records them."""
+    path = tmp_path_factory.mktemp("robomimic") / "low_dim.hdf5"
+    environment = make_environment(LIFT)
+    simulation = simulation_of(environment)
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_name": "Lift", "env_version": "1.5.1"})
+        for number in range(2):
+            environment.reset(seed=number)
+            model, state = simulation.sim.model.get_xml(), simulation.sim.get_state().flatten()
+            simulation.reset_from_xml_string(model)
+            simulation.sim.reset()
+            simulation.sim.set_state_from_flattened(state)
+            simulation.sim.forward()
+            sensors = simulation._get_observations(force_update=True)
+            act, rows, states = scripted_lift(), [], []
+            while not (rows and rows[-1][-1]):
+                observation = np.concatenate([sensors[key] for key in SENSORS])
+                action = np.clip(act(observation), -1, 1)
+                states.append(simulation.sim.get_state().flatten())
+                before = sensors
+                sensors, reward, _, _ = simulation.step(action)
+                rows.append((before, action, float(reward)))
+            demo = data.create_group(f"demo_{number}")
+            demo.attrs["model_file"] = model
+            demo["states"] = np.array(states)
+            observations, actions, rewards = zip(*rows, strict=True)
+            for key in SENSORS:
+                demo[f"obs/{key.removesuffix('-state')}"] = np.array([o[key] for o in observations])
+            demo["actions"], demo["rewards"] = np.array(actions), np.array(rewards)
+            demo["dones"] = (np.array(rewards) > 0).astype(int)
+    environment.close()
+    return path
+
+
+@needs_robosuite
+def test_demonstrations_are_played_again_from_their_models_and_states(demonstrations: Path) -> None:
+    result = describe_source(str(demonstrations), replays=5).replay
+    assert result and (result.episodes, result.early_ends, result.reward_difference) == (2, 0, 0)
+    assert result.steps > 40 and result.observation_difference < 1e-5
+
+
+@needs_robosuite
+@pytest.mark.parametrize(
+    ("find", "replacement", "message"),
+    [
+        ("/robosuite/", "/else/", "which is not a file of robosuite"),
+        ("<asset>", '<include file="/etc/passwd"/><asset>', "the element include"),
+        ("<asset>", "<asse", "cannot play the recorded actions"),
+    ],
+)
+def test_models_that_read_other_files_are_refused(
+    demonstrations: Path, tmp_path: Path, find: str, replacement: str, message: str
+) -> None:
+    shutil.copy(demonstrations, tmp_path / "hostile.hdf5")
+    with h5py.File(tmp_path / "hostile.hdf5", "r+") as file:
+        attributes: Any = file["data/demo_0"].attrs
+        attributes["model_file"] = attributes["model_file"].replace(find, replacement)
+    with pytest.raises(UsageError, match=message):
+        describe_source(str(tmp_path / "hostile.hdf5"), replays=1)
+
+
+@needs_robosuite
+def test_a_state_that_differs_is_named(demonstrations: Path, tmp_path: Path) -> None:
+    shutil.copy(demonstrations, tmp_path / "moved.hdf5")
+    with h5py.File(tmp_path / "moved.hdf5", "r+") as file:
+        states: Any = file["data/demo_0/states"]
+        states[0, 1] += 0.2
+    result = describe_source(str(tmp_path / "moved.hdf5"), replays=1).replay
+    assert result and result.first_step_difference > 0.01 and result.observation_name
 
 
 @needs_robosuite

@@ -6,7 +6,7 @@ import pytest
 
 from qc_core import documents
 from qc_core.errors import UsageError
-from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.policy_format.environment_spec import EnvironmentSpec, gymnasium_id, package_of
 
 SPEC = {
     "environment": "robot/mine",
@@ -43,3 +43,10 @@ def test_a_spec_is_read_and_written() -> None:
 def test_an_invalid_spec_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=f"^spec is damaged: .*{message}"):
         documents.convert({**SPEC, **change}, EnvironmentSpec, "spec")
+
+
+def test_the_package_of_an_id_is_not_sought_in_its_settings() -> None:
+    environment = 'my_arm.envs:Arm-v0?tool="a:b"'
+    assert gymnasium_id(environment) == 'Arm-v0?tool="a:b"'
+    assert package_of(environment) == "my_arm.envs"
+    assert package_of('Arm-v0?tool="a:b"') is None

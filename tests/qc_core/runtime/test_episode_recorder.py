@@ -107,6 +107,16 @@ def test_episodes_are_written_if_the_program_fails(tmp_path: Path) -> None:
     assert len(np.load(path)["actions"]) == 2
 
 
+def test_a_missing_reward_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    recorder = EpisodeRecorder(tmp_path / "played.npz")
+    record(recorder, 2)
+    recorder.step([0, 0], [0, 0, 0])
+    with pytest.raises(UsageError, match="the reward is missing in step 2, but not in all steps"):
+        recorder.close()
+    rewards = np.load(tmp_path / "played.invalid.npz")["rewards"]
+    assert rewards[:2].tolist() == [-1, -1] and np.isnan(rewards[2])
+
+
 def test_a_reset_without_steps_changes_no_earlier_episode(tmp_path: Path) -> None:
     with EpisodeRecorder(tmp_path / "played.npz") as recorder:
         record(recorder, 2, terminated=True)

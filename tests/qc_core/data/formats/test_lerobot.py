@@ -367,6 +367,32 @@ def test_groups_of_other_names_are_found(
     assert " ".join(spec.action_names) == actions
 
 
+def test_columns_of_similar_names_have_names_of_their_own(ingested: Robot) -> None:
+    names = ingested(columns(state=np.ones((12, 2)))).spec.observation_names
+    assert names == (
+        *("observation.state_0", "observation.state_1", "observation.state_2"),
+        *("observation.environment_state_0", "observation.environment_state_1"),
+        *("state_0", "state_1"),
+    )
+
+
+def test_a_single_number_may_have_an_empty_shape(tmp_path: Path, config: Config) -> None:
+    arrays = columns(action=np.arange(12.0))
+    info = info_of(arrays)
+    info["features"]["action"] |= {"shape": [], "names": None}
+    folder = write_folder(tmp_path / "recorded", arrays, info)
+    ingest(with_source(config, folder), tmp_path / "dataset")
+    assert open_dataset(tmp_path / "dataset").spec.action_high == (11.0,)
+
+
+def test_a_folder_without_frames_is_identified(tmp_path: Path, config: Config) -> None:
+    folder = write_folder(tmp_path / "recorded", columns())
+    for path in folder.glob("data/*/*.parquet"):
+        path.unlink()
+    with pytest.raises(UsageError, match=r"has no frames .*: download the complete data set"):
+        ingest(with_source(config, folder), tmp_path / "dataset")
+
+
 def test_columns_that_do_not_fit_are_listed_and_can_be_chosen(
     tmp_path: Path, config: Config
 ) -> None:

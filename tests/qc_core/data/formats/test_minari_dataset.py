@@ -12,16 +12,18 @@ import minari
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Tuple
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from qc_core.config.settings import Config, DataConfig
 from qc_core.data.dataset.dataset import open_dataset
+from qc_core.data.describe import describe_source
 from qc_core.data.ingest import ingest
 from qc_core.data.replay.replay import OfflineData
 from qc_core.envs.make import describe
 from qc_core.errors import RunError, UsageError
 from tests.qc_core.data.reading import read_all
+from tests.qc_core.envs.reach_package import write_package
 
 # Minari would like to know who wrote a data set.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 ID = "pendulum/swing-v0"
 LENGTHS = (3, 4)
 BOX = Box(-8, 8, (3,), np.float32)
+PAIR = Tuple((Box(-9, 9, (2,)), Dict({"open": MultiBinary(2)})))
 NESTED = Dict({"hand": Dict({"y": Box(-9, 9, (2,)), "x": Box(-9, 9, ())}), "goal": BOX})
 
 
@@ -68,6 +71,8 @@ def create(space: gymnasium.Space = BOX, data_format: str = "hdf5", **options: A
 def stacked(samples: list[Any]) -> Any:
     if isinstance(samples[0], dict):
         return {key: stacked([sample[key] for sample in samples]) for key in samples[0]}
+    if isinstance(samples[0], tuple):
+        return tuple(stacked(list(parts)) for parts in zip(*samples, strict=True))
     return np.stack(samples)
 
 
@@ -90,7 +95,7 @@ def metadata(root: Path) -> Callable[[dict[str, Any]], None]:
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
-@pytest.mark.parametrize("space", [BOX, NESTED])
+@pytest.mark.parametrize("space", [BOX, NESTED, PAIR])
 def test_transitions_match_the_minari_data_set(
     tmp_path: Path,
     pendulum: Config,
@@ -99,8 +104,8 @@ def test_transitions_match_the_minari_data_set(
     space: gymnasium.Space,
 ) -> None:
     buffers = create(space, data_format)
-    if space is NESTED:
-        with pytest.raises(UsageError, match=r"observations of 6 numbers, Pendulum-v1 of 3"):
+    if space is not BOX:
+        with pytest.raises(UsageError, match=r"observations of [46] numbers, Pendulum-v1 of 3"):
             ingest(pendulum, tmp_path / "dataset")
         metadata({"env_spec": None})
         pendulum = replace(pendulum, environment=f"minari/{ID}", control_interval=0.1)
@@ -127,6 +132,8 @@ def test_transitions_match_the_minari_data_set(
 def at(observations: Any, step: int) -> Any:
     if isinstance(observations, dict):
         return {key: at(values, step) for key, values in observations.items()}
+    if isinstance(observations, tuple):
+        return tuple(at(values, step) for values in observations)
     return observations[step]
 
 
@@ -212,6 +219,41 @@ def test_metadata_provide_the_spec_of_an_environment_that_is_not_installed(
     assert not ran.exists()
 
 
+def test_an_environment_of_a_package_is_found_if_a_person_names_the_package(
+    tmp_path: Path,
+    pendulum: Config,
+    metadata: Callable[[dict[str, Any]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_package(tmp_path, "minari_arm")
+    monkeypatch.syspath_prepend(tmp_path)
+    part = Box(-9, 9, (2,), np.float64)
+    create(Dict({"goal": part, "position": part}), action_space=Box(-1, 1, (1,)))
+    recorded = json.loads(gymnasium.spec("Pendulum-v1").to_json())
+    recorded |= {"id": "Reach-v0", "entry_point": "other.arm:Reach", "kwargs": {}}
+    metadata({"env_spec": json.dumps(recorded)})
+    assert any(
+        "if a package registers it, give --environment PACKAGE:Reach-v0" in note
+        for note in describe_source(f"minari:{ID}").notes
+    )
+    named = replace(pendulum, environment="minari_arm:Reach-v0")
+    with pytest.raises(UsageError, match=r"actions of 1 numbers, minari_arm:Reach-v0.* of 2"):
+        ingest(named, tmp_path / "dataset")
+
+
+def test_an_argument_that_was_added_later_is_named(
+    tmp_path: Path, pendulum: Config, metadata: Callable[[dict[str, Any]], None]
+) -> None:
+    create()
+    gymnasium.register("Swing-v0", "gymnasium.envs.classic_control:PendulumEnv", kwargs={"g": 3})
+    recorded = json.loads(gymnasium.spec("Swing-v0").to_json())
+    metadata({"env_spec": json.dumps(recorded | {"kwargs": {}})})
+    with pytest.raises(UsageError, match="installed one has the argument g=3, the recorded one"):
+        ingest(replace(pendulum, environment="Swing-v0"), tmp_path / "dataset")
+    del gymnasium.registry["Swing-v0"]
+
+
 def test_a_data_set_without_an_environment_gives_its_own_name(
     tmp_path: Path, pendulum: Config, metadata: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -271,12 +313,14 @@ def test_spaces_that_are_not_vectors_are_refused(tmp_path: Path, pendulum: Confi
         ingest(pendulum, tmp_path / "dataset")
 
 
-@pytest.mark.parametrize("space", [Discrete(3), Box(-np.inf, np.inf, (1,))])
+@pytest.mark.parametrize(
+    "space", [Discrete(3), Box(-np.inf, np.inf, (1,)), Box(0, 3, (1,), np.int64)]
+)
 def test_actions_without_bounds_are_refused(
     tmp_path: Path, pendulum: Config, space: gymnasium.Space
 ) -> None:
     create(action_space=space)
-    with pytest.raises(UsageError, match="actions must be bounded vectors, got"):
+    with pytest.raises(UsageError, match="actions must be bounded vectors of real numbers, got"):
         ingest(pendulum, tmp_path / "dataset")
 
 

@@ -13,6 +13,7 @@ import torch
 
 from qc_core.config.settings import Config, DataConfig
 from qc_core.data.dataset.dataset import open_dataset
+from qc_core.data.describe import describe_source
 from qc_core.data.ingest import ingest
 from qc_core.data.replay.replay import OfflineData
 from qc_core.errors import UsageError
@@ -200,6 +201,19 @@ def test_rewards_and_dones_may_be_columns(tmp_path: Path, lift: Lift) -> None:
                 put(f"data/demo_{number}/{name}", np.array(ends, float)[:, None])(file)
     digests = [ingest(lift(file), tmp_path / file.stem).digest for file in (plain, path)]
     assert digests[0] == digests[1]
+
+
+def test_demonstrations_of_another_robosuite_cannot_be_played_again(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "low_dim.hdf5")
+    with pytest.raises(UsageError, match="records no seed and no simulator state"):
+        describe_source(str(path), replays=1)
+    with h5py.File(path, "r+") as file:
+        demo: Any = file["data/demo_0"]
+        demo["states"], demo.attrs["model_file"] = np.zeros((3, 5)), "<mujoco/>"
+        data: Any = file["data"]
+        data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_version": "1.4.1"})
+    with pytest.raises(UsageError, match=r"with robosuite 1\.4, whose models robosuite 1\.5"):
+        describe_source(str(path), replays=1)
 
 
 def test_files_without_observations_are_identified(tmp_path: Path, lift: Lift) -> None:

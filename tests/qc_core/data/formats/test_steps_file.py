@@ -237,6 +237,54 @@ def test_ends_that_look_like_time_limits_are_noted(
     assert "every episode ends with a terminal" in capsys.readouterr().err
 
 
+def test_a_folder_may_have_one_episode_per_file_without_marks(
+    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "day").mkdir()
+    for name in "ab":
+        np.savez(tmp_path / f"day/{name}.npz", **arrays(terminals=None, timeouts=None))
+    ingest(with_source(config, tmp_path / "day"), tmp_path / "dataset")
+    assert np.flatnonzero(open_dataset(tmp_path / "dataset").terminals).tolist() == [11, 23]
+    assert "no end of an episode is marked, so each file is one episode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, bool])
+def test_bounds_of_actions_of_any_numeric_type_are_those_of_the_data(
+    ingested: Ingested, kind: type
+) -> None:
+    values = np.arange(12)[:, None].astype(kind)
+    spec = ingested(arrays(actions=values, control_interval=0.1), ROBOT).spec
+    assert (spec.action_low, spec.action_high) == ((0,), (float(values.max()),))
+
+
+def test_success_and_failure_are_counted_apart_from_the_ends_of_the_task(
+    tmp_path: Path, ingested: Ingested
+) -> None:
+    """A fall ends the task without success; a solved task may go on to a time limit."""
+    solved = np.isin(np.arange(12), [5, 6])
+    content = arrays(success=solved, control_interval=0.1)
+    dataset = ingested(content, ROBOT)
+    assert dataset.validation is not None and dataset.info.episodes == 2
+    assert (dataset.info.solved_transitions, dataset.info.solved_episodes) == (2, 1)
+    assert dataset.validation.info.solved_episodes == 0
+    assert dataset.solved_counts.tolist() == [0, 2]
+    assert np.flatnonzero(dataset.masks == 0).tolist() == [3]
+
+
+def test_an_interval_that_looks_like_a_rate_is_noted(
+    ingested: Ingested, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingested(arrays(control_interval=20), ROBOT)
+    assert "the control interval is 20 s: is 20 a rate in Hz?" in capsys.readouterr().err
+
+
+def test_observations_after_an_automatic_reset_are_refused(ingested: Ingested) -> None:
+    content = arrays()
+    following = np.roll(content["observations"], -1, axis=0)
+    with pytest.raises(UsageError, match="is the first observation of the next episode"):
+        ingested(content | {"next_observations": following})
+
+
 def test_links_of_hdf5_files_are_not_followed(tmp_path: Path, config: Config) -> None:
     path = tmp_path / "own.hdf5"
     write_hdf5(path, arrays(rewards=None))
