@@ -24,11 +24,11 @@ from qc_core.documents import write
 from qc_core.errors import UsageError
 from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.export import export
-from qc_core.notify.run_status import has_new_data
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.publish.promote import promote
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.report.html import write_report
+from qc_core.retraining.new_data import find_new_data
 from qc_core.runtime import EpisodeRecorder
 from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
@@ -64,7 +64,7 @@ class Run:
         self.config = read_config(self.at("config"))
         dataset, offline, online = self.at("dataset"), self.at("offline"), self.at("online")
         ingest(self.config, dataset)
-        assert has_new_data(self.config, dataset, store, study, self.at("new-data"))
+        assert find_new_data(self.config, open_dataset(dataset).source, store).new
         pretrain(self.config, dataset, offline, store)
         run_worker(
             self.config,
