@@ -20,7 +20,7 @@ _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
 _STEP_LABEL = "q-chunking/step"
 # A lost node needs time to be replaced.
 _FIRST_RETRY, _BACKOFF = "60s", 2.0
-_STORE_PATIENCE_SECONDS = 600
+_PATIENCE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +192,8 @@ class Placement:
         Secrets are optional, because a pod would wait for a missing one until its time is over.
         Every step uses the store, at least to leave its error there.
         """
-        # A store that restarts must not end a step that starts or saves at that time.
-        task.set_env_variable("QC_S3_TIMEOUT", str(_STORE_PATIENCE_SECONDS))
+        # A store or a database that restarts must not end a step that starts or saves then.
+        task.set_env_variable("QC_S3_TIMEOUT", str(_PATIENCE_SECONDS))
         names = ("QC_STORE", "QC_S3_ENDPOINT", "AWS_REGION")
         kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in names})
         secrets = self.cluster.secrets
@@ -204,6 +204,7 @@ class Placement:
             }
         }
         if step.study:
+            task.set_env_variable("QC_STUDY_TIMEOUT", str(_PATIENCE_SECONDS))
             variables[secrets.study] = {"url": "QC_STUDY_STORAGE"}
         if step.webhook:
             variables[secrets.webhook] = {"url": "QC_WEBHOOK_URL"}

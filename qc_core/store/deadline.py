@@ -57,10 +57,10 @@ class Deadline:
         Raises:
             StoreUnavailable: the deadline is over.
         """
-        pause, logged = _FIRST_PAUSE_SECONDS, False
+        pause, failed, logged = _FIRST_PAUSE_SECONDS, 0, False
         while True:
             try:
-                return attempt()
+                result = attempt()
             except Unanswered as error:
                 wait = max(error.retry_after, random.uniform(0.5, 1) * pause)
                 if wait >= self.left:
@@ -74,8 +74,16 @@ class Deadline:
                         f"{self.left:.0f} s"
                     )
                     logged = True
+                failed += 1
                 time.sleep(wait)
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            else:
+                if logged:
+                    log.info(
+                        f"{self._store} answers after {self._seconds - self.left:.0f} s and "
+                        f"{failed} failed attempts"
+                    )
+                return result
 
     def limit(self, call: Callable[[], T]) -> T:
         """Return the result of a call that blocks, such as reading from a connection.

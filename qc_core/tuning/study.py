@@ -20,6 +20,7 @@ from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
 from qc_core.log import log
+from qc_core.tuning.patience import without_waiting
 from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
 
 STORAGE_VARIABLE = "QC_STUDY_STORAGE"
@@ -54,7 +55,7 @@ class _Database(RDBStorage):
 
     def record_heartbeat(self, trial_id: int) -> None:
         # The next heartbeat comes soon. Without this, a failure would end Optuna's thread.
-        with suppress(StorageInternalError):
+        with without_waiting(), suppress(StorageInternalError):
             super().record_heartbeat(trial_id)
 
 

@@ -32,6 +32,7 @@ from qc_core.training.device import (
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.score import Score
 from qc_core.tuning.optuna_private import heartbeats
+from qc_core.tuning.patience import without_waiting
 from qc_core.tuning.queue import end_attempt, end_attempts_of, finish, take_trial
 from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, FAILED, REASON, SCORES, SLOT
 from qc_core.tuning.study import (
@@ -138,7 +139,7 @@ class _Work:
             )
         except BaseException as error:
             # Other workers need not wait until the heartbeats are missing.
-            with contextlib.suppress(StorageInternalError):
+            with without_waiting(), contextlib.suppress(StorageInternalError):
                 end_attempt(study, trial, interrupted=isinstance(error, KeyboardInterrupt))
             raise
 
@@ -200,5 +201,5 @@ def _note_checkpoint(trial: optuna.Trial, step: int) -> None:
         UpdateFinishedTrialError: this worker counts as dead, and the trial was reassigned.
     """
     # A database that does not answer for a while need not end a trial that runs well without it.
-    with contextlib.suppress(StorageInternalError):
+    with without_waiting(), contextlib.suppress(StorageInternalError):
         trial.set_user_attr(CHECKPOINT_STEP, step)

@@ -1,18 +1,19 @@
 """Each planned trial gets one result, also if workers die."""
 
+import re
 import threading
 import time
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 
 from qc_core.config.settings import Config
-from qc_core.errors import RunError
-from qc_core.tuning import queue
+from qc_core.errors import RunError, UsageError
+from qc_core.tuning import patience, queue
 from qc_core.tuning.optuna_private import heartbeats
 from qc_core.tuning.queue import finish, requeue_lost, take_trial
 from qc_core.tuning.slots import ATTEMPT, CHECKPOINT_STEP, REASON, SLOT
@@ -243,7 +244,49 @@ def test_a_trial_draws_the_same_parameters_in_every_worker(
     assert drawn[0][0] != drawn[0][1]
 
 
-def test_heartbeats_survive_a_restart_of_the_database(name: str, database: PostgreSQL) -> None:
+def test_a_database_that_restarts_is_waited_for_and_that_is_logged_once(
+    name: str,
+    database: PostgreSQL,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, pauses = join(name), 0
+
+    def restart(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 3:
+            database.start()
+
+    database.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(patience.time, "sleep", restart)
+        assert len(study.get_trials()) == 2
+    log = capsys.readouterr().err
+    assert log.count("does not answer; trying again for up to 60 s") == 1
+    assert re.search(r"answers after \d+ s and 3 failed attempts", log)
+
+
+def test_a_worker_that_computes_does_not_wait_for_the_database(
+    name: str, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = join(name)
+    database.stop()
+    try:
+        with pytest.raises(StorageInternalError), patience.without_waiting():
+            study.get_trials()
+        monkeypatch.setenv("QC_STUDY_TIMEOUT", "soon")
+        with pytest.raises(UsageError, match="QC_STUDY_TIMEOUT must be seconds from 0 to 86400"):
+            study.get_trials()
+    finally:
+        database.start()
+
+
+def test_heartbeats_survive_a_restart_of_the_database(
+    name: str, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_STUDY_TIMEOUT", "0")
+
     def last_beat() -> object:
         with database.connect() as connection:
             query = "SELECT max(heartbeat) FROM trial_heartbeats JOIN trials USING (trial_id)"
