@@ -12,9 +12,13 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from qc_core.data.formats.claims import CLAIMS_VARIABLE
+from qc_core.store.s3_client import DATA
+
 _USER = 1000
 _HOUR = 3600
 _SETTINGS = "q-chunking"
+_CLAIMS_FOLDER = "/mnt/claims"
 _SIGNING_FOLDER = "/var/run/q-chunking-signing"
 _PART_OF = "app.kubernetes.io/part-of", "q-chunking"
 _STEP_LABEL = "q-chunking/step"
@@ -40,6 +44,7 @@ class Step:
         webhook: receives the URL that the run status is posted to. The step that completes a run
             posts if the run was repeated after its status had been reported.
         signing: receives the key that signs policies.
+        data: reads the sources: receives the keys of their bucket, and mounts their claims.
     """
 
     title: str
@@ -51,13 +56,14 @@ class Step:
     study: bool = False
     webhook: bool = False
     signing: bool = False
+    data: bool = False
 
 
 _SMALL: Any = {"cpu": "100m", "memory": "512Mi"}
 
 STEPS = {
-    "configure": Step("Check the inputs", hours=1, retries=1, **_SMALL, study=True),
-    "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True),
+    "configure": Step("Check the inputs", hours=1, retries=1, **_SMALL, study=True, data=True),
+    "ingest": Step("Prepare the dataset", hours=24, retries=3, webhook=True, data=True),
     "pretrain": Step("Pretrain offline", hours=96, retries=5, trains=True),
     "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
     "select": Step("Select best trial", hours=12, retries=3, study=True),
@@ -82,12 +88,15 @@ class Secrets:
         study: the `url` of the tuning study's database.
         webhook: the `url` that the run status is posted to.
         signing: `private.pem`, the key that signs policies, and `path`, its path in the pod.
+        data: `accesskey`, `secretkey`, `endpoint` and `region` of the sources `s3://…`; what it
+            lacks is as for the store.
     """
 
     store: str = "q-chunking-store"
     study: str = "q-chunking-study"
     webhook: str = "q-chunking-webhook"
     signing: str = "q-chunking-signing"
+    data: str = "q-chunking-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +129,14 @@ class Cluster:
     Attributes:
         gpu_type: resource name under which nodes offer their GPUs.
         tolerated: taints of the nodes to train on.
+        claims: names of the volume claims that sources are in. As an input, one could be empty, as
+            for Secrets.
     """
 
     secrets: Secrets = Secrets()
     gpu_type: str = "nvidia.com/gpu"
     tolerated: tuple[Taint, ...] = ()
+    claims: tuple[str, ...] = ()
 
 
 DEFAULT_CLUSTER = Cluster()
@@ -172,6 +184,10 @@ class Placement:
         else:
             task.set_cpu_request(step.cpu).set_memory_request(step.memory).set_memory_limit("8Gi")
         self._set_environment(task, step)
+        if step.data and self.cluster.claims:
+            task.set_env_variable(CLAIMS_VARIABLE, _CLAIMS_FOLDER)
+            for claim in self.cluster.claims:
+                kubernetes.mount_pvc(task, claim, f"{_CLAIMS_FOLDER}/{claim}")
         return task
 
     def _set_training_resources(self, task: dsl.PipelineTask) -> None:
@@ -206,6 +222,13 @@ class Placement:
         if step.study:
             task.set_env_variable("QC_STUDY_TIMEOUT", str(_PATIENCE_SECONDS))
             variables[secrets.study] = {"url": "QC_STUDY_STORAGE"}
+        if step.data:
+            variables[secrets.data] = {
+                "accesskey": DATA.access_key,
+                "secretkey": DATA.secret_key,
+                "endpoint": DATA.endpoint,
+                "region": DATA.region,
+            }
         if step.webhook:
             variables[secrets.webhook] = {"url": "QC_WEBHOOK_URL"}
         if step.signing:

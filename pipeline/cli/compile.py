@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from pipeline.cli.plan import check_plan
+from pipeline.cli.plan import check_plan, claims_of
 from pipeline.cli.server import cluster_arguments, cluster_of
 from qc_core.cli.arguments import output_argument, recipe_argument
 from qc_core.cli.parser import Parser
@@ -24,6 +24,8 @@ def run(options: Namespace) -> None:
 
     require_package_place(options.output)
     name, overrides = expand(options.recipe, options.overrides)
-    check_plan(resolve(name, overrides))
-    compile_pipeline(name, overrides, options.output, cluster_of(options))
+    config = resolve(name, overrides)
+    check_plan(config)
+    cluster = cluster_of(options, claims_of(config))
+    compile_pipeline(name, overrides, options.output, cluster)
     print(f"wrote {options.output}: upload it in the KFP UI")

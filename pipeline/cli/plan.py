@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from qc_core.config.settings import Config
+from qc_core.data.formats.claims import claim_of, is_claim
 from qc_core.data.formats.locate import is_path
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import package_of
@@ -36,8 +37,13 @@ def require_visible_sources(config: Config) -> None:
         if is_path(source):
             raise UsageError(
                 f"--data {source} is a path of this machine, which no pod can see: give --upload "
-                f"{source} instead, or s3://bucket/path"
+                f"{source} instead, s3://bucket/path or pvc://CLAIM/path"
             )
+
+
+def claims_of(config: Config) -> list[str]:
+    """Return the names of the sources' volume claims (UsageError: one is invalid)."""
+    return sorted({claim_of(source) for source in config.data.source if is_claim(source)})
 
 
 def _is_installed(package: str) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 from argparse import Namespace
 from typing import Any
 
-from pipeline.cli.plan import check_plan
+from pipeline.cli.plan import check_plan, claims_of
 from pipeline.cli.server import (
     cluster_of,
     run_arguments,
@@ -86,8 +86,15 @@ def create(options: Namespace) -> None:
     )
     recipe, overrides = expand(options.recipe, with_upload(options))
     config = resolve(recipe, overrides)
+    claims = claims_of(config)
+    if claims and not options.pin:
+        raise UsageError(
+            f"a schedule on the volume claim {claims[0]} needs --pin: the latest version of the "
+            "pipeline may not mount it"
+        )
     check_plan(config)
-    package = compile_package(recipe, overrides, inputs=options.input, cluster=cluster_of(options))
+    cluster = cluster_of(options, claims)
+    package = compile_package(recipe, overrides, inputs=options.input, cluster=cluster)
     with connect(options.endpoint, options.namespace) as server:
         schedule, version, active = make_schedule(
             server,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ def cluster_arguments(parser: Parser) -> None:
         ("study", "the url of the tuning study's database"),
         ("webhook", "the url that the run status is posted to"),
         ("signing", "the key that signs policies, and its path"),
+        ("data", "accesskey, secretkey, endpoint and region of the data in s3://"),
     ):
         default = f"q-chunking-{name}"
         parser.add_argument(
@@ -115,8 +117,12 @@ def cluster_arguments(parser: Parser) -> None:
     )
 
 
-def cluster_of(options: Namespace) -> Cluster:
-    """Return what the pipeline must know of the cluster (UsageError: a value is invalid)."""
+def cluster_of(options: Namespace, claims: Sequence[str] = ()) -> Cluster:
+    """Return what the pipeline must know of the cluster (UsageError: a value is invalid).
+
+    Args:
+        claims: names of the volume claims that its data are in.
+    """
     from pipeline.placement import Cluster, Secrets
 
     if not _RESOURCE.fullmatch(options.gpu_type):
@@ -132,7 +138,7 @@ def cluster_of(options: Namespace) -> Cluster:
                 f"dashes and dots, got {value!r}"
             )
     tolerated = tuple(_taint(text) for text in options.tolerate)
-    return Cluster(Secrets(**names), options.gpu_type, tolerated)
+    return Cluster(Secrets(**names), options.gpu_type, tolerated, tuple(claims))
 
 
 def _taint(text: str) -> Taint:

@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 from functools import partial
 
-from pipeline.cli.plan import check_plan
+from pipeline.cli.plan import check_plan, claims_of
 from pipeline.cli.server import (
     cluster_of,
     run_arguments,
@@ -87,7 +87,11 @@ def run(options: Namespace) -> int:
     described = f"{recipe} {config.train.method} seed {config.seed}"
     name = options.run_name or f"{described} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     package = compile_package(
-        recipe, overrides, inputs=inputs, earlier=earlier, cluster=cluster_of(options)
+        recipe,
+        overrides,
+        inputs=inputs,
+        earlier=earlier,
+        cluster=cluster_of(options, claims_of(config)),
     )
     with connect_again() as server:
         started = submit(

@@ -35,11 +35,12 @@ RIGHT, WRONG, UNKNOWN = "ok", "WRONG", "?"
 _CONNECT = "qc cluster connect"
 _APPLY = "kubectl apply -k manifests/overlays/local (or your overlay)"
 _ACCOUNT = "serviceaccount/q-chunking-runner"
-# Keys of the product's Secrets; the last two need not exist.
+# Keys of the product's Secrets; only the first must exist.
 _SECRETS = {
     "secret/q-chunking-study": ("url", "password"),
     "secret/q-chunking-webhook": ("url",),
     "secret/q-chunking-signing": ("path", "private.pem"),
+    "secret/q-chunking-data": ("accesskey", "secretkey"),
 }
 _REQUIRED_SECRETS = ("secret/q-chunking-study",)
 _POLICIES = ("default-deny", "name-lookup", "steps", "study")

@@ -49,8 +49,8 @@ class DataConfig:
         doc(
             "One source or several, joined in order: `collect` (scripted demonstrators), `ogbench` "
             "(the official file), `ogbench:NAME`, `minari:ID`, `store:episodes` (uploads from "
-            "robots), `s3://bucket/path` (with the store's endpoint and keys), or a path: an npz "
-            "file, a folder of npz shards, a robomimic HDF5 file, a "
+            "robots), `s3://bucket/path`, `pvc://CLAIM/path` (a volume claim of the cluster), or a "
+            "path: an npz file, a folder of npz shards, a robomimic HDF5 file, a "
             "LeRobot folder, or a dataset folder. `--data` is short for this option."
         ),
     ] = ("collect",)

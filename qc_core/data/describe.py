@@ -105,7 +105,7 @@ def describe_source(
         UsageError: the source does not exist or is damaged.
     """
     kind, path, config = kind_of(source), Path(source), config or Config()
-    if kind in ("collect", "ogbench", "store", "remote"):
+    if kind in ("collect", "ogbench", "store", "remote", "claim"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
     if kind == "data set":
         if replays:

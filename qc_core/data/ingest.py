@@ -28,6 +28,7 @@ from qc_core.data.dataset.dataset import (
     require_environment,
 )
 from qc_core.data.dataset.info import INFO_FILE, DatasetInfo, unrewarded
+from qc_core.data.formats.claims import claim_path, is_claim
 from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.formats.demonstrations import open_demonstrations
 from qc_core.data.formats.download import fetch_official, official_name
@@ -103,12 +104,15 @@ def check_sources(config: Config) -> list[SourceKind]:
     for source in sources:
         if is_remote(source):
             require_remote(source)
+        elif is_claim(source):
+            kind_of(str(claim_path(source)))
     # The content of a remote source is not known yet.
-    if data.filter and not {"robomimic", "remote"} & set(kinds):
+    elsewhere = {"remote", "claim"}
+    if data.filter and not {"robomimic", *elsewhere} & set(kinds):
         raise UsageError("--data.filter chooses demonstrations of a robomimic file: give one")
     if data.demonstrator and "collect" not in kinds:
         raise UsageError("--data.demonstrator collects episodes: give --data collect")
-    files = {"lerobot", "npz", "robomimic"} & set(kinds)
+    files = {"lerobot", "npz", "robomimic", *elsewhere} & set(kinds)
     if (data.observation or data.action) and not files:
         raise UsageError(
             "--data.observation and --data.action choose columns of LeRobot folders and of your "
@@ -167,14 +171,20 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
             _write(replace(uploaded, kind=kind, name=source), config, output)
     elif kind == "remote":
         with _scratch_next_to(output) as scratch:
-            path = fetch_remote(source, scratch)
-            if (local := kind_of(str(path))) == "data set":
-                _copy(path, config.environment, output)
-            else:
-                fetched = open_source(local, str(path), config, config.environment)
-                _write(replace(fetched, name=source), config, output)
+            _ingest_path(fetch_remote(source, scratch), source, config, output)
+    elif kind == "claim":
+        _ingest_path(claim_path(source), source, config, output)
     else:
         _write(open_source(kind, source, config, config.environment), config, output)
+
+
+def _ingest_path(path: Path, source: str, config: Config, output: Path) -> None:
+    """Write the data set of a path that has another name outside of this machine."""
+    if (kind := kind_of(str(path))) == "data set":
+        _copy(path, config.environment, output)
+    else:
+        opened = open_source(kind, str(path), config, config.environment)
+        _write(replace(opened, name=source), config, output)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from qc_core.store.deadline import Deadline
 from qc_core.store.objects import PROBE, NoSuchObject
 from qc_core.store.s3_bucket import SHA256, S3Bucket
-from qc_core.store.s3_client import split_location
+from qc_core.store.s3_client import STORE, Account, split_location
 from qc_core.store.s3_download import download
 from qc_core.store.s3_errors import Changed, NotImplementedByServer, not_from_s3
 from qc_core.store.s3_upload import PART_BYTES, remove_unfinished_uploads, upload
@@ -26,12 +26,13 @@ from qc_core.store.s3_upload import PART_BYTES, remove_unfinished_uploads, uploa
 class S3Store:
     """Stores objects below a prefix of one bucket.
 
-    The server is `QC_S3_ENDPOINT`, default AWS. `QC_S3_TIMEOUT` limits the seconds (60) that a
-    request may take with all its repetitions; each MB that it transfers adds 10 s.
+    The server is that of the account: `QC_S3_ENDPOINT` for the store, default AWS. `QC_S3_TIMEOUT`
+    limits the seconds (60) that a request may take with all its repetitions; each MB that it
+    transfers adds 10 s.
     """
 
-    def __init__(self, url: str) -> None:
-        self._bucket = S3Bucket(*split_location(url))
+    def __init__(self, url: str, account: Account = STORE) -> None:
+        self._bucket = S3Bucket(*split_location(url), account)
 
     def describe(self) -> str:
         return self._bucket.address

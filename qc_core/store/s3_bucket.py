@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from qc_core.errors import UsageError
 from qc_core.store.deadline import SHARE, Deadline, Unanswered
 from qc_core.store.objects import NoSuchObject
-from qc_core.store.s3_client import connect
+from qc_core.store.s3_client import STORE, Account, connect
 from qc_core.store.s3_errors import not_from_s3, translate
 
 TIMEOUT_VARIABLE = "QC_S3_TIMEOUT"
@@ -31,9 +31,9 @@ class S3Bucket:
         address: of the store, for messages.
     """
 
-    def __init__(self, name: str, prefix: str) -> None:
+    def __init__(self, name: str, prefix: str, account: Account = STORE) -> None:
         self._seconds = timeout_seconds()
-        self._client = connect(self._seconds * SHARE)
+        self._client = connect(self._seconds * SHARE, account)
         self._prefix = f"{prefix}/" if prefix else ""
         self.name, self.region = name, self._client.meta.region_name
         self.address = f"s3://{name}/{prefix} at {self._client.meta.endpoint_url}"

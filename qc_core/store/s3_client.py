@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import botocore.exceptions
@@ -24,6 +24,25 @@ DEFAULT_REGION = "us-east-1"
 _CONNECT_SECONDS = 5.0
 
 
+class Account(NamedTuple):
+    """Names of the variables with the address of a server and its keys.
+
+    What a variable does not have is as for the store; botocore finds the store's keys.
+    """
+
+    endpoint: str
+    region: str
+    access_key: str = ""
+    secret_key: str = ""
+
+
+STORE = Account("QC_S3_ENDPOINT", "AWS_REGION")
+# Of the sources `s3://bucket/path`.
+DATA = Account(
+    "QC_DATA_S3_ENDPOINT", "QC_DATA_REGION", "QC_DATA_ACCESS_KEY_ID", "QC_DATA_SECRET_ACCESS_KEY"
+)
+
+
 def split_location(location: str) -> tuple[str, str]:
     """Return bucket and prefix of s3://bucket/prefix (UsageError: another form)."""
     parts = _split(location, "QC_STORE", "s3://bucket/prefix")
@@ -34,8 +53,8 @@ def split_location(location: str) -> tuple[str, str]:
     return parts.netloc, parts.path.strip("/")
 
 
-def connect(timeout: float) -> Any:
-    """Return a botocore client for the server `QC_S3_ENDPOINT`, default AWS; sends no request.
+def connect(timeout: float, account: Account = STORE) -> Any:
+    """Return a botocore client for the server of an account, default AWS; sends no request.
 
     Args:
         timeout: seconds that the server may be silent.
@@ -43,14 +62,18 @@ def connect(timeout: float) -> Any:
     Raises:
         UsageError: a setting is invalid.
     """
-    address = endpoint()
+    address = endpoint(account.endpoint) or endpoint()
+    access_key, secret_key = _keys(account)
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
     try:
-        region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        region = os.environ.get(account.region) or os.environ.get(STORE.region)
+        region = region or session.get_config_variable("region")
         return session.create_client(
             "s3",
             region_name=region or DEFAULT_REGION,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
             endpoint_url=address,
             verify=session.get_config_variable("ca_bundle") or _system_certificates(),
             config=Config(
@@ -78,21 +101,29 @@ def _loader() -> botocore.loaders.Loader:
     return botocore.loaders.create_loader()
 
 
-def endpoint() -> str | None:
-    """Return the address of the server, `QC_S3_ENDPOINT`; None is AWS (UsageError: invalid)."""
-    endpoint = os.environ.get("QC_S3_ENDPOINT")
+def endpoint(variable: str = STORE.endpoint) -> str | None:
+    """Return the address of the server in a variable; None is AWS (UsageError: invalid)."""
+    endpoint = os.environ.get(variable)
     if not endpoint:
         return None
-    target = _split(endpoint, "QC_S3_ENDPOINT", "http://host:port or https://…")
+    target = _split(endpoint, variable, "http://host:port or https://…")
     if "@" in endpoint:
-        raise _holds_keys("QC_S3_ENDPOINT")
+        raise _holds_keys(variable)
     if target.scheme not in ("http", "https") or not target.netloc or target.path.strip("/"):
-        raise UsageError(f"QC_S3_ENDPOINT must be http://host:port or https://…, got {endpoint}")
+        raise UsageError(f"{variable} must be http://host:port or https://…, got {endpoint}")
     try:
         _ = target.port
     except ValueError as error:
-        raise UsageError(f"QC_S3_ENDPOINT is invalid: {error}, got {endpoint}") from error
+        raise UsageError(f"{variable} is invalid: {error}, got {endpoint}") from error
     return endpoint
+
+
+def _keys(account: Account) -> tuple[str | None, str | None]:
+    """Return the keys of an account, None where botocore finds them (UsageError: one of two)."""
+    found = [os.environ.get(name) or None for name in (account.access_key, account.secret_key)]
+    if found.count(None) == 1:
+        raise UsageError(f"set both {account.access_key} and {account.secret_key}, or none of them")
+    return found[0], found[1]
 
 
 def _system_certificates() -> str | None:

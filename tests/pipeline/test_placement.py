@@ -163,6 +163,12 @@ def test_each_step_receives_only_the_secrets_that_it_needs(
         "study": {"QC_STUDY_STORAGE"},
         "webhook": {"QC_WEBHOOK_URL"},
         "signing": {"QC_SIGNING_KEY"},
+        "data": {
+            "QC_DATA_ACCESS_KEY_ID",
+            "QC_DATA_SECRET_ACCESS_KEY",
+            "QC_DATA_S3_ENDPOINT",
+            "QC_DATA_REGION",
+        },
     }
     for name, step in STEPS.items():
         given = {
@@ -188,6 +194,7 @@ def test_no_pod_waits_for_a_secret_and_no_name_of_one_is_an_input(
     path = tmp_path / "pipeline.yaml"
     assert main(["compile", "smoke", "-o", str(path), "--store-secret", "mine"]) == 0
     _, platform = yaml.safe_load_all(path.read_text())
+    assert "pvcMount" not in str(platform)
     (secret,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-export"][
         "secretAsEnv"
     ]
@@ -204,3 +211,22 @@ def test_last_step_depends_on_no_input_that_describes_pods(package: dict[str, An
 def test_no_step_is_cached(package: dict[str, Any]) -> None:
     for name, task in _tasks(package).items():
         assert not task.get("cachingOptions", {}).get("enableCache"), name
+
+
+def test_the_claims_of_the_data_are_mounted_where_the_data_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    data = ["--data", "pvc://robots/day", "pvc://sim/a.npz", "collect"]
+    assert main(["compile", "smoke", "-o", str(path), *data]) == 0
+    _, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    mounted = {
+        name: [mount["mountPath"] for mount in pod["pvcMount"]]
+        for name, pod in executors.items()
+        if "pvcMount" in pod
+    }
+    folders = ["/mnt/claims/robots", "/mnt/claims/sim"]
+    assert mounted == {"exec-configure": folders, "exec-ingest": folders}
+    (first, _) = executors["exec-ingest"]["pvcMount"]
+    assert first["pvcNameParameter"]["runtimeValue"]["constant"] == "robots"
+    schedule = ["schedule", "create", "smoke", "--cron", "0 3 * * 1", *data]
+    assert main(schedule) == 2

@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Literal
 
 from qc_core.data.dataset.info import INFO_FILE
+from qc_core.data.formats.claims import is_claim
 from qc_core.data.formats.lerobot import LEROBOT_INFO
 from qc_core.data.formats.remote import is_remote
 from qc_core.errors import UsageError
 from qc_core.files import require_content
 
 SourceKind = Literal[
-    "collect", "ogbench", "minari", "store", "remote", "data set", "lerobot", "npz", "robomimic"
+    "collect",
+    "ogbench",
+    "minari",
+    "store",
+    "remote",
+    "claim",
+    "data set",
+    "lerobot",
+    "npz",
+    "robomimic",
 ]
 # Episodes that robots and earlier runs have uploaded.
 STORE_EPISODES = "store:episodes"
@@ -36,6 +46,8 @@ def kind_of(source: str) -> SourceKind:
         return "minari"
     if is_remote(source):
         return "remote"
+    if is_claim(source):
+        return "claim"
     if source.startswith("store:"):
         if source != STORE_EPISODES:
             raise UsageError(f"--data takes {STORE_EPISODES} from the store, got {source}")
@@ -66,7 +78,9 @@ def without_path(source: str) -> str:
 
 def is_path(source: str) -> bool:
     """Whether a value of `--data` is a path of this machine, which another one cannot see."""
-    if source in ("collect", "ogbench", STORE_EPISODES) or is_remote(source):
+    if source in ("collect", "ogbench", STORE_EPISODES):
+        return False
+    if is_remote(source) or is_claim(source):
         return False
     return not source.startswith(("ogbench:", "minari:"))
 

@@ -87,11 +87,12 @@ def _locate(source: str) -> tuple[ObjectStore, str]:
     if source.startswith(_PREFIX):
         return open_store(), source.removeprefix(_PREFIX).rstrip("/")
     from qc_core.store.s3 import S3Store
+    from qc_core.store.s3_client import DATA
 
     parent, _, name = source.rstrip("/").rpartition("/")
     if not name or parent in ("s3:", "s3:/"):
         raise UsageError(f"--data must be s3://bucket/path, got {source}")
-    return S3Store(parent), name
+    return S3Store(parent, DATA), name
 
 
 def _keys(store: ObjectStore, name: str, source: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,11 +66,54 @@ def test_missing_source_is_refused_before_the_run_starts(s3_store: str, config: 
         check_sources(taken_from(config, "s3://bucket"))
 
 
+def test_own_keys_and_server_of_the_data_are_used_for_buckets_of_data_only(
+    s3_store: str,
+    s3_endpoint: str,
+    config: Config,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = f"{s3_store}/{upload_source(dataset, open_store()).removeprefix('store:')}"
+    # The store is elsewhere, and does not know these keys.
+    monkeypatch.setenv("QC_S3_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("QC_DATA_S3_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("QC_DATA_ACCESS_KEY_ID", "data")
+    with pytest.raises(UsageError, match="set both QC_DATA_ACCESS_KEY_ID and QC_DATA_SECRET"):
+        check_sources(taken_from(config, source))
+    monkeypatch.setenv("QC_DATA_SECRET_ACCESS_KEY", "datadata")
+    ingest(taken_from(config, source), tmp_path / "copy")
+    assert open_dataset(tmp_path / "copy").digest == open_dataset(dataset).digest
+
+
+def test_data_in_a_volume_claim_are_read_where_it_is_mounted(
+    config: Config, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "pvc://robots/day one"
+    with pytest.raises(UsageError, match="the volume claim robots is not mounted here; compile or"):
+        check_sources(taken_from(config, source))
+    monkeypatch.setenv("QC_CLAIMS", str(tmp_path / "claims"))
+    shutil.copytree(dataset, tmp_path / "claims" / "robots" / "day one")
+    ingest(taken_from(config, source), tmp_path / "copy")
+    assert open_dataset(tmp_path / "copy").digest == open_dataset(dataset).digest
+    for wrong in ("pvc://robots/nowhere", "pvc://robots/../robots/day one", "pvc:///x"):
+        with pytest.raises(UsageError, match=r"nowhere does not exist|must be pvc://CLAIM/path"):
+            check_sources(taken_from(config, wrong))
+
+
+def test_columns_of_data_that_are_elsewhere_can_be_chosen(s3_store: str, config: Config) -> None:
+    open_store().put("mine.npz", b"")
+    chosen = taken_from(config, f"{s3_store}/mine.npz")
+    check_sources(replace(chosen, data=replace(chosen.data, action=("a",), success="reward")))
+
+
 @pytest.mark.parametrize("source", ["collect", "ogbench:x", "minari:x", "store:episodes"])
 def test_words_are_no_paths(source: str) -> None:
     assert not is_path(source) and without_path(source) == source
 
 
 def test_remote_sources_are_no_paths_and_files_are() -> None:
+    assert not is_path("pvc://claim/x.npz")
     assert not is_path("s3://b/x.npz") and not is_path("store:data/1/x.npz")
     assert is_path("/tmp/x.npz") and without_path("/tmp/x.npz") == "x.npz"
