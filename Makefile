@@ -32,6 +32,8 @@ SEED ?= 1
 faults: .venv/installed-dev
 	.venv/bin/python -m tests.faults.s3_faults --attempts 400 --seed $(SEED) --slow
 	FAULTS=2000 SEED=$(SEED) .venv/bin/python -m pytest -s -q tests/faults/test_file_faults.py
+	.venv/bin/python -m tests.faults.kills --attempts 1000 --seed $(SEED) --commands publish
+	.venv/bin/python -m tests.faults.kills --attempts 60 --seed $(SEED) --commands pretrain tune run
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,6 +20,7 @@ from pipeline.placement import DEFAULT_CLUSTER, Cluster
 from qc_core import __version__
 from qc_core.config.resolve import AS_THE_RECIPE
 from qc_core.provenance import git_commit
+from qc_core.scratch import scratch_folder
 
 # Default of the form in a version that `submit` and `schedule` upload.
 DEFAULT_RECIPE = "cube-single-quickstart"
@@ -128,8 +127,8 @@ def compile_package(
     Raises:
         UsageError: an input is unknown or its value invalid.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.yaml"
+    with scratch_folder("package") as folder:
+        path = folder / "pipeline.yaml"
         compile_pipeline(DEFAULT_RECIPE, (), path, cluster)
         content = path.read_text(encoding="utf-8")
     package = Package(given=recipe_inputs(recipe, overrides), content=content)

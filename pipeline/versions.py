@@ -12,9 +12,7 @@ complete digest. The same code thus finds its version again, whoever uploaded it
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import kfp_server_api
@@ -24,6 +22,7 @@ from pipeline.form import DESCRIPTION
 from pipeline.package import Package
 from pipeline.server import AlreadyExists, NotFound, Server, Unreachable, list_all, name_filter
 from qc_core.errors import RunError
+from qc_core.scratch import scratch_folder
 
 RELEASED = PIPELINE_NAME
 UNRELEASED = f"{PIPELINE_NAME}-unreleased"
@@ -138,8 +137,8 @@ def _find_version(server: Server, pipeline: Any, package: Package) -> Any | None
 
 
 def _upload(server: Server, pipeline: Any, package: Package, name: str) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pipeline.yaml"
+    with scratch_folder("package") as folder:
+        path = folder / "pipeline.yaml"
         path.write_text(package.content, encoding="utf-8")
         try:
             return server.uploads.upload_pipeline_version(

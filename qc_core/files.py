@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from qc_core.errors import QCError, RunError, TransientError, UsageError
-from qc_core.scratch import temporary_folder
+from qc_core.scratch import (
+    STAGED,
+    remove_leftovers,
+    temporary_folder,
+    temporary_name,
+    try_lock,
+)
 
 _BLOCK = 1 << 20
 # The disk is full, or the quota of the user is used up.
@@ -47,7 +53,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
     with contextlib.ExitStack() as opened:
         with _write_errors(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            staging = opened.enter_context(temporary_folder(target.parent, f".{target.name}."))
+            staging = opened.enter_context(
+                temporary_folder(target.parent, f".{target.name}.{STAGED}")
+            )
         with writing_to(target.parent):
             yield staging
         with _write_errors(target):
@@ -176,8 +184,10 @@ def staged_file(target: Path) -> Iterator[Path]:
         # Otherwise the rename would replace a device.
         require_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+        _clean_once(target.parent)
+        staging = target.with_name(temporary_name(f".{target.stem}.{STAGED}", target.suffix))
         staging.touch(exist_ok=False)
+        lock = try_lock(staging)
         try:
             yield staging
             _sync(staging)
@@ -185,6 +195,15 @@ def staged_file(target: Path) -> Iterator[Path]:
         except BaseException:
             staging.unlink(missing_ok=True)
             raise
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+@functools.lru_cache(maxsize=1024)
+def _clean_once(folder: Path) -> None:
+    """Remove what killed processes have left in a folder, once in the life of this process."""
+    remove_leftovers(folder)
 
 
 def _sync(path: Path) -> None:

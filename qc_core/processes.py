@@ -7,10 +7,12 @@ interface, so the pool here manages its own processes: one pipe and one thread f
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -18,9 +20,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import Pipe, get_context, parent_process, util
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -29,9 +32,15 @@ from qc_core import interruption
 from qc_core.errors import RunError, TransientError
 from qc_core.interruption import Interrupted
 from qc_core.log import configure_logging
+from qc_core.scratch import SCRATCH, temporary_folder
 
 # The numeric libraries read these variables once, when a process imports them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Imported once for all processes that `start_forked` starts; the libraries only if they are in use.
+_PRELOADED = ("qc_core.envs.preloaded",)
+_PRELOADED_LIBRARIES = ("torch", "onnxruntime")
+
+_MAX_SOCKET_FOLDER = 40
 
 # Time for an interrupted call to clean up before its process is signalled again.
 _GRACE_SECONDS = 3
@@ -52,7 +61,14 @@ class WorkerKilled(TransientError):
     """A worker process of this process's pool ended before it returned a result.
 
     The message says how it ended.
+
+    Attributes:
+        exit_code: of the process, negative for a signal; None if it does not end.
     """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @contextmanager
@@ -61,6 +77,7 @@ def worker_pool(
     initializer: Callable[..., None] | None = None,
     *arguments: Any,
     replace_killed: bool = False,
+    forked: bool = False,
 ) -> Iterator[Executor]:
     """A pool of fresh processes; an exception in the block interrupts their calls.
 
@@ -72,11 +89,12 @@ def worker_pool(
             errors cannot be reported.
         replace_killed: if a process is killed, only its own call fails, and a new process takes
             its place.
+        forked: start the processes as `start_forked` does.
 
     Raises:
         WorkerKilled: a process was killed; every call of the pool fails.
     """
-    pool = _Pool(workers, initializer, arguments, replace_killed)
+    pool = _Pool(workers, initializer, arguments, replace_killed, forked)
     try:
         yield pool
         pool.shutdown()
@@ -94,10 +112,11 @@ class _Pool(Executor):
         initializer: Callable[..., None] | None,
         arguments: tuple[Any, ...],
         replace_killed: bool,
+        forked: bool,
     ) -> None:
         self._workers, self._initializer, self._arguments = workers, initializer, arguments
         self._replace_killed = replace_killed
-        self._context = get_context("spawn")
+        self._start = start_forked if forked else _start_fresh
         # A task, or None for each thread that should end.
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._processes: list[BaseProcess] = []
@@ -105,7 +124,7 @@ class _Pool(Executor):
         self._lock = threading.Lock()
         self._is_closed = False
         # Why calls cannot run any more: how a process ended.
-        self._broken_by = ""
+        self._broken_by: WorkerKilled | None = None
 
     def submit(
         self, fn: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
@@ -113,7 +132,7 @@ class _Pool(Executor):
         future: Future[Result] = Future()
         with self._lock:
             if self._broken_by:
-                raise WorkerKilled(self._broken_by)
+                raise self._broken_by
             if self._is_closed:
                 raise RuntimeError("cannot submit a call to a pool that is shut down")
             self._tasks.put((future, (fn, args, kwargs)))
@@ -148,11 +167,8 @@ class _Pool(Executor):
                 process.terminate() if time.monotonic() < deadline else process.kill()
 
     def _start_worker(self) -> None:
-        connection, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_serve_calls, args=(theirs, self._initializer, self._arguments)
-        )
-        process.start()
+        connection, theirs = Pipe()
+        process = self._start(_serve_calls, theirs, self._initializer, self._arguments)
         # The connection ends with the process only if no other process has this end open.
         theirs.close()
         # A thread that is unpickling a result does not delay the exit of this process.
@@ -169,10 +185,11 @@ class _Pool(Executor):
                     _run_remotely(connection, *task)
                 except _ProcessEnded:
                     process.join(_GRACE_SECONDS)
-                    reason = f"a worker process {how_ended(process.exitcode)}"
+                    code = process.exitcode
+                    killed = WorkerKilled(f"a worker process {how_ended(code)}", code)
                     if not self._replace(process):
-                        reason = self._break(reason)
-                    task[0].set_exception(WorkerKilled(reason))
+                        killed = self._break(killed)
+                    task[0].set_exception(killed)
                     return
                 # Do not hold the result while waiting for the next task.
                 del task
@@ -187,7 +204,7 @@ class _Pool(Executor):
             self._start_worker()
             return True
 
-    def _break(self, reason: str) -> str:
+    def _break(self, killed: WorkerKilled) -> WorkerKilled:
         """Fail all calls, because a process has ended before it returned a result.
 
         Returns:
@@ -195,14 +212,14 @@ class _Pool(Executor):
         """
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
-            reason = self._broken_by = self._broken_by or reason
+            killed = self._broken_by = self._broken_by or killed
         for future in self._waiting():
             if future.set_running_or_notify_cancel():
-                future.set_exception(WorkerKilled(reason))
+                future.set_exception(killed)
         if not was_closed:
             for process in self._processes:
                 process.terminate()
-        return reason
+        return killed
 
     def _close(self) -> None:
         with self._lock:
@@ -217,6 +234,66 @@ class _Pool(Executor):
                 return
             if task is not None:
                 yield task[0]
+
+
+@functools.cache
+def _make_socket_folder() -> None:
+    """Let multiprocessing put its sockets into a folder that is found if this process is killed.
+
+    The path of a socket has at most 107 characters, and that of the temporary folder may be long.
+    Processes that this one starts inherit the folder.
+    """
+    if parent_process() is not None:
+        return
+    system_folder = tempfile.tempdir
+    parent = Path(tempfile.gettempdir())
+    opened = contextlib.ExitStack()
+    folder = opened.enter_context(
+        temporary_folder(
+            parent if len(str(parent)) <= _MAX_SOCKET_FOLDER else Path("/tmp"),
+            f"{SCRATCH}processes-",
+        )
+    )
+    try:
+        tempfile.tempdir = str(folder)
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = system_folder
+    # After multiprocessing has removed its own folder inside.
+    util.Finalize(None, opened.close, exitpriority=-200)
+
+
+def _start_fresh(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    _make_socket_folder()
+    process = get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def start_forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process that computes in one thread, in some milliseconds.
+
+    It is forked from a server process that has imported the large libraries; the first call starts
+    the server, which ends with this process. Do not use a GPU in it.
+    """
+    _make_socket_folder()
+    context = get_context("forkserver")
+    libraries = [name for name in _PRELOADED_LIBRARIES if name in sys.modules]
+    context.set_forkserver_preload([*_PRELOADED, *libraries])
+    with one_thread_each():
+        environment = dict(os.environ)
+        process = context.Process(target=_in_environment, args=(environment, target, arguments))
+        process.start()
+    return process
+
+
+def _in_environment(
+    environment: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    # The server has the environment variables of the time when it started.
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*arguments)
 
 
 def how_ended(exit_code: int | None) -> str:
@@ -364,18 +441,18 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def map_in_order(
+def futures_in_order(
     pool: Executor,
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
     ahead: int,
-) -> Iterator[Result]:
-    """Like `pool.map`, but with at most `ahead` calls running or not yet yielded."""
+) -> Iterator[Future[Result]]:
+    """Yield the futures of a call per item, at most `ahead` of them running or not yet yielded."""
     pending: deque[Future[Result]] = deque()
     for item in items:
         if len(pending) == ahead:
-            yield pending.popleft().result()
+            yield pending.popleft()
         pending.append(pool.submit(function, item))
     while pending:
-        yield pending.popleft().result()
+        yield pending.popleft()

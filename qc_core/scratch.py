@@ -1,7 +1,8 @@
 """Temporary folders that are removed with the block that uses them.
 
-A process that is killed leaves its folders. The next process that makes one of the same kind
-removes them: their locks are free, because the system releases the locks of a process that ends.
+A process that is killed leaves its files and folders. The next process that makes one in the same
+place removes them: their locks are free, because the system releases the locks of a process that
+ends.
 """
 
 from __future__ import annotations
@@ -20,26 +21,33 @@ from pathlib import Path
 
 from qc_core.errors import UsageError
 
+# Names of this product's temporary files and folders: next to what they will become, and in the
+# system's temporary folder.
+STAGED, SCRATCH = "qc-", "q-chunking-"
+_TEMPORARY = re.compile(rf"(\..+\.{STAGED}|{SCRATCH}[a-z]+-)[0-9a-f]{{8}}(\.\w+)?")
 # A younger folder may belong to a process that has not locked it yet.
 _MIN_AGE_SECONDS = 60.0
 
 
 @contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
-    """Make a private folder `qc-KIND-…` in the system's temporary folder."""
-    with temporary_folder(Path(tempfile.gettempdir()), f"qc-{kind}-") as folder:
+    """Make a private folder `q-chunking-KIND-…` in the system's temporary folder."""
+    with temporary_folder(Path(tempfile.gettempdir()), f"{SCRATCH}{kind}-") as folder:
         folder.chmod(0o700)
         yield folder
 
 
 @contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a folder with a unique name that starts with `prefix`; its permissions follow the umask.
+    """Make a folder with a unique name; its permissions follow the umask.
 
     It is deleted after the block, unless the block has renamed it.
+
+    Args:
+        prefix: of the name; `.NAME.qc-` for a folder that will be renamed to NAME.
     """
-    _remove_leftovers(parent, prefix)
-    folder = parent / f"{prefix}{secrets.token_hex(4)}"
+    remove_leftovers(parent)
+    folder = parent / temporary_name(prefix)
     folder.mkdir()
     lock = try_lock(folder)
     try:
@@ -48,6 +56,11 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def temporary_name(prefix: str, suffix: str = "") -> str:
+    """Return a unique name that `remove_leftovers` recognises."""
+    return f"{prefix}{secrets.token_hex(4)}{suffix}"
 
 
 @contextmanager
@@ -84,20 +97,30 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
-def _remove_leftovers(parent: Path, prefix: str) -> None:
-    """Delete this user's folders with this prefix whose processes have ended."""
-    # Names of this module, and those of `tempfile`, which earlier releases used.
-    name = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")
+def remove_leftovers(parent: Path) -> list[Path]:
+    """Delete this user's temporary files and folders whose processes have ended.
+
+    Returns:
+        What was deleted in this folder; other folders in it are not searched.
+    """
+    removed: list[Path] = []
     newest = time.time() - _MIN_AGE_SECONDS
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(parent)):
-            if not name.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+            if not _TEMPORARY.fullmatch(entry.name) or entry.is_symlink():
                 continue
+            path = Path(entry.path)
             # Another process may remove it first.
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 if status.st_uid != os.getuid() or status.st_mtime > newest:
                     continue
-                if (lock := try_lock(Path(entry.path))) is not None:
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                    os.close(lock)
+                if (lock := try_lock(path)) is None:
+                    continue
+                if entry.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+                os.close(lock)
+                removed.append(path)
+    return removed

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from qc_core.errors import RunError, UsageError
+from qc_core.scratch import scratch_folder
 
 Object = dict[str, Any]
 # Kind and name, `deployment/ml-pipeline`.
@@ -62,8 +61,8 @@ class Kubectl:
             dry_run: let the server check the patch without storing the result.
         """
         # A file, because other users of this machine can read command lines.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "patch.json"
+        with scratch_folder("patch") as folder:
+            path = folder / "patch.json"
             path.write_text(json.dumps(patch))
             options = ["--dry-run=server"] if dry_run else []
             self.run(

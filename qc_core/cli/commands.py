@@ -81,6 +81,9 @@ COMMANDS: dict[str, Command] = {
     "coherence": Command("qc_core.cli.coherence:arguments", "compare how policies explore"),
     "episodes": Command("qc_core.cli.episodes:arguments", "upload episodes, list uploads"),
     "serve": Command("qc_core.cli.serve:arguments", "serve a policy over HTTP", "runtime"),
+    "clean": Command(
+        "qc_core.cli.clean:arguments", "remove what killed commands have left", "runtime"
+    ),
     "info": Command(
         "qc_core.cli.info:arguments", "versions, devices, store and KFP server", "runtime"
     ),

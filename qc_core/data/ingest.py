@@ -28,6 +28,7 @@ from qc_core.data.dataset.dataset import (
     require_environment,
 )
 from qc_core.data.dataset.info import INFO_FILE, DatasetInfo, unrewarded
+from qc_core.data.extremes import extreme_values
 from qc_core.data.formats.claims import claim_path, is_claim
 from qc_core.data.formats.dataset_folder import require_complete_episodes
 from qc_core.data.formats.demonstrations import open_demonstrations
@@ -52,7 +53,7 @@ from qc_core.log import log
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
-from qc_core.scratch import temporary_folder
+from qc_core.scratch import STAGED, temporary_folder
 from qc_core.seeds import seeds_for
 from qc_core.store.open import open_store
 
@@ -80,8 +81,11 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
         with _scratch_next_to(output) as scratch:
             read_sources(config, kinds, scratch / "all")
             hold_out(open_dataset(scratch / "all"), output)
-    info = open_dataset(output).info
+    dataset = open_dataset(output)
+    info = dataset.info
     if warning := unrewarded(info):
+        log.warning(warning)
+    for warning in extreme_values(dataset):
         log.warning(warning)
     log.info(
         f"data set: {info.transitions:,} transitions in {info.episodes:,} episodes, "
@@ -195,7 +199,7 @@ def _scratch_next_to(output: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {parent}: {error.strerror}") from error
-    with writing_to(parent), temporary_folder(parent, f".{output.name}.") as scratch:
+    with writing_to(parent), temporary_folder(parent, f".{output.name}.{STAGED}") as scratch:
         yield scratch
 
 
@@ -215,7 +219,7 @@ def _collect(config: Config, output: Path) -> None:
 
 def _collect_from_oracle(config: Config, writer: DatasetWriter) -> None:
     count = config.data.episodes
-    solved = 0
+    done = solved = 0
     with Progress(count, "collecting", "episode") as progress:
         collected = collect_episodes(
             config.environment,
@@ -230,7 +234,7 @@ def _collect_from_oracle(config: Config, writer: DatasetWriter) -> None:
             progress.update(note=f"{solved / done:.0%} solved")
         writer.finish(
             DataSource(
-                kind="collect", collection=config.data.collection, episodes=count, seed=config.seed
+                kind="collect", collection=config.data.collection, episodes=done, seed=config.seed
             ),
             mujoco_version=version("mujoco"),
         )
@@ -253,7 +257,12 @@ def _collect_demonstrations(config: Config, writer: DatasetWriter) -> None:
             clipped += episode.clipped
             progress.update(note=format_score(results))
         writer.finish(
-            DataSource(kind="collect", demonstrator=demonstrator, episodes=count, seed=config.seed),
+            DataSource(
+                kind="collect",
+                demonstrator=demonstrator,
+                episodes=len(results),
+                seed=config.seed,
+            ),
             reward_convention=REWARD_OF_SOURCE,
             reports_success=any_reports_success(results),
         )

@@ -54,6 +54,14 @@ def control_interval(environment: gymnasium.Env, name: str, given: float = 0.0) 
     )
 
 
+def reported_interval(environment: gymnasium.Env) -> float | None:
+    """Return the control interval that an environment reports, also by its frame rate, or None."""
+    if (reported := _reported(environment.unwrapped)) is not None:
+        return reported.seconds
+    rate = _positive(environment.metadata.get(_FRAME_RATE))
+    return 1 / rate if rate else None
+
+
 def _reported(environment: Any) -> ControlInterval | None:
     """Return the interval of an environment, or of one that it contains."""
     contained = (v for v in vars(environment).values() if isinstance(v, gymnasium.Env))

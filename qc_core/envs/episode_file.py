@@ -45,15 +45,16 @@ class RecordedEpisode:
 def record_policy(
     environment: str, policy: LoadPolicy, seeds: Sequence[int], *, workers: int = 1
 ) -> list[RecordedEpisode]:
-    """Play and record one episode per seed, as `play_episodes` does."""
+    """Play and record one episode per seed, as `play_episodes` does, except those that failed."""
     recorded: dict[int, RecordedEpisode] = {}
     with Progress(len(seeds), "playing", "episode") as progress:
         for _, seed, episode in iter_episodes(
             environment, {"policy": policy}, seeds, _record_episode, workers=workers
         ):
-            recorded[seed] = episode
+            if episode is not None:
+                recorded[seed] = episode
             progress.update()
-    return [recorded[seed] for seed in seeds]
+    return [recorded[seed] for seed in seeds if seed in recorded]
 
 
 def write_episodes(path: Path, contract: Contract, episodes: Sequence[RecordedEpisode]) -> None:

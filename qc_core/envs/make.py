@@ -8,10 +8,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from qc_core.envs.checked import CheckedEnvironment
 from qc_core.envs.control_interval import control_interval as interval_of
 from qc_core.envs.registry import find_environment
 from qc_core.envs.repeatable import RepeatableReset
 from qc_core.envs.robomimic_spec import robomimic_spec
+from qc_core.envs.time_limit import reset_limit, step_seconds_for
 from qc_core.envs.variants import with_settings
 from qc_core.envs.vectors import observation_names, original_space, with_vector_observations
 from qc_core.errors import UsageError
@@ -39,6 +41,8 @@ _ARM_ACTIONS = ("effector_dx", "effector_dy", "effector_dz", "effector_dyaw", "g
 def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarray, np.ndarray]:
     """Make an environment whose observations and actions are vectors.
 
+    `reset` and `step` raise EnvironmentFailed if it raises, exits or returns something invalid.
+
     Args:
         environment: an id, as `find_environment` takes it.
         options: passed to the environment (`width`, `height`, …).
@@ -53,10 +57,11 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
     if registered.id.startswith("visual-"):
         raise UsageError(f"{environment}: observations must be vectors, but it gives images")
     try:
-        made = gymnasium.make(registered, disable_env_checker=True, **options)
+        with reset_limit(step_seconds_for(None)):
+            made = gymnasium.make(registered, disable_env_checker=True, **options)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
             f"environment {environment} cannot be made here: {reason or type(error).__name__}"
@@ -70,10 +75,11 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
                 f"{environment}: actions must be vectors of real numbers "
                 f"(gymnasium.spaces.Box of floats), got {made.action_space}"
             )
+        names = observation_names(original_space(made), environment)
+        return CheckedEnvironment(made, names)
     except UsageError:
         made.close()
         raise
-    return made
 
 
 def is_continuous(action: gymnasium.Space) -> bool:

@@ -1,9 +1,10 @@
-"""Runs episodes of policies in environments, in one process or in several."""
+"""Runs episodes of policies in environments, in worker processes."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import closing, contextmanager
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,9 @@ import gymnasium
 import numpy as np
 
 from qc_core.envs.episode_result import format_score
+from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
 from qc_core.envs.make import make_environment
+from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.processes import worker_pool
 from qc_core.progress import Progress
@@ -20,6 +23,8 @@ from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
 
 # Entries of `info` by which environments report success.
 SUCCESS_KEYS = ("success", "is_success")
+
+_NO_SEED = "the environment failed with one of the policies for every seed; correct the environment"
 
 T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
@@ -82,23 +87,46 @@ def play_episodes(
 ) -> dict[str, list[EpisodeResult]]:
     """Play one episode per policy and seed.
 
+    A seed whose environment failed with one of the policies is left out for all of them.
+
     Args:
         policies: functions that load a policy, by name; each worker process receives them by
             pickle and calls them.
-        workers: number of processes; 1 plays in this process.
+        workers: number of processes.
 
     Returns:
         Results by policy name, in the order of the seeds for any number of workers.
+
+    Raises:
+        EnvironmentFailed: the environment failed too often.
     """
     results: dict[tuple[str, int], EpisodeResult] = {}
     with Progress(len(policies) * len(seeds), "playing", "episode") as progress:
         for name, seed, result in iter_episodes(
             environment, policies, seeds, play_episode, workers=workers
         ):
+            if result is None:
+                progress.update()
+                continue
             results[name, seed] = result
             score = format_score([result for (by, _), result in results.items() if by == name])
             progress.update(note=f"{name} {score}")
-    return {name: [results[name, seed] for seed in seeds] for name in policies}
+    return complete_seeds(results, policies, seeds)
+
+
+def complete_seeds(
+    results: Mapping[tuple[str, int], T], names: Iterable[str], seeds: Iterable[int]
+) -> dict[str, list[T]]:
+    """Return results by name for the seeds that have one for each name, in the order of seeds.
+
+    Raises:
+        EnvironmentFailed: there is no such seed.
+    """
+    names = list(names)
+    complete = [seed for seed in seeds if all((name, seed) in results for name in names)]
+    if not complete:
+        raise EnvironmentFailed(_NO_SEED)
+    return {name: [results[name, seed] for seed in complete] for name in names}
 
 
 def play_side_by_side(
@@ -115,11 +143,16 @@ def play_side_by_side(
 
     Yields:
         Results of one seed by policy name, in the order of the seeds for any number of workers.
-        Closing the iterator stops the episodes that are still running.
+        A seed is left out if its environment failed. Closing the iterator stops the episodes that
+        are still running.
+
+    Raises:
+        EnvironmentFailed: the environment failed too often.
     """
-    finished: dict[int, dict[str, EpisodeResult]] = {seed: {} for seed in seeds}
+    finished: dict[int, dict[str, EpisodeResult | None]] = {seed: {} for seed in seeds}
     remaining = iter(seeds)
     seed = next(remaining)
+    complete = 0
     episodes = iter_episodes(
         environment, policies, seeds, play_episode, workers=workers, side_by_side=True
     )
@@ -127,9 +160,17 @@ def play_side_by_side(
         for name, finished_seed, result in episodes:
             finished[finished_seed][name] = result
             while len(finished[seed]) == len(policies):
-                yield {name: finished[seed][name] for name in policies}
+                results = {name: finished[seed][name] for name in policies}
+                played = {name: result for name, result in results.items() if result is not None}
+                if len(played) == len(policies):
+                    complete += 1
+                    yield played
                 if (seed := next(remaining, None)) is None:
-                    return
+                    break
+            if seed is None:
+                break
+    if not complete:
+        raise EnvironmentFailed(_NO_SEED)
 
 
 def iter_episodes(
@@ -140,10 +181,10 @@ def iter_episodes(
     *,
     workers: int = 1,
     side_by_side: bool = False,
-) -> Generator[tuple[str, int, T], None, None]:
+) -> Generator[tuple[str, int, T | None], None, None]:
     """Play one episode per policy and seed, and yield each as soon as it ends.
 
-    Each process makes the environment once.
+    Each process makes the environment once, and again after it failed.
 
     Args:
         play: plays one episode; this function and its result must be picklable.
@@ -151,21 +192,24 @@ def iter_episodes(
             of one policy before the next policy.
 
     Yields:
-        (policy name, seed, what `play` returned), in the order in which the episodes end.
+        (policy name, seed, what `play` returned), in the order in which the episodes end; None for
+        an episode whose environment failed.
+
+    Raises:
+        EnvironmentFailed: too many episodes in a row of one policy failed, or all of them.
     """
     if side_by_side:
         episodes = [(name, seed) for seed in seeds for name in policies]
     else:
         episodes = [(name, seed) for name in policies for seed in seeds]
-    if workers == 1:
-        with closing(_EpisodeWorker(environment, play)) as worker:
-            for name, seed in episodes:
-                yield name, seed, worker.play(name, policies[name], seed)
-        return
+    failures = {name: EpisodeFailures(environment) for name in policies}
     with episode_pool(environment, workers, play) as submit:
         futures = {submit(name, policies[name], seed): (name, seed) for name, seed in episodes}
         for future in as_completed(futures):
-            yield *futures[future], future.result()
+            name, seed = futures[future]
+            yield name, seed, failures[name].result_of(future)
+            if failures[name].count == len(seeds):
+                failures[name].give_up("every episode of a policy")
 
 
 @contextmanager
@@ -174,13 +218,17 @@ def episode_pool(
 ) -> Iterator[Callable[[str, LoadPolicy, int], Future[T]]]:
     """Start worker processes that play episodes in the background.
 
-    Each process makes the environment once, and holds the two policies that it loaded last.
+    Each process makes the environment once, and holds the two policies that it loaded last. A
+    process that crashes, or whose environment does not answer, is replaced.
 
     Yields:
         A function that submits one episode: it takes a policy's name, the function that loads
-        the policy, and the seed, and returns a future of what `play` returns.
+        the policy, and the seed, and returns a future of what `play` returns
+        (`EpisodeFailures.result_of`).
     """
-    with worker_pool(workers, _start_worker, environment, play) as pool:
+    with worker_pool(
+        workers, _start_worker, environment, play, replace_killed=True, forked=True
+    ) as pool:
 
         def submit(name: str, load: LoadPolicy, seed: int) -> Future[T]:
             return pool.submit(_play_in_worker, name, load, seed)
@@ -201,11 +249,14 @@ class _EpisodeWorker(Generic[T]):
             self._environment = make_environment(self._id)
         if name not in dict(self._policies):
             self._policies.append((name, load()))
-        return self._play(self._environment, dict(self._policies)[name], seed)
-
-    def close(self) -> None:
-        if self._environment is not None:
-            self._environment.close()
+        try:
+            return self._play(self._environment, dict(self._policies)[name], seed)
+        except EnvironmentFailed:
+            # The next episode gets a new one.
+            failed, self._environment = self._environment, None
+            with contextlib.suppress(Exception, SystemExit):
+                failed.close()
+            raise
 
 
 _worker: _EpisodeWorker[Any] | None = None
@@ -213,6 +264,7 @@ _worker: _EpisodeWorker[Any] | None = None
 
 def _start_worker(environment: str, play: PlayEpisode[Any]) -> None:
     global _worker
+    end_if_it_hangs()
     _worker = _EpisodeWorker(environment, play)
 
 

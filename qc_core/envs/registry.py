@@ -57,7 +57,7 @@ def find_environment(environment: str) -> EnvSpec:
 
 
 def _find_registered(environment: str) -> EnvSpec:
-    _register_own()
+    register_own()
     package, name = package_of(environment), gymnasium_id(environment)
     failures = ""
     if package is not None:
@@ -85,7 +85,8 @@ def _find_registered(environment: str) -> EnvSpec:
     )
 
 
-def _register_own() -> None:
+def register_own() -> None:
+    """Import OGBench and this package's robomimic environments, which register themselves."""
     with warnings.catch_warnings():
         # mujoco's viewer warns that there is no screen; this program does not open it.
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""Environments that execute a chunk of actions at a time, in this process or in their own.
+"""An environment in its own process that executes a chunk of actions at a time.
 
-Both kinds take the same requests and return the same results. While an environment in its own
-process is running, the caller can do other work. This module does not import torch.
+While it is running, the caller can do other work. If it raises, exits, crashes or hangs, the caller
+gets an error and can start the next episode, in a new process. This module does not import torch.
 
 Shapes: O observation, K actions to execute, A action.
 """
@@ -11,22 +11,23 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from multiprocessing import get_context
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 import gymnasium
 import numpy as np
 
+from qc_core.envs.failures import EnvironmentFailed, process_ended
 from qc_core.envs.make import make_environment
-from qc_core.errors import DEBUG_VARIABLE, QCError, RunError, TransientError
-from qc_core.processes import exit_with_parent, one_thread_each, running
+from qc_core.envs.time_limit import end_if_it_hangs
+from qc_core.errors import DEBUG_VARIABLE, QCError
+from qc_core.processes import exit_with_parent, running, start_forked
 
 # The simulator may have to finish a step before its process can end.
 _GRACE_SECONDS = 3
-_MAX_REASON_LENGTH = 200
 
 
 class StepResult(NamedTuple):
@@ -44,11 +45,21 @@ class StepResult(NamedTuple):
     observation_O: np.ndarray
 
 
-class ChunkEnvironment(ABC):
-    """An environment that takes a chunk of actions at once and returns the result of each."""
+class RemoteEnvironment:
+    """An environment in its own process, which starts in the background and ends with this one."""
+
+    def __init__(self, environment: str) -> None:
+        self._id = environment
+        self._start()
 
     def reset(self, seed: int) -> None:
-        """Start an episode; `receive` then returns its first observation."""
+        """Start an episode; `receive` then returns its first observation.
+
+        If the environment has failed, a new process takes its place.
+        """
+        if self._has_failed:
+            self.close()
+            self._start()
         self._send(seed)
 
     def play(self, actions_KA: np.ndarray) -> None:
@@ -63,58 +74,23 @@ class ChunkEnvironment(ABC):
 
         Raises:
             UsageError: the environment cannot be made.
-            RunError: the environment failed.
-            TransientError: its process was killed.
+            EnvironmentFailed: it raised, exited, crashed, did not answer or returned something
+                invalid; the next call must be `reset`.
         """
-        packed = self._next()
-        reward, terminated, ended = packed[:3].tolist()
-        return StepResult(reward, bool(terminated), bool(ended), packed[3:])
+        try:
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError):
+            self._has_failed = True
+            self._process.join(_GRACE_SECONDS)
+            raise EnvironmentFailed(process_ended(self._process.exitcode)) from None
+        if isinstance(answer, QCError):
+            self._has_failed = True
+            raise answer
+        reward, terminated, ended = answer[:3].tolist()
+        return StepResult(reward, bool(terminated), bool(ended), answer[3:])
 
-    @abstractmethod
     def close(self) -> None:
         """Release the environment, even in the middle of a step."""
-
-    @abstractmethod
-    def _send(self, request: int | np.ndarray) -> None: ...
-
-    @abstractmethod
-    def _next(self) -> np.ndarray: ...
-
-
-class LocalEnvironment(ChunkEnvironment):
-    """Runs in this process; each step is executed when its result is requested."""
-
-    def __init__(self, environment: str) -> None:
-        self._environment = make_environment(environment)
-        self._results: Iterator[np.ndarray] = iter(())
-
-    def close(self) -> None:
-        self._environment.close()
-
-    def _send(self, request: int | np.ndarray) -> None:
-        self._results = _execute(self._environment, request)
-
-    def _next(self) -> np.ndarray:
-        return next(self._results)
-
-
-class RemoteEnvironment(ChunkEnvironment):
-    """Runs in its own process, while the caller does other work.
-
-    The process starts in the background and ends with this one.
-    """
-
-    def __init__(self, environment: str) -> None:
-        self._id = environment
-        context = get_context("spawn")
-        self._connection, remote_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(environment, remote_end))
-        with one_thread_each():
-            self._process.start()
-        # While this process holds the remote end, the end of the process would go unnoticed.
-        remote_end.close()
-
-    def close(self) -> None:
         self._connection.close()
         self._process.terminate()
         self._process.join(_GRACE_SECONDS)
@@ -122,44 +98,58 @@ class RemoteEnvironment(ChunkEnvironment):
             self._process.kill()
             self._process.join()
 
+    def _start(self) -> None:
+        self._connection, remote_end = Pipe()
+        self._process: BaseProcess = start_forked(_serve, self._id, remote_end)
+        # While this process holds the remote end, the end of the process would go unnoticed.
+        remote_end.close()
+        self._has_failed = False
+
     def _send(self, request: int | np.ndarray) -> None:
         # If the process has ended, `receive` raises the reason.
         with contextlib.suppress(ConnectionError):
             self._connection.send(request)
 
-    def _next(self) -> np.ndarray:
+
+def _serve(environment: str, connection: Connection) -> None:
+    exit_with_parent()
+    end_if_it_hangs()
+    # The process ends quietly when the caller closes the connection.
+    with running(), contextlib.suppress(EOFError, ConnectionError):
         try:
-            answer = self._connection.recv()
-        except (EOFError, ConnectionError):
-            self._process.join(_GRACE_SECONDS)
-            raise TransientError(
-                f"the process of environment {self._id} ended with code "
-                f"{self._process.exitcode}; a negative code is a signal, and -9 may mean that the "
-                "machine ran out of memory"
-            ) from None
-        if isinstance(answer, QCError):
-            raise answer
-        return answer
+            made = make_environment(environment)
+            try:
+                while True:
+                    for packed in _execute(made, connection.recv()):
+                        connection.send(packed)
+            except EnvironmentFailed as failure:
+                connection.send(failure)
+            finally:
+                _close(made)
+        except QCError as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                traceback.print_exc()
+            connection.send(error)
+
+
+def _close(environment: gymnasium.Env) -> None:
+    # The process ends: what a broken environment raises now does not matter.
+    with contextlib.suppress(Exception, SystemExit):
+        environment.close()
 
 
 def _execute(environment: gymnasium.Env, request: int | np.ndarray) -> Iterator[np.ndarray]:
     """Reset with a seed, or execute actions until the episode ends; yields float32 [3 + O]."""
-    try:
-        if isinstance(request, int):
-            observation, _ = environment.reset(seed=request)
-            yield _packed(observation, 0.0, terminated=False, ended=False)
+    if isinstance(request, int):
+        observation, _ = environment.reset(seed=request)
+        yield _packed(observation, 0.0, terminated=False, ended=False)
+        return
+    for action_A in request:
+        observation, reward, terminated, truncated, _ = environment.step(action_A)
+        ended = terminated or truncated
+        yield _packed(observation, float(reward), terminated=terminated, ended=ended)
+        if ended:
             return
-        for action_A in request:
-            observation, reward, terminated, truncated, _ = environment.step(action_A)
-            ended = terminated or truncated
-            yield _packed(observation, float(reward), terminated=terminated, ended=ended)
-            if ended:
-                return
-    except QCError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:_MAX_REASON_LENGTH]
-        raise RunError(f"the environment failed ({type(error).__name__}): {reason}") from error
 
 
 def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: bool) -> np.ndarray:
@@ -167,18 +157,3 @@ def _packed(observation: np.ndarray, reward: float, *, terminated: bool, ended: 
     packed[:3] = reward, terminated, ended
     packed[3:] = observation
     return packed
-
-
-def _serve(environment: str, connection: Connection) -> None:
-    exit_with_parent()
-    # The process ends quietly when the caller closes the connection.
-    with running(), contextlib.suppress(EOFError, ConnectionError):
-        try:
-            with contextlib.closing(make_environment(environment)) as made:
-                while True:
-                    for packed in _execute(made, connection.recv()):
-                        connection.send(packed)
-        except QCError as error:
-            if os.environ.get(DEBUG_VARIABLE):
-                traceback.print_exc()
-            connection.send(error)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from qc_core.envs.play import LoadPolicy, iter_episodes, play_episode
+from qc_core.envs.play import LoadPolicy, complete_seeds, iter_episodes, play_episode
 from qc_core.envs.recorder import EpisodeRecorder
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkFunction
@@ -101,9 +101,10 @@ def record_trajectories(
         for name, seed, trajectory in iter_episodes(
             environment, policies, seeds, partial(record_trajectory, steps=steps), workers=workers
         ):
-            recorded[name, seed] = trajectory
+            if trajectory is not None:
+                recorded[name, seed] = trajectory
             progress.update()
-    return {name: [recorded[name, seed] for seed in seeds] for name in policies}
+    return complete_seeds(recorded, policies, seeds)
 
 
 def _position_of(environment: Any) -> tuple[Landmark | None, Callable[[], Any]]:

@@ -13,6 +13,7 @@ import gymnasium
 from gymnasium.spaces import Box, Dict, MultiBinary, Tuple
 from gymnasium.wrappers import FlattenObservation
 
+from qc_core.envs.checked import CheckedEnvironment
 from qc_core.errors import UsageError
 
 
@@ -31,6 +32,8 @@ def with_vector_observations(environment: gymnasium.Env, name: str) -> gymnasium
 
 def original_space(environment: gymnasium.Env) -> gymnasium.Space:
     """Return the observation space before `with_vector_observations`."""
+    if isinstance(environment, CheckedEnvironment):
+        environment = environment.env
     if isinstance(environment, FlattenObservation):
         return environment.env.observation_space
     return environment.observation_space

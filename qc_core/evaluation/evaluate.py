@@ -55,7 +55,7 @@ def evaluate(
     Success rates have Wilson's interval. A failure counts as the episode limit, so the mean steps
     of all policies are over the same episodes. Each policy is also compared with the first one,
     paired by seed: an interval without zero is a difference. If the environment reports no
-    success, the returns are compared.
+    success, the returns are compared. Seeds whose environment failed are left out.
 
     Args:
         offline: the pretrained checkpoint.
@@ -66,6 +66,7 @@ def evaluate(
     Raises:
         UsageError: a checkpoint of another environment, or two checkpoints of different methods;
             no simulator and no held-out episodes.
+        EnvironmentFailed: the environment failed too often.
     """
     if not has_simulator(config.environment):
         return _evaluate_held_out(config, offline, output, held_out)
@@ -96,7 +97,8 @@ def evaluate(
         environment=config.environment,
         episode_limit=limit,
         first_seed=seeds[0],
-        episodes=len(seeds),
+        episodes=len(first),
+        failed_episodes=len(seeds) - len(first),
         execution_horizon=horizon or trained[online].config.train.chunk_length,
         policies=tuple(
             msgspec.structs.replace(

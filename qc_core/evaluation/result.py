@@ -46,6 +46,7 @@ class Evaluation(Document, frozen=True, kw_only=True):
     Attributes:
         episode_limit: maximum control steps of an episode.
         episodes: episodes per policy, with seeds from `first_seed`.
+        failed_episodes: further seeds, left out because the environment failed.
         execution_horizon: actions of each chunk that were executed.
     """
 
@@ -56,6 +57,7 @@ class Evaluation(Document, frozen=True, kw_only=True):
     execution_horizon: int
     policies: tuple[PolicyResult, ...]
     held_out: tuple[HeldOutResult, ...] = ()
+    failed_episodes: int = 0
     schema_version: int = SCHEMA_VERSION
 
     def policy(self, name: str) -> PolicyResult | None:

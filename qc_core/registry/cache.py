@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qc_core.errors import RunError, UsageError
 from qc_core.registry.registry import Registry
-from qc_core.scratch import temporary_folder
+from qc_core.scratch import STAGED, temporary_folder
 from qc_core.store.open import open_store
 
 
@@ -47,7 +47,7 @@ def cached_policy(reference: str) -> Path:
         ) from error
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(folder.parent, f".{version}.") as scratch:
+        with temporary_folder(folder.parent, f".{version}.{STAGED}") as scratch:
             fetched = scratch / version
             registry.pull(f"{name}:{version}", fetched)
             with _exclusive_lock(cache):

@@ -54,11 +54,8 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int) -> list[SweepPoint]:
         for future in as_completed(futures):
             try:
                 future.result()
-            except WorkerKilled:
-                raise RunError(
-                    "the process of a run was killed, perhaps for lack of memory: resume with "
-                    "fewer --workers"
-                ) from None
+            except WorkerKilled as killed:
+                raise RunError(f"{killed}: resume with the same command") from killed
             except Exception as error:
                 failures.append((f"{futures[future]}: {_reason(error)}", error))
                 log.info(failures[-1][0])

@@ -63,6 +63,7 @@ class CheckpointStore:
         newest: folder of the last undamaged checkpoint that an earlier process saved; if all are
             damaged, of the last one; None without one.
         schedule: when the next checkpoint is due.
+        has_checkpoint: whether a checkpoint is stored.
 
     Raises:
         RunError: the store does not answer.
@@ -76,6 +77,7 @@ class CheckpointStore:
     ) -> None:
         self._backend, self.name, self._before_save = backend, name, before_save
         self.newest = self._newest()
+        self.has_checkpoint = self.newest is not None
         self.schedule = CheckpointSchedule()
 
     @property
@@ -106,6 +108,7 @@ class CheckpointStore:
             self._before_save(checkpoint)
         with self.schedule.saving():
             self._backend.put(checkpoint.offline_steps + checkpoint.online_steps, write)
+        self.has_checkpoint = True
 
     def try_save(
         self, agent: Agent, checkpoint: Checkpoint, curve: Curve, state: Mapping[str, Tensor]

@@ -46,7 +46,11 @@ class Training(Protocol):
         ...
 
     def figures(self) -> dict[str, float]:
-        """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
+        """Return losses and values of the last update.
+
+        Raises:
+            TrainingDiverged: one of them, or a weight, is not finite.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -212,6 +216,8 @@ def run_training(
                 if training.step == stop:
                     evaluation.evaluate(training)
             if store is not None and store.schedule.due and training.step < training.steps:
+                # The checkpoint of a training that has diverged would replace the last good one.
+                training.figures()
                 with deferred():
                     store.try_save(training.agent, describe(), curve, state())
         if evaluation is not None:
@@ -220,6 +226,7 @@ def run_training(
         if store is None or not between_steps or not training.step:
             raise
         try:
+            training.figures()
             with deferred():
                 store.save(training.agent, describe(), curve, state())
         except (QCError, OSError) as error:

@@ -19,11 +19,12 @@ from qc_core.data.replay.replay import OfflineData
 from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards, observation_statistics
 from qc_core.data.replay.windows import sample_windows
-from qc_core.errors import TrainingDiverged, UsageError
+from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
+from qc_core.training.divergence import FiniteCheck
 from qc_core.training.updates import UPDATES_PER_GRAPH, repeat
 
 _VALIDATION_BATCH = 1024
@@ -86,6 +87,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
                 self._held_out = parts.shard_at(1)
         self._seconds = 0.0
         self._info: Info = {}
+        self._check = FiniteCheck(agent, "--train.learning-rate")
         # The step on the device, for updates in CUDA graphs.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
         self._shard_buffer = ShardBuffer(self._shards)
@@ -128,14 +130,13 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._step.add_(1)
         self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
         windows = sample_windows(self._shard_buffer.transitions, self._config, self.generator)
+        self._check.batch = windows
         noise = self.agent.draw_noise(self._config.train.batch_size, self.generator)
         return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
         """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
-        point = read_figures(self._info)
-        require_finite(point, self.step, "--train.learning-rate")
-        return point
+        return self._check.read(self._info, self.step)
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs besides the agent and the curve."""
@@ -173,22 +174,3 @@ def learning_rate_at(step: Tensor, train: TrainConfig) -> Tensor:
     """Return the learning rate of an offline update; `step` counts from 1, both are scalars."""
     done = (step - 1) / max(1, train.offline_steps - 1)
     return train.learning_rate * (1 - done * (1 - train.learning_rate_decay))
-
-
-def read_figures(info: Info) -> dict[str, float]:
-    """Return the figures of an update as numbers; waits for the device once."""
-    return dict(zip(info, torch.stack([*info.values()]).tolist(), strict=True)) if info else {}
-
-
-def require_finite(point: dict[str, float], step: int, remedy: str) -> None:
-    """Stop a training whose figures are NaN or infinite (TrainingDiverged).
-
-    Args:
-        remedy: the option that the error message says to lower.
-    """
-    wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
-    if wrong:
-        raise TrainingDiverged(
-            f"training diverged before update {step}: {wrong[0]} is {point[wrong[0]]}; "
-            f"lower {remedy}"
-        )

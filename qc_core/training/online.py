@@ -19,8 +19,8 @@ from qc_core.data.replay.windows import Windows, concatenate, sample_windows
 from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
-from qc_core.training.device import cpu_share, set_generator
-from qc_core.training.offline import read_figures, require_finite
+from qc_core.training.device import set_generator
+from qc_core.training.divergence import FiniteCheck
 from qc_core.training.policy import ExplorationPolicy
 from qc_core.training.rollout import Rollout
 from qc_core.training.updates import repeat
@@ -30,10 +30,10 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
     """Trains an agent on its own steps in environments and on the data set.
 
     Each environment step adds a transition to the replay buffer, then the updates of that step
-    run. Order and number of both depend only on the configuration, not on timing. If this process
-    has several cores, the environments run in processes of their own. To keep them busy, the next
-    actions of an environment are chosen before the updates of its last transition: the weights
-    that act are at most these updates old (`Rollout`).
+    run. Order and number of both depend only on the configuration, not on timing. The environments
+    run in processes of their own. To keep them busy, the next actions of an environment are chosen
+    before the updates of its last transition: the weights that act are at most these updates old
+    (`Rollout`).
 
     The flow family samples from one buffer, which contains the data set and then the online
     transitions. The RLPD family takes a fixed share of each batch from the data set, and explores
@@ -69,7 +69,6 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
                     ExplorationPolicy(agent),
                     trial=trial,
                     uniform_steps=train.learning_starts if self._mixes else 0,
-                    in_processes=cpu_share() > 1,
                 )
             )
             shards = Shards(dataset, config, load)
@@ -85,6 +84,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self._rollout = rollout
         self._updates = repeat(self._update, self._generator)
         self._info: Info = {}
+        self._check = FiniteCheck(agent, "--train.online-learning-rate")
 
     def run(self, until: int, on_steps: Callable[[int, str | None], None]) -> None:
         """Explore and learn until `step` is `until`.
@@ -93,12 +93,14 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             on_steps: called with 1 and None after each environment step and its updates.
 
         Raises:
-            RunError: an environment failed.
+            EnvironmentFailed: the environment failed in too many episodes in a row.
         """
         train = self._config.train
         while self.step < until:
             self.step += 1
-            self._replay.add(*self._rollout.step(self.step))
+            while (transition := self._rollout.step(self.step)) is None:
+                self._replay.end_episode()
+            self._replay.add(*transition)
             if (
                 self.step > train.learning_starts
                 and self._replay.window_count(train.backup_steps) > 0
@@ -116,13 +118,12 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
 
     def _update(self) -> Info:
         noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
-        return self.agent.update(self.draw_batch(), noise)
+        self._check.batch = self.draw_batch()
+        return self.agent.update(self._check.batch, noise)
 
     def figures(self) -> dict[str, float]:
         """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
-        point = read_figures(self._info)
-        require_finite(point, self.step, "--train.online-learning-rate")
-        return point
+        return self._check.read(self._info, self.step)
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs besides the agent; running episodes are not part of it."""

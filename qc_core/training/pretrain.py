@@ -145,10 +145,13 @@ def _train(
     with Progress(training.steps, "offline", "update", done=training.step) as progress:
         try:
             run_training(training, training.curve, describe, checkpoints, progress.update)
-        except TrainingDiverged:
-            # Resumed from its checkpoint, the training would diverge again.
-            checkpoints.remove()
-            raise
+        except TrainingDiverged as error:
+            if not checkpoints.has_checkpoint:
+                raise
+            raise TrainingDiverged(
+                f"{error}; the last checkpoint before it is {checkpoints.location}: give --fresh "
+                "to start over with other options"
+            ) from error
 
 
 @contextmanager

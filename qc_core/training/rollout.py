@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qc_core.config.settings import Config
-from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
+from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
+from qc_core.envs.remote import RemoteEnvironment
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
 from qc_core.training.policy import ExplorationPolicy
@@ -51,8 +52,9 @@ class Rollout(contextlib.AbstractContextManager["Rollout"]):
     Args:
         trial: determines the seeds of the episodes.
         uniform_steps: number of first steps with uniform instead of learned chunks.
-        in_processes: run each environment in a process of its own, in parallel to the caller; the
-            transitions are the same.
+
+    Attributes:
+        failures: episodes that the environment ended by failing.
     """
 
     def __init__(
@@ -62,15 +64,14 @@ class Rollout(contextlib.AbstractContextManager["Rollout"]):
         *,
         trial: int,
         uniform_steps: int,
-        in_processes: bool,
     ) -> None:
         self._seed, self._offset = config.seed, trial * _EPISODES_PER_TRIAL
         self._next_episode = 0
-        kind = RemoteEnvironment if in_processes else LocalEnvironment
+        self.failures = EpisodeFailures(config.environment)
         with contextlib.ExitStack() as opened:
             self._explorers = [
                 _Explorer(
-                    opened.enter_context(contextlib.closing(kind(config.environment))),
+                    opened.enter_context(contextlib.closing(RemoteEnvironment(config.environment))),
                     policy,
                     uniform_steps,
                 )
@@ -83,16 +84,30 @@ class Rollout(contextlib.AbstractContextManager["Rollout"]):
         """The number of the first episode without any step so far."""
         return self._next_episode - sum(explorer.is_fresh for explorer in self._explorers)
 
-    def step(self, number: int) -> Transition:
-        """Return the transition of step `number`; numbers are consecutive."""
+    def step(self, number: int) -> Transition | None:
+        """Return the transition of step `number`; numbers are consecutive.
+
+        Returns:
+            None if the environment failed: its episode ended with its last transition, and the
+            next call with the same number returns the first transition of its next episode.
+
+        Raises:
+            EnvironmentFailed: too many episodes in a row have failed.
+        """
         turns = len(self._explorers)
         for turn in range(turns):
             explorer = self._explorers[(number + turn) % turns]
             if not explorer.has_started:
                 self._start(explorer)
         explorer = self._explorers[number % turns]
-        transition = explorer.step(number, number + turns)
+        try:
+            transition = explorer.step(number, number + turns)
+        except EnvironmentFailed as failure:
+            self.failures.add(failure)
+            self._start(explorer)
+            return None
         if transition.ended:
+            self.failures.completed()
             self._start(explorer)
         return transition
 
@@ -115,7 +130,7 @@ class _Explorer:
     """One environment and its running episode."""
 
     def __init__(
-        self, environment: ChunkEnvironment, policy: ExplorationPolicy, uniform_steps: int
+        self, environment: RemoteEnvironment, policy: ExplorationPolicy, uniform_steps: int
     ) -> None:
         self._environment, self._policy, self._uniform_steps = environment, policy, uniform_steps
         self._executor: ChunkExecutor | None = None
@@ -157,10 +172,11 @@ class _Explorer:
 
     def abandon(self) -> None:
         """Receive all pending results, so that the environment can be reset."""
-        if self.has_started and self._observation_O is None:
-            self._environment.receive()
-        while self._pending and not self._environment.receive().ended:
-            self._pending.popleft()
+        with contextlib.suppress(EnvironmentFailed):
+            if self.has_started and self._observation_O is None:
+                self._environment.receive()
+            while self._pending and not self._environment.receive().ended:
+                self._pending.popleft()
         self._pending.clear()
         self._executor, self.is_fresh = None, False
 

@@ -1,4 +1,4 @@
-"""Plays evaluation episodes during training, in background processes if there are cores."""
+"""Plays evaluation episodes during training, in other processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config, TrainConfig
-from qc_core.envs.make import make_environment
+from qc_core.envs.failures import EpisodeFailures
 from qc_core.envs.play import episode_pool, play_episode
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.scratch import scratch_folder
@@ -36,10 +36,10 @@ OnResults = Callable[[list[EpisodeResult]], None]
 
 
 class Scoring(contextlib.AbstractContextManager["Scoring"]):
-    """Plays one episode per seed with the current weights of an agent.
+    """Plays one episode per seed with the current weights of an agent, in other processes.
 
-    If this process has one core, it plays the episodes itself; otherwise background processes
-    play them while the agent learns. On a CPU the results are the same.
+    If this process has one core, it waits for the episodes; otherwise they are played while the
+    agent learns. On a CPU the results are the same. Episodes whose environment failed are left out.
     """
 
     def __init__(self, config: Config, seeds: Sequence[int]) -> None:
@@ -47,17 +47,15 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         self._length = config.evaluate.execution_horizon
         self._pending: deque[_Pending] = deque()
         self._snapshots = 0
-        processes = min(len(seeds), cpu_share() - 1, _MAX_PROCESSES)
+        self._failures = EpisodeFailures(config.environment)
+        cores = cpu_share()
+        self._waits = cores == 1
+        processes = min(len(seeds), max(1, cores - 1), _MAX_PROCESSES)
         with contextlib.ExitStack() as opened:
-            if processes:
-                self._submit = opened.enter_context(
-                    episode_pool(config.environment, processes, play_episode)
-                )
-                self._folder = opened.enter_context(scratch_folder("scoring"))
-            else:
-                self._submit = None
-                self._environment = make_environment(config.environment)
-                opened.callback(self._environment.close)
+            self._submit = opened.enter_context(
+                episode_pool(config.environment, processes, play_episode)
+            )
+            self._folder = opened.enter_context(scratch_folder("scoring"))
             self._closing = opened.pop_all()
 
     def play(self, agent: Agent, on_results: OnResults) -> None:
@@ -67,11 +65,10 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
             on_results: called with one result per seed: before this returns or, for episodes in
                 the background, by a later `poll` or `finish`, in the order of the calls. What it
                 raises passes through them.
+
+        Raises:
+            EnvironmentFailed: the environment failed too often; also by `poll` and `finish`.
         """
-        if self._submit is None:
-            policy = AgentPolicy(agent, execution_horizon=self._length)
-            on_results([play_episode(self._environment, policy, seed) for seed in self._seeds])
-            return
         # Training that is faster than its evaluation waits here.
         while len(self._pending) >= _MAX_PENDING:
             self._report_first()
@@ -79,10 +76,17 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         weights = self._folder / f"{self._snapshots}.safetensors"
         save_tensors(agent.state_dict(), weights)
         load = _Snapshot(
-            weights, agent.observation_size, agent.action_size, agent.config, self._length
+            weights,
+            agent.observation_size,
+            agent.action_size,
+            agent.config,
+            self._length,
+            in_background=not self._waits,
         )
         futures = [self._submit(weights.name, load, seed) for seed in self._seeds]
         self._pending.append(_Pending(weights, futures, on_results))
+        if self._waits:
+            self.finish()
 
     def poll(self) -> None:
         """Report the evaluations whose episodes have been played."""
@@ -110,8 +114,11 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
 
     def _report_first(self) -> None:
         weights, futures, on_results = self._pending.popleft()
-        results = [future.result() for future in futures]
+        played = [self._failures.result_of(future) for future in futures]
         weights.unlink()
+        results = [result for result in played if result is not None]
+        if not results:
+            self._failures.give_up("every episode of an evaluation")
         on_results(results)
 
 
@@ -130,12 +137,15 @@ class _Snapshot:
     action_size: int
     train: TrainConfig
     execution_horizon: int
+    in_background: bool
 
     def __call__(self) -> AgentPolicy:
-        # There is one process for each core, and training has priority on all of them: its threads
-        # wait for each other, so that one slow thread delays all.
+        # There is one process for each core.
         torch.set_num_threads(1)
-        os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
+        if self.in_background:
+            # Training has priority on all cores: its threads wait for each other, so that one slow
+            # thread delays all.
+            os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         agent = make_agent(self.observation_size, self.action_size, self.train)
         agent.load_state_dict(load_file(self.weights))
         return AgentPolicy(agent, execution_horizon=self.execution_horizon)

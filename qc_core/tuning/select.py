@@ -74,7 +74,8 @@ def select_best(
     else:
         complete = {trial.trial: trial for trial in trials if trial.state == COMPLETE}
         if not complete:
-            raise RunError(f"none of the {len(trials)} trials is complete")
+            causes = [f"; trial {trial.trial}: {trial.error}" for trial in trials if trial.error]
+            raise RunError(f"none of the {len(trials)} trials is complete{''.join(causes[-1:])}")
         store = study_store(storage)
         selection = _selection(config, pretrained, store, study_name, complete)
         best = complete[selection.best_trial] if selection else best_trial(trials)

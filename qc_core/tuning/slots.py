@@ -20,6 +20,8 @@ INTERRUPTED = "interrupted"
 # Why an attempt failed; an attempt that failed without a reason was lost with its worker.
 REASON = "reason"
 DIVERGED, FAILED, DUPLICATE = "diverged", "failed", "duplicate"
+# What a diverged or failed attempt reported.
+ERROR = "error"
 
 # After as many losses without a new checkpoint, the setting is to blame and not the node.
 MAX_LOSSES = 3

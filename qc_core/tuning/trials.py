@@ -17,6 +17,7 @@ from qc_core.training.score import Score, scores_from
 from qc_core.tuning.optuna_private import fixed_parameters
 from qc_core.tuning.selection import Selection
 from qc_core.tuning.slots import (
+    ERROR,
     REASON,
     SCORES,
     WORKER,
@@ -45,6 +46,7 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
         scores: of all evaluations, in order.
         seconds: duration of the last attempt.
         success, steps, episode_return, reports_success: the last score; None without a score.
+        error: why the last attempt diverged or failed; empty otherwise.
     """
 
     trial: int
@@ -59,6 +61,7 @@ class Trial(Document, frozen=True, kw_only=True, omit_defaults=True):
     steps: float | None = None
     episode_return: float | None = msgspec.field(name="return", default=None)
     reports_success: bool | None = None
+    error: str = ""
 
     @classmethod
     def converted_from_older(cls, content: dict[str, Any], what: str) -> dict[str, Any]:
@@ -203,4 +206,5 @@ def _trial(slot: int, attempts: list[FrozenTrial]) -> Trial:
         steps=last and last.steps,
         episode_return=last and last.episode_return,
         reports_success=last and last.reports_success,
+        error=attributes.get(ERROR, ""),
     )

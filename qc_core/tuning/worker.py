@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
+from qc_core.envs.failures import EnvironmentFailed
 from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file
 from qc_core.log import log
@@ -34,7 +35,7 @@ from qc_core.training.score import Score
 from qc_core.tuning.optuna_private import heartbeats
 from qc_core.tuning.patience import without_waiting
 from qc_core.tuning.queue import end_attempt, end_attempts_of, finish, take_trial
-from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, FAILED, REASON, SCORES, SLOT
+from qc_core.tuning.slots import CHECKPOINT_STEP, DIVERGED, ERROR, FAILED, REASON, SCORES, SLOT
 from qc_core.tuning.study import (
     HEARTBEAT,
     Heartbeat,
@@ -172,24 +173,29 @@ class _Work:
             )
         except optuna.TrialPruned:
             state = TrialState.PRUNED
-        except TrainingDiverged as error:
-            # A setting that diverges is a result: the trial fails and the study continues.
-            log.info(f"trial {slot} failed: {error}")
-            trial.set_user_attr(REASON, DIVERGED)
+        except (TrainingDiverged, EnvironmentFailed) as error:
+            # A setting that diverges is a result. The study continues, with a new environment.
+            log.warning(f"trial {slot} failed: {error}")
+            diverged = isinstance(error, TrainingDiverged)
+            trial.set_user_attr(REASON, DIVERGED if diverged else FAILED)
+            trial.set_user_attr(ERROR, str(error))
             state = TrialState.FAIL
         except (StorageInternalError, UpdateFinishedTrialError):
             raise
         except (TransientError, OSError, MemoryError, *DEVICE_FAULTS):
             # The machine failed, not the setting: the attempt is lost and the slot tried again.
             raise
-        except Exception:
+        except Exception as error:
             trial.set_user_attr(REASON, FAILED)
+            trial.set_user_attr(ERROR, " ".join(str(error).split()))
             raise
         else:
             put_result(store, self.study_name, slot, trial.number, result)
             value = scores[-1].value
         finish(study, trial, state, value)
-        checkpoints.remove()
+        if state != TrialState.FAIL:
+            # The last checkpoint of a failed trial shows how it failed.
+            checkpoints.remove()
         if scores:
             log.info(f"trial {slot} {state.name.lower()}: {scores[-1].text}")
 

@@ -12,10 +12,10 @@ import pytest
 
 from qc_core.errors import TransientError, UsageError
 from qc_core.files import staged_folder
-from qc_core.processes import WorkerKilled, map_in_order, one_thread_each, worker_pool
+from qc_core.processes import WorkerKilled, futures_in_order, one_thread_each, worker_pool
 
 
-def test_map_in_order_limits_calls_ahead() -> None:
+def test_futures_in_order_limits_calls_ahead() -> None:
     started = []
 
     def items() -> Iterator[int]:
@@ -24,9 +24,9 @@ def test_map_in_order_limits_calls_ahead() -> None:
             yield item
 
     with worker_pool(2) as pool:
-        results = map_in_order(pool, abs, items(), ahead=3)
-        for taken, result in enumerate(results):
-            assert result == taken
+        results = futures_in_order(pool, abs, items(), ahead=3)
+        for taken, future in enumerate(results):
+            assert future.result() == taken
             assert len(started) <= taken + 1 + 3
     assert len(started) == 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -17,8 +16,10 @@ from qc_core.data.collection.user_demonstrator import (
     load_demonstrator,
 )
 from qc_core.data.dataset.dataset import Episodes
+from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
 from qc_core.envs.registry import find_environment
-from qc_core.processes import map_in_order, one_thread_each, worker_pool
+from qc_core.envs.time_limit import end_if_it_hangs
+from qc_core.processes import futures_in_order, worker_pool
 
 # Submitted episodes per worker: enough that no worker idles while a slow episode blocks the order,
 # few enough that memory does not grow with the collection.
@@ -28,7 +29,7 @@ Episode = TypeVar("Episode", covariant=True)
 
 
 class Collector(Protocol[Episode]):
-    """Collects episodes in its own environment."""
+    """Collects episodes in its own environment, in a worker process."""
 
     def collect(self, seed: int) -> Episode:
         """Return the episode of a seed; it does not depend on earlier episodes."""
@@ -49,13 +50,17 @@ def collect_episodes(
 
     Args:
         play_length: transitions of a `play` or `noisy` episode.
-        workers: number of processes; 1 collects in this process. The episodes are the same.
+        workers: number of processes; the episodes are the same for any number.
+
+    Yields:
+        The episodes, without those whose environment failed.
 
     Raises:
         UsageError: there is no oracle for the environment.
+        EnvironmentFailed: the environment failed in too many episodes in a row.
     """
     require_collectable(environment)
-    yield from _collect(_Oracles(environment, collection, play_length), seeds, workers)
+    yield from _collect(environment, _Oracles(environment, collection, play_length), seeds, workers)
 
 
 def collect_demonstrations(
@@ -65,13 +70,18 @@ def collect_demonstrations(
 
     Args:
         demonstrator: `module:function`.
-        workers: number of processes; 1 collects in this process. The episodes are the same.
+        workers: number of processes; the episodes are the same for any number.
+
+    Yields:
+        The episodes, without those whose environment failed.
 
     Raises:
         UsageError: the function cannot be imported, or fails.
+        EnvironmentFailed: the environment failed in too many episodes in a row.
     """
     load_demonstrator(demonstrator)
-    yield from _collect(UserDemonstrations(environment, demonstrator), seeds, workers)
+    make = UserDemonstrations(environment, demonstrator)
+    yield from _collect(environment, make, seeds, workers)
 
 
 def require_demonstrator(environment: str, demonstrator: str) -> None:
@@ -101,23 +111,38 @@ class _Oracles:
 
 
 def _collect(
-    make: Callable[[], Collector[Episode]], seeds: Sequence[int], workers: int
+    environment: str, make: Callable[[], Collector[Episode]], seeds: Sequence[int], workers: int
 ) -> Iterator[Episode]:
-    """Collect with one collector per process; equal functions `make` share one."""
-    if workers == 1:
-        with contextlib.closing(make()) as collector:
-            yield from map(collector.collect, seeds)
-        return
-    collect = functools.partial(_collect_in_worker, make)
-    with one_thread_each(), worker_pool(workers) as pool:
-        yield from map_in_order(pool, collect, seeds, ahead=_AHEAD * workers)
+    """Collect with one collector per process."""
+    failures = EpisodeFailures(environment)
+    with worker_pool(workers, _start_worker, make, replace_killed=True, forked=True) as pool:
+        for future in futures_in_order(pool, _collect_in_worker, seeds, ahead=_AHEAD * workers):
+            if (episode := failures.result_of(future)) is not None:
+                yield episode
+    if failures.count == len(seeds):
+        failures.give_up("every episode")
 
 
-def _collect_in_worker(make: Callable[[], Collector[Any]], seed: int) -> Any:
-    return _worker_collector(make).collect(seed)
+_make: Callable[[], Collector[Any]] | None = None
+_collector: Collector[Any] | None = None
 
 
-@functools.cache
-def _worker_collector(make: Callable[[], Collector[Any]]) -> Collector[Any]:
-    """Return the collector of this worker process, which lives as long as the process."""
-    return make()
+def _start_worker(make: Callable[[], Collector[Any]]) -> None:
+    global _make
+    end_if_it_hangs()
+    _make = make
+
+
+def _collect_in_worker(seed: int) -> Any:
+    global _collector
+    assert _make is not None
+    if _collector is None:
+        _collector = _make()
+    try:
+        return _collector.collect(seed)
+    except EnvironmentFailed:
+        # The next episode gets a new environment.
+        failed, _collector = _collector, None
+        with contextlib.suppress(Exception, SystemExit):
+            failed.close()
+        raise

@@ -259,16 +259,30 @@ class Replay:
                 min(self._row, self._initial) if self._wraps == 1 else self._initial
             )
 
+    def end_episode(self) -> None:
+        """Mark the last transition of the environment whose turn is next as its episode's end."""
+        rows = self._newest_rows()
+        if len(rows) == self._environments:
+            self.terminals[rows[-1]] = 1.0
+        self._episode_boundaries[0] = None
+
     def end_episodes(self) -> None:
         """Mark the last transition of each environment as the end of an interrupted episode."""
+        for row in self._newest_rows():
+            self.terminals[row] = 1.0
+        self._episode_boundaries = deque([None] * self._environments)
+
+    def _newest_rows(self) -> list[int]:
+        """Return the row of each environment's last online transition, newest first."""
+        rows: list[int] = []
         row, first = self._row, self._overwrite_from if self._wraps else self._initial
-        for _ in self._episode_boundaries:
+        for _ in range(self._environments):
             if row == first and self._wraps:
                 row = self._capacity
             if row > first:
                 row -= 1
-                self.terminals[row] = 1.0
-        self._episode_boundaries = deque([None] * self._environments)
+                rows.append(row)
+        return rows
 
     def state(self) -> dict[str, Tensor]:
         """Return the added transitions, for `restore`."""

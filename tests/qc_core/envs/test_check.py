@@ -1,6 +1,6 @@
 """A trial episode shows before a run whether an environment can be played, scored and filmed."""
 
-from collections.abc import Iterator
+import os
 from typing import Any
 
 import gymnasium
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qc_core.envs.check import check_environment
+from qc_core.envs.variants import with_settings
 from qc_core.errors import UsageError
 from tests.conftest import PENDULUM
 
@@ -26,9 +27,9 @@ class Faulty(gymnasium.Env):
     """An environment of one number whose `fault` is set by the test."""
 
     dt = 0.1
-    fault = ""
 
-    def __init__(self) -> None:
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
         self.observation_space = gymnasium.spaces.Box(-1, 1, (1,))
         self.action_space = gymnasium.spaces.Box(-1, 1, (1,))
 
@@ -39,42 +40,39 @@ class Faulty(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if self.fault == "raises":
             raise ValueError("the motor\nis off")
+        if self.fault == "crashes":
+            os.abort()
         observation = np.full(1, np.nan if self.fault == "nan" else 0.5)
         reward: Any = {"reward": np.inf, "column": np.ones(1)}.get(self.fault, 1.0)
         # Success is reported only at the end.
         return observation, reward, True, False, {"success": True}
 
 
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    gymnasium.register("Faulty-v0", f"{__name__}:Faulty", max_episode_steps=5)
-    yield "Faulty-v0"
-    del gymnasium.registry["Faulty-v0"]
+gymnasium.register("Faulty-v0", f"{__name__}:Faulty", max_episode_steps=5)
+
+
+def faulty(fault: str) -> str:
+    return with_settings(f"{__name__}:Faulty-v0", {"fault": fault})
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("size", r"observations of shape \[2\], its observation space has 1 numbers"),
-        ("nan", "observation observation_0 is NaN"),
+        ("size", r"observations of shape \[2\] in reset, its observation space has 1 numbers"),
+        ("nan", "not finite in step 1: observation_0 is nan"),
         ("reward", "rewards must be finite numbers, got inf"),
         ("column", r"rewards must be finite numbers, got array\(\[1\.\]\)"),
-        ("raises", r"cannot be played \(ValueError: the motor is off\): correct"),
+        ("raises", r"cannot be played: .* raised ValueError in step 1: the motor is off; correct"),
+        ("crashes", r"cannot be played: the environment process was killed by signal 6"),
     ],
 )
-def test_environments_that_cannot_be_played_are_refused(
-    faulty: str, monkeypatch: pytest.MonkeyPatch, fault: str, message: str
-) -> None:
-    monkeypatch.setattr(Faulty, "fault", fault)
+def test_environments_that_cannot_be_played_are_refused(fault: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        check_environment(faulty)
+        check_environment(faulty(fault))
 
 
-def test_limits_that_a_run_can_live_with_are_noted(
-    faulty: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Faulty, "fault", "unseeded")
-    checked = check_environment(faulty)
+def test_limits_that_a_run_can_live_with_are_noted() -> None:
+    checked = check_environment(faulty("unseeded"))
     assert (checked.reports_success, checked.renders, checked.repeats) == (True, False, False)
     assert "there will be no video" in checked.notes[1]
     assert "different episodes for the same seed" in checked.notes[2]

@@ -1,6 +1,9 @@
 """Episode results match the environment, for any number of processes."""
 
 import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -96,15 +99,24 @@ def test_side_by_side_gives_the_same_results_and_stops_when_closed() -> None:
     assert len(list(play_side_by_side(PENDULUM, policies, seeds[:2]))) == 2
 
 
-def test_two_alternating_policies_are_loaded_once_each() -> None:
-    made: list[str] = []
+@dataclass(frozen=True)
+class Counted(Wandering):
+    """Notes in a file each time it is loaded."""
 
-    class Made(Wandering):
-        def __init__(self) -> None:
-            made.append("policy")
+    file: Path
 
-    list(play_side_by_side(PENDULUM, {"one": Made, "two": Made}, [1, 2, 3]))
-    assert len(made) == 2
+    def __call__(self, *arguments: Any) -> Any:
+        if arguments:
+            return super().__call__(*arguments)
+        with self.file.open("a") as file:
+            file.write("loaded\n")
+        return self
+
+
+def test_two_alternating_policies_are_loaded_once_each(tmp_path: Path) -> None:
+    policies = {name: Counted(tmp_path / "loads") for name in ("one", "two")}
+    list(play_side_by_side(PENDULUM, policies, [1, 2, 3]))
+    assert len((tmp_path / "loads").read_text().splitlines()) == 2
 
 
 def test_an_environment_that_no_worker_can_make_gives_one_line(

@@ -12,24 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qc_core.envs.failures import EnvironmentFailed
 from qc_core.envs.make import make_environment
-from qc_core.envs.remote import ChunkEnvironment, LocalEnvironment, RemoteEnvironment
-from qc_core.errors import RunError, UsageError
+from qc_core.envs.remote import RemoteEnvironment
+from qc_core.errors import UsageError
 from tests.conftest import PENDULUM
 from tests.test_imports import run_blocked
 
 LIMIT = 200
 
 
-@pytest.fixture(params=[LocalEnvironment, RemoteEnvironment])
-def environment(request: pytest.FixtureRequest) -> Iterator[ChunkEnvironment]:
-    made = request.param(PENDULUM)
+@pytest.fixture
+def environment() -> Iterator[RemoteEnvironment]:
+    made = RemoteEnvironment(PENDULUM)
     yield made
     made.close()
     assert not multiprocessing.active_children()
 
 
-def test_step_results_match_the_environment(environment: ChunkEnvironment) -> None:
+def test_step_results_match_the_environment(environment: RemoteEnvironment) -> None:
     actions = np.random.default_rng(0).uniform(-2, 2, (5, 1)).astype(np.float32)
     alone = make_environment(PENDULUM)
     environment.reset(3)
@@ -45,7 +46,7 @@ def test_step_results_match_the_environment(environment: ChunkEnvironment) -> No
 
 
 def test_actions_after_the_end_of_an_episode_are_dropped(
-    environment: ChunkEnvironment,
+    environment: RemoteEnvironment,
 ) -> None:
     environment.reset(0)
     environment.receive()
@@ -57,11 +58,11 @@ def test_actions_after_the_end_of_an_episode_are_dropped(
     np.testing.assert_array_equal(environment.receive().observation_O, first)
 
 
-def test_a_failing_environment_gives_one_line(environment: ChunkEnvironment) -> None:
+def test_a_failing_environment_gives_one_line(environment: RemoteEnvironment) -> None:
     environment.reset(0)
     environment.receive()
     environment.play(np.zeros((1, 0), np.float32))
-    with pytest.raises(RunError, match=r"the environment failed \(IndexError\)") as failure:
+    with pytest.raises(EnvironmentFailed, match="raised IndexError in step 1") as failure:
         environment.receive()
     assert "\n" not in str(failure.value)
 
@@ -83,7 +84,7 @@ def test_a_killed_environment_process_is_reported() -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     remote.play(np.zeros((2, 1), np.float32))
-    with pytest.raises(RunError, match=r"environment Pendulum-v1 ended with code -9") as failure:
+    with pytest.raises(EnvironmentFailed, match=r"was killed by signal 9 \(SIGKILL\)") as failure:
         remote.receive()
     assert "\n" not in str(failure.value)
     remote.close()

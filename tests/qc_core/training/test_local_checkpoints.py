@@ -14,7 +14,7 @@ import torch
 from qc_core import interruption
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import DatasetWriter
-from qc_core.errors import RunError, UsageError
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.files import sha256_of
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
@@ -223,10 +223,24 @@ def test_a_folder_with_other_files_is_refused(
     assert theirs.read_text() == "mine"
 
 
-def test_a_diverged_training_leaves_no_checkpoints(
-    tmp_path: Path, config: Config, dataset: Path
+def test_a_diverged_training_leaves_its_last_good_checkpoint(
+    tmp_path: Path, config: Config, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = replace(config.train, learning_rate=1e30, offline_steps=20)
-    with pytest.raises(RunError, match="diverged"):
-        pretrain.pretrain(replace(config, train=train), dataset, tmp_path / "offline")
-    assert list(tmp_path.iterdir()) == []
+    """The learning rate grows until the training diverges."""
+    steps: list[int] = []
+
+    def growing(step: torch.Tensor, _: object) -> torch.Tensor:
+        steps.append(int(step))
+        return torch.tensor(1e30 if len(steps) > 10 else 1e-4)
+
+    monkeypatch.setattr("qc_core.training.offline.learning_rate_at", growing)
+    monkeypatch.setattr(CheckpointSchedule, "due", True)
+    long = replace(config, train=replace(config.train, offline_steps=20, log_every=20))
+    with pytest.raises(TrainingDiverged) as diverged:
+        pretrain.pretrain(long, dataset, tmp_path / "offline")
+    saved = tmp_path / "offline.partial" / "checkpoint-11"
+    assert f"the last checkpoint before it is {saved}: give --fresh" in str(diverged.value)
+    assert all(
+        value.isfinite().all()
+        for value in load_agent(saved, torch.device("cpu")).state_dict().values()
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.data.dataset.dataset import DatasetWriter
 from qc_core.envs.make import describe
-from qc_core.errors import RunError, UsageError
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.files import sha256_of
 from qc_core.policy_format.data_source import DataSource
+from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.checkpoint import load_agent, read_checkpoint, read_curve
 from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
@@ -91,9 +93,27 @@ def test_divergence_is_reported_in_one_line_and_leaves_no_checkpoint(
     tmp_path: Path, config: Config, dataset: Path
 ) -> None:
     train = replace(config.train, learning_rate=1e30, offline_steps=20)
-    with pytest.raises(RunError, match=r"diverged.*lower --train.learning-rate"):
+    with pytest.raises(TrainingDiverged) as diverged:
         pretrain(replace(config, train=train), dataset, tmp_path / "c")
+    assert re.fullmatch(
+        r"training diverged before update 2: \S+ is (nan|-?inf); the last batch has "
+        r"observations -\S+ to \S+, actions -\S+ to \S+, returns -\S+ to \S+; "
+        r"lower --train.learning-rate",
+        str(diverged.value),
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_divergence_is_explained_by_the_data_if_their_numbers_are_extreme(
+    tmp_path: Path, config: Config, spec: EnvironmentSpec
+) -> None:
+    episodes = random_episodes(spec, [40, 60])
+    episodes.rewards[:] = 1e30
+    writer = DatasetWriter(tmp_path / "data", spec)
+    writer.append(episodes)
+    writer.finish(DataSource(kind="test"))
+    with pytest.raises(TrainingDiverged, match="the returns of the data are extreme: correct"):
+        pretrain(config, tmp_path / "data", tmp_path / "c")
 
 
 def test_inputs_that_do_not_fit_are_refused_before_training(

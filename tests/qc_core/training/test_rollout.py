@@ -23,6 +23,7 @@ from qc_core.networks.kernels import choose
 from qc_core.seeds import seeds_for
 from qc_core.training.online import OnlineTraining
 from tests.conftest import PENDULUM
+from tests.failing_environment import failing
 
 CPU = torch.device("cpu")
 # Chunks of 3 do not divide the pendulum's 200 steps.
@@ -243,3 +244,22 @@ def test_windows_end_where_an_episode_was_interrupted(
         training.run(5, lambda *_: None)
         training.restore(training.state())
         assert training.state()["replay.terminals"].tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("environments", [1, 2])
+def test_a_failing_environment_costs_its_episode_and_training_continues(
+    config: Config, dataset: Path, tmp_path: Path, environments: int
+) -> None:
+    """Episodes have 8 steps; the third step of the first one fails."""
+    chosen = replace(
+        config,
+        environment=failing("crashes", 1, tmp_path),
+        train=replace(config.train, num_envs=environments, online_steps=20),
+    )
+    agent = make_agent(28, 5, chosen.train)
+    with OnlineTraining(chosen, agent, open_dataset(dataset), CPU, trial=0) as training:
+        training.run(20, lambda *_: None)
+        terminals = training.state()["replay.terminals"].reshape(-1, environments).T.tolist()
+    first, *others = terminals
+    assert first == ([0, 1] + [0] * 7 + [1] + [0] * 7 + [1] + [0] * 2)[: len(first)]
+    assert all(other == ([0] * 7 + [1] + [0] * 2) for other in others)

@@ -13,7 +13,6 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config
-from qc_core.errors import RunError
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
@@ -81,20 +80,22 @@ def test_episodes_are_interrupted_when_training_ends_early(
     assert not multiprocessing.active_children()
 
 
-def test_a_killed_process_is_reported_in_one_line(
-    pendulum_config: Config, agent: Agent, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_process_costs_its_episode(
+    pendulum_config: Config,
+    agent: Agent,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("QC_THREADS", "2")
-    with (
-        pytest.raises(RunError, match="a worker process was killed") as failure,
-        Scoring(pendulum_config, range(10_000)) as scoring,
-    ):
-        scoring.play(agent, lambda _: None)
+    got: list[list[EpisodeResult]] = []
+    with Scoring(pendulum_config, SEEDS) as scoring:
+        scoring.play(agent, got.append)
         (process,) = multiprocessing.active_children()
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         scoring.finish()
-    assert "\n" not in str(failure.value)
+    assert [result.seed for result in got[0]] == SEEDS[1:]
+    assert "the environment process was killed by signal 9 (SIGKILL)" in capsys.readouterr().err
     assert not multiprocessing.active_children()
 
 

@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 
 from qc_core.config.catalog import RECIPES
 from qc_core.config.settings import Config
+from qc_core.envs.failures import EnvironmentFailed
 from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
 from qc_core.files import write_json
 from qc_core.training.checkpoint import read_checkpoint
 from qc_core.tuning.queue import end_attempts_of, end_interrupted, finish, take_trial
+from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study, load_study, suggest
 from qc_core.tuning.trials import (
     Trial,
@@ -197,20 +199,23 @@ def test_trials_that_are_interrupted_resume_without_counting_as_losses(
     ("failure", "states"),
     [
         (TrainingDiverged, ["diverged", "diverged"]),
+        (EnvironmentFailed, ["failed", "failed"]),
         (RunError, ["failed", "waiting"]),
         (TransientError, ["lost", "waiting"]),
     ],
 )
-def test_divergence_is_a_result_and_other_failures_end_the_worker(
+def test_divergence_and_failing_environments_cost_a_trial_and_other_failures_the_worker(
     storage: str,
     config: Config,
+    checkpoint: Path,
+    dataset: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     failure: type[RunError],
     states: list[str],
 ) -> None:
     tried: list[int] = []
-    continues = failure is TrainingDiverged
+    continues = failure in (TrainingDiverged, EnvironmentFailed)
 
     def fail(*_: object, trial: int, **__: object) -> None:
         tried.append(trial)
@@ -218,13 +223,20 @@ def test_divergence_is_a_result_and_other_failures_end_the_worker(
 
     monkeypatch.setattr("qc_core.tuning.worker.fine_tune", fail)
     create_study("s", storage, config)
-    places = tmp_path / "checkpoint", tmp_path / "dataset", tmp_path / "output"
+    places = checkpoint, dataset, tmp_path / "output"
     with contextlib.nullcontext() if continues else pytest.raises(RunError, match="for the test"):
         run_worker(config, *places, study_name="s", storage=storage, worker=0)
     assert tried == ([0, 1] if continues else [0])
     assert (tmp_path / "output").exists() == continues
     # The study notes the cause: only lost trials are tried again.
-    assert [trial.state for trial in read_trials(load_study("s", storage))] == states
+    trials = read_trials(load_study("s", storage))
+    assert [trial.state for trial in trials] == states
+    assert trials[0].error == ("" if failure is TransientError else "for the test")
+    if continues:
+        with pytest.raises(RunError, match="none of the 2 trials is complete; trial 1: for the"):
+            select_best(
+                config, checkpoint, "s", storage, tmp_path / "best", tmp_path / "history.json"
+            )
 
 
 def trial(number: int, success: float, steps: float, state: str = "complete") -> Trial:
