@@ -9,7 +9,6 @@ from qc_core import documents
 from qc_core.documents import Document
 from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
-from qc_core.log import log
 from qc_core.registry.manifest import version_prefix
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.store.objects import ObjectStore
@@ -50,7 +49,6 @@ def approve(store: ObjectStore, reference: str) -> Approval:
     store.put(version_prefix(name, version) + "approval.json", documents.encode(approval))
     if registry.alias(name, CHAMPION) != version:
         registry.set_alias(name, CHAMPION, version)
-    log.info(f"{approval.policy} is champion, approved by {approval.person}")
     return approval
 
 

@@ -28,6 +28,8 @@ SourceKind = Literal[
 STORE_EPISODES = "store:episodes"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ZIP_MAGIC = b"PK"
+HDF5_SUFFIXES = (".hdf5", ".h5")
 
 
 def kind_of(source: str) -> SourceKind:
@@ -63,7 +65,14 @@ def kind_of(source: str) -> SourceKind:
         raise UsageError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
-    return "robomimic" if start == _HDF5_MAGIC or path.suffix in (".hdf5", ".h5") else "npz"
+    if start == _HDF5_MAGIC or path.suffix in HDF5_SUFFIXES:
+        return "robomimic"
+    if path.suffix != ".npz" and not start.startswith(_ZIP_MAGIC):
+        raise UsageError(
+            f"{path} is neither npz nor HDF5, and not a folder: write your episodes as npz "
+            "(docs: File formats, Episodes)"
+        )
+    return "npz"
 
 
 def name_in(source: str) -> str:
@@ -90,8 +99,8 @@ def _kind_of_folder(path: Path) -> SourceKind:
         return "data set"
     if (path / LEROBOT_INFO).exists():
         return "lerobot"
-    if any(path.glob("*.npz")):
+    if any(file.suffix in (".npz", *HDF5_SUFFIXES) for file in path.iterdir()):
         return "npz"
     raise UsageError(
-        f"{path} is a folder without a {INFO_FILE}, a LeRobot {LEROBOT_INFO} or npz files"
+        f"{path} is a folder without a {INFO_FILE}, a LeRobot {LEROBOT_INFO}, npz or HDF5 files"
     )

@@ -74,7 +74,10 @@ def npz_files(path: Path) -> tuple[list[Path], list[Path]]:
     held_out = [path for path in paths if path.stem.endswith("-val")]
     files = [path for path in paths if path not in held_out]
     if not files:
-        raise UsageError(f"{path} holds no npz files but validation files (*-val.npz)")
+        raise UsageError(
+            f"{path} holds no npz files but validation files (*-val.npz); robomimic's files are "
+            "given one by one"
+        )
     return files, held_out
 
 

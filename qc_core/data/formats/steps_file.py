@@ -16,6 +16,7 @@ import numpy as np
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Episodes, require_environment
 from qc_core.data.formats.action_range import ActionRange
+from qc_core.data.formats.locate import HDF5_SUFFIXES
 from qc_core.data.formats.npz_file import Shapes
 from qc_core.data.formats.ogbench_npz import npz_files
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
@@ -175,7 +176,10 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
     """Return the data files and the validation files of a path."""
-    return npz_files(path) if path.is_dir() or not is_hdf5(path) else ([path], [])
+    if not path.is_dir():
+        return ([path], []) if is_hdf5(path) else npz_files(path)
+    found = sorted(file for file in path.iterdir() if file.suffix in HDF5_SUFFIXES)
+    return (found, []) if found else npz_files(path)
 
 
 def _choose(

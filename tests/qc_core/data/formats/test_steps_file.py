@@ -16,6 +16,7 @@ from qc_core.data.formats import steps_file
 from qc_core.data.ingest import ingest
 from qc_core.errors import UsageError
 from tests.conftest import PENDULUM
+from tests.qc_core.data.reading import read_all
 
 Arrays = dict[str, Any]
 Ingested = Callable[..., Dataset]
@@ -235,6 +236,31 @@ def test_ends_that_look_like_time_limits_are_noted(
     every = TERMINALS | TIMEOUTS | (np.arange(12) == 11)
     ingested(arrays(terminals=every, timeouts=None))
     assert "every episode ends with a terminal" in capsys.readouterr().err
+
+
+def test_a_folder_of_hdf5_files_may_have_nested_arrays(tmp_path: Path, config: Config) -> None:
+    """As robots with two arms are often recorded: one file per episode, no rewards."""
+    (tmp_path / "day").mkdir()
+    for number in range(3):
+        with h5py.File(tmp_path / f"day/episode_{number}.hdf5", "w") as file:
+            file["observations/qpos"] = np.full((5, 2), number)
+            file["observations/qvel"] = np.zeros((5, 1))
+            file["observations/images/top"] = np.zeros((5, 4, 4, 3), np.uint8)
+            file["action"] = np.random.default_rng(number).uniform(-1, 1, (5, 2))
+    data = with_source(config, tmp_path / "day", ROBOT)
+    with pytest.raises(UsageError, match=r"it has action, observations/qpos.*--data\.observation"):
+        ingest(data, tmp_path / "dataset")
+    chosen = replace(data.data, observation=("observations/qpos", "observations/qvel"))
+    read_all(replace(data, data=chosen, control_interval=0.02), tmp_path / "dataset")
+    dataset = open_dataset(tmp_path / "dataset")
+    assert np.flatnonzero(dataset.terminals).tolist() == [4, 9, 14]
+    assert dataset.observations[dataset.observation_index[5]].tolist() == [1, 1, 0]
+
+
+def test_files_of_other_kinds_are_identified(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "day.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(UsageError, match="neither npz nor HDF5, and not a folder: write your"):
+        ingest(with_source(config, tmp_path / "day.csv", ROBOT), tmp_path / "dataset")
 
 
 def test_a_folder_may_have_one_episode_per_file_without_marks(
