@@ -18,6 +18,7 @@ from components.report.component import report
 from components.select.component import select
 from components.tune.component import tune
 from pipeline.form import DESCRIPTION, fill_form
+from pipeline.graph import remove_redundant_edges
 from pipeline.placement import DEFAULT_CLUSTER, Cluster, Placement
 from qc_core.config.resolve import AS_THE_RECIPE
 
@@ -146,4 +147,5 @@ def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
                 )
 
     fill_form(q_chunking)
+    remove_redundant_edges(q_chunking)
     return q_chunking

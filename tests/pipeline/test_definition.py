@@ -88,6 +88,25 @@ def test_examples_of_the_form_are_valid_values(
     resolve(examples["recipe"], [*method, *examples["recipe_overrides"].split()])
 
 
+def test_each_task_depends_only_on_what_it_waits_for_directly(package: dict[str, Any]) -> None:
+    """KFP's UI draws an edge for each dependency."""
+    edges = {
+        (before, name)
+        for name, task in _training(package).items()
+        for before in task.get("dependentTasks", ())
+    }
+    assert edges == {
+        ("pretrain", "for-loop-3"),
+        ("for-loop-3", "select"),
+        ("select", "evaluate"),
+        ("evaluate", "export"),
+        ("export", "promote"),
+        ("promote", "report"),
+    }
+    tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert tasks["condition-2"]["dependentTasks"] == ["ingest"]
+
+
 def test_names_fit_into_the_boxes_of_the_ui(package: dict[str, Any]) -> None:
     for name, task in tasks_of(package).items():
         is_graph = "dag" in package["components"][task["componentRef"]["name"]]
