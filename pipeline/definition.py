@@ -77,7 +77,7 @@ def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
             dataset = ingested.outputs["dataset"]
             held_out = ingested.outputs["held_out"]
             # A retraining without new data ends here.
-            with dsl.If(ingested.outputs["Output"] == "train", name=_TRAINING):
+            with dsl.If(ingested.outputs["decision"] == "train", name=_TRAINING):
                 offline = place(
                     pretrain(
                         config=config,
@@ -88,7 +88,7 @@ def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
                         memory=memory,
                     )
                 ).outputs["checkpoint"]
-                workers = configured.outputs["Output"]
+                workers = configured.outputs["workers"]
                 # The loop must have no name of its own: KFP's Collected would not find it.
                 with dsl.ParallelFor(items=workers) as worker:
                     tuned = place(

@@ -1,6 +1,6 @@
 """First step: checks all inputs and resolves the configuration before any work starts."""
 
-from typing import List
+from typing import List, NamedTuple
 
 from kfp import dsl
 
@@ -19,7 +19,7 @@ def configure(
     node_selector: dict,
     continue_run: str,
     config: dsl.Output[dsl.Artifact],
-) -> List[str]:
+) -> NamedTuple("Outputs", [("workers", List[str])]):  # pyright: ignore
     """Resolve the recipe and open the tuning study.
 
     Args:
@@ -33,7 +33,7 @@ def configure(
         config: The resolved configuration.
 
     Returns:
-        One entry per tuning worker.
+        workers: One entry per tuning worker.
     """
     from pathlib import Path
 
@@ -48,4 +48,7 @@ def configure(
             resources_memory=memory,
             resources_node_selector=node_selector,
         )
-        return prepare(recipe, method, overrides, run_id, Path(config.path), continue_run.strip())
+        workers = prepare(
+            recipe, method, overrides, run_id, Path(config.path), continue_run.strip()
+        )
+    return (workers,)

@@ -1,5 +1,7 @@
 """Collects, downloads or converts the dataset."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.image import TRAIN_IMAGE
@@ -12,7 +14,7 @@ def ingest(
     dataset: dsl.Output[dsl.Dataset],
     held_out: dsl.Output[dsl.Dataset],
     new_data: dsl.Output[dsl.Artifact],
-) -> str:
+) -> NamedTuple("Outputs", [("decision", str)]):  # pyright: ignore
     """Write the dataset folder, and decide whether it has new data to train on.
 
     Args:
@@ -23,7 +25,7 @@ def ingest(
         new_data: The parent policy, and whether the dataset is new to it, as JSON.
 
     Returns:
-        "train", or "stop" if the parent policy was trained on the same data.
+        decision: "train", or "stop" if the parent policy was trained on the same data.
     """
     from pathlib import Path
 
@@ -46,4 +48,4 @@ def ingest(
         outputs = {"dataset": dataset, "held-out": held_out, "new-data": new_data}
         compute_once(store, run_id, "ingest", {}, outputs, compute)
         new = record_new_data(store, run_id, Path(new_data.path))
-    return "train" if new else "stop"
+    return ("train" if new else "stop",)

@@ -32,7 +32,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_valid_form_opens_the_study(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    workers = step.python_func(**FORM, config=dsl.Artifact(uri=str(config)))
+    (workers,) = step.python_func(**FORM, config=dsl.Artifact(uri=str(config)))
     assert workers == ["0", "1"] and read_json(config)["seed"] == 3
     assert len(load_study("run-1", "").get_trials()) == 2
 
@@ -90,7 +90,7 @@ def test_a_robot_without_a_simulator_has_a_plan_without_fine_tuning(
 ) -> None:
     config = tmp_path / "config.json"
     form = {**FORM, "overrides": "--environment robot/so101 --data store:episodes"}
-    assert step.python_func(**form, config=dsl.Artifact(uri=str(config))) == ["0"]
+    assert step.python_func(**form, config=dsl.Artifact(uri=str(config))) == (["0"],)
     assert read_json(config)["tune"]["trials"] == 0
     assert "plan: robot/so101 has no simulator" in capsys.readouterr().err
     assert not load_study("run-1", "").get_trials()

@@ -175,7 +175,7 @@ def test_training_is_skipped_without_new_data(package: dict[str, Any]) -> None:
     tasks = package["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert set(tasks) == {"configure", "ingest", "condition-2"}
     condition = tasks["condition-2"]["triggerPolicy"]["condition"]
-    assert condition.endswith("['pipelinechannel--ingest-Output'] == 'train'")
+    assert condition.endswith("['pipelinechannel--ingest-decision'] == 'train'")
     assert {"pretrain", "promote", "report"} <= set(_training(package))
 
 
