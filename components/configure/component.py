@@ -37,6 +37,7 @@ def configure(
     """
     from pathlib import Path
 
+    from components.facts import config_facts
     from qc_core.config.resources import check_resources
     from qc_core.notify.step import run_step
     from qc_core.tuning.prepare import prepare
@@ -51,4 +52,5 @@ def configure(
         workers = prepare(
             recipe, method, overrides, run_id, Path(config.path), continue_run.strip()
         )
+        config.metadata.update(config_facts(Path(config.path)))
     return (workers,)

@@ -26,6 +26,7 @@ def evaluate(
     """
     from pathlib import Path
 
+    from components.facts import evaluation_facts
     from qc_core.config.document import read_config
     from qc_core.evaluation.evaluate import evaluate as compare
     from qc_core.notify.step import run_step
@@ -53,3 +54,4 @@ def evaluate(
                 Path(held_out.path),
             ),
         )
+        evaluation.metadata.update(evaluation_facts(Path(evaluation.path)))

@@ -22,6 +22,7 @@ def export(
     """
     from pathlib import Path
 
+    from components.facts import policy_facts
     from qc_core.export.export import export
     from qc_core.files import sha256_of
     from qc_core.notify.step import run_step
@@ -41,3 +42,4 @@ def export(
             {"policy": policy},
             lambda: export(Path(checkpoint.path), Path(policy.path), Path(evaluation.path)),
         )
+        policy.metadata.update(policy_facts(Path(policy.path)))

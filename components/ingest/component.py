@@ -29,6 +29,7 @@ def ingest(
     """
     from pathlib import Path
 
+    from components.facts import dataset_facts
     from qc_core.config.document import read_config
     from qc_core.data.hold_out import copy_held_out
     from qc_core.data.ingest import ingest
@@ -48,4 +49,5 @@ def ingest(
         outputs = {"dataset": dataset, "held-out": held_out, "new-data": new_data}
         compute_once(store, run_id, "ingest", {}, outputs, compute)
         new = record_new_data(store, run_id, Path(new_data.path))
+        dataset.metadata.update(dataset_facts(Path(dataset.path)))
     return ("train" if new else "stop",)

@@ -27,6 +27,7 @@ def pretrain(
     """
     from pathlib import Path
 
+    from components.facts import checkpoint_facts
     from qc_core.config.document import read_config
     from qc_core.data.dataset.dataset import open_dataset
     from qc_core.notify.step import run_step
@@ -46,3 +47,4 @@ def pretrain(
             {"checkpoint": checkpoint},
             lambda: pretrain(resolved, data, Path(checkpoint.path), store),
         )
+        checkpoint.metadata.update(checkpoint_facts(Path(checkpoint.path)))

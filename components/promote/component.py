@@ -28,6 +28,7 @@ def promote(
     from dataclasses import asdict
     from pathlib import Path
 
+    from components.facts import promotion_facts
     from qc_core.config.document import read_config
     from qc_core.documents import write
     from qc_core.files import sha256_of
@@ -56,3 +57,4 @@ def promote(
             "policy": sha256_of(Path(policy.path) / CHECKSUMS),
         }
         compute_once(store, run_id, "promote", depends_on, {"promotion": promotion}, compute)
+        promotion.metadata.update(promotion_facts(Path(promotion.path)))

@@ -32,6 +32,7 @@ def report(
     """
     from pathlib import Path
 
+    from components.facts import promotion_facts
     from qc_core.config.document import read_config
     from qc_core.documents import read
     from qc_core.evaluation.result import Evaluation
@@ -59,4 +60,5 @@ def report(
             read_history(Path(history.path)),
             read(Path(promotion.path), Promotion),
         )
+        report.metadata.update(promotion_facts(Path(promotion.path)))
         record_completion(open_store(), run_id, completion)

@@ -30,6 +30,7 @@ def select(
     """
     from pathlib import Path
 
+    from components.facts import checkpoint_facts, history_facts
     from qc_core.config.document import read_config
     from qc_core.notify.step import run_step
     from qc_core.results.run_record import study_of
@@ -46,3 +47,6 @@ def select(
             Path(history.path),
             published=Path(checkpoint.path),
         )
+        for artifact in (checkpoint, best_trial):
+            artifact.metadata.update(checkpoint_facts(Path(artifact.path)))
+        history.metadata.update(history_facts(Path(history.path)))

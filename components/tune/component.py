@@ -31,6 +31,7 @@ def tune(
     """
     from pathlib import Path
 
+    from components.facts import worker_facts
     from qc_core.config.document import read_config
     from qc_core.notify.step import run_step
     from qc_core.results.run_record import study_of
@@ -50,3 +51,4 @@ def tune(
             worker=int(worker),
             run_id=run_id,
         )
+        trials.metadata.update(worker_facts(Path(trials.path)))

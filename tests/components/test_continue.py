@@ -11,7 +11,9 @@ from components.evaluate.component import evaluate
 from components.ingest.component import ingest
 from components.pretrain.component import pretrain
 from components.tune.component import tune
+from qc_core.data.dataset.dataset import open_dataset
 from qc_core.files import read_json
+from qc_core.training.checkpoint import weights_digest
 from qc_core.tuning.study import load_study
 from tests.components.test_configure import FORM
 
@@ -30,9 +32,10 @@ class Run:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
+        self.artifacts: dict[str, dsl.Artifact] = {}
 
     def artifact(self, name: str) -> dsl.Artifact:
-        return dsl.Artifact(uri=str(self.folder / name))
+        return self.artifacts.setdefault(name, dsl.Artifact(uri=str(self.folder / name)))
 
     def call(self, step: Any, *artifacts: str, **arguments: Any) -> Any:
         named = {name: self.artifact(name) for name in artifacts}
@@ -58,6 +61,19 @@ def first(tmp_path: Path, pendulum: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     run.configure(f"{SMALL} --tune.trials 1 --data {pendulum}")
     run.train()
     return run
+
+
+def test_artifacts_carry_what_they_contain(first: Run) -> None:
+    facts = {name: artifact.metadata for name, artifact in first.artifacts.items()}
+    assert facts["config"]["recipe"] == FORM["recipe"] and facts["config"]["seed"] == 0
+    info = open_dataset(first.folder / "dataset").info
+    assert (facts["dataset"]["episodes"], facts["dataset"]["digest"]) == (
+        info.episodes,
+        info.digest,
+    )
+    assert facts["checkpoint"]["offline_steps"] > 0
+    assert facts["checkpoint"]["digest"] == weights_digest(first.folder / "checkpoint")
+    assert facts["trials"] == {"complete_trials": 1}
 
 
 def test_dataset_pretraining_and_trials_are_taken_over_and_trials_are_added(
