@@ -316,10 +316,11 @@ class _StepKilled(RunError):
 
 
 def _adapt(specification: Any, values: dict[str, str]) -> None:
-    """Remove the steps' retries, and let finished steps not run again.
+    """Remove the steps' retries, let finished steps not run again, and adapt conditions.
 
     Retries help on a lost node, and would repeat a local failure. The status of the run is reported
-    at each end.
+    at each end. In a condition, `kfp.local` finds an output with a name of its own only as
+    TASK--OUTPUT.
 
     Args:
         values: of KFP's placeholders, which are otherwise different in each process that resumes.
@@ -328,10 +329,14 @@ def _adapt(specification: Any, values: dict[str, str]) -> None:
         for name, task in component.dag.tasks.items():
             task.ClearField("retry_policy")
             task.caching_options.enable_cache = name != "outcome"
-            for parameter in task.inputs.parameters.values():
+            for key, parameter in task.inputs.parameters.items():
                 constant = parameter.runtime_value.constant
                 if constant.string_value in values:
                     constant.string_value = values[constant.string_value]
+                source, policy = parameter.task_output_parameter, task.trigger_policy
+                if source.producer_task and policy.condition:
+                    found = f"{source.producer_task}--{source.output_parameter_key}"
+                    policy.condition = policy.condition.replace(key, f"pipelinechannel--{found}")
 
 
 def _failure(console: Console, path: Path) -> QCError:

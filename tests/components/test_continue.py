@@ -67,10 +67,8 @@ def test_artifacts_carry_what_they_contain(first: Run) -> None:
     facts = {name: artifact.metadata for name, artifact in first.artifacts.items()}
     assert facts["config"]["recipe"] == FORM["recipe"] and facts["config"]["seed"] == 0
     info = open_dataset(first.folder / "dataset").info
-    assert (facts["dataset"]["episodes"], facts["dataset"]["digest"]) == (
-        info.episodes,
-        info.digest,
-    )
+    assert facts["dataset"]["episodes"] == info.episodes
+    assert facts["dataset"]["digest"] == info.digest
     assert facts["checkpoint"]["offline_steps"] > 0
     assert facts["checkpoint"]["digest"] == weights_digest(first.folder / "checkpoint")
     assert facts["trials"] == {"complete_trials": 1}
