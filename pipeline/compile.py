@@ -10,6 +10,8 @@ from pipeline.placement import DEFAULT_CLUSTER, Cluster
 from qc_core.errors import UsageError
 from qc_core.files import reading, require_file_place, staged_file
 
+# Default of the form, the same whoever compiles: a package depends only on code and cluster.
+DEFAULT_RECIPE = "cube-single-quickstart"
 # First characters of every package.
 _HEADER = "# PIPELINE DEFINITION"
 

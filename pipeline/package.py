@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from components.image import TRAIN_IMAGE
-from pipeline.compile import compile_pipeline
+from pipeline.compile import DEFAULT_RECIPE, compile_pipeline
 from pipeline.earlier_run import EarlierRun
 from pipeline.form import DESCRIPTION
 from pipeline.inputs import parse_inputs, recipe_inputs
@@ -22,8 +22,6 @@ from qc_core.config.resolve import AS_THE_RECIPE
 from qc_core.provenance import git_commit
 from qc_core.scratch import scratch_folder
 
-# Default of the form in a version that `submit` and `schedule` upload.
-DEFAULT_RECIPE = "cube-single-quickstart"
 _DIGITS = 7
 
 

@@ -8,22 +8,25 @@ from pipeline.cli.plan import check_plan, claims_of
 from pipeline.cli.server import cluster_arguments, cluster_of
 from qc_core.cli.arguments import output_argument, recipe_argument
 from qc_core.cli.parser import Parser
+from qc_core.errors import UsageError
 
 
 def arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, optional=True)
     output_argument(parser, "package to write, a .yaml file")
     cluster_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> None:
-    """Compile the pipeline with a recipe and its overrides as defaults of its inputs."""
-    from pipeline.compile import compile_pipeline, require_package_place
+    """Compile the pipeline; a recipe and its options become the defaults of the form."""
+    from pipeline.compile import DEFAULT_RECIPE, compile_pipeline, require_package_place
     from qc_core.config.resolve import expand, resolve
 
     require_package_place(options.output)
-    name, overrides = expand(options.recipe, options.overrides)
+    if options.recipe is None and options.overrides:
+        raise UsageError("qc compile: give a recipe with its options")
+    name, overrides = expand(options.recipe or DEFAULT_RECIPE, options.overrides)
     config = resolve(name, overrides)
     check_plan(config)
     cluster = cluster_of(options, claims_of(config))

@@ -28,7 +28,8 @@ def arguments(parser: Parser) -> None:
 def run(options: Namespace) -> None:
     """Upload the pipeline as the newest released version, and print which schedules run it."""
     from components.image import TRAIN_IMAGE
-    from pipeline.package import DEFAULT_RECIPE, compile_package
+    from pipeline.compile import DEFAULT_RECIPE
+    from pipeline.package import compile_package
     from pipeline.release import release
     from pipeline.server import connect
 

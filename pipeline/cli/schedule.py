@@ -89,8 +89,8 @@ def create(options: Namespace) -> None:
     claims = claims_of(config)
     if claims and not options.pin:
         raise UsageError(
-            f"a schedule on the volume claim {claims[0]} needs --pin: the latest version of the "
-            "pipeline may not mount it"
+            f"a schedule on the volume claim {claims[0]} needs --pin: the released version may "
+            "not mount it"
         )
     check_plan(config)
     cluster = cluster_of(options, claims)

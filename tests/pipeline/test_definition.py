@@ -11,6 +11,7 @@ from components.image import TRAIN_IMAGE
 from pipeline.compile import compile_pipeline
 from pipeline.form import INPUTS
 from pipeline.inputs import parse_inputs
+from pipeline.package import compile_package
 from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
@@ -157,6 +158,13 @@ def test_recipe_without_a_form_entry_compiles_to_one_of_the_form(tmp_path: Path)
     assert inputs["recipe"]["defaultValue"] == "cube-double-task1"
     for entry in inputs.values():
         assert entry.get("defaultValue") in entry.get("literals", [entry.get("defaultValue")])
+
+
+def test_package_without_a_recipe_is_the_one_that_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    assert main(["compile", "-o", str(path)]) == 0
+    assert path.read_text() == compile_package("smoke", ["--seed", "3"]).content
+    assert main(["compile", "-o", str(path), "--seed", "3"]) == 2
 
 
 def test_run_status_is_reported_after_success_and_failure(package: dict[str, Any]) -> None:
