@@ -8,6 +8,8 @@ import pytest
 from kfp import dsl
 
 from components.configure.component import configure
+from qc_core.config.resources import check_resources
+from qc_core.errors import UsageError
 from qc_core.files import read_json
 from qc_core.tuning.study import load_study
 
@@ -56,6 +58,12 @@ def test_input_that_would_fail_a_later_step_is_refused_by_name(
         step.python_func(**{**FORM, field: text}, config=config)
     assert ended.value.code == 2 and f"resources_{field} must" in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists()
+
+
+def test_package_of_version_0_2_has_its_inputs_checked_under_their_old_names() -> None:
+    """The code of a step is part of the package; what it calls is part of the image."""
+    with pytest.raises(UsageError, match=r"^memory must be a Kubernetes quantity"):
+        check_resources(gpu_type="nvidia.com/gpu", gpus="0", cpus="1", memory="16GB")
 
 
 @pytest.mark.parametrize(
