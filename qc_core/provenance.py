@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
+import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -47,6 +50,22 @@ def image() -> str:
 def run_id() -> str | None:
     """Return the id of the run from $QC_RUN_ID (or the old $QC_RUN), or None."""
     return os.environ.get(RUN_ID_VARIABLE) or os.environ.get(_OLD_RUN_ID_VARIABLE) or None
+
+
+def hardware() -> str:
+    """Return the processor with its usable cores, and the GPU if this process uses one."""
+    model = platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = f"{model}, {cores} core{'s' if cores != 1 else ''}"
+    # This module must not import torch, which takes seconds.
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found += f", {torch.cuda.get_device_name()}"
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -15,19 +15,9 @@ ROOT = Path(__file__).parents[1]
 # The packages and single modules of `qc_core`, from the bottom up: each imports only those before
 # it in this list, except from its own subpackages.
 ORDER: list[str] = [
-    *(
-        "errors",
-        "seeds",
-        "statistics",
-        "significance",
-        "readable",
-        "timestamps",
-        "names",
-        "scratch",
-        "files",
-        "provenance",
-    ),
-    *("events", "log", "interruption", "progress", "processes", "documents"),
+    *("errors", "seeds", "statistics", "significance", "readable", "timestamps", "names"),
+    *("scratch", "files", "provenance", "energy", "events", "log", "interruption", "progress"),
+    *("processes", "documents"),
     *("config", "policy_format", "store", "registry", "results", "runtime", "envs"),
     *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
     *("networks", "agents", "training", "tuning", "evaluation", "export", "publish"),

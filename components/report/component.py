@@ -37,10 +37,12 @@ def report(
     from qc_core.documents import read
     from qc_core.evaluation.result import Evaluation
     from qc_core.notify.completion import completion_of
+    from qc_core.notify.failures import utc_now
     from qc_core.notify.run_status import record_completion
     from qc_core.notify.step import run_step
     from qc_core.publish.promotion import Promotion
     from qc_core.report.html import write_report
+    from qc_core.results.step_cost import read_costs
     from qc_core.store.open import open_store
     from qc_core.tuning.trials import read_history
 
@@ -54,6 +56,9 @@ def report(
             policy=Path(policy.path),
             promotion=Path(promotion.path),
             output=Path(report.path),
+            date=utc_now(),
+            run_id=run_id,
+            costs=read_costs(open_store(), run_id),
         )
         completion = completion_of(
             read(Path(evaluation.path), Evaluation),

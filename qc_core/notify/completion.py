@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from qc_core import documents
 from qc_core.documents import Document
-from qc_core.evaluation.result import OFFLINE, ONLINE, UNTRAINED, Evaluation, PolicyResult
+from qc_core.evaluation.result import OFFLINE, UNTRAINED, Evaluation, PolicyResult
 from qc_core.names import require_name
-from qc_core.notify.verdict import verdict, verdict_without_training
+from qc_core.notify.verdict import published_policy, verdict, verdict_without_training
 from qc_core.publish.promotion import Promotion
 from qc_core.readable import measures
 from qc_core.retraining.new_data import NewData
@@ -74,9 +74,7 @@ def completion_of(
 ) -> Completion:
     """Return the result of a run that has published a policy."""
     before = evaluation.policy(OFFLINE) or evaluation.policy(UNTRAINED)
-    published = before
-    if history.fine_tuning_helped:
-        published = evaluation.policy(ONLINE) or before
+    published = published_policy(evaluation, history)
     metrics: dict[str, float | None] = {
         **dict.fromkeys(METRICS),
         "champion 0 or 1": int(promotion.champion),

@@ -10,6 +10,7 @@ from qc_core.log import log
 from qc_core.notify.failures import clear_failure, record_failure
 from qc_core.notify.run_status import correct_failed_status
 from qc_core.progress import step
+from qc_core.results.step_cost import recording_cost
 from qc_core.store.open import open_store
 
 
@@ -26,7 +27,8 @@ def run_step(name: str, description: str, run_id: str, worker: str = "") -> Iter
     part = f"{name}-{worker}" if worker else name
     with step(name, description):
         try:
-            yield
+            with recording_cost(run_id, name, worker):
+                yield
         except Exception as error:
             text = str(error) if isinstance(error, QCError) else f"{type(error).__name__}: {error}"
             try:

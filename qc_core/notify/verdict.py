@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qc_core.envs.episode_result import counted_steps
-from qc_core.evaluation.result import OFFLINE, ONLINE, Evaluation, PolicyResult
+from qc_core.evaluation.result import OFFLINE, ONLINE, UNTRAINED, Evaluation, PolicyResult
 from qc_core.publish.promotion import Promotion
 from qc_core.retraining.new_data import NewData
 from qc_core.statistics import Estimate, mean
@@ -24,6 +24,14 @@ def verdict(evaluation: Evaluation, history: StudyHistory, promotion: Promotion)
 def verdict_without_training(found: NewData) -> str:
     """Return the result of a retraining that has found no new data, as one sentence."""
     return f"{found.text[0].upper()}{found.text[1:]}, so no policy was trained."
+
+
+def published_policy(evaluation: Evaluation, history: StudyHistory) -> PolicyResult | None:
+    """Return the results of the policy that was published; None if no episode was played."""
+    before = evaluation.policy(OFFLINE) or evaluation.policy(UNTRAINED)
+    if history.fine_tuning_helped:
+        return evaluation.policy(ONLINE) or before
+    return before
 
 
 def _learned(evaluation: Evaluation, history: StudyHistory) -> str:

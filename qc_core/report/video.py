@@ -47,49 +47,77 @@ class Film:
 def film_policy(
     folder: Path, seeds: list[int], output: Path, *, execution_horizon: int | None = None
 ) -> Film:
-    """Render the first successful episode of a policy over these seeds.
-
-    Without a success it renders the first seed. It tries EGL and OSMesa, or only `MUJOCO_GL` if
-    that is set.
+    """Render the first successful episode of a policy over these seeds; without one, the first.
 
     Args:
         folder: the policy folder.
         output: the mp4 file to write.
         execution_horizon: actions of each chunk to execute; None uses the policy's contract.
     """
+    with scratch_folder("film") as scratch:
+        (film,) = _render(folder, seeds, scratch, execution_horizon, find_success=True)
+        if film.path is None:
+            return film
+        with staged_file(output) as staging:
+            shutil.copyfile(film.path, staging)
+        return Film(output, film.note)
+
+
+def film_episodes(folder: Path, seeds: list[int], output: Path) -> list[Film]:
+    """Render the episode of each seed; if nothing can be rendered, one film has the reason.
+
+    Args:
+        folder: the policy folder.
+        output: an existing folder for the mp4 files.
+    """
+    return _render(folder, seeds, output, None, find_success=False) if seeds else []
+
+
+def _render(
+    folder: Path,
+    seeds: list[int],
+    output: Path,
+    execution_horizon: int | None,
+    *,
+    find_success: bool,
+) -> list[Film]:
+    """Render in another process with EGL or OSMesa, or only `MUJOCO_GL` if that is set."""
     chosen = os.environ.get("MUJOCO_GL")
     backends = (chosen,) if chosen else _BACKENDS
-    with scratch_folder("film") as scratch:
-        rendered = scratch / "film.mp4"
-        for backend in backends:
-            command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(rendered)]
-            try:
-                done = subprocess.run(
-                    [*command, json.dumps(execution_horizon), json.dumps(seeds)],
-                    env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
-                    capture_output=True,
-                    text=True,
-                    timeout=_TIMEOUT_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
-                return Film(None, f"No video: rendering took longer than {_TIMEOUT_SECONDS} s.")
-            if done.returncode == 0:
-                with staged_file(output) as staging:
-                    shutil.copyfile(rendered, staging)
-                return Film(output, done.stdout.strip().splitlines()[-1])
-            if _RENDERS in done.stdout:
-                return Film(None, f"No video: {done.stdout.strip().splitlines()[-1]}")
-    return Film(
-        None,
-        f"No video: MuJoCo cannot render here with {' or '.join(backends)} "
-        "(Debian: apt-get install libosmesa6).",
-    )
+    for backend in backends:
+        command = [sys.executable, "-m", "qc_core.report.video", str(folder), str(output)]
+        try:
+            done = subprocess.run(
+                [*command, *map(json.dumps, (execution_horizon, seeds, find_success))],
+                env={**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend},
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return [Film(None, f"No video: rendering took longer than {_TIMEOUT_SECONDS} s.")]
+        lines = done.stdout.strip().splitlines()
+        if done.returncode == 0:
+            notes = lines[lines.index(_RENDERS) + 1 :]
+            return [Film(output / f"{number}.mp4", note) for number, note in enumerate(notes)]
+        if _RENDERS in done.stdout:
+            return [Film(None, f"No video: {lines[-1]}")]
+    return [
+        Film(
+            None,
+            f"No video: MuJoCo cannot render here with {' or '.join(backends)} "
+            "(Debian: apt-get install libosmesa6).",
+        )
+    ]
 
 
-def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list[int]) -> None:
-    import imageio_ffmpeg
-    import numpy as np
-
+def _main(
+    folder: Path,
+    output: Path,
+    execution_horizon: int | None,
+    seeds: list[int],
+    find_success: bool,
+) -> None:
     from qc_core.envs.play import play_episode
     from qc_core.policy_format.policy_folder import read_contract
     from qc_core.runtime import ChunkPolicy
@@ -102,9 +130,19 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     environment.render()
     print(_RENDERS, flush=True)
     policy = ChunkPolicy.load(folder, execution_horizon=execution_horizon)
-    results = (play_episode(environment, policy, seed) for seed in seeds)
-    success = next((result for result in results if result.success), None)
-    seed = seeds[0] if success is None else success.seed
+    if find_success:
+        results = (play_episode(environment, policy, seed) for seed in seeds)
+        seeds = [next((result.seed for result in results if result.success), seeds[0])]
+    for number, seed in enumerate(seeds):
+        print(_film(environment, policy, seed, output / f"{number}.mp4"))
+
+
+def _film(environment: Any, policy: Any, seed: int, output: Path) -> str:
+    """Play and render one episode; return what the video shows."""
+    import imageio_ffmpeg
+    import numpy as np
+
+    from qc_core.envs.play import play_episode
 
     frames: list[np.ndarray] = []
     step = 0
@@ -132,7 +170,7 @@ def _main(folder: Path, output: Path, execution_horizon: int | None, seeds: list
     verb = "solves the task" if result.success else "does not solve the task"
     if not result.reports_success:
         verb = f"has a return of {result.episode_return:.1f}"
-    print(f"The exported policy {verb} in {result.steps} steps, in real time (seed {seed}).")
+    return f"The exported policy {verb} in {result.steps} steps, in real time (seed {seed})."
 
 
 def _make_rendering(name: str) -> Any:
