@@ -134,6 +134,7 @@ def run_directly(recipe: str, folder: Path) -> dict[str, float]:
             policy=at("policy"),
             promotion=at("promotion"),
             output=at("report.html"),
+            date="",
         )
     return seconds
 

@@ -246,6 +246,7 @@ def test_the_report_labels_offline_figures(robot: Run, store: ObjectStore, tmp_p
         policy=robot.at("policy"),
         promotion=tmp_path / "promotion.json",
         output=tmp_path / "report.html",
+        date="2026-11-30",
     )
     page = (tmp_path / "report.html").read_text()
     assert "<b>Offline figures only.</b> robot/reach-arm has no simulator" in page

@@ -17,6 +17,7 @@ from qc_core.report.html import write_report
 from qc_core.report.video import Film
 from qc_core.store.open import open_store
 from qc_core.tuning.tune import tune
+from tests.qc_core.report.browser import CHROMIUM, require_readable
 
 
 def not_explored(*_: object) -> None:
@@ -31,7 +32,7 @@ def test_without_success_signal_every_step_and_the_report_show_returns(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(html, "film_policy", lambda *_: Film(None, "No video."))
+    monkeypatch.setattr(html, "film_episodes", lambda *_: [Film(None, "No video.")])
     monkeypatch.setattr(html, "explore", not_explored)
     online, history = tmp_path / "online", tmp_path / "history.json"
     tune(pendulum_config, pendulum_checkpoint, pendulum, online, history)
@@ -54,11 +55,16 @@ def test_without_success_signal_every_step_and_the_report_show_returns(
         policy=policy,
         promotion=tmp_path / "promotion.json",
         output=tmp_path / "report.html",
+        date="2026-11-30",
     )
     page = (tmp_path / "report.html").read_text()
     text = " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<svg.*?</svg>", "", page, flags=re.S)).split())
-    assert "policy return 95% interval gain over the first" in text
+    assert page.index('<p class="verdict">Fine-tuning did not help') < page.index("<h1>")
+    assert "policy return gain over the first" in text
+    assert "policy return gain p offline policy -" in text
     assert "Pendulum-v1 has no success signal (info[&#39;success&#39;]): policies are" in text
-    assert "online learning rate return seconds" in text
+    assert "online learning rate return time" in text
     assert "policy mean return ch" in text and "net wins of the challenger" in text
-    assert "steps to success" not in page and " 0%" not in text
+    assert "steps per episode" not in page and " 0%" not in text
+    if CHROMIUM is not None:
+        require_readable(tmp_path / "report.html")

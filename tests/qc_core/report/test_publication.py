@@ -10,7 +10,7 @@ from qc_core.documents import convert
 from qc_core.publish.gate.challenge import player_results
 from qc_core.publish.gate.duel import Duel
 from qc_core.publish.promotion import Promotion
-from qc_core.report.html import templates
+from qc_core.report.page import templates
 from tests.qc_core.publish.gate.episodes import with_steps
 
 WITHOUT_MATCH = {
