@@ -143,7 +143,7 @@ def run_locally(
     store.require_writable()
     request = request_of(config, store.describe(), earlier)
     try:
-        folder = folder or default_folder(request, config.recipe, fresh=fresh)
+        folder = folder or default_folder(request, config.policy_name, fresh=fresh)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
@@ -287,7 +287,7 @@ def _run(
     threads = threads_per_worker(min(workers, _LOCAL_PARALLELISM))
     steps_environment = {
         EVENTS_VARIABLE: events_address,
-        RUN_ID_VARIABLE: folder.resolve().name,
+        RUN_ID_VARIABLE: run.run_id,
         STORAGE_VARIABLE: _study_storage(folder),
         # What killed steps leave is removed with this folder.
         "TMPDIR": str(scratch),

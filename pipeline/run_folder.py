@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,29 +72,23 @@ def request_of(config: Config, store: str, earlier: Path | None = None) -> Local
     return msgspec.structs.replace(request, continues=run.run_id)
 
 
-def default_folder(request: LocalRun, recipe: str, *, fresh: bool) -> Path:
-    """Return ./runs/TIME-RECIPE: of the newest unfinished run of this command, or a new folder.
+def default_folder(request: LocalRun, name: str, *, fresh: bool) -> Path:
+    """Return ./runs/ID-NAME: of the newest unfinished run of this command, or a new folder.
 
     Args:
+        name: of the policy.
         fresh: always return a new folder.
     """
     if not fresh:
-        for path in sorted(_RUNS.glob(f"*-{recipe}/{RUN}"), reverse=True):
+        for path in sorted(_RUNS.glob(f"*-{name}/{RUN}"), reverse=True):
             folder = path.parent
             is_same = documents.read(path, LocalRun).is_same_request(request)
             if is_same and not (folder / SUMMARY).exists() and not _is_running(folder):
                 return folder
     _RUNS.mkdir(exist_ok=True)
-    stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
-    while True:
-        # Two runs may start in the same second.
-        folder = _RUNS / (f"{stamp}-{recipe}" if number == 1 else f"{stamp}-{number}-{recipe}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
+    folder = _RUNS / f"{request.run_id}-{name}"
+    folder.mkdir()
+    return folder
 
 
 def start_or_resume(folder: Path, request: LocalRun, *, fresh: bool) -> LocalRun:

@@ -20,7 +20,7 @@ def arguments(parser: Parser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="run folder (default: ./runs/TIME-RECIPE, or that of the unfinished run of the same "
+        help="run folder (default: ./runs/ID-NAME, or that of the unfinished run of the same "
         "command)",
     )
     parser.add_argument(

@@ -18,6 +18,7 @@ from qc_core.config.options import (
 from qc_core.config.settings import Config, check
 from qc_core.config.yaml_file import read_yaml
 from qc_core.errors import UsageError
+from qc_core.names import is_name
 
 # Choice of the KFP form besides the names of methods.
 AS_THE_RECIPE = "as the recipe says"
@@ -30,7 +31,8 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         recipe: a name from the catalog, or the path of a YAML file that names one under
-            `recipe` and contains further overrides: `train: {offline-steps: 2000}`.
+            `recipe` and contains further overrides: `train: {offline-steps: 2000}`. The policy has
+            the name of the file.
         overrides: arguments of a command, `["--train.offline-steps", "2000"]`; they have
             precedence over the file.
 
@@ -74,6 +76,10 @@ def _read(path: Path) -> tuple[str, dict[str, OptionText]]:
         raise UsageError(f"{path} must be a mapping with the name of a `recipe` to override")
     name: str = content.pop("recipe")
     try:
-        return name, texts_from_nested(content)
+        texts = texts_from_nested(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    # Policies, run folders and reports have the name of the file, not of the recipe it changes.
+    if is_name(path.stem):
+        texts.setdefault("publish.name", path.stem)
+    return name, texts

@@ -308,7 +308,9 @@ class EvaluateConfig:
 class PublishConfig:
     """Where the policy is published, and when it becomes champion."""
 
-    name: Annotated[str, doc("Policy name in the store; empty uses the recipe's name.")] = ""
+    name: Annotated[
+        str, doc("Policy name in the store; empty uses the name of the recipe or of its file.")
+    ] = ""
     gate: Annotated[
         Gate,
         doc(

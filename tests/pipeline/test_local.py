@@ -83,7 +83,8 @@ def test_policy_records_its_run_and_its_data(
     folder, _ = run
     monkeypatch.delenv("QC_STORE")
     shown = json.loads(qc(folder, "policies", "show", "smoke", "--json").stdout)
-    assert shown["manifest"]["run-id"] == "run"
+    run_id = json.loads((folder / "run" / "run.json").read_text())["run-id"]
+    assert shown["manifest"]["run-id"] == run_id
     provenance = shown["contract"]["provenance"]
     assert provenance["config"]["seed"] == provenance["dataset-source"]["seed"] == 3
     assert str(folder) not in json.dumps(shown)

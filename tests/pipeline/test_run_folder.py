@@ -12,6 +12,7 @@ from pipeline.run_folder import (
     RUN,
     STEPS,
     SUMMARY,
+    LocalRun,
     clear,
     copy_study,
     default_folder,
@@ -20,6 +21,7 @@ from pipeline.run_folder import (
     start_or_resume,
 )
 from qc_core.config.settings import Config
+from qc_core.documents import read
 from qc_core.errors import UsageError
 from qc_core.files import write_json
 from qc_core.scratch import exclusive
@@ -61,17 +63,17 @@ def test_the_default_folder_is_that_of_the_unfinished_run_of_the_same_command(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    request = request_of(config, "the store")
 
     def choose(*, fresh: bool = False) -> Path:
+        request = request_of(config, "the store")
         folder = default_folder(request, "smoke", fresh=fresh)
         start_or_resume(folder, request, fresh=False)
         return folder
 
     first = choose()
+    assert first.name == f"{read(first / RUN, LocalRun).run_id}-smoke"
     assert choose() == first
     (first / SUMMARY).touch()
-    # Also in the same second.
     second = choose()
     assert second != first
     with exclusive(second, "a run"):

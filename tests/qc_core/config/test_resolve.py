@@ -110,7 +110,7 @@ def test_a_yaml_file_overrides_a_recipe(tmp_path: Path) -> None:
         "  normalize-observations: false\n"
     )
     config = resolve(str(path), ["--seed", "4"])
-    assert (config.recipe, config.seed) == ("smoke", 4)
+    assert (config.recipe, config.policy_name, config.seed) == ("smoke", "mine", 4)
     assert (config.train.offline_steps, config.train.hidden_dims) == (9, (8, 8))
     assert not config.train.normalize_observations
     name, words = expand(str(path), ["--seed", "4"])
@@ -127,9 +127,10 @@ def test_a_method_ignores_an_option_that_it_lacks_under_its_old_name(
     first, second = capsys.readouterr().err.splitlines()
     assert first == "ignoring --train.candidates: it is not an option of rlpd"
     assert second == "ignoring --train.distillation-weight: it is not an option of rlpd"
-    assert config == resolve("smoke", ["--train.method", "rlpd"])
+    own = ["--publish.name", "mine", "--train.method", "rlpd"]
+    assert config == resolve("smoke", own)
     name, expanded = expand(str(path), argv)
-    assert (name, expanded) == ("smoke", ["--train.method", "rlpd"])
+    assert (name, sorted(expanded)) == ("smoke", sorted(own))
     with pytest.raises(UsageError, match=r"--train\.alpha is not an option of rlpd"):
         resolve("smoke", ["--train.alpha", "3", "--train.method", "rlpd"])
 
@@ -148,6 +149,19 @@ def test_arguments_have_precedence_over_a_file_also_under_old_names(tmp_path: Pa
     assert resolve(str(path)).train.num_critics == 3
     assert resolve(str(path), ["--train.num-critics", "5"]).train.num_critics == 5
     assert resolve(str(path), ["--train.critics", "6"]).train.num_critics == 6
+
+
+def test_the_policy_of_a_file_has_its_name_unless_another_one_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: smoke\n")
+    assert resolve(str(path)).policy_name == "mine"
+    assert resolve(str(path), ["--publish.name", "x"]).policy_name == "x"
+    path.write_text("recipe: smoke\npublish: {name: y}\n")
+    assert resolve(str(path)).policy_name == "y"
+    # A file's name that no policy can have.
+    other = path.rename(tmp_path / "My Recipe.yaml")
+    other.write_text("recipe: smoke\n")
+    assert resolve(str(other)).policy_name == "smoke"
 
 
 @pytest.mark.parametrize(
