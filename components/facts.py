@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qc_core.documents import read
 from qc_core.files import sha256_of
-
-if TYPE_CHECKING:
-    from qc_core.readable import Results
 
 Facts = dict[str, str | float]
 
@@ -79,28 +75,40 @@ def history_facts(file: Path) -> Facts:
 def evaluation_facts(file: Path) -> Facts:
     """Return the results of all policies with their intervals."""
     from qc_core.evaluation.result import Evaluation
+    from qc_core.readable import measures
 
     evaluation = read(file, Evaluation)
     facts: Facts = {"episodes": evaluation.episodes}
     for policy in evaluation.policies:
-        facts[policy.name] = _shown(policy)
+        shown = (f"{name} {text}" for name, text in measures(policy).items())
+        facts[policy.name] = ", ".join(shown)
     for result in evaluation.held_out:
         facts[result.name] = f"log-likelihood per number {result.fit}"
     return facts
 
 
+def new_data_facts(file: Path) -> Facts:
+    """Return whether there is new data, and why."""
+    from qc_core.retraining.new_data import NewData
+
+    found = read(file, NewData)
+    return {
+        "new": "yes" if found.new else "no",
+        "parent": found.parent or "none",
+        "reason": found.text,
+    }
+
+
 def policy_facts(folder: Path) -> Facts:
-    """Return the result of an exported policy, and the digest of its files."""
+    """Return the result of an exported policy with its intervals, and the digest of its files."""
     from qc_core.policy_format.policy_folder import CHECKSUMS, read_contract
+    from qc_core.readable import measures
 
     contract = read_contract(folder)
-    result = {} if contract.evaluation is None else {"result": _shown(contract.evaluation)}
-    return {
-        "method": contract.method,
-        "environment": contract.environment,
-        **result,
-        "digest": sha256_of(folder / CHECKSUMS),
-    }
+    facts: Facts = {"method": contract.method, "environment": contract.environment}
+    if contract.evaluation is not None:
+        facts |= {"episodes": contract.evaluation.episodes, **measures(contract.evaluation)}
+    return {**facts, "digest": sha256_of(folder / CHECKSUMS)}
 
 
 def promotion_facts(file: Path) -> Facts:
@@ -116,9 +124,3 @@ def promotion_facts(file: Path) -> Facts:
         "episodes": gate.episodes,
         "champion_before": gate.champion_before or "none",
     }
-
-
-def _shown(results: Results) -> str:
-    from qc_core.readable import measures
-
-    return ", ".join(f"{name} {text}" for name, text in measures(results).items())

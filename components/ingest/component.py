@@ -29,7 +29,7 @@ def ingest(
     """
     from pathlib import Path
 
-    from components.facts import dataset_facts
+    from components.facts import dataset_facts, new_data_facts
     from qc_core.config.document import read_config
     from qc_core.data.hold_out import copy_held_out
     from qc_core.data.ingest import ingest
@@ -50,4 +50,5 @@ def ingest(
         compute_once(store, run_id, "ingest", {}, outputs, compute)
         new = record_new_data(store, run_id, Path(new_data.path))
         dataset.metadata.update(dataset_facts(Path(dataset.path)))
+        new_data.metadata.update(new_data_facts(Path(new_data.path)))
     return ("train" if new else "stop",)

@@ -69,6 +69,7 @@ def test_artifacts_carry_what_they_contain(first: Run) -> None:
     info = open_dataset(first.folder / "dataset").info
     assert facts["dataset"]["episodes"] == info.episodes
     assert facts["dataset"]["digest"] == info.digest
+    assert facts["new_data"]["new"] == "yes"
     assert facts["checkpoint"]["offline_steps"] > 0
     assert facts["checkpoint"]["digest"] == weights_digest(first.folder / "checkpoint")
     assert facts["trials"] == {"complete_trials": 1}

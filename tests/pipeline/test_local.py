@@ -77,6 +77,27 @@ def test_summary_has_the_paths_of_all_results(
     assert set(summary["seconds"]) >= {"ingest", "pretrain", "tune", "all"}
 
 
+def test_artifacts_carry_version_results_and_digest(
+    run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = run
+    promotion = json.loads((folder / "run" / "summary.json").read_text())["promotion"]
+    facts = {
+        name: artifact["metadata"]
+        for path in (folder / "run" / "steps" / ".kfp_cache").glob("*.json")
+        for name, artifact in json.loads(path.read_text()).items()
+        if isinstance(artifact, dict)
+    }
+    assert facts["promotion"]["version"] == f"smoke:{promotion['version']}"
+    assert facts["promotion"]["champion"] == "yes"
+    assert facts["policy"]["episodes"] == facts["evaluation"]["episodes"] == 1
+    assert (
+        "%" in facts["policy"]["success"] and "success" in facts["evaluation"]["fine-tuned online"]
+    )
+    assert len(facts["policy"]["digest"]) == len(facts["dataset"]["digest"]) == 64
+    assert facts["new_data"]["new"] == "yes"
+
+
 def test_policy_records_its_run_and_its_data(
     run: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
