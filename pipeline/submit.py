@@ -28,12 +28,14 @@ class StartedRun:
     Attributes:
         page: URL of its page in the KFP UI.
         version: name of its pipeline version.
+        mlflow: URL of its page in MLflow; empty without MLflow.
     """
 
     id: str
     name: str
     page: str
     version: str
+    mlflow: str = ""
 
 
 def submit(
@@ -79,7 +81,14 @@ def submit(
             f"{server.page('runs')} before you submit it again"
         ) from error
     page = server.page(f"runs/details/{run.run_id}")
-    return StartedRun(run.run_id, name, page, version.display_name)
+    return StartedRun(run.run_id, name, page, version.display_name, _mlflow_page(run))
+
+
+def _mlflow_page(run: Any) -> str:
+    """Return the URL that KFP's MLflow plugin gives a run; empty if it made no MLflow run."""
+    output = (run.plugins_output or {}).get("mlflow")
+    entry = (output.entries or {}).get("run_url") if output is not None else None
+    return str(entry.value or "") if entry is not None else ""
 
 
 def find_or_make_experiment(server: Server, name: str) -> str:

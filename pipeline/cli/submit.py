@@ -108,10 +108,13 @@ def run(options: Namespace) -> int:
                 "name": started.name,
                 "url": started.page,
                 "pipeline-version": started.version,
+                **({"mlflow": started.mlflow} if started.mlflow else {}),
             }
         )
     else:
         print(f"run      {started.id}\nversion  {started.version}\npage     {started.page}")
+        if started.mlflow:
+            print(f"mlflow   {started.mlflow}")
     sys.stdout.flush()
     if not options.wait:
         return 0

@@ -11,18 +11,25 @@ from urllib.parse import urlsplit
 import yaml
 
 from components.image import TRAIN_IMAGE
-from pipeline.cluster.connect import TESTED_VERSION, ready_addresses, require_objects
+from pipeline.cluster.connect import (
+    TESTED_VERSION,
+    read_kfp_config,
+    ready_addresses,
+    require_objects,
+)
 from pipeline.cluster.fields import Field
 from pipeline.cluster.kfp_settings import (
     DEFAULT_ACCOUNT,
     INSTALLATION,
     KEYS,
     KFP_SECRET,
+    MLFLOW_SERVICE,
     REQUIRED,
     RETRIES,
     STORE_SECRET,
     WORKFLOW_DEFAULTS,
     kfp_version,
+    logs_agree,
     store_address,
     store_settings,
 )
@@ -89,17 +96,18 @@ def check_cluster(kubectl: Kubectl, need: Need, image: str = TRAIN_IMAGE) -> Ite
         UsageError: there is no KFP, or no product, in the namespace.
     """
     secrets = (KFP_SECRET, *_SECRETS)
-    objects = kubectl.get(*REQUIRED, INSTALLATION, *secrets, _ACCOUNT)
+    objects = kubectl.get(*REQUIRED, INSTALLATION, *secrets, _ACCOUNT, MLFLOW_SERVICE)
     require_objects(objects, kubectl.namespace)
     checks: Sequence[Callable[[], Iterator[Finding]]] = (
         lambda: _version(objects),
         lambda: _store(kubectl, objects),
         lambda: _argo(objects),
+        lambda: _logs(objects),
         lambda: _account(objects),
         lambda: _secrets(objects),
         lambda: _time_zone(objects),
         lambda: _network(kubectl),
-        lambda: _mlflow(kubectl),
+        lambda: _mlflow(kubectl, objects),
         lambda: _nodes(kubectl, need, image),
     )
     for check in checks:
@@ -162,6 +170,14 @@ def _argo(objects: Objects) -> Iterator[Finding]:
         yield Finding(WRONG, "workflows", "are never removed, nor are their pods", _CONNECT)
 
 
+def _logs(objects: Objects) -> Iterator[Finding]:
+    if logs_agree(objects):
+        yield Finding(RIGHT, "logs", "KFP's pages find those of pods that are gone")
+    else:
+        text = "KFP's pages look for those of pods that are gone where Argo does not store them"
+        yield Finding(WRONG, "logs", text, _CONNECT)
+
+
 def _account(objects: Objects) -> Iterator[Finding]:
     if _ACCOUNT not in objects:
         yield Finding(WRONG, "account", f"{_ACCOUNT} is missing", _APPLY)
@@ -207,10 +223,9 @@ def _network(kubectl: Kubectl) -> Iterator[Finding]:
         yield Finding(RIGHT, "network", "the policies exist; the cluster's network enforces them?")
 
 
-def _mlflow(kubectl: Kubectl) -> Iterator[Finding]:
-    command = ("exec", "deployment/ml-pipeline", "--container=ml-pipeline-api-server", "--")
+def _mlflow(kubectl: Kubectl, objects: Objects) -> Iterator[Finding]:
     try:
-        config = json.loads(kubectl.run(*command, "cat", "/config/config.json"))
+        config = json.loads(read_kfp_config(kubectl))
     except Forbidden:
         raise
     except (RunError, ValueError) as error:
@@ -218,6 +233,10 @@ def _mlflow(kubectl: Kubectl) -> Iterator[Finding]:
         return
     mlflow = (config.get("plugins") or {}).get("mlflow") or {}
     endpoint = mlflow.get("endpoint")
+    own = MLFLOW_SERVICE.partition("/")[2]
+    if MLFLOW_SERVICE in objects and own not in (endpoint or ""):
+        yield Finding(WRONG, "MLflow", f"{own} runs, but KFP does not use it", _CONNECT)
+        return
     if not endpoint:
         yield Finding(RIGHT, "MLflow", "is not configured")
         return

@@ -17,9 +17,12 @@ from typing import Any
 from pipeline.cluster.fields import Field, patches
 from pipeline.cluster.kfp_settings import (
     API_SERVER,
+    CONFIG_FILE,
     INSTALLATION,
     KEYS,
+    KFP_CONFIG,
     KFP_SECRET,
+    MLFLOW_SERVICE,
     REQUIRED,
     STORE_SECRET,
     UI,
@@ -79,7 +82,7 @@ class Connection:
         """
         self._kubectl = kubectl
         self._default_account = default_account
-        self._objects = kubectl.get(*REQUIRED, INSTALLATION, KFP_SECRET, _RECORD)
+        self._objects = self._read()
         require_objects(self._objects, kubectl.namespace)
         self.notes: list[str] = []
         if not kfp_version(self._objects).startswith(TESTED_VERSION):
@@ -105,17 +108,25 @@ class Connection:
         if self.changes:
             self._make({change.field: change.after for change in self.changes}, self._record())
         _wait_for_servers(self._kubectl)
-        self._objects = self._kubectl.get(*REQUIRED, INSTALLATION, KFP_SECRET, _RECORD)
+        self._objects = self._read()
         if left := self._find_changes():
             raise RunError(
                 f"{len(left)} settings changed back, the first is {left[0].describe()}: another "
                 "program manages KFP's objects; make the changes there"
             )
 
+    def _read(self) -> Objects:
+        return self._kubectl.get(
+            *REQUIRED, INSTALLATION, KFP_SECRET, KFP_CONFIG, MLFLOW_SERVICE, _RECORD
+        )
+
     def _find_changes(self) -> list[Change]:
         found = []
+        config = None
+        if MLFLOW_SERVICE in self._objects:
+            config = read_kfp_config(self._kubectl)
         for field, wanted in wanted_settings(
-            self._objects, self._kubectl.namespace, self._default_account
+            self._objects, self._kubectl.namespace, self._default_account, config
         ):
             before = field.read(self._objects)
             if (after := wanted(before)) != before:
@@ -166,7 +177,7 @@ def undo(kubectl: Kubectl, *, now: bool = False) -> tuple[list[Change], list[Fie
     Raises:
         UsageError: nothing is recorded, or runs are active and Argo's defaults would change.
     """
-    objects = kubectl.get(*REQUIRED, KFP_SECRET, _RECORD)
+    objects = kubectl.get(*REQUIRED, KFP_SECRET, KFP_CONFIG, _RECORD)
     record = read_record(objects)
     if not record:
         raise UsageError(
@@ -242,9 +253,10 @@ def send(kubectl: Kubectl, objects: Objects, wanted: Mapping[str, Object]) -> No
         if reference in objects:
             kubectl.patch(reference, wanted[reference])
         else:
-            kubectl.create(_new_secret(reference, wanted[reference]["data"]))
-    if KFP_SECRET in wanted:
-        # Pods read environment variables from a Secret only when they start.
+            kubectl.create(_new_object(reference, wanted[reference]["data"]))
+    if {KFP_SECRET, KFP_CONFIG} & wanted.keys():
+        # Pods read Secrets as environment variables, and single mounted files, only when they
+        # start.
         for reference in set(_DEPLOYMENTS) - wanted.keys():
             kubectl.restart(reference.partition("/")[2])
 
@@ -261,15 +273,21 @@ def write_record(kubectl: Kubectl, objects: Objects, record: Iterable[Object]) -
     if _RECORD in objects:
         kubectl.patch(_RECORD, {"data": {_RECORD_KEY: content}})
     else:
-        kubectl.create(_new_secret(_RECORD, {_RECORD_KEY: content}))
+        kubectl.create(_new_object(_RECORD, {_RECORD_KEY: content}))
 
 
-def _new_secret(reference: str, data: Mapping[str, str]) -> Object:
-    name = reference.partition("/")[2]
-    labels = {"app.kubernetes.io/part-of": "q-chunking"} if reference == _RECORD else {}
+def read_kfp_config(kubectl: Kubectl) -> str:
+    """Return the text of the API server's config.json (RunError: it cannot be read)."""
+    container = f"--container={CONFIG_FILE.container}"
+    return kubectl.run("exec", API_SERVER, container, "--", "cat", CONFIG_FILE.key)
+
+
+def _new_object(reference: str, data: Mapping[str, str]) -> Object:
+    kind, _, name = reference.partition("/")
+    labels = {} if reference == KFP_SECRET else {"app.kubernetes.io/part-of": "q-chunking"}
     return {
         "apiVersion": "v1",
-        "kind": "Secret",
+        "kind": "Secret" if kind == "secret" else "ConfigMap",
         "metadata": {"name": name, "labels": labels},
         "data": {key: value for key, value in data.items() if value is not None},
     }

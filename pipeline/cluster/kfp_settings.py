@@ -6,6 +6,7 @@ launcher in each step's pod (artifacts). All four must name the same store.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,11 +39,19 @@ WORKFLOW_DEFAULTS = Field(ARGO, "workflowDefaults")
 RETRIES = {"limit": "0", "retryPolicy": "Always"}
 # Without a limit, finished Workflows and their pods stay for ever.
 _SECONDS_AFTER_COMPLETION = 86_400
-# KFP's own format, under which its web pages look for logs.
-_KEY_FORMAT = (
-    "private-artifacts/{{workflow.namespace}}/{{workflow.name}}/{{workflow.creationTimestamp.Y}}/"
-    "{{workflow.creationTimestamp.m}}/{{workflow.creationTimestamp.d}}/{{pod.name}}"
-)
+# Where Argo stores logs, and KFP's pages look for those of a pod that is gone. The pages know only
+# the pod: they derive a wrong name of the workflow, and take the date of the step for the run's.
+_KEY_FORMAT = "private-artifacts/{{workflow.namespace}}/{{pod.name}}"
+LOGS_OF_ARGO = Field(ARGO, "artifactRepository")
+LOGS_OF_PAGES = Field(UI, "ARGO_KEYFORMAT", _UI_CONTAINER)
+# The server of manifests/parts/mlflow, and KFP's configuration with it.
+MLFLOW_SERVICE = "service/q-chunking-mlflow"
+KFP_CONFIG = "configmap/q-chunking-kfp-config"
+CONFIG_TEXT = Field(KFP_CONFIG, "config.json")
+CONFIG_FILE = Field(API_SERVER, "/config/config.json", _API_CONTAINER)
+# A server that does not answer delays each request of KFP by this time.
+_MLFLOW_TIMEOUT = "2s"
+_KFP_URL, _MLFLOW_URL = "http://localhost:8080", "http://localhost:5000"
 _DEFAULT_REGION = "us-east-1"
 _OTHER_REPOSITORIES = ("artifactory", "azure", "gcs", "hdfs", "oss")
 
@@ -107,22 +116,73 @@ def store_address(objects: Objects, namespace: str) -> StoreAddress:
 
 
 def wanted_settings(
-    objects: Objects, namespace: str, default_account: str | None = None
+    objects: Objects,
+    namespace: str,
+    default_account: str | None = None,
+    kfp_config: str | None = None,
 ) -> list[Setting]:
-    """Return the settings of KFP for the store that the product's own objects name.
+    """Return the settings of KFP for the store and the MLflow that the product's objects name.
 
     Args:
+        kfp_config: the API server's config.json if MLflow is installed.
         default_account: service account of runs that name none, such as those from KFP's form.
     """
     address = store_address(objects, namespace)
     settings = [
         *store_settings(address),
+        _fixed(LOGS_OF_PAGES, {"value": _KEY_FORMAT}),
         Setting(WORKFLOW_DEFAULTS, _with_retries),
         *(_secret_key(key, objects) for key in KEYS),
     ]
     if default_account is not None:
         settings.append(_fixed(DEFAULT_ACCOUNT, {"value": default_account}))
+    if kfp_config is not None:
+        settings += _mlflow_settings(objects, namespace, kfp_config)
     return settings
+
+
+def logs_agree(objects: Objects) -> bool:
+    """Return whether KFP's pages look for logs where Argo stores them."""
+    repository = _mapping(LOGS_OF_ARGO.read(objects), LOGS_OF_ARGO)
+    pages = LOGS_OF_PAGES.read(objects) or {}
+    return (repository.get("s3") or {}).get("keyFormat") == pages.get("value") == _KEY_FORMAT
+
+
+def _mlflow_settings(objects: Objects, namespace: str, kfp_config: str) -> list[Setting]:
+    """Return the settings that let KFP make an MLflow run for each run and step.
+
+    Raises:
+        UsageError: another program has replaced KFP's config.json.
+    """
+    mounted = CONFIG_FILE.read(objects)
+    name = KFP_CONFIG.partition("/")[2]
+    if mounted not in (None, {"value": name}):
+        raise UsageError(
+            f"{CONFIG_FILE.key} of {API_SERVER} is mounted from {mounted['value']}: add "
+            f"plugins.mlflow there, or delete {MLFLOW_SERVICE}"
+        )
+    settings = objects[SETTINGS].get("data") or {}
+    plugin = {
+        "endpoint": f"http://{MLFLOW_SERVICE.partition('/')[2]}.{namespace}:5000",
+        "timeout": _MLFLOW_TIMEOUT,
+        "settings": {
+            "authType": "none",
+            "workspacesEnabled": False,
+            "injectUserEnvVars": True,
+            "defaultExperimentName": "q-chunking",
+            "kfpBaseURL": settings.get("QC_KFP_URL") or _KFP_URL,
+            "mlflowBaseURL": settings.get("QC_MLFLOW_URL") or _MLFLOW_URL,
+        },
+    }
+    try:
+        content = json.loads(kfp_config)
+    except ValueError as error:
+        raise UsageError(f"{CONFIG_FILE.key} of {API_SERVER} is not JSON: correct it") from error
+    content["plugins"] = {**(content.get("plugins") or {}), "mlflow": plugin}
+    return [
+        _fixed(CONFIG_TEXT, json.dumps(content, indent=2)),
+        _fixed(CONFIG_FILE, {"value": name}),
+    ]
 
 
 def store_settings(address: StoreAddress) -> list[Setting]:
@@ -168,7 +228,7 @@ def _with_repository(address: StoreAddress, text: str | None) -> str:
         s3["region"] = address.region
     changes = {"archiveLogs": True, "s3": s3, **dict.fromkeys(_OTHER_REPOSITORIES)}
     merged = _merge(content, changes)
-    merged["s3"].setdefault("keyFormat", _KEY_FORMAT)
+    merged["s3"]["keyFormat"] = _KEY_FORMAT
     return _as_text(text, content, merged)
 
 

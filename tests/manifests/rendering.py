@@ -18,7 +18,13 @@ Object = dict[str, Any]
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("overlays/local", "overlays/gpu")
 # Folders that are applied unchanged.
-APPLIED = (*OVERLAYS, "parts/serving", "parts/time-slicing", "parts/service-accounts")
+APPLIED = (
+    *OVERLAYS,
+    "parts/mlflow",
+    "parts/serving",
+    "parts/time-slicing",
+    "parts/service-accounts",
+)
 
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl, which holds kustomize, is not installed"

@@ -47,12 +47,12 @@ def selects(selector: Object, labels: dict[str, str] | None) -> bool:
 
 @pytest.fixture(scope="module")
 def policies() -> list[Object]:
-    objects = [*render("overlays/gpu"), *render("parts/serving")]
+    objects = [*render("overlays/gpu"), *render("parts/serving"), *render("parts/mlflow")]
     return [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
 
 
 def ours(name: str) -> Peer:
-    objects = [*render("overlays/gpu"), *render("parts/serving")]
+    objects = [*render("overlays/gpu"), *render("parts/serving"), *render("parts/mlflow")]
     (pod,) = [pod for pod in pods(objects) if pod.name.endswith(f"/{name}")]
     return Peer(pod.labels)
 
@@ -135,6 +135,19 @@ def test_only_clients_of_the_store_reach_it(policies: list[Object]) -> None:
     for source in (ours("q-chunking-study"), ours("q-chunking-dashboard")):
         assert not sends(policies, source, minio, 9000), source
     assert not passes(policies, minio, OUTSIDE, 443)
+
+
+def test_steps_and_kfp_reach_mlflow_which_reaches_database_and_store(
+    policies: list[Object],
+) -> None:
+    mlflow = ours("q-chunking-mlflow")
+    for source in (STEP, KFP_SERVER, OTHER_RUN):
+        assert passes(policies, source, mlflow, 5000), source
+    for source in (STRANGER, OUTSIDE, ours("q-chunking-dashboard")):
+        assert not passes(policies, source, mlflow, 5000), source
+    assert passes(policies, mlflow, ours("q-chunking-study"), 5432)
+    assert passes(policies, mlflow, ours("q-chunking-minio"), 9000)
+    assert not passes(policies, mlflow, OUTSIDE, 80)
 
 
 def test_robots_reach_the_served_policy(policies: list[Object]) -> None:

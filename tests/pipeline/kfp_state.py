@@ -39,9 +39,11 @@ class State:
         late: runs that the server creates only when their list has been requested so many times.
         requests: method and path of each request.
         refused: requests that do not match KFP's models.
+        plugins_output: what KFP's plugins add to each new run.
     """
 
     token: str | None = None
+    plugins_output: dict[str, Any] = field(default_factory=dict)
     multi_user: bool = False
     pipelines: Entries = field(default_factory=dict)
     versions: Entries = field(default_factory=dict)
@@ -152,7 +154,8 @@ class State:
     def _create_run(self, _: Any, __: Any, body: bytes) -> Any:
         new = _checked(body, "V2beta1Run")
         self._check_job(new)
-        return _add(self.runs, {**new, "state": "PENDING"}, "run_id")
+        started = {**new, "state": "PENDING", "plugins_output": self.plugins_output}
+        return _add(self.runs, started, "run_id")
 
     def _list_runs(self, _: Any, query: dict[str, str], __: bytes) -> Any:
         self.late = [(turns - 1, body) for turns, body in self.late]

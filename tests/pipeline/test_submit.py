@@ -68,6 +68,13 @@ def test_run_starts_with_the_given_parameters(kfp: KFP, capsys: pytest.CaptureFi
     assert f"{kfp.url}/#/runs/details/{run['run_id']}" in printed
 
 
+def test_the_page_in_mlflow_is_printed(kfp: KFP, capsys: pytest.CaptureFixture[str]) -> None:
+    page = "http://localhost:5000/#/experiments/1/runs/2"
+    kfp.plugins_output = {"mlflow": {"entries": {"run_url": {"value": page}}}}
+    assert main(SUBMIT) == 0
+    assert f"mlflow   {page}\n" in capsys.readouterr().out
+
+
 def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:
     arguments = [
         "--input",

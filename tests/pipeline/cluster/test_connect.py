@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def test_fields_that_are_not_of_the_store_keep_their_values(cluster: Cluster) ->
         assert after[reference]["metadata"] == before[reference]["metadata"]
     assert after[ARGO]["data"]["executor"] == before[ARGO]["data"]["executor"]
     was, now = (yaml.safe_load(o[ARGO]["data"]["artifactRepository"]) for o in (before, after))
-    assert was["s3"].pop("endpoint") != now["s3"].pop("endpoint")
+    for name in ("endpoint", "keyFormat"):
+        assert was["s3"].pop(name) != now["s3"].pop(name)
     assert was == now
 
 
@@ -306,3 +308,59 @@ def test_kubectl_knows_every_command(cluster: Cluster, monkeypatch: pytest.Monke
         )
         known = ("127.0.0.1:1", "unable to read patch file", "error validating")
         assert any(text in done.stderr for text in known), (command, done.stderr)
+
+
+def test_logs_are_stored_where_the_pages_look_for_them(cluster: Cluster) -> None:
+    assert main(CONNECT) == 0
+    key = repository(cluster)["s3"]["keyFormat"]
+    assert cluster.variables(UI)["ARGO_KEYFORMAT"] == key
+    # The pages know only the pod and its namespace for certain.
+    assert set(re.findall(r"{{(.*?)}}", key)) == {"workflow.namespace", "pod.name"}
+
+
+def install_mlflow(cluster: Cluster) -> None:
+    cluster.put({"kind": "Service", "metadata": {"name": "q-chunking-mlflow"}})
+    cluster.kfp_config = {"DBConfig": {"Host": "mysql"}, "plugins": {"mlflow": {"endpoint": "x"}}}
+
+
+def test_kfp_makes_mlflow_runs_once_the_server_is_installed(cluster: Cluster) -> None:
+    before = cluster.copy()
+    assert main(CONNECT) == 0
+    assert "configmap/q-chunking-kfp-config" not in cluster.objects
+    install_mlflow(cluster)
+    assert main(CONNECT) == 0
+    config = json.loads(cluster.data("configmap/q-chunking-kfp-config")["config.json"])
+    assert config["DBConfig"] == {"Host": "mysql"}
+    plugin = config["plugins"]["mlflow"]
+    assert plugin["endpoint"] == "http://q-chunking-mlflow.kubeflow:5000"
+    assert plugin["settings"]["injectUserEnvVars"] is True
+    pod = cluster.objects[API]["spec"]["template"]["spec"]
+    kubernetes_validate.validate(cluster.objects[API], "1.32", strict=True)
+    (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "q-chunking-config"]
+    assert (mount["mountPath"], mount["subPath"]) == ("/config/config.json", "config.json")
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "q-chunking-config"]
+    assert volume["configMap"]["name"] == "q-chunking-kfp-config"
+
+    cluster.kfp_config, changes = config, cluster.changes()
+    assert main(CONNECT) == 0
+    assert cluster.changes() == changes
+    assert main(DISCONNECT) == 0
+    restored = sorted_variables(cluster.copy())[API]
+    pod = restored["spec"]["template"]["spec"]
+    assert pod.pop("volumes") == pod["containers"][0].pop("volumeMounts") == []
+    assert restored == sorted_variables(before)[API]
+
+
+def test_a_configuration_that_somebody_else_mounts_is_not_replaced(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_mlflow(cluster)
+    content = copy.deepcopy(cluster.objects[API])
+    pod = content["spec"]["template"]["spec"]
+    pod["volumes"] = [{"name": "mine", "configMap": {"name": "theirs"}}]
+    mount = {"name": "mine", "mountPath": "/config/config.json", "subPath": "config.json"}
+    pod["containers"][0]["volumeMounts"] = [mount]
+    cluster.put(content)
+    assert main(CONNECT) == 2
+    assert "is mounted from theirs: add plugins.mlflow there" in capsys.readouterr().err
+    assert not cluster.changes()
