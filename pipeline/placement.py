@@ -219,6 +219,11 @@ class Placement:
                 "secretkey": "AWS_SECRET_ACCESS_KEY",
             }
         }
+        if task.component_spec.name == "configure":
+            # For the link from the study to the run. Older ConfigMaps lack it.
+            kubernetes.use_config_map_as_env(
+                task, _SETTINGS, {"QC_KFP_URL": "QC_KFP_URL"}, optional=True
+            )
         if step.study:
             task.set_env_variable("QC_STUDY_TIMEOUT", str(_PATIENCE_SECONDS))
             variables[secrets.study] = {"url": "QC_STUDY_STORAGE"}

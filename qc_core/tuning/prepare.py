@@ -83,7 +83,7 @@ def prepare(
     if earlier is not None:
         require_same_training(earlier, config, continues)
         record = msgspec.structs.replace(record, study=earlier.study, continues=continues)
-    create_study(record.study, "", config)
+    create_study(record.study, "", config, plan.reports_success)
     write_record(store, run_id, record)
     write_config(output, config)
     # KFP's loop needs an item, also for a run without trials.

@@ -20,6 +20,7 @@ from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
 from qc_core.log import log
+from qc_core.tuning.describe_study import describe_study
 from qc_core.tuning.patience import without_waiting
 from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
 
@@ -112,16 +113,23 @@ def _location(storage: str) -> str:
     raise UsageError(f"no study storage: set {STORAGE_VARIABLE} to an Optuna storage URL")
 
 
-def create_study(name: str, storage: str, config: Config) -> None:
+def create_study(
+    name: str, storage: str, config: Config, reports_success: bool | None = None
+) -> None:
     """Create the study with all its trials waiting; trial 0 has the recipe's own settings.
 
     A repeated call adds only the missing trials.
+
+    Args:
+        reports_success: whether trials are compared by success, or by return; None if it is
+            unknown.
     """
     opened = open_storage(storage)
     with _opening():
         study = optuna.create_study(
             study_name=name, storage=opened, direction=DIRECTION, load_if_exists=True
         )
+        describe_study(study, name, config, reports_success)
         planned = attempts_by_slot(study.get_trials(deepcopy=False))
         for slot in range(config.tune.trials):
             if slot not in planned:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from optuna.trial import TrialState
+from optuna_dashboard import get_note
 
 from qc_core.config.catalog import RECIPES
 from qc_core.config.settings import Config
@@ -161,13 +162,17 @@ def test_an_interrupted_study_resumes_and_a_finished_one_is_not_repeated(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("qc_core.tuning.tune.select_best", interrupt)
         run(config)
-    assert {path.name for path in tmp_path.iterdir()} == {"online.study"}
+    assert {path.name for path in tmp_path.iterdir()} == {"online.study", "online.metrics"}
     other = replace(config, train=replace(config.train, online_steps=13))
     with pytest.raises(UsageError, match=r"was started with --train.online-steps 12: give"):
         run(other)
     run(config)
     assert "online, trial 0" not in capfd.readouterr().err.rpartition("resuming the study")[2]
-    assert {path.name for path in tmp_path.iterdir()} == {"online", "online.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "online",
+        "online.json",
+        "online.metrics",
+    }
     written = (tmp_path / "online.json").stat().st_mtime_ns
     run(config)
     assert (tmp_path / "online.json").stat().st_mtime_ns == written
@@ -337,3 +342,18 @@ def test_a_damaged_history_is_refused(tmp_path: Path, content: object) -> None:
     with pytest.raises(UsageError, match="history") as refusal:
         read_history(tmp_path / "history")
     assert "\n" not in str(refusal.value)
+
+
+def test_the_dashboard_shows_the_objective_and_a_link_to_the_run(
+    storage: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QC_KFP_URL", "http://kfp:8080/")
+    for _ in range(2):
+        create_study("run-1", storage, config, reports_success=False)
+    study = load_study("run-1", storage)
+    assert study.metric_names == ["return"]
+    page = "http://kfp:8080/#/runs/details/run-1"
+    shown = study.user_attrs
+    assert (shown["run"], shown["recipe"], shown["method"]) == ("run-1", "smoke", "qc-fql")
+    assert shown["page"] == page
+    assert f"[run-1]({page})" in get_note(study)
