@@ -100,6 +100,7 @@ clean:
 
 .venv/installed-dev: .venv/installed-run
 	@$(PIP) --editable '.[train,pipeline,dev]'
+	@$(PIP) --no-deps mlflow
 	@touch $@
 
 .venv/installed-docs: .venv/installed-run

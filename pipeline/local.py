@@ -51,6 +51,7 @@ from qc_core.results.run_record import study_of
 from qc_core.retraining.new_data import NewData
 from qc_core.scratch import exclusive
 from qc_core.store.open import open_store
+from qc_core.tracking.open import FOLDER_VARIABLE
 from qc_core.training.device import threads_per_worker
 from qc_core.tuning.queue import end_interrupted
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, load_study
@@ -60,7 +61,7 @@ from qc_core.tuning.trials import read_history
 _LOCAL_PARALLELISM = 2
 # KFP's placeholders of a run's id and name; importing them would import kfp.
 JOB_ID, JOB_NAME = "{{$.pipeline_job_uuid}}", "{{$.pipeline_job_name}}"
-SCRATCH = "tmp"
+SCRATCH, METRICS = "tmp", "metrics"
 # Times that steps whose processes are killed are started again, in one command.
 _MAX_RESTARTS = 2
 # If a step refuses its input before this one has finished, the run folder has nothing of value.
@@ -288,6 +289,7 @@ def _run(
     steps_environment = {
         EVENTS_VARIABLE: events_address,
         RUN_ID_VARIABLE: run.run_id,
+        FOLDER_VARIABLE: str((folder / METRICS).resolve()),
         STORAGE_VARIABLE: _study_storage(folder),
         # What killed steps leave is removed with this folder.
         "TMPDIR": str(scratch),

@@ -42,7 +42,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
     configure_logging()
     for name in list(os.environ):
-        if name.startswith(("QC_", "AWS_", "KFP_")) and name != "QC_DEVICE":
+        if name.startswith(("QC_", "AWS_", "KFP_", "MLFLOW_", "WANDB_")) and name != "QC_DEVICE":
             monkeypatch.delenv(name)
     monkeypatch.setenv("QC_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("QC_THREADS", "1")

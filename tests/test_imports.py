@@ -20,7 +20,8 @@ ORDER: list[str] = [
     *("processes", "documents"),
     *("config", "policy_format", "store", "registry", "results", "runtime", "envs"),
     *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
-    *("networks", "agents", "training", "tuning", "evaluation", "export", "publish"),
+    *("networks", "agents", "tracking", "training", "tuning", "evaluation", "export"),
+    "publish",
     *("retraining", "notify", "report", "sweeps", "cli"),
 ]
 # Each top-level package imports only those before it.

@@ -33,6 +33,7 @@ def pretrain(
     from qc_core.notify.step import run_step
     from qc_core.results.step_results import compute_once
     from qc_core.store.open import open_store
+    from qc_core.tracking.open import pipeline_run
     from qc_core.training.device import require_gpus
     from qc_core.training.pretrain import pretrain
 
@@ -45,6 +46,8 @@ def pretrain(
             "pretrain",
             {"dataset": open_dataset(data).digest},
             {"checkpoint": checkpoint},
-            lambda: pretrain(resolved, data, Path(checkpoint.path), store),
+            lambda: pretrain(
+                resolved, data, Path(checkpoint.path), store, tracked=pipeline_run(run_id)
+            ),
         )
         checkpoint.metadata.update(checkpoint_facts(Path(checkpoint.path)))

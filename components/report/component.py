@@ -42,11 +42,17 @@ def report(
     from qc_core.notify.step import run_step
     from qc_core.publish.promotion import Promotion
     from qc_core.report.html import write_report
+    from qc_core.report.track_result import tracking_result
     from qc_core.results.step_cost import read_costs
     from qc_core.store.open import open_store
     from qc_core.tuning.trials import read_history
 
-    with run_step("report", "draw curves, record a video of the policy, write the report", run_id):
+    description = "draw curves, record a video of the policy, write the report"
+    results = [Path(found.path) for found in (evaluation, promotion, policy, report)]
+    with (
+        run_step("report", description, run_id),
+        tracking_result(Path(config.path), run_id, *results),
+    ):
         write_report(
             read_config(Path(config.path)),
             dataset=Path(dataset.path),

@@ -36,6 +36,7 @@ def tune(
     from qc_core.notify.step import run_step
     from qc_core.results.run_record import study_of
     from qc_core.store.open import open_store
+    from qc_core.tracking.open import pipeline_run
     from qc_core.training.device import require_gpus
     from qc_core.tuning.worker import run_worker
 
@@ -50,5 +51,6 @@ def tune(
             storage="",
             worker=int(worker),
             run_id=run_id,
+            tracked=pipeline_run(run_id),
         )
         trials.metadata.update(worker_facts(Path(trials.path)))

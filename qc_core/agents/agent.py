@@ -203,6 +203,18 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
             for figure, value in {"loss": loss.value, **loss.figures}.items()
         }
 
+    def gradient_norms(self) -> Info:
+        """Return the norm of each network's gradient in the last update, `gradient_norm/NETWORK`.
+
+        Empty before the first update. A tensor on the device for each network.
+        """
+        norms: Info = {}
+        for name, network in self.named_children():
+            gradients = [p.grad for p in network.parameters() if p.grad is not None]
+            if gradients:
+                norms[f"gradient_norm/{name}"] = nn.utils.get_total_norm(gradients)
+        return norms
+
     def set_learning_rate(self, rate: float | Tensor) -> None:
         """Set the learning rate of all optimisers, as a number or a tensor on the device."""
         for optimizer in self.optimizers.values():

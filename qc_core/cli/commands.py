@@ -51,6 +51,9 @@ COMMANDS: dict[str, Command] = {
     "sweep": Command(
         "qc_core.cli.sweep:arguments", "compare methods, tasks and seeds", resumes=True
     ),
+    "tensorboard": Command(
+        "qc_core.cli.tensorboard:arguments", "show the metrics of runs while they train"
+    ),
     "compile": Command(
         "pipeline.cli.compile:arguments", "write the package for the KFP UI", "pipeline"
     ),

@@ -64,11 +64,14 @@ def summarize_results(results: Sequence[EpisodeResult], limit: int) -> EpisodeSu
 def mean_results(results: Sequence[EpisodeResult], limit: int) -> dict[str, float]:
     """Return the means `success`, `steps` and `return` as a point of a learning curve.
 
-    A failure counts as `limit` steps. `reports-success` is 1 if the environment reports success,
-    else 0.
+    A failure counts as `limit` steps. `success-low` and `success-high` are the 95% interval.
+    `reports-success` is 1 if the environment reports success, else 0.
     """
+    success = success_rate([result.success for result in results])
     return {
-        "success": float(np.mean([result.success for result in results])),
+        "success": success.value,
+        "success-low": success.low,
+        "success-high": success.high,
         "steps": float(np.mean([counted_steps(result, limit) for result in results])),
         "return": float(np.mean([result.episode_return for result in results])),
         "reports-success": float(any_reports_success(results)),

@@ -25,6 +25,7 @@ from qc_core.notify.completion import (
 from qc_core.notify.failures import one_line, read_failures, utc_now
 from qc_core.retraining.new_data import NewData, find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.tracking.open import end_failed_run
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1
@@ -151,6 +152,8 @@ def notify_run_status(
         raise
     log.info(f"{status.text}; {_status_key(run_id)} in {store.describe()}")
     _notify_webhook(status)
+    if not status.succeeded:
+        end_failed_run(run_id)
     return status
 
 

@@ -15,6 +15,7 @@ from qc_core.data.dataset.dataset import open_dataset, require_match
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.seeds import seeds_for
+from qc_core.tracking.open import open_metrics, run_of
 from qc_core.training.checkpoint import (
     TRAINING,
     Checkpoint,
@@ -111,7 +112,11 @@ def run_job(
             scoring, stops, spec.episode_limit, curve, save_and_report, first_step
         )
         evaluation.restart(training.agent, state)
-        run_training(training, curve, checkpoint, store, lambda *_: None, evaluation)
+        phase = "online" if online else "offline"
+        with open_metrics(run_of(folder), phase, config, first_step=first_step) as metrics:
+            run_training(
+                training, curve, checkpoint, store, lambda *_: None, evaluation, metrics=metrics
+            )
 
     with Scoring(config, seeds_for("evaluate", config.seed, episodes)) as scoring:
         if online_done:

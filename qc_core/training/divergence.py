@@ -31,13 +31,14 @@ class FiniteCheck:
         self._finite: tuple[int, dict[str, float]] | None = None
 
     def read(self, info: Info, step: int) -> dict[str, float]:
-        """Return the figures of an update as numbers; waits for the device once.
+        """Return the figures of an update and norms of gradients; waits for the device once.
 
         Raises:
             TrainingDiverged: a figure or a weight is NaN or infinite.
         """
         if not info:
             return {}
+        info = {**info, **self._agent.gradient_norms()}
         weights = [parameter.detach().sum() for parameter in self._agent.parameters()]
         values = torch.stack([*info.values(), torch.stack(weights).sum()]).tolist()
         point = dict(zip([*info, _WEIGHTS], values, strict=True))

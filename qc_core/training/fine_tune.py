@@ -17,6 +17,7 @@ from qc_core.envs.make import describe
 from qc_core.errors import TrainingDiverged
 from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
+from qc_core.tracking.metrics import Metrics
 from qc_core.training.checkpoint import (
     Checkpoint,
     Curve,
@@ -50,6 +51,7 @@ def fine_tune(
     trial: int,
     on_score: Callable[[Score], None],
     checkpoints: CheckpointStore | None = None,
+    metrics: Metrics | None = None,
 ) -> FineTuned:
     """Fine-tune a checkpoint for `config.train.online_steps` environment steps.
 
@@ -60,6 +62,7 @@ def fine_tune(
             steps ahead. What it raises ends the trial. A resumed trial repeats its earlier scores.
         checkpoints: saves checkpoints and resumes from the newest one. If that one cannot be
             used, the trial logs it and starts over.
+        metrics: of the trial; None logs none.
 
     Raises:
         UsageError: a checkpoint or data set that is damaged or does not fit the configuration.
@@ -122,7 +125,15 @@ def fine_tune(
         )
         try:
             evaluation.restart(training.agent, state)
-            run_training(training, curve, checkpoint, checkpoints, progress.update, evaluation)
+            run_training(
+                training,
+                curve,
+                checkpoint,
+                checkpoints,
+                progress.update,
+                evaluation,
+                metrics=metrics or Metrics(),
+            )
         except TrainingDiverged:
             # Scores from before the divergence count, also those that are still being played.
             evaluation.finish()

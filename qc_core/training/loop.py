@@ -18,6 +18,7 @@ from qc_core.errors import QCError
 from qc_core.interruption import Interrupted, deferred, is_requested
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.tracking.metrics import Activity, Metrics
 from qc_core.training.checkpoint import Checkpoint, Curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.scoring import Scoring
@@ -51,6 +52,10 @@ class Training(Protocol):
         Raises:
             TrainingDiverged: one of them, or a weight, is not finite.
         """
+        ...
+
+    def activity(self) -> Activity:
+        """Return counts of steps and updates, and what happened since the last call."""
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -180,6 +185,8 @@ def run_training(
     store: CheckpointStore | None,
     on_steps: OnSteps,
     evaluation: PeriodicEvaluation | None = None,
+    *,
+    metrics: Metrics,
 ) -> None:
     """Run a training from its current step to its end.
 
@@ -191,6 +198,7 @@ def run_training(
         store: gets a checkpoint at regular times, except at the last step, which the caller saves;
             None saves no checkpoints.
         on_steps: reports progress.
+        metrics: receives figures and new points of the curve.
 
     Raises:
         Interrupted: a signal ended the training; the message says what is saved.
@@ -202,6 +210,7 @@ def run_training(
         return {**training.state(), **(evaluation.state() if evaluation else {})}
 
     between_steps = True
+    metrics.start(training, curve)
     try:
         while training.step < training.steps:
             stop = evaluation.next_after(training.step) if evaluation else training.steps
@@ -215,6 +224,7 @@ def run_training(
                 evaluation.poll()
                 if training.step == stop:
                     evaluation.evaluate(training)
+            metrics.follow()
             if store is not None and store.schedule.due and training.step < training.steps:
                 # The checkpoint of a training that has diverged would replace the last good one.
                 training.figures()
@@ -222,6 +232,7 @@ def run_training(
                     store.try_save(training.agent, describe(), curve, state())
         if evaluation is not None:
             evaluation.finish()
+        metrics.follow()
     except Interrupted as interrupted:
         if store is None or not between_steps or not training.step:
             raise

@@ -22,10 +22,11 @@ from qc_core.data.replay.windows import sample_windows
 from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
+from qc_core.tracking.metrics import Activity
 from qc_core.training.checkpoint import Curve
 from qc_core.training.device import set_generator
 from qc_core.training.divergence import FiniteCheck
-from qc_core.training.updates import UPDATES_PER_GRAPH, repeat
+from qc_core.training.updates import UPDATES_PER_GRAPH, Updates, repeat
 
 _VALIDATION_BATCH = 1024
 
@@ -91,7 +92,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         # The step on the device, for updates in CUDA graphs.
         self._step = torch.zeros((), dtype=torch.float64, device=device)
         self._shard_buffer = ShardBuffer(self._shards)
-        self._updates = repeat(self.update, self.generator)
+        self._updates = self._make_updates()
 
     def run(self, until: int, on_steps: Callable[[int, str | None], None]) -> None:
         """Update until `step` is `until`.
@@ -108,7 +109,7 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._step.fill_(self.step)
         while self.step < until:
             if self._shard_buffer.advance(self.step + 1, in_place=self._updates.fixed_addresses):
-                self._updates = repeat(self.update, self.generator)
+                self._updates = self._make_updates()
             next_point = min(self.steps, (self.step // train.log_every + 1) * train.log_every)
             stop = min(until, next_point, self._shards.last_update(self.step + 1))
             count = min(stop - self.step, self._updates.stride)
@@ -125,6 +126,9 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
             on_steps(count, note)
         self._seconds = time.monotonic() - start
 
+    def _make_updates(self) -> Updates:
+        return repeat(self.update, self.generator, self.agent.parameters())
+
     def update(self) -> Info:
         """Draw data and noise and run one update; only `run` counts it in `step`."""
         self._step.add_(1)
@@ -135,8 +139,16 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         return self.agent.update(windows, noise)
 
     def figures(self) -> dict[str, float]:
-        """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
+        """Return losses, values and norms of gradients of the last update.
+
+        Raises:
+            TrainingDiverged: one is not finite.
+        """
         return self._check.read(self._info, self.step)
+
+    def activity(self) -> Activity:
+        """Return the number of updates."""
+        return Activity({"updates": self.step})
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs besides the agent and the curve."""

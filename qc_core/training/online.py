@@ -19,11 +19,13 @@ from qc_core.data.replay.windows import Windows, concatenate, sample_windows
 from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
+from qc_core.tracking.metrics import Activity
 from qc_core.training.device import set_generator
 from qc_core.training.divergence import FiniteCheck
+from qc_core.training.exploration import ExploredEpisodes
 from qc_core.training.policy import ExplorationPolicy
 from qc_core.training.rollout import Rollout
-from qc_core.training.updates import repeat
+from qc_core.training.updates import Updates, repeat
 
 
 class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
@@ -82,7 +84,9 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
                     self._replay = _make_replay(config, agent, offline, device)
             self._closing = opened.pop_all()
         self._rollout = rollout
-        self._updates = repeat(self._update, self._generator)
+        self._explored = ExploredEpisodes(train.num_envs)
+        self._updates_done = 0
+        self._updates = self._make_updates()
         self._info: Info = {}
         self._check = FiniteCheck(agent, "--train.online-learning-rate")
 
@@ -100,6 +104,8 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             self.step += 1
             while (transition := self._rollout.step(self.step)) is None:
                 self._replay.end_episode()
+                self._explored.drop(self.step)
+            self._explored.add(self.step, transition)
             self._replay.add(*transition)
             if (
                 self.step > train.learning_starts
@@ -112,9 +118,13 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         """Run a number of updates from the transitions so far."""
         in_place = self._updates.fixed_addresses
         if self._mixes and self._shard_buffer.advance(self.step, in_place=in_place):
-            self._updates = repeat(self._update, self._generator)
+            self._updates = self._make_updates()
         if updates:
             self._info = self._updates.run(updates)
+            self._updates_done += updates
+
+    def _make_updates(self) -> Updates:
+        return repeat(self._update, self._generator, self.agent.parameters())
 
     def _update(self) -> Info:
         noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
@@ -122,8 +132,17 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         return self.agent.update(self._check.batch, noise)
 
     def figures(self) -> dict[str, float]:
-        """Return losses and values of the last update (TrainingDiverged: one is not finite)."""
+        """Return losses, values and norms of gradients of the last update.
+
+        Raises:
+            TrainingDiverged: one is not finite.
+        """
         return self._check.read(self._info, self.step)
+
+    def activity(self) -> Activity:
+        """Return steps and updates, and the episodes that ended since the last call."""
+        counts = {"environment_steps": self.step, "updates": self._updates_done}
+        return Activity(counts, self._explored.take())
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs besides the agent; running episodes are not part of it."""

@@ -23,6 +23,8 @@ from qc_core.registry.parent import parent_of, pin_parent
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import new_stamp
+from qc_core.tracking.metrics import Metrics
+from qc_core.tracking.open import TrackedRun, open_metrics, run_of
 from qc_core.training.checkpoint import (
     DOCUMENT,
     Checkpoint,
@@ -48,6 +50,7 @@ def pretrain(
     store: ObjectStore | None = None,
     *,
     fresh: bool = False,
+    tracked: TrackedRun | None = None,
 ) -> None:
     """Train `config.train.offline_steps` updates and write a checkpoint to `output`.
 
@@ -63,6 +66,7 @@ def pretrain(
     Args:
         store: saves the checkpoints there, so that another machine can resume the training.
         fresh: delete the checkpoint that an earlier call has written, and start over.
+        tracked: the run that the metrics belong to; None writes to `OUTPUT.metrics`.
 
     Raises:
         UsageError: the data set is damaged, too short or of another environment; the policy to
@@ -114,7 +118,8 @@ def pretrain(
 
         with training:
             if training.steps:
-                _train(training, describe, checkpoints)
+                with open_metrics(tracked or run_of(output), "offline", config) as metrics:
+                    _train(training, describe, checkpoints, metrics)
             else:
                 log.info(f"{config.train.method} has no offline phase: it uses the data set online")
             save_checkpoint(output, training.agent, describe(), training.curve)
@@ -140,11 +145,16 @@ def _delete(output: Path) -> None:
 
 
 def _train(
-    training: OfflineTraining, describe: Callable[[], Checkpoint], checkpoints: CheckpointStore
+    training: OfflineTraining,
+    describe: Callable[[], Checkpoint],
+    checkpoints: CheckpointStore,
+    metrics: Metrics,
 ) -> None:
     with Progress(training.steps, "offline", "update", done=training.step) as progress:
         try:
-            run_training(training, training.curve, describe, checkpoints, progress.update)
+            run_training(
+                training, training.curve, describe, checkpoints, progress.update, metrics=metrics
+            )
         except TrainingDiverged as error:
             if not checkpoints.has_checkpoint:
                 raise

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
+from torch import Tensor, nn
 
 from qc_core.agents.agent import Info
 
@@ -45,16 +46,19 @@ class Updates(Protocol):
         ...
 
 
-def repeat(update: Update, generator: torch.Generator) -> Updates:
+def repeat(
+    update: Update, generator: torch.Generator, parameters: Iterable[nn.Parameter] = ()
+) -> Updates:
     """Return the fastest way to repeat an update on the device of its generator.
 
     Args:
         update: what it reads and writes must stay at the same memory addresses: parameters,
             optimiser state, data and counters.
         generator: the generator that the update draws from.
+        parameters: whose `grad` is that of the last update after each `run`.
     """
     if generator.device.type == "cuda":
-        return CudaGraphUpdates(update, generator)
+        return CudaGraphUpdates(update, generator, parameters)
     return EagerUpdates(update)
 
 
@@ -78,8 +82,17 @@ class CudaGraphUpdates:
 
     stride, fixed_addresses = UPDATES_PER_GRAPH, True
 
-    def __init__(self, update: Update, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        update: Update,
+        generator: torch.Generator,
+        parameters: Iterable[nn.Parameter] = (),
+    ) -> None:
         self._update, self._generator = update, generator
+        self._parameters = [*parameters]
+        # Each graph writes gradients to its own memory; the parameters refer to those of one graph.
+        self._gradients: dict[int, list[Tensor | None]] = {}
+        self._referred = 0
         self._warm_up_left = _WARM_UP_UPDATES
         self._graphs: dict[int, tuple[CudaGraph, Info]] = {}
 
@@ -93,10 +106,20 @@ class CudaGraphUpdates:
             size = self.stride if count >= self.stride else 1
             if size not in self._graphs:
                 self._graphs[size] = self._record(size)
+                self._gradients[size] = [parameter.grad for parameter in self._parameters]
+                self._referred = size
             graph, info = self._graphs[size]
             graph.replay()
             count -= size
+            if size != self._referred:
+                self._refer_to(size)
         return info
+
+    def _refer_to(self, size: int) -> None:
+        """Let the parameters refer to the gradients of the graph of this size."""
+        for parameter, gradient in zip(self._parameters, self._gradients[size], strict=True):
+            parameter.grad = gradient
+        self._referred = size
 
     @functools.cached_property
     def _stream(self) -> torch.cuda.Stream:

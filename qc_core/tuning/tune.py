@@ -22,6 +22,7 @@ from qc_core.log import log
 from qc_core.processes import WorkerKilled, worker_pool
 from qc_core.scratch import exclusive, scratch_folder
 from qc_core.timestamps import new_stamp
+from qc_core.tracking.open import TrackedRun, run_of
 from qc_core.training.checkpoint import DOCUMENT, read_checkpoint, weights_digest
 from qc_core.training.device import take_threads, threads_per_worker
 from qc_core.tuning.queue import end_interrupted
@@ -107,7 +108,8 @@ def tune(
             with answering():
                 end_interrupted(load_study(study.name, storage))
             log.info(f"resuming the study in {folder}")
-        _run_workers(config, checkpoint, dataset, study.name, storage)
+        tracked = run_of(place, study.name)
+        _run_workers(config, checkpoint, dataset, study.name, storage, tracked)
         select_best(config, checkpoint, study.name, storage, output, history, request=request)
         shutil.rmtree(folder)
 
@@ -152,12 +154,23 @@ def _delete(output: Path, history: Path, folder: Path) -> None:
 
 
 def _run_workers(
-    config: Config, checkpoint: Path, dataset: Path, study_name: str, storage: str
+    config: Config,
+    checkpoint: Path,
+    dataset: Path,
+    study_name: str,
+    storage: str,
+    tracked: TrackedRun,
 ) -> None:
     """Run all workers to their end; a killed one is started again while trials can resume."""
     workers = min(config.tune.workers, config.tune.trials)
     run: Callable[..., Any] = partial(
-        run_worker, config, checkpoint, dataset, study_name=study_name, storage=storage
+        run_worker,
+        config,
+        checkpoint,
+        dataset,
+        study_name=study_name,
+        storage=storage,
+        tracked=tracked,
     )
     with (
         scratch_folder("tune") as scratch,

@@ -22,6 +22,7 @@ from qc_core.log import log
 from qc_core.processes import worker_pool
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
+from qc_core.tracking.open import TrackedRun, open_metrics, run_of
 from qc_core.training.checkpoint import weights_digest
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
@@ -59,6 +60,7 @@ def run_worker(
     worker: int,
     run_id: str = "",
     heartbeat: Heartbeat = HEARTBEAT,
+    tracked: TrackedRun | None = None,
 ) -> None:
     """Run trials of the shared study, `config.tune.trials_per_gpu` at a time.
 
@@ -70,6 +72,7 @@ def run_worker(
         checkpoint: checkpoint folder of the offline phase.
         output: file for the results of this worker's trials.
         run_id: the run of this worker; runs that continue one another share a study.
+        tracked: that the metrics of the trials belong to; None writes them to `OUTPUT.metrics`.
 
     Raises:
         UsageError: the study was started from another checkpoint or other data.
@@ -83,7 +86,17 @@ def run_worker(
         study = load_study(study_name, storage, heartbeat)
         require_same_start(study, weights_digest(checkpoint), open_dataset(dataset).digest)
         end_attempts_of(study, worker, run_id)
-    work = _Work(config, checkpoint, dataset, study_name, storage, worker, run_id, heartbeat)
+    work = _Work(
+        config,
+        checkpoint,
+        dataset,
+        study_name,
+        storage,
+        worker,
+        run_id,
+        heartbeat,
+        tracked or run_of(output, study_name),
+    )
     count = min(config.tune.trials_per_gpu, config.tune.trials)
     if count == 0:
         log.info("no trials: the policy is not fine-tuned")
@@ -108,6 +121,7 @@ class _Work:
     worker: int
     run_id: str
     heartbeat: Heartbeat
+    tracked: TrackedRun
 
     def run_trials(self) -> None:
         """Run one trial after the other until all have ended."""
@@ -163,14 +177,16 @@ class _Work:
 
         state, value = TrialState.COMPLETE, None
         try:
-            result = fine_tune(
-                replace(self.config, train=train),
-                self.checkpoint,
-                self.dataset,
-                trial=slot,
-                on_score=on_score,
-                checkpoints=checkpoints,
-            )
+            with open_metrics(self.tracked, f"trial-{slot}", self.config, trial.params) as metrics:
+                result = fine_tune(
+                    replace(self.config, train=train),
+                    self.checkpoint,
+                    self.dataset,
+                    trial=slot,
+                    on_score=on_score,
+                    checkpoints=checkpoints,
+                    metrics=metrics,
+                )
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         except (TrainingDiverged, EnvironmentFailed) as error:

@@ -1,0 +1,1 @@
+"""Metrics of trainings while they run: TensorBoard files, MLflow, Weights & Biases."""
