@@ -53,4 +53,5 @@ def outcome(
         completion = read_completion(store, run_id)
         text = summary_markdown(ended, completion, place_of_log(ended.step))
         Path(summary.path).write_text(text, encoding="utf-8")
-    result.metadata.update(result_metrics(completion))
+    for name, value in result_metrics(completion).items():
+        result.log_metric(name, value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from qc_core.notify.completion import METRICS, Completion
 from qc_core.notify.run_status import RunStatus
 
-# KFP has no value for "unknown", and a run that failed has the same names as one that did not.
-NOT_MEASURED = "not measured"
+# KFP accepts only numbers, and every run has the same names. No rate and no count is negative; a
+# return is measured if episodes were played.
+NOT_MEASURED = -1.0
 
 
 def summary_markdown(status: RunStatus, completion: Completion | None, log: str) -> str:
@@ -31,8 +32,8 @@ def summary_markdown(status: RunStatus, completion: Completion | None, log: str)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def result_metrics(completion: Completion | None) -> dict[str, float | str]:
-    """Return a value for each of `METRICS`."""
+def result_metrics(completion: Completion | None) -> dict[str, float]:
+    """Return a number for each of `METRICS`; `NOT_MEASURED` stands for one that a run lacks."""
     values = completion.metrics if completion is not None else {}
     found = {name: values.get(name) for name in METRICS}
     return {name: NOT_MEASURED if value is None else value for name, value in found.items()}

@@ -216,8 +216,9 @@ def test_metrics_have_the_same_names_in_every_run() -> None:
     assert {tuple(metrics) for metrics in every} == {METRICS}
     assert pendulum["return per episode"] == -146.5
     assert pendulum["success percent"] == NOT_MEASURED
-    # KFP and MLflow accept only numbers that JSON has, and these characters in names.
+    # KFP accepts only numbers that JSON has, and MLflow these characters in names.
     json.dumps(every, allow_nan=False)
+    assert all(isinstance(value, (int, float)) for values in every for value in values.values())
     assert all(name.replace(" ", "").isalnum() for name in METRICS)
 
 
