@@ -83,10 +83,12 @@ def run(options: Namespace) -> None:
         recorded = record_policy(environment, policy, seeds, workers=workers)
         write_episodes(record, contract, recorded)
         results = [episode.result for episode in recorded]
+    failed, episodes = episodes - len(results), len(results)
     summary = summarize_results(results, contract.episode_limit)
     result: dict[str, Any] = {
         "environment": contract.environment,
         "episodes": episodes,
+        "failed-episodes": failed,
         "first-seed": seeds[0],
         "execution-horizon": length,
         **to_json(summary),
@@ -104,6 +106,8 @@ def run(options: Namespace) -> None:
         f"executing {length} of {contract.chunk_length} actions of a chunk",
         sep=", ",
     )
+    if failed:
+        print(f"left out: {failed} episodes whose environment failed")
     if record is not None:
         print(f"{record}: {episodes} episodes, for `qc episodes push`")
     if video is not None:

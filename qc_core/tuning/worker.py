@@ -23,7 +23,7 @@ from qc_core.processes import worker_pool
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
 from qc_core.tracking.open import TrackedRun, open_metrics, run_of
-from qc_core.training.checkpoint import weights_digest
+from qc_core.training.checkpoint import read_checkpoint, weights_digest
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
@@ -80,6 +80,7 @@ def run_worker(
         RunError: the study storage or the store does not answer.
     """
     require_new_file(output)
+    read_checkpoint(checkpoint)
     share_cpu()
     study_store(storage).require_writable()
     with answering():

@@ -185,6 +185,9 @@ def attack(commands: list[str], attempts: int, seed: int, folder: Path) -> Repor
         _surround(own)
         try:
             _attempt(name, known[name], own, durations[name], rng, report)
+        except KeyboardInterrupt:
+            # Report the attempts so far.
+            break
         except Exception as error:
             report.results[LOST] += 1
             report.losses.append(f"{own.name}: {type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from qc_core.data.collection.collect import collect_demonstrations
 from qc_core.data.collection.user_demonstrator import Demonstration
 from qc_core.errors import UsageError
 from tests.conftest import PENDULUM
+from tests.failing_environment import failing
 
 Demonstrate = Callable[..., list[Demonstration]]
 
@@ -39,6 +40,17 @@ def test_actions_within_the_bounds_are_executed_and_recorded(demonstrate: Demons
     assert episodes.rewards.sum() == pytest.approx(first.result.episode_return, rel=1e-5)
     assert not np.array_equal(episodes.actions, second.episodes.actions)
     assert episodes.masks.all()
+
+
+def test_an_environment_that_crashes_costs_its_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "resting.py").write_text("def act(observation): return [0.0] * 5")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "failures").mkdir()
+    environment = failing("crashes", 1, tmp_path / "failures")
+    collected = collect_demonstrations(environment, "resting:act", [3, 4, 5])
+    assert [demonstration.result.seed for demonstration in collected] == [4, 5]
 
 
 def test_further_parameters_are_passed_by_name(demonstrate: Demonstrate) -> None:
