@@ -38,12 +38,12 @@ class PolicyRow(Document, frozen=True, kw_only=True):
 
     Attributes:
         published: this policy was published.
-        measures: its results with intervals, for people, by name.
+        measures: its results, each a name and a value with its interval, for people.
     """
 
     name: str
     published: bool
-    measures: dict[str, str]
+    measures: tuple[tuple[str, str], ...]
 
 
 class Completion(Document, frozen=True, kw_only=True):
@@ -95,14 +95,18 @@ def completion_of(
         champion=promotion.champion,
         reason=promotion.gate.reason,
         policies=tuple(
-            PolicyRow(name=policy.name, published=policy is published, measures=measures(policy))
+            PolicyRow(
+                name=policy.name,
+                published=policy is published,
+                measures=tuple(measures(policy).items()),
+            )
             for policy in evaluation.policies
         )
         or tuple(
             PolicyRow(
                 name=result.name,
                 published=result.kind == "learned",
-                measures={"log-likelihood per number": result.fit},
+                measures=(("log-likelihood per number", result.fit),),
             )
             for result in evaluation.held_out
         ),

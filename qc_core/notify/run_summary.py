@@ -43,8 +43,8 @@ def _table(completion: Completion) -> str:
     """Return one row per compared policy; the published one is bold."""
     if not completion.policies:
         return ""
-    header = ["policy", *completion.policies[0].measures]
-    rows = [[row.name, *row.measures.values()] for row in completion.policies]
+    header = ["policy", *(name for name, _ in completion.policies[0].measures)]
+    rows = [[row.name, *(value for _, value in row.measures)] for row in completion.policies]
     for row, cells in zip(completion.policies, rows, strict=True):
         if row.published:
             cells[:] = [f"**{cell}**" for cell in cells]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs, to_builtins
 
-from qc_core.documents import convert
+from qc_core.documents import convert, encode, parse
 from qc_core.envs.episode_result import any_reports_success, summarize_results
 from qc_core.evaluation.result import BEHAVIOUR_CLONING, OFFLINE, ONLINE, Evaluation
 from qc_core.notify.completion import (
@@ -181,10 +181,12 @@ def status(error: str = "") -> RunStatus:
 
 def test_summary_shows_verdict_table_version_and_command() -> None:
     found = completion(episodes(10), episodes(18))
-    lines = summary_markdown(status(), found, "").splitlines()
+    # The last step reads the result from the store.
+    stored = parse(encode(found), Completion, "result.json")
+    lines = summary_markdown(status(), stored, "").splitlines()
     assert lines[0] == f"**{found.verdict}**".replace("_", r"\_")
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 5
+    assert len(table) == 5 and table[0] == "| policy | success | steps |"
     assert table[-1].startswith("| **fine-tuned online**, published | **90% (70% to 97%)** | ")
     assert "Version: `cube:v2` in `s3://bucket`" in lines
     assert "Champion: yes, success 88% (70% to 97%) is above the minimum of 50%" in lines
