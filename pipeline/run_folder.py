@@ -65,7 +65,7 @@ def request_of(config: Config, store: str, earlier: Path | None = None) -> Local
     if earlier is None:
         return request
     run = documents.read(earlier / RUN, LocalRun)
-    if _is_running(earlier):
+    if is_running(earlier):
         raise UsageError(f"the run in {earlier} is in progress: wait until it has ended")
     if run.store != store:
         raise UsageError(f"the run in {earlier} used the store {run.store}: set QC_STORE to it")
@@ -83,7 +83,7 @@ def default_folder(request: LocalRun, name: str, *, fresh: bool) -> Path:
         for path in sorted(_RUNS.glob(f"*-{name}/{RUN}"), reverse=True):
             folder = path.parent
             is_same = documents.read(path, LocalRun).is_same_request(request)
-            if is_same and not (folder / SUMMARY).exists() and not _is_running(folder):
+            if is_same and not (folder / SUMMARY).exists() and not is_running(folder):
                 return folder
     _RUNS.mkdir(exist_ok=True)
     folder = _RUNS / f"{request.run_id}-{name}"
@@ -163,7 +163,8 @@ def finished_steps(folder: Path) -> list[str]:
     return sorted({step.name for step in finished if step.exists()})
 
 
-def _is_running(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
+    """Return whether a process works in a run folder."""
     lock = try_lock(folder)
     if lock is not None:
         os.close(lock)

@@ -7,7 +7,8 @@ release may add fields. A missing field or a field of the wrong type is an error
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,7 +73,7 @@ def convert(value: Any, kind: type[D], what: str) -> D:
     if not isinstance(value, dict):
         raise UsageError(f"{what} must contain a JSON object, got {type(value).__name__}")
     try:
-        return msgspec.convert(kind.converted_from_older(value, what), kind)
+        return msgspec.convert(kind.converted_from_older(_with_nan(value), what), kind)
     except (ValueError, RecursionError) as error:
         # A lone surrogate in a key is a UnicodeEncodeError, which is a ValueError.
         raise UsageError(f"{what} is damaged: {_one_line(error)}") from error
@@ -117,19 +118,39 @@ def to_json(document: Document) -> dict[str, Any]:
 
 
 def plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Return values as they are when they are read from JSON, which has no tuples."""
-    return json.loads(json.dumps(value))
+    """Return values as they are when they are read from JSON, which has no tuples and no NaN."""
+    return json.loads(json.dumps(_without_nan(value)))
 
 
 def encode(document: Document) -> bytes:
     """Return the document as readable JSON with sorted keys, as `write_json` writes it."""
-    content = msgspec.to_builtins(document)
+    content = _without_nan(msgspec.to_builtins(document))
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
 def write(path: Path, document: Document) -> None:
     """Write a document to a file, atomically."""
     write_atomically(path, encode(document))
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace the NaN ends of estimates without an interval by null: JSON has no NaN."""
+    return _with_ends(value, lambda end: None if end != end else end)
+
+
+def _with_nan(value: Any) -> Any:
+    return _with_ends(value, lambda end: math.nan if end is None else end)
+
+
+def _with_ends(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Change the ends of every estimate, an object with the keys value, low and high."""
+    if isinstance(value, list | tuple):
+        return [_with_ends(entry, change) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"value", "low", "high"}:
+        return {key: change(end) if key != "value" else end for key, end in value.items()}
+    return {key: _with_ends(entry, change) for key, entry in value.items()}
 
 
 def _one_line(error: Exception) -> str:

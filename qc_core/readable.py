@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -26,13 +25,8 @@ class Results(Protocol):
 
 
 def estimate(entry: Estimate | None, form: str) -> str:
-    """Return `96% (87% to 99%)`, or `96% (no interval)` for an estimate without an interval."""
-    if entry is None:
-        return "-"
-    if math.isnan(entry.low):
-        return f"{form.format(entry.value)} (no interval)"
-    value, low, high = (form.format(number) for number in (entry.value, entry.low, entry.high))
-    return f"{value} ({low} to {high})"
+    """Return `96% (87% to 99%)`, or `-` without an estimate."""
+    return "-" if entry is None else entry.text(form)
 
 
 def measures(summary: Results) -> dict[str, str]:

@@ -22,7 +22,7 @@ ORDER: list[str] = [
     *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
     *("networks", "agents", "tracking", "training", "tuning", "evaluation", "export"),
     "publish",
-    *("retraining", "notify", "report", "sweeps", "cli"),
+    *("retraining", "notify", "report", "runs", "sweeps", "cli"),
 ]
 # Each top-level package imports only those before it.
 TOP_LEVEL = ["qc_core", "components", "pipeline"]

@@ -44,6 +44,7 @@ def report(
     from qc_core.report.html import write_report
     from qc_core.report.track_result import tracking_result
     from qc_core.results.step_cost import read_costs
+    from qc_core.runs.record import record_results
     from qc_core.store.open import open_store
     from qc_core.tuning.trials import read_history
 
@@ -65,6 +66,14 @@ def report(
             date=utc_now(),
             run_id=run_id,
             costs=read_costs(open_store(), run_id),
+        )
+        record_results(
+            open_store(),
+            run_id,
+            evaluation=Path(evaluation.path),
+            offline=Path(offline.path),
+            history=Path(history.path),
+            report=Path(report.path),
         )
         completion = completion_of(
             read(Path(evaluation.path), Evaluation),

@@ -54,6 +54,8 @@ COMMANDS: dict[str, Command] = {
     "tensorboard": Command(
         "qc_core.cli.tensorboard:arguments", "show the metrics of runs while they train"
     ),
+    "runs": Command("pipeline.cli.runs:arguments", "list the runs here and in the store"),
+    "compare": Command("pipeline.cli.compare:arguments", "write a page that compares runs"),
     "compile": Command(
         "pipeline.cli.compile:arguments", "write the package for the KFP UI", "pipeline"
     ),

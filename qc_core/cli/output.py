@@ -51,3 +51,13 @@ def print_policies(what: str, policies: Sequence[PolicyResult]) -> None:
         (what, *measures(policies[0])),
         [(policy.name, *measures(policy).values()) for policy in policies],
     )
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: `48 s`, `6 min 5 s` or `2 h 3 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

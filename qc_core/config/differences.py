@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qc_core.config.catalog import find_recipe
+from qc_core.config.document import to_mapping
+from qc_core.config.settings import Config
+
 # They change neither the data nor what a training learns from them.
 _AFTER_TRAINING = (
     "--data.workers",
@@ -22,11 +26,24 @@ _AFTER_TRAINING = (
 
 def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the options whose values in an earlier configuration differ, with those values."""
-    options = _options(now)
+    options = options_of(now, "--")
     # Methods have different options; one that only the new method has follows from the method.
     return [
-        f"{name} {value}" for name, value in _options(before).items() if value != options.get(name)
+        f"{name} {value}"
+        for name, value in options_of(before, "--").items()
+        if value != options.get(name)
     ]
+
+
+def changes_to_recipe(config: Config) -> dict[str, Any]:
+    """Return the values by option, `train.alpha`, in which a configuration differs from its recipe.
+
+    The method is not among them: a recipe has settings for each method. UsageError: this release
+    does not have the recipe.
+    """
+    recipe = options_of(to_mapping(find_recipe(config.recipe).for_method(config.train.method)))
+    values = options_of(to_mapping(config))
+    return {name: value for name, value in values.items() if value != recipe.get(name)}
 
 
 def changed_training(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -40,15 +57,19 @@ def changed_training(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def training_part(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values, by option, that determine the data and what a training learns."""
-    return {name: value for name, value in _options(mapping).items() if name not in _AFTER_TRAINING}
+    return {
+        name: value
+        for name, value in options_of(mapping, "--").items()
+        if name not in _AFTER_TRAINING
+    }
 
 
-def _options(mapping: Mapping[str, Any], prefix: str = "--") -> dict[str, Any]:
-    """Return a configuration's values by the names of its options."""
+def options_of(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a configuration document by option, with a text before each name."""
     options: dict[str, Any] = {}
     for name, value in mapping.items():
         if isinstance(value, dict):
-            options |= _options(value, f"{prefix}{name}.")
+            options |= options_of(value, f"{prefix}{name}.")
         else:
             options[prefix + name] = value
     return options

@@ -54,7 +54,7 @@ def summarize_results(results: Sequence[EpisodeResult], limit: int) -> EpisodeSu
     """Return means with intervals over episodes of at most `limit` control steps."""
     return EpisodeSummary(
         success=success_rate([result.success for result in results]),
-        steps=mean([counted_steps(result, limit) for result in results]),
+        steps=mean([counted_steps(result, limit) for result in results], 0, limit),
         episode_return=mean([result.episode_return for result in results]),
         reports_success=any_reports_success(results),
         episode_results=tuple(results),

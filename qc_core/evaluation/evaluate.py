@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -34,7 +35,7 @@ from qc_core.evaluation.result import (
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
-from qc_core.statistics import mean
+from qc_core.statistics import Estimate, mean, success_gain
 from qc_core.training.checkpoint import (
     load_agent,
     read_checkpoint,
@@ -42,6 +43,8 @@ from qc_core.training.checkpoint import (
     weights_digest,
 )
 from qc_core.training.policy import CheckpointPolicy
+
+_NO_GAIN = Estimate(0.0, 0.0, 0.0)
 
 
 def evaluate(
@@ -165,14 +168,28 @@ def _result(
 ) -> PolicyResult:
     summary = summarize_results(results, limit)
     pairs = list(zip(first, results, strict=True))
+    # The first policy is compared with itself.
+    gains: dict[str, Any] = {
+        "success_gain": _NO_GAIN,
+        "steps_saved": _NO_GAIN,
+        "return_gain": _NO_GAIN,
+    }
+    if results is not first:
+        gains = {
+            "success_gain": success_gain(
+                [base.success for base in first], [own.success for own in results]
+            ),
+            "steps_saved": mean(
+                [counted_steps(base, limit) - counted_steps(own, limit) for base, own in pairs],
+                -limit,
+                limit,
+            ),
+            "return_gain": mean([own.episode_return - base.episode_return for base, own in pairs]),
+        }
     return PolicyResult(
         **msgspec.structs.asdict(summary),
+        **gains,
         name=name,
         kind=policy.kind,
         weights=weights_digest(policy.checkpoint),
-        success_gain=mean([int(own.success) - int(base.success) for base, own in pairs]),
-        steps_saved=mean(
-            [counted_steps(base, limit) - counted_steps(own, limit) for base, own in pairs]
-        ),
-        return_gain=mean([own.episode_return - base.episode_return for base, own in pairs]),
     )

@@ -22,12 +22,10 @@ from qc_core.data.dataset.info import INFO_FILE
 from qc_core.errors import UsageError
 from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.runtime.executor import ChunkFunction
-from qc_core.statistics import Estimate, mean, mean_over_seeds
+from qc_core.statistics import Estimate, mean
 from qc_core.training.checkpoint import weights_digest
 from qc_core.training.policy import CheckpointPolicy
 
-# With fewer episodes, a bootstrap interval is too narrow.
-_FEW_EPISODES = 10
 # Samples of the policy for each recorded chunk.
 _SAMPLES = 64
 # Standard deviation of the kernel around each sample, where an action's range is -1 to 1.
@@ -119,11 +117,6 @@ def log_likelihoods(policy: ChunkFunction, windows: Windows, low_A: Any, high_A:
     return windows.per_episode(density_W / numbers - normaliser)
 
 
-def estimate(values: np.ndarray) -> Estimate:
-    """Return the mean over episodes with a 95% interval."""
-    return mean_over_seeds(values) if len(values) < _FEW_EPISODES else mean(values)
-
-
 def values_of(agent: Agent, chunk_WHA: np.ndarray, windows: Windows) -> Estimate | None:
     """Return the critics' mean value of chunks at the windows' observations; None without one."""
     if not isinstance(agent, CriticAgent):
@@ -134,7 +127,7 @@ def values_of(agent: Agent, chunk_WHA: np.ndarray, windows: Windows) -> Estimate
         scaled_WL = ((2 * chunk - low_A - high_A) / (high_A - low_A)).flatten(1)
         observation_WO = agent.normalize(torch.from_numpy(windows.observations_WO))
         value_W = agent.values(agent.critic, observation_WO, scaled_WL).mean(dim=0)
-    return estimate(windows.per_episode(value_W.numpy()))
+    return mean(windows.per_episode(value_W.numpy()))
 
 
 def held_out_result(
@@ -154,7 +147,7 @@ def held_out_result(
         kind=checkpoint.kind,
         weights=weights_digest(checkpoint.checkpoint),
         episodes=windows.episodes,
-        log_likelihood=estimate(likelihoods),
+        log_likelihood=mean(likelihoods),
         value=values_of(agent, chosen_WHA, windows),
         recorded_value=values_of(agent, windows.chunks_WHA, windows),
     )

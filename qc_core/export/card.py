@@ -118,9 +118,8 @@ def _figures(contract: Contract) -> str:
         return "Not evaluated."
     measured, estimate = _main_measure(evaluation)
     form = "{:.0%}" if evaluation.reports_success else "{:.1f}"
-    value, low, high = map(form.format, (estimate.value, estimate.low, estimate.high))
     text = (
-        f"{measured.capitalize()} {value} (95% interval {low} to {high}) over "
+        f"{measured.capitalize()} {estimate.text(form, '95% interval ')} over "
         f"{evaluation.episodes} episodes in the simulator that are not in the training data (seeds "
         f"from {evaluation.first_seed}), with the same distribution of initial states. "
     )
@@ -128,8 +127,7 @@ def _figures(contract: Contract) -> str:
         return text + f"The environment {NO_SUCCESS_SIGNAL}."
     steps = evaluation.steps
     return text + (
-        f"{steps.value:.0f} steps on average ({steps.low:.0f} to {steps.high:.0f}), where a "
-        f"failure counts {contract.episode_limit}."
+        f"{steps.text('{:.0f}')} steps on average, where a failure counts {contract.episode_limit}."
     )
 
 

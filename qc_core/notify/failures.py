@@ -7,13 +7,13 @@ removes what an earlier one left.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timezone
 
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.log import printable
 from qc_core.names import require_name
 from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.timestamps import utc_now
 
 MAX_ERROR_LENGTH = 2000
 
@@ -54,11 +54,6 @@ def read_failures(store: ObjectStore, run_id: str) -> list[StepFailure]:
 def one_line(text: str) -> str:
     """Return a text of limited length on one printable line."""
     return printable(" ".join(text.split()))[:MAX_ERROR_LENGTH]
-
-
-def utc_now() -> str:
-    """Return the time as documents have it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _key(run_id: str, part: str) -> str:

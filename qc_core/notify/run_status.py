@@ -22,10 +22,11 @@ from qc_core.notify.completion import (
     read_completion,
     write_completion,
 )
-from qc_core.notify.failures import one_line, read_failures, utc_now
+from qc_core.notify.failures import one_line, read_failures
 from qc_core.retraining.new_data import NewData, find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.tracking.open import end_failed_run
+from qc_core.timestamps import utc_now
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from qc_core.envs.episode_result import counted_steps
 from qc_core.evaluation.result import OFFLINE, ONLINE, UNTRAINED, Evaluation, PolicyResult
 from qc_core.publish.promotion import Promotion
 from qc_core.retraining.new_data import NewData
-from qc_core.statistics import Estimate, mean
+from qc_core.statistics import Estimate, mean, success_gain
 
 if TYPE_CHECKING:
     # Every step imports this module; it must not wait for Optuna.
@@ -72,11 +73,13 @@ def _change(offline: PolicyResult, online: PolicyResult, limit: int) -> tuple[st
         ends = f"{offline.episode_return.value:.1f} to {online.episode_return.value:.1f}"
         return f"the return {_moved(gain)} from {ends} ({_interval(gain, '.1f')})", gain
     if offline.success.value != online.success.value:
-        gain = mean([100.0 * (after.success - before.success) for before, after in pairs])
+        gain = success_gain(*zip(*((a.success, b.success) for a, b in pairs), strict=True))
         ends = f"{offline.success.value:.0%} to {online.success.value:.0%}"
-        return f"success {_moved(gain)} from {ends} ({_interval(gain, '.0f')} points)", gain
+        return f"success {_moved(gain)} from {ends} ({_interval(gain, '.0f', 100)} points)", gain
     saved = mean(
-        [counted_steps(before, limit) - counted_steps(after, limit) for before, after in pairs]
+        [counted_steps(before, limit) - counted_steps(after, limit) for before, after in pairs],
+        -limit,
+        limit,
     )
     ends = f"{offline.steps.value:.0f} to {online.steps.value:.0f}"
     verb = "fell" if saved.value > 0 else "rose"
@@ -90,6 +93,8 @@ def _moved(gain: Estimate) -> str:
     return "rose" if gain.value > 0 else "fell"
 
 
-def _interval(gain: Estimate, form: str) -> str:
-    value, low, high = (format(number, "+" + form) for number in (gain.value, gain.low, gain.high))
-    return f"{value}, 95% interval {low} to {high}"
+def _interval(gain: Estimate, form: str, factor: float = 1) -> str:
+    """Return a gain with its interval, if it has one; all numbers are multiplied by a factor."""
+    ends = (factor * number for number in (gain.value, gain.low, gain.high))
+    value, low, high = (format(number, "+" + form) for number in ends)
+    return value if math.isnan(gain.low) else f"{value}, 95% interval {low} to {high}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from qc_core.documents import Document
@@ -33,11 +32,4 @@ class HeldOutResult(Document, frozen=True, kw_only=True):
     @property
     def fit(self) -> str:
         """The log-likelihood for people."""
-        return estimate_text(self.log_likelihood)
-
-
-def estimate_text(estimate: Estimate) -> str:
-    """Return an estimate with its interval; one episode has none."""
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.2f} (no interval)"
-    return f"{estimate.value:.2f} (95% interval {estimate.low:.2f} to {estimate.high:.2f})"
+        return self.log_likelihood.text("{:.2f}", "95% interval ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qc_core import documents
+from qc_core import documents, provenance
 from qc_core.config.differences import changed_training
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
@@ -18,6 +18,7 @@ from qc_core.errors import UsageError
 from qc_core.names import require_name
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.timestamps import utc_now
 
 
 class RunRecord(Document, frozen=True, kw_only=True):
@@ -27,17 +28,26 @@ class RunRecord(Document, frozen=True, kw_only=True):
         config: the resolved configuration.
         study: name of the tuning study in its storage: that of the earliest run of a chain.
         continues: id of the run whose results this one takes over; empty for a run of its own.
+        commit: of the code; empty in records of early releases, as `started`.
+        started: time in UTC, ISO 8601.
     """
 
     config: dict[str, Any]
     study: str
     continues: str = ""
+    commit: str = ""
+    started: str = ""
     schema_version: int = 1
 
 
 def record_of(config: Config, run_id: str) -> RunRecord:
     """Return the record of a run that continues no other one."""
-    return RunRecord(config=plain(to_mapping(config)), study=run_id)
+    return RunRecord(
+        config=plain(to_mapping(config)),
+        study=run_id,
+        commit=provenance.git_commit(),
+        started=utc_now(),
+    )
 
 
 def write_record(store: ObjectStore, run_id: str, record: RunRecord) -> None:

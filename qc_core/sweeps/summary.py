@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 
 from qc_core.documents import Document
-from qc_core.statistics import Estimate, mean_over_seeds
+from qc_core.statistics import Estimate, mean_over_seeds, success_rate_over_seeds
 from qc_core.sweeps.definition import Sweep
 from qc_core.sweeps.point import SweepPoint, any_reports_success
-
-# Possible values of a mean of each measure.
-BOUNDS = {
-    "success": (0.0, 1.0),
-    "steps": (0.0, math.inf),
-    "episode_return": (-math.inf, math.inf),
-}
 
 
 class FinalScore(Document, frozen=True, kw_only=True):
     """A method's scores at the end of its offline or online phase.
 
-    Estimates are means over seeds with Student's 95% t interval; one seed has no interval.
+    Estimates are means over seeds with 95% intervals: that of `success_rate_over_seeds` for
+    success, else Student's t. One seed has no interval.
 
     Attributes:
         step: offline updates plus online environment steps.
@@ -59,7 +52,10 @@ def final_scores(sweep: Sweep, points: Sequence[SweepPoint]) -> list[FinalScore]
 
 def over_seeds(points: Sequence[SweepPoint], measure: str) -> Estimate:
     """Return the mean of a measure over points of different seeds."""
-    return mean_over_seeds([getattr(point, measure) for point in points], *BOUNDS[measure])
+    values = [getattr(point, measure) for point in points]
+    if measure == "success":
+        return success_rate_over_seeds(values, points[0].episodes)
+    return mean_over_seeds(values)
 
 
 def _score(recipe: str, method: str, step: int, points: Sequence[SweepPoint]) -> FinalScore:

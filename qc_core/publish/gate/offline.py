@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from qc_core.errors import UsageError
-from qc_core.evaluation.held_out import Windows, estimate, held_out_windows, log_likelihoods
+from qc_core.evaluation.held_out import Windows, held_out_windows, log_likelihoods
 from qc_core.policy_format.contract import Contract
 from qc_core.policy_format.environment_spec import is_same_environment
-from qc_core.policy_format.held_out_result import estimate_text
 from qc_core.policy_format.policy_folder import read_contract
 from qc_core.registry.gate_record import GateRecord
 from qc_core.registry.registry import CHAMPION, Registry
 from qc_core.runtime.pulled_policy import PulledPolicy
 from qc_core.scratch import scratch_folder
+from qc_core.statistics import mean
 
 _RULE = "no simulator: a person decides with qc promote NAME:VERSION --approve"
 _LABEL = "offline figures only, no episode was played"
@@ -85,4 +85,4 @@ def _fit(folder: Path, contract: Contract, windows: Windows) -> np.ndarray:
 
 
 def _text(values: np.ndarray) -> str:
-    return estimate_text(estimate(values))
+    return mean(values).text("{:.2f}", "95% interval ")
