@@ -109,7 +109,7 @@ def test_a_gain_that_each_seed_shows_is_a_difference() -> None:
 
 def test_batched_bootstrap_equals_scipy_bootstrap() -> None:
     values = np.random.default_rng(1).normal(10, 2, 300)
-    level = 1 - 2 * norm.sf(t.ppf(0.975, 299) * np.sqrt(300 / 299))
+    level = 1 - 2 * float(norm.sf(t.ppf(0.975, 299) * np.sqrt(300 / 299)))
     expected = bootstrap(
         (values,), np.mean, method="percentile", n_resamples=10_000, confidence_level=level, rng=0
     )
