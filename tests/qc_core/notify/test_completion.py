@@ -105,7 +105,7 @@ def completion(before: list[EpisodeResult], after: list[EpisodeResult]) -> Compl
         (
             episodes(10),
             episodes(18),
-            "Fine-tuning helped: success rose from 50% to 90% (+40, 95% interval +20 to +60 points)"
+            "Fine-tuning helped: success rose from 50% to 90% (+40, 95% interval +14 to +60 points)"
             " in 20 unseen episodes; cube:v2 is the first champion.",
         ),
         (
@@ -119,13 +119,13 @@ def completion(before: list[EpisodeResult], after: list[EpisodeResult]) -> Compl
             episodes(20, steps=90),
             episodes(20, steps=60),
             "Fine-tuning helped: at 100% success, the steps fell from 90 to 60 (+30, 95% interval"
-            " +30 to +30 saved) in 20 unseen episodes; cube:v2 is the first champion.",
+            " -9 to +59 saved) in 20 unseen episodes; cube:v2 is the first champion.",
         ),
         (
             returns(-300.0),
             returns(-150.0),
-            "Fine-tuning helped: the return rose from -296.5 to -146.5 (+150.0, 95% interval +150.0"
-            " to +150.0) in 8 unseen episodes; cube:v2 is the first champion.",
+            "Fine-tuning helped: the return rose from -296.5 to -146.5 (+150.0) in 8 unseen"
+            " episodes; cube:v2 is the first champion.",
         ),
     ],
 )
