@@ -37,7 +37,6 @@ def report(
     from qc_core.documents import read
     from qc_core.evaluation.result import Evaluation
     from qc_core.notify.completion import completion_of
-    from qc_core.notify.failures import utc_now
     from qc_core.notify.run_status import record_completion
     from qc_core.notify.step import run_step
     from qc_core.publish.promotion import Promotion
@@ -46,6 +45,7 @@ def report(
     from qc_core.results.step_cost import read_costs
     from qc_core.runs.record import record_results
     from qc_core.store.open import open_store
+    from qc_core.timestamps import utc_now
     from qc_core.tuning.trials import read_history
 
     description = "draw curves, record a video of the policy, write the report"

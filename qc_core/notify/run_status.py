@@ -25,8 +25,8 @@ from qc_core.notify.completion import (
 from qc_core.notify.failures import one_line, read_failures
 from qc_core.retraining.new_data import NewData, find_new_data
 from qc_core.store.objects import NoSuchObject, ObjectStore
-from qc_core.tracking.open import end_failed_run
 from qc_core.timestamps import utc_now
+from qc_core.tracking.open import end_failed_run
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1
