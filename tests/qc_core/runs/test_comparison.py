@@ -83,7 +83,7 @@ def test_the_page_has_differences_first_then_results_and_curves(tmp_path: Path) 
     content = page.read_text()
     headings = re.findall(r"<h2>(.*?)</h2>", content)
     assert headings[:3] == ["Differences of the configurations", "Runs", "Performance: success"]
-    assert content.count("<svg") == 2 and "b&lt;i&gt;" in content
+    assert content.count("<svg") == 3 and "b&lt;i&gt;" in content
     assert not re.search(r"""(src|href)=["'](?!#)""", content)
     text = " ".join(re.sub(r"<[^>]+>", " ", content).split())
     assert "B: offline steps 80 online 0 +40% (" in text
