@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from qc_core.report.figures import PERCENT_AXIS
 from qc_core.report.plotting import COLOURS, GREY, PANEL, intervals, legend_above, panel, svg
@@ -117,8 +117,10 @@ def _parameter(study: StudyHistory, name: str, episodes: int) -> str:
         axes.axhline(offline.value, color=COLOURS[3], label="offline policy; band: 95% interval")
         legend_above(axes, columns=1)
     axes.set(xlabel=name.replace("_", " "), ylabel=_label(reports_success), xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+    ends = [trial.parameters[name] for trial in study.trials if name in trial.parameters]
+    # Ticks of a logarithmic axis would overlap within a decade.
+    ticks = np.geomspace(min(ends), max(ends), 3)
+    axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], minor=False)
     axes.xaxis.set_minor_locator(NullLocator())
     if reports_success:
         axes.set(ylim=PERCENT_AXIS)
