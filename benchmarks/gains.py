@@ -29,11 +29,13 @@ from qc_core.data.ingest import ingest
 from qc_core.envs.episode_result import counted_steps
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
-from qc_core.evaluation.evaluate import BEHAVIOUR_CLONING, OFFLINE, ONLINE
+from qc_core.evaluation.evaluate import OFFLINE, ONLINE
 from qc_core.seeds import seeds_for
 from qc_core.statistics import success_rate
 from qc_core.training.checkpoint import save_checkpoint
+from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.fine_tune import fine_tune
+from qc_core.training.local_checkpoints import LocalCheckpoints, partial_folder
 from qc_core.training.policy import CheckpointPolicy
 from qc_core.training.pretrain import pretrain
 
@@ -52,12 +54,20 @@ def measure(config: Config, work: Path) -> dict[str, Any]:
     offline, online = (work / f"{config.train.method}-{phase}" for phase in ("offline", "online"))
     pretrain(config, dataset, offline)
     if not online.exists():
-        trained = fine_tune(config, offline, dataset, trial=0, on_score=lambda score: None)
+        checkpoints = CheckpointStore(LocalCheckpoints(partial_folder(online)), "fine-tuning")
+        trained = fine_tune(
+            config,
+            offline,
+            dataset,
+            trial=0,
+            on_score=lambda score: None,
+            checkpoints=checkpoints,
+        )
         save_checkpoint(online, trained.agent, trained.checkpoint, trained.curve)
+        checkpoints.remove()
     played = play_episodes(
         config.environment,
         {
-            BEHAVIOUR_CLONING: CheckpointPolicy(offline, "bc"),
             OFFLINE: CheckpointPolicy(offline, "learned"),
             ONLINE: CheckpointPolicy(online, "learned"),
         },
@@ -77,8 +87,10 @@ def measure(config: Config, work: Path) -> dict[str, Any]:
     }
 
 
-def compare(runs: Sequence[dict[str, Any]], method: str, other: str) -> list[dict[str, Any]]:
-    """Compare, for each seed, online with offline, and the method with the other one, both online.
+def compare(
+    runs: Sequence[dict[str, Any]], method: str, others: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Compare, for each seed, online with offline, and the method with the others, all online.
 
     Returns:
         Per comparison the episodes that only one of the two policies solved, and the p-value of the
@@ -94,7 +106,7 @@ def compare(runs: Sequence[dict[str, Any]], method: str, other: str) -> list[dic
         first = (seed, method, ONLINE)
         for what, second in (
             ("online over offline", (seed, method, OFFLINE)),
-            (f"{method} over {other}, online", (seed, other, ONLINE)),
+            *((f"{method} over {other}, online", (seed, other, ONLINE)) for other in others),
         ):
             if first in solved and second in solved:
                 won = int((solved[first] & ~solved[second]).sum())
@@ -129,7 +141,7 @@ def main() -> None:
             config = resolve(options.recipe, given)
             runs.append(measure(config, options.work / f"seed-{seed}"))
             print(f"{method}, seed {seed}: {_text(runs[-1])}", flush=True)
-            content["comparisons"] = compare(runs, *options.methods[:2])
+            content["comparisons"] = compare(runs, options.methods[0], options.methods[1:])
             if options.output:
                 options.output.write_text(json.dumps(content, indent=2) + "\n")
     for row in content["comparisons"]:
