@@ -48,12 +48,10 @@ _LOCAL_RECIPES: dict[str, Recipe] = {
             tune=TuneConfig(
                 trials=2,
                 evaluations=2,
-                # With 40 episodes, a trial with 89% success once scored 98%.
-                episodes=100,
                 alpha_factor=1.5,
                 learning_rate_factor=3.0,
             ),
-            # With fewer, only large differences are beyond chance.
+            # With fewer, only a large gain of fine-tuning is beyond chance.
             evaluate=EvaluateConfig(episodes=100),
         ),
         {
