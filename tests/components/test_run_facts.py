@@ -104,6 +104,18 @@ def test_first_failure_is_the_cause_and_the_last_step_never_is() -> None:
     assert find_failure(nodes)[0] == "tune"
 
 
+def test_after_a_retry_the_old_last_step_hides_neither_success_nor_a_new_failure() -> None:
+    """Argo's Retry removes the failed nodes, and keeps the exit step of the first time."""
+    old = pod("run-x.root.outcome.executor", "Succeeded", finished="2")
+    done = repeated(f"{TRAINING}.report.executor", ("Succeeded", ""))
+    assert find_failure({"exit": old, **done}) == ("", "")
+    failed = repeated(f"{TRAINING}.export.executor", ("Failed", "main: OOMKilled (exit code 137)"))
+    step, error = find_failure({"exit": old, **failed})
+    assert step == "export" and "more memory than its limit" in error
+    also = pod("run-x.root.outcome.executor", "Failed", "main: Error (exit code 1)", "1")
+    assert find_failure({"exit": also, **done}) == ("", "")
+
+
 @pytest.fixture
 def answers() -> Iterator[tuple[str, dict[str, Any]]]:
     """A server for KFP and Kubernetes: answers by the start of a path."""

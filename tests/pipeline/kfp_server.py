@@ -102,6 +102,15 @@ def late(turns: int) -> Act:
     return act
 
 
+def slow(handler: _Handler) -> None:
+    """A fault: the server does what is asked, and answers only when the client has gone."""
+    parts = urlsplit(handler.path)
+    handler.kfp.answer(handler.command, parts.path, {}, handler.read_body(), None)
+    # It blocks until the client closes the connection.
+    handler.rfile.read(1)
+    handler.close_connection = True
+
+
 class _Handler(BaseHTTPRequestHandler):
     kfp: KFP
     protocol_version = "HTTP/1.1"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import follow
+from pipeline import follow, server
 from pipeline.cli.plan import require_visible_sources
 from pipeline.package import compile_package
 from pipeline.placement import STEPS
@@ -20,7 +20,7 @@ from qc_core.cli.main import main
 from qc_core.errors import RunError
 from qc_core.notify.run_status import RunFacts, notify_run_status
 from qc_core.store.open import open_store
-from tests.pipeline.kfp_server import KFP, answer, drop, late
+from tests.pipeline.kfp_server import KFP, answer, drop, late, slow
 
 SUBMIT = ["submit", "smoke", "--seed", "3"]
 
@@ -218,6 +218,19 @@ def test_run_that_the_server_creates_after_a_timeout_is_found_and_not_started_tw
     first, second = kfp.runs
     assert second in capsys.readouterr().out and first != second
     assert kfp.requests.count("POST /apis/v2beta1/runs") == 2
+
+
+def test_an_answer_after_70_seconds_is_waited_for_and_a_later_one_starts_no_second_run(
+    kfp: KFP, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, read_seconds = server.TIMEOUT
+    assert read_seconds > 70
+    # A client that waits 0.2 s sees a slower server than one that waits two minutes.
+    monkeypatch.setattr(server, "TIMEOUT", (10.0, 0.2))
+    kfp.fail("POST", "/runs$", slow)
+    assert main(SUBMIT) == 0
+    assert only(kfp.runs)["run_id"] in capsys.readouterr().out
+    assert kfp.requests.count("POST /apis/v2beta1/runs") == 1
 
 
 def test_run_whose_answer_is_lost_is_found(kfp: KFP) -> None:

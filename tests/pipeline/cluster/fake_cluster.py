@@ -118,7 +118,7 @@ class Cluster:
         (option,) = [a for a in arguments if a.startswith("--patch-file=")]
         patch = Path(option.partition("=")[2]).read_text()
         if "--dry-run=server" not in arguments:
-            self.objects[name] = json.loads(_patched(json.dumps(self.objects[name]), patch))
+            self.objects[name] = json.loads(patched(json.dumps(self.objects[name]), patch))
 
     def _create(self, _: list[str], content: str) -> None:
         new = json.loads(content)
@@ -132,11 +132,11 @@ class Cluster:
 
 
 @functools.cache
-def _patched(content: str, patch: str) -> str:
+def patched(content: str, patch: str, how: str = "strategic") -> str:
     """Return an object after the real `kubectl patch --local`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "object.json"
         path.write_text(content)
         command = ["kubectl", "patch", "--local", "-f", str(path), "-o", "json"]
-        command += ["--type=strategic", "--patch", patch]
+        command += [f"--type={how}", "--patch", patch]
         return _run(command, check=True, capture_output=True, text=True).stdout

@@ -16,7 +16,7 @@ import yaml
 from qc_core.cli.main import main
 from tests.manifests.rendering import Object, named, needs_kubectl, pods, render
 from tests.pipeline.cluster.conftest import STORE_KEYS
-from tests.pipeline.cluster.fake_cluster import Cluster
+from tests.pipeline.cluster.fake_cluster import Cluster, patched
 
 pytestmark = needs_kubectl
 
@@ -98,6 +98,30 @@ def test_retry_policy_is_set_next_to_kfps_limit_for_finished_workflows(cluster: 
     now = argo_defaults(cluster)
     assert now["templateDefaults"]["retryStrategy"] == {"limit": "0", "retryPolicy": "Always"}
     assert now["ttlStrategy"] == was["ttlStrategy"]
+
+
+def test_argo_merges_the_policy_into_steps_and_drivers_field_by_field(cluster: Cluster) -> None:
+    """Argo merges `templateDefaults` into each template; what a template has itself counts.
+
+    For an object without lists, Argo's strategic merge is the merge that kubectl performs here.
+    """
+    assert main(CONNECT) == 0
+    defaults = argo_defaults(cluster)["templateDefaults"]
+    # What KFP 2.17 writes for `set_retry`, and for a driver.
+    backoff = {"duration": "60", "factor": "2", "maxDuration": "1209600"}
+    step = {"retryStrategy": {"limit": "5", "backoff": backoff}}
+    for template, expected in (
+        (step, {"limit": "5", "retryPolicy": "Always", "backoff": backoff}),
+        ({}, {"limit": "0", "retryPolicy": "Always"}),
+    ):
+        workflow = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": "run"},
+            "spec": defaults,
+        }
+        merged = json.loads(patched(json.dumps(workflow), json.dumps({"spec": template}), "merge"))
+        assert merged["spec"]["retryStrategy"] == expected
 
 
 def test_defaults_that_are_missing_get_a_limit_for_finished_workflows(cluster: Cluster) -> None:
