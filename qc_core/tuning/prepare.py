@@ -25,8 +25,7 @@ from qc_core.results.run_record import (
 )
 from qc_core.store.open import open_store
 from qc_core.training.plan import Plan, plan_run
-from qc_core.tuning.study import create_study
-from qc_core.tuning.trial_checkpoints import study_store
+from qc_core.tuning.study import create_study, study_store
 
 _METHOD = "--train.method"
 

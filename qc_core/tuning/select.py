@@ -15,12 +15,11 @@ from qc_core.log import log
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.tuning.selection import Selection, compare_with_offline
-from qc_core.tuning.study import answering, load_study
+from qc_core.tuning.study import answering, load_study, study_store
 from qc_core.tuning.trial_checkpoints import (
     get_result,
     remove_all_but,
     selection_key,
-    study_store,
 )
 from qc_core.tuning.trials import (
     COMPLETE,

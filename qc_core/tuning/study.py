@@ -20,6 +20,9 @@ from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import RunError, UsageError
 from qc_core.files import writing_to
 from qc_core.log import log
+from qc_core.store.local_store import FolderStore
+from qc_core.store.objects import ObjectStore
+from qc_core.store.open import open_store
 from qc_core.tuning.describe_study import describe_study
 from qc_core.tuning.patience import without_waiting
 from qc_core.tuning.slots import ATTEMPT, SLOT, attempts_by_slot, is_given_up, is_lost
@@ -71,6 +74,17 @@ def journal_of(storage: str) -> Path | None:
     """
     path = Path(_location(storage))
     return path if path.is_absolute() else None
+
+
+def study_store(storage: str) -> ObjectStore:
+    """Return the store for the checkpoints of a study's trials.
+
+    Args:
+        storage: as for `journal_of`. A journal has a folder next to it; workers that share a
+            database share `QC_STORE`.
+    """
+    journal = journal_of(storage)
+    return FolderStore(Path(f"{journal}.trials")) if journal else open_store()
 
 
 def open_storage(storage: str, heartbeat: Heartbeat = HEARTBEAT) -> BaseStorage:

@@ -15,25 +15,12 @@ from pathlib import Path
 from qc_core.errors import RunError
 from qc_core.scratch import scratch_folder
 from qc_core.store.bundle import delete_folder, get_folder, put_folder
-from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
-from qc_core.store.open import STORE_VARIABLE, open_store
+from qc_core.store.open import STORE_VARIABLE
 from qc_core.training.checkpoint import Checkpoint, save_checkpoint
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.fine_tune import FineTuned
 from qc_core.training.remote_checkpoints import RemoteCheckpoints
-from qc_core.tuning.study import journal_of
-
-
-def study_store(storage: str) -> ObjectStore:
-    """Return the store for the checkpoints of a study's trials.
-
-    Args:
-        storage: as for `journal_of`. A journal has a folder next to it; workers that share a
-            database share `QC_STORE`.
-    """
-    journal = journal_of(storage)
-    return FolderStore(Path(f"{journal}.trials")) if journal else open_store()
 
 
 def trial_checkpoints(

@@ -43,9 +43,10 @@ from qc_core.tuning.study import (
     answering,
     load_study,
     require_same_start,
+    study_store,
     suggest,
 )
-from qc_core.tuning.trial_checkpoints import put_result, study_store, trial_checkpoints
+from qc_core.tuning.trial_checkpoints import put_result, trial_checkpoints
 from qc_core.tuning.trials import read_trials, write_worker_trials
 
 
