@@ -211,12 +211,15 @@ def run_training(
 
     between_steps = True
     metrics.start(training, curve)
+    # On a slow machine, the first metrics must not wait for many steps.
+    stride = 1
     try:
         while training.step < training.steps:
             stop = evaluation.next_after(training.step) if evaluation else training.steps
             between_steps = False
             with deferred():
-                training.run(min(training.step + training.stride, stop), on_steps)
+                training.run(min(training.step + stride, stop), on_steps)
+            stride = training.stride
             between_steps = True
             if is_requested():
                 raise Interrupted

@@ -96,7 +96,8 @@ def test_divergence_is_reported_in_one_line_and_leaves_no_checkpoint(
     with pytest.raises(TrainingDiverged) as diverged:
         pretrain(replace(config, train=train), dataset, tmp_path / "c")
     assert re.fullmatch(
-        r"training diverged before update 2: \S+ is (nan|-?inf); the last batch has "
+        r"training diverged before update 2: \S+ is (nan|-?inf), finite at update 1 \(.+\); "
+        r"the last batch has "
         r"observations -\S+ to \S+, actions -\S+ to \S+, returns -\S+ to \S+; "
         r"lower --train.learning-rate",
         str(diverged.value),
