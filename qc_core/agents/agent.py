@@ -191,7 +191,7 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         self.zero_grad(set_to_none=True)
         for loss in losses.values():
             loss.value.backward(inputs=[*loss.parameters])
-        # The targets follow the parameters as they were before this step.
+        # target ← (1 - tau) · target + tau · parameters, as the parameters were before this step.
         with torch.no_grad():
             for online, target, tau in self.lagging_copies():
                 _foreach_lerp([*target.parameters()], [*online.parameters()], tau)

@@ -1,5 +1,7 @@
 """One multi-layer perceptron, as in the paper: Dense → GELU → LayerNorm, and a last Dense layer.
 
+RLPD's networks have LayerNorm → ReLU instead.
+
 Shapes: B batch, I inputs, W width of a hidden layer.
 """
 
