@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from qc_core.envs.trajectory import Trajectory
 from qc_core.evaluation.coherence import LAGS, CoherenceReport
 from qc_core.evaluation.result import PolicyResult
-from qc_core.report.plotting import COLOURS, GREY, PANEL, intervals, legend_above, panel, svg
+from qc_core.report.plotting import (
+    COLOURS,
+    GREY,
+    PANEL,
+    intervals,
+    legend_above,
+    panel,
+    styled,
+    svg,
+)
 
 # Success in percent, with room for points at the ends.
 PERCENT_AXIS = (-3.0, 103.0)
@@ -19,6 +28,7 @@ PERCENT_AXIS = (-3.0, 103.0)
 _MAX_PATHS = 4
 
 
+@styled
 def offline_curves(curve: list[dict[str, float]]) -> list[str]:
     """Draw the losses and the critic's values over offline updates, in two panels."""
     losses, loss_axes = panel()
@@ -34,6 +44,7 @@ def offline_curves(curve: list[dict[str, float]]) -> list[str]:
     return [svg(losses), svg(values)]
 
 
+@styled
 def comparison(policies: Sequence[PolicyResult], published: PolicyResult | None) -> list[str]:
     """Draw success and steps of the policies, or their returns, with intervals."""
     names = [policy.name for policy in policies]
@@ -47,6 +58,7 @@ def comparison(policies: Sequence[PolicyResult], published: PolicyResult | None)
     ]
 
 
+@styled
 def exploration(report: CoherenceReport, rollouts: Mapping[str, Sequence[Trajectory]]) -> str:
     """Draw paths, action autocorrelation and displacement of two rollouts from the same starts."""
     place = report.place
@@ -65,6 +77,7 @@ def exploration(report: CoherenceReport, rollouts: Mapping[str, Sequence[Traject
     return svg(figure)
 
 
+@styled
 def exploration_panels(
     report: CoherenceReport, rollouts: Mapping[str, Sequence[Trajectory]]
 ) -> list[str]:

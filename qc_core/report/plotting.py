@@ -20,7 +20,8 @@ GREY = "#8a919e"
 # Inches at 96 pixels: a panel fits into the side panel of KFP, and two into a page.
 PANEL = (4.2, 2.9)
 
-matplotlib.rcParams.update(
+# Decorates functions that draw; other figures of the process have their own style.
+styled = matplotlib.rc_context(
     {
         "svg.hashsalt": "q-chunking",
         # Text stays text, which pages can colour and people can select.
@@ -52,6 +53,7 @@ def legend_above(axes: Any, columns: int = 2) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
 
 
+@styled
 def intervals(
     labels: Sequence[str],
     estimates: Sequence[Estimate],

@@ -9,7 +9,16 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from qc_core.report.figures import PERCENT_AXIS
-from qc_core.report.plotting import COLOURS, GREY, PANEL, intervals, legend_above, panel, svg
+from qc_core.report.plotting import (
+    COLOURS,
+    GREY,
+    PANEL,
+    intervals,
+    legend_above,
+    panel,
+    styled,
+    svg,
+)
 from qc_core.statistics import Estimate, success_rate
 from qc_core.training.score import Score
 from qc_core.tuning.importance import MIN_TRIALS, parameter_importances, searched_parameters
@@ -21,6 +30,7 @@ _MAX_ROWS = 12
 _BEST = COLOURS[0]
 
 
+@styled
 def tuning_figures(study: StudyHistory, episodes: int) -> list[str]:
     """Draw the selection, the trials' scores, and what the searched settings do.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from qc_core.report.plotting import COLOURS, legend_above, panel, svg
+from qc_core.report.plotting import COLOURS, legend_above, panel, styled, svg
 from qc_core.runs.comparison import Group
 from qc_core.runs.record import Points, RunCurves
 from qc_core.runs.run import Run
@@ -18,6 +18,7 @@ from qc_core.statistics import Estimate, mean_over_seeds, success_rate, success_
 Curves = Mapping[str, RunCurves]
 
 
+@styled
 def online_curves(groups: Sequence[Group], curves: Curves, measure: str) -> list[str]:
     """Draw success or return of the selected trials over environment steps; no panel without any.
 
@@ -47,6 +48,7 @@ def online_curves(groups: Sequence[Group], curves: Curves, measure: str) -> list
     return [svg(figure)]
 
 
+@styled
 def offline_curves(groups: Sequence[Group], curves: Curves) -> list[str]:
     """Draw every quantity that all runs have over offline updates, one panel each.
 

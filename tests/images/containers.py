@@ -277,6 +277,7 @@ class Cluster:
                 command += [
                     f"--env={pair['envVar']}={values[name][pair[key]]}"
                     for pair in entry["keyToEnv"]
+                    if pair[key] in values[name] or not entry.get("optional")
                 ]
         for entry in pod.get("secretAsVolume", ()):
             name = _resolved(entry["secretNameParameter"], around)

@@ -92,7 +92,7 @@ def test_path_of_the_address_is_used(kfp: KFP) -> None:
     kfp.fail("GET", "^/pipeline/apis/v2beta1/healthz$", answer(200, '{"multi_user": false}'))
     kfp.fail("GET", "^/pipeline/apis/v2beta1/pipelines/names/q-chunking$", answer(404, "{}"))
     assert main(["schedule", "list", "--endpoint", f"{kfp.url}/pipeline/"]) == 0
-    assert len(kfp.requests) == 2
+    assert all(" /pipeline/apis/" in request for request in kfp.requests)
 
 
 def test_pod_uses_the_server_of_its_cluster(

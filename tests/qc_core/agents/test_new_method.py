@@ -6,6 +6,7 @@ optimisers, a value network, and noise of its own.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Annotated
 
@@ -118,11 +119,16 @@ class IQLAgent(Agent[IQLSettings, IQLNoise]):
         }
 
 
+ROW = Method(f"{__name__}:IQLAgent", IQLSettings(), chunked=True, multi_step=True)
+if parent_process() is not None:
+    # Processes that play episodes import this module to read the settings, without the fixture.
+    METHODS["iql"] = ROW
+
+
 @pytest.fixture
 def iql_config(monkeypatch: pytest.MonkeyPatch, pendulum_config: Config) -> Iterator[Config]:
     """The pendulum's configuration for the new method, registered for one test."""
-    row = Method(f"{__name__}:IQLAgent", IQLSettings(), chunked=True, multi_step=True)
-    monkeypatch.setitem(METHODS, "iql", row)
+    monkeypatch.setitem(METHODS, "iql", ROW)
     options.cache_clear()
     train = pendulum_config.train.changed(method="iql", expectile=0.8)
     yield replace(pendulum_config, train=train)

@@ -53,7 +53,8 @@ def test_three_policies_play_the_same_unseen_seeds(
         "offline Q-learning": CheckpointPolicy(checkpoint, "learned"),
         "fine-tuned online": CheckpointPolicy(online, "learned"),
     }
-    assert read(tmp_path / "evaluation.json", Evaluation) == evaluation
+    # As text, because ends of intervals can be NaN, which equals nothing.
+    assert repr(read(tmp_path / "evaluation.json", Evaluation)) == repr(evaluation)
     assert evaluation.execution_horizon == 5
     assert [policy.name for policy in evaluation.policies] == list(loaded)
     expected = seeds_for("evaluate", config.seed, config.evaluate.episodes)
