@@ -13,6 +13,7 @@ import msgspec
 from tqdm import tqdm
 
 from qc_core import events
+from qc_core.log import is_quiet
 from qc_core.progress import progress_bar
 from qc_core.scratch import scratch_folder
 
@@ -96,8 +97,9 @@ class Console:
 
     @staticmethod
     def write(line: str) -> None:
-        """Write a line to stderr, above the bars."""
-        tqdm.write(line, file=sys.stderr)
+        """Write a line to stderr, above the bars; nothing with `--quiet`."""
+        if not is_quiet():
+            tqdm.write(line, file=sys.stderr)
 
     def _listen(self) -> None:
         while content := self._socket.recv(_MAX_EVENT_BYTES):

@@ -43,7 +43,7 @@ from qc_core.errors import QCError, RunError, UsageError
 from qc_core.evaluation.result import Evaluation
 from qc_core.events import EVENTS_VARIABLE
 from qc_core.files import require_vacant, write_atomically, write_json
-from qc_core.log import log
+from qc_core.log import QUIET_VARIABLE, log
 from qc_core.notify.verdict import verdict, verdict_without_training
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
@@ -294,6 +294,8 @@ def _run(
         # What killed steps leave is removed with this folder.
         "TMPDIR": str(scratch),
         "QC_THREADS": str(threads),
+        # The log of the run has all messages, also with --quiet.
+        QUIET_VARIABLE: "",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
         # The steps import the same packages as this interpreter.

@@ -49,6 +49,29 @@ def staged_folder(target: Path) -> Iterator[Path]:
         TransientError: the disk is full.
     """
     require_vacant(target, staged=True)
+    with _staged(target, replace=False) as staging:
+        yield staging
+
+
+@contextmanager
+def replaced_folder(target: Path, marker: str, what: str) -> Iterator[Path]:
+    """As `staged_folder`, but `target` may be a folder of the same kind, which is replaced.
+
+    Args:
+        marker: a file that every such folder has; a folder without it is not replaced.
+        what: the kind of folder, for error messages.
+    """
+    if not (target / marker).is_file():
+        try:
+            require_vacant(target, staged=True)
+        except UsageError as error:
+            raise UsageError(f"{target} is not {what}, and is not replaced: {error}") from error
+    with _staged(target, replace=True) as staging:
+        yield staging
+
+
+@contextmanager
+def _staged(target: Path, *, replace: bool) -> Iterator[Path]:
     target = Path(target).resolve()
     with contextlib.ExitStack() as opened:
         with _write_errors(target.parent):
@@ -60,6 +83,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
             yield staging
         with _write_errors(target):
             _sync_tree(staging)
+            if replace and target.exists():
+                old = opened.enter_context(temporary_folder(target.parent, f".{target.name}.old."))
+                os.replace(target, old)
             os.replace(staging, target)
             _sync(target.parent)
 

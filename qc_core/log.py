@@ -7,9 +7,17 @@ Modules call `log.info(…)`. Entry points (the `qc` command, pipeline steps, wo
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 log = logging.getLogger("qc")
+# Set by `--quiet`, for the processes that a command starts too.
+QUIET_VARIABLE = "QC_QUIET"
+
+
+def is_quiet() -> bool:
+    """Return whether only results and errors are shown."""
+    return bool(os.environ.get(QUIET_VARIABLE))
 
 
 def printable(text: str) -> str:
@@ -18,9 +26,12 @@ def printable(text: str) -> str:
 
 
 def configure_logging() -> None:
-    """Write messages to stderr, and in a step of a local run also send them to `qc run`."""
+    """Write messages to stderr, and in a step of a local run also send them to `qc run`.
+
+    If `QC_QUIET` is set, only errors.
+    """
     log.handlers[:] = [_StderrHandler(), _EventHandler()]
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.ERROR if is_quiet() else logging.INFO)
     log.propagate = False
 
 

@@ -27,7 +27,7 @@ from qc_core.events import (
     when_run_ends,
 )
 from qc_core.interruption import Interrupted
-from qc_core.log import configure_logging, log, printable
+from qc_core.log import configure_logging, is_quiet, log, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -152,6 +152,7 @@ def progress_bar(total: int, label: str, unit: str, done: int = 0) -> tqdm:
         # In a log, bars have no position of their own to move the cursor to.
         position=None if terminal else 0,
         file=sys.stderr if terminal else _LineWriter(sys.stderr),
+        disable=is_quiet(),
     )
 
 

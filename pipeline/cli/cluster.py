@@ -52,6 +52,7 @@ def arguments(parser: Parser) -> None:
             action="store_true",
             help="although runs are active, which Argo then starts again from their first step",
         )
+        json_argument(subcommand)
         _namespace_argument(subcommand)
 
 
@@ -129,29 +130,38 @@ def connect(options: Namespace) -> None:
     """Show the changes, make them, and check them."""
     from pipeline.cluster.connect import Connection
 
-    kubectl = _kubectl(options)
+    kubectl = _kubectl(options, sys.stderr if options.json else None)
     connection = Connection(kubectl, options.default_account)
-    for note in connection.notes:
-        print(f"note: {note}")
-    for change in connection.changes:
-        print(change.describe())
-    if options.dry_run:
-        print(f"{len(connection.changes)} settings would change")
-        return
-    connection.apply(now=options.now)
-    print(
-        f"KFP is connected to the store: {len(connection.changes)} settings changed; "
-        "qc cluster disconnect restores them"
-        if connection.changes
-        else "KFP is connected to the store: nothing to change"
-    )
+    changes = [change.describe() for change in connection.changes]
+    if not options.json:
+        for line in (*(f"note: {note}" for note in connection.notes), *changes):
+            print(line)
+    if not options.dry_run:
+        connection.apply(now=options.now)
+    if options.json:
+        notes = list(connection.notes)
+        print_json({"notes": notes, "changes": changes, "applied": not options.dry_run})
+    elif options.dry_run:
+        print(f"{len(changes)} settings would change")
+    elif changes:
+        print(
+            f"KFP is connected to the store: {len(changes)} settings changed; "
+            "qc cluster disconnect restores them"
+        )
+    else:
+        print("KFP is connected to the store: nothing to change")
 
 
 def disconnect(options: Namespace) -> None:
     """Restore the values before the first `connect`."""
     from pipeline.cluster.connect import undo
 
-    restored, foreign = undo(_kubectl(options), now=options.now)
+    kubectl = _kubectl(options, sys.stderr if options.json else None)
+    restored, foreign = undo(kubectl, now=options.now)
+    if options.json:
+        kept = [f"{field.reference} {field.key}" for field in foreign]
+        print_json({"restored": [change.describe() for change in restored], "kept": kept})
+        return
     for change in restored:
         print(change.describe())
     for field in foreign:

@@ -6,7 +6,8 @@ from argparse import Namespace
 
 from pipeline.cli.plan import check_plan, claims_of
 from pipeline.cli.server import cluster_arguments, cluster_of
-from qc_core.cli.arguments import output_argument, recipe_argument
+from qc_core.cli.arguments import json_argument, output_argument, recipe_argument
+from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 
@@ -15,6 +16,7 @@ def arguments(parser: Parser) -> None:
     recipe_argument(parser, optional=True)
     output_argument(parser, "package to write, a .yaml file")
     cluster_arguments(parser)
+    json_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -31,4 +33,7 @@ def run(options: Namespace) -> None:
     check_plan(config)
     cluster = cluster_of(options, claims_of(config))
     compile_pipeline(name, overrides, options.output, cluster)
-    print(f"wrote {options.output}: upload it in the KFP UI")
+    if options.json:
+        print_json({"package": str(options.output), "recipe": options.recipe and name})
+    else:
+        print(f"wrote {options.output}: upload it in the KFP UI")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 
 from qc_core.config.settings import Config
 from qc_core.data.formats.claims import claim_of, is_claim
 from qc_core.data.formats.locate import is_path
 from qc_core.errors import UsageError
+from qc_core.log import log
 from qc_core.policy_format.environment_spec import package_of
 
 
@@ -23,12 +23,12 @@ def check_plan(config: Config) -> None:
     package = package_of(config.environment)
     for needed in ("ogbench", package and package.partition(".")[0]):
         if needed and not _is_installed(needed):
-            _print(f"{config.environment} is checked when the run starts: {needed} is not here")
+            log.info(f"{config.environment} is checked when the run starts: {needed} is not here")
             return
     from qc_core.training.plan import plan_run
 
     for note in plan_run(config).notes:
-        _print(note)
+        log.info(note)
 
 
 def require_visible_sources(config: Config) -> None:
@@ -51,7 +51,3 @@ def _is_installed(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _print(note: str) -> None:
-    print(note, file=sys.stderr)

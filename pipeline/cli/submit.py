@@ -19,6 +19,7 @@ from qc_core.cli.arguments import json_argument, recipe_argument
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 from qc_core.errors import QCError, RunError, UsageError
+from qc_core.log import is_quiet
 
 # 128 + SIGINT, as shells report it.
 _INTERRUPTED = 130
@@ -159,5 +160,6 @@ def _stored_verdict(run_id: str) -> str | None:
 
 
 def _report(text: str) -> None:
-    """Print progress to stderr; stdout has only the result."""
-    print(text, file=sys.stderr, flush=True)
+    """Print progress to stderr unless --quiet is given; stdout has only the result."""
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)

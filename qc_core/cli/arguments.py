@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from qc_core.cli.parser import Parser
 
+POLICY = "a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION"
 RECIPE = "a name from `qc recipes`, or a YAML file"
 
 
@@ -34,3 +36,14 @@ def fresh_argument(parser: Parser) -> None:
 def json_argument(parser: Parser) -> None:
     """Add the option --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def policy_folder(reference: str) -> Path:
+    """Return a policy folder, or the cached folder of a policy of the store.
+
+    Args:
+        reference: the path of a folder, or NAME, NAME@ALIAS or NAME:VERSION.
+    """
+    from qc_core.registry.cache import cached_policy
+
+    return Path(reference) if os.path.exists(reference) else cached_policy(reference)

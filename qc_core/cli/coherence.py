@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from qc_core.cli.arguments import json_argument
+from qc_core.cli.arguments import json_argument, policy_folder
 from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
 from qc_core.cli.play import play_seeds, rollout_arguments
@@ -25,8 +25,7 @@ def arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--against",
-        type=Path,
-        metavar="DIR",
+        metavar="POLICY",
         help="other policy to compare with (single actions of the same policy)",
     )
     json_argument(parser)
@@ -45,9 +44,9 @@ def run(options: Namespace) -> None:
         raise UsageError(f"--output must be an .svg file, got {figure}")
     require_file_place(figure)
     measures, rollouts = explore(
-        options.policy,
+        policy_folder(options.policy),
         seeds,
-        against=options.against,
+        against=options.against and policy_folder(options.against),
         execution_horizon=options.execution_horizon,
         workers=min(options.workers, 2 * episodes),
     )

@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command] = {
     "pull": Command(
         "qc_core.cli.pull:arguments", "download a published policy and verify it", "runtime"
     ),
-    "play": Command("qc_core.cli.play:arguments", "run a pulled policy in its environment"),
+    "play": Command("qc_core.cli.play:arguments", "run a policy in its environment"),
     "coherence": Command("qc_core.cli.coherence:arguments", "compare how policies explore"),
     "episodes": Command("qc_core.cli.episodes:arguments", "upload episodes, list uploads"),
     "serve": Command("qc_core.cli.serve:arguments", "serve a policy over HTTP", "runtime"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from qc_core.cli.old_forms import current_form
 from qc_core.cli.parser import Parser
 from qc_core.errors import DEBUG_VARIABLE, QCError, UsageError, closest
 from qc_core.interruption import Interrupted
-from qc_core.log import configure_logging, printable
+from qc_core.log import QUIET_VARIABLE, configure_logging, printable
 
 # The exit code that shells report for a program that was killed by SIGPIPE.
 _BROKEN_PIPE = 141
@@ -47,9 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv or bool(os.environ.get(DEBUG_VARIABLE))
-    argv = [argument for argument in argv if argument != "--debug"]
+    quiet = "--quiet" in argv
+    argv = [argument for argument in argv if argument not in ("--debug", "--quiet")]
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
+    if quiet:
+        os.environ[QUIET_VARIABLE] = "1"
     configure_logging()
     try:
         return _dispatch(argv)
@@ -58,9 +61,10 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         if debug:
             raise
-        # Any pipe may have broken: the command has not finished its work.
-        with contextlib.suppress(OSError):
-            print("qc: stopped, because the reader of its output closed it", file=sys.stderr)
+        if not _has_lost_its_reader():
+            print("qc: a pipe to another process broke (--debug shows where)", file=sys.stderr)
+            return 1
+        # As other programs that a closed pipe ends, such as `yes | head`.
         _discard_output()
         return _BROKEN_PIPE
     except QCError as error:
@@ -107,9 +111,18 @@ def _interrupted(argv: Sequence[str], error: BaseException) -> int:
     return stop.exit_code
 
 
+def _has_lost_its_reader() -> bool:
+    """Return whether the reader of stdout or stderr has closed it."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poll.register(stream, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 def _discard_output() -> None:
-    """Redirect stdout to nowhere, so that Python cannot fail to flush it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Redirect stdout and stderr to nowhere, so that Python cannot fail to flush them at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -137,7 +150,7 @@ def _help() -> str:
     lines = [
         "qc: training pipelines for action-chunking robot policies",
         "",
-        "usage: qc COMMAND ... [--debug]      qc COMMAND --help shows its options",
+        "usage: qc COMMAND ... [--quiet] [--debug]      qc COMMAND --help shows its options",
         "",
     ]
     lines += [f"  {name:<10} {command.description}" for name, command in COMMANDS.items()]

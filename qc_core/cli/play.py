@@ -1,4 +1,4 @@
-"""`qc play`: run a pulled policy in its environment, with onnxruntime."""
+"""`qc play`: run a published policy in its environment, with onnxruntime."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from qc_core.cli.arguments import json_argument
+from qc_core.cli.arguments import POLICY, json_argument, policy_folder
 from qc_core.cli.output import print_json
 from qc_core.cli.parser import Parser
 from qc_core.documents import to_json
@@ -32,7 +32,7 @@ def arguments(parser: Parser) -> None:
 
 def rollout_arguments(parser: Parser) -> None:
     """Add the policy, and which episodes it plays how."""
-    parser.add_argument("policy", type=Path, help="pulled policy folder")
+    parser.add_argument("policy", help=POLICY)
     parser.add_argument("--episodes", type=int, default=50, help="number of episodes (50)")
     parser.add_argument("--seed", type=int, default=0, help="selects other episodes (0)")
     parser.add_argument("--workers", type=int, default=2, help="number of processes (2)")
@@ -54,11 +54,7 @@ def run(options: Namespace) -> None:
     from qc_core.runtime.executor import require_execution_horizon
     from qc_core.runtime.pulled_policy import PulledPolicy
 
-    folder, episodes, execution_horizon = (
-        options.policy,
-        options.episodes,
-        options.execution_horizon,
-    )
+    episodes, execution_horizon = options.episodes, options.execution_horizon
     video, record = options.video, options.record
     workers = min(options.workers, episodes)
     seeds = play_seeds(options)
@@ -70,6 +66,7 @@ def run(options: Namespace) -> None:
         if record.suffix != ".npz":
             raise UsageError(f"--record writes an .npz file, got {record}")
         require_new_file(record)
+    folder = policy_folder(options.policy)
     verify(folder)
     contract = read_contract(folder)
     length = contract.execution_horizon

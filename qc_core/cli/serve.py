@@ -9,12 +9,13 @@ import threading
 from argparse import Namespace
 from pathlib import Path
 
+from qc_core.cli.arguments import POLICY, policy_folder
 from qc_core.cli.parser import Parser
 from qc_core.errors import UsageError
 
 
 def arguments(parser: Parser) -> None:
-    parser.add_argument("policy", help="a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION")
+    parser.add_argument("policy", help=POLICY)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="0 chooses a free port (8080)")
     parser.set_defaults(run=run)
@@ -53,12 +54,11 @@ def run(options: Namespace) -> None:
 
 def _opened(policy: str) -> tuple[Path, str, str]:
     """Return folder, name and version of a policy; a folder has version 1."""
-    from qc_core.registry.cache import cached_policy
     from qc_core.runtime.protocol import VERSION
 
-    if os.path.exists(policy):
-        return Path(policy), Path(policy).resolve().name, VERSION
-    folder = cached_policy(policy)
+    folder = policy_folder(policy)
+    if folder == Path(policy):
+        return folder, folder.resolve().name, VERSION
     return folder, folder.parent.name, folder.name
 
 

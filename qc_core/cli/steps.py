@@ -46,6 +46,7 @@ def pretrain_arguments(parser: Parser) -> None:
     parser.add_argument("dataset", type=Path, help="dataset folder")
     output_argument(parser, "checkpoint folder to write")
     fresh_argument(parser)
+    json_argument(parser)
     parser.set_defaults(run=pretrain_step)
 
 
@@ -59,6 +60,10 @@ def pretrain_step(options: Namespace) -> None:
         options.output,
         fresh=options.fresh,
     )
+    if options.json:
+        from qc_core.training.checkpoint import read_checkpoint
+
+        print_json({"checkpoint": str(options.output), **read_checkpoint(options.output).as_json()})
 
 
 def tune_arguments(parser: Parser) -> None:
@@ -73,22 +78,27 @@ def tune_arguments(parser: Parser) -> None:
         help="JSON file of all trials to write (OUTPUT.json)",
     )
     fresh_argument(parser)
+    json_argument(parser)
     parser.set_defaults(run=tune_step)
 
 
 def tune_step(options: Namespace) -> None:
     from qc_core.config.resolve import resolve
+    from qc_core.files import read_json
     from qc_core.tuning.tune import tune
 
     target: Path = options.output
+    history = options.history or target.with_name(target.name + ".json")
     tune(
         resolve(options.recipe, options.overrides),
         options.checkpoint,
         options.dataset,
         target,
-        options.history or target.with_name(target.name + ".json"),
+        history,
         fresh=options.fresh,
     )
+    if options.json:
+        print_json({"checkpoint": str(target), **read_json(history)})
 
 
 def _dataset_argument(parser: Parser) -> None:
@@ -145,13 +155,17 @@ def export_arguments(parser: Parser) -> None:
         metavar="FILE",
         help="output of `qc evaluate` to include in the policy",
     )
+    json_argument(parser)
     parser.set_defaults(run=export_step)
 
 
 def export_step(options: Namespace) -> None:
+    from qc_core.documents import to_json
     from qc_core.export.export import export
 
-    export(options.checkpoint, options.output, options.evaluation)
+    contract = export(options.checkpoint, options.output, options.evaluation)
+    if options.json:
+        print_json({"policy": str(options.output), **to_json(contract)})
 
 
 def promote_arguments(parser: Parser) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qc_core.cli.output import print_table
+from qc_core.cli.arguments import json_argument
+from qc_core.cli.output import print_json, print_table
 from qc_core.cli.parser import Parser
+from qc_core.documents import to_json
 from qc_core.errors import UsageError
 from qc_core.readable import estimate
 
@@ -25,6 +27,7 @@ def arguments(parser: Parser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="sweep folder (default: ./runs/NAME)"
     )
     parser.add_argument("--workers", type=int, help="runs in parallel (default: one per core)")
+    json_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,7 +44,12 @@ def run(options: Namespace) -> None:
         raise UsageError(f"--workers must be at least 1, got {workers}")
     folder = options.output or Path("runs") / sweep.name
     points = run_sweep(sweep, folder, workers)
-    print_table(*as_table(final_scores(sweep, points)))
+    scores = final_scores(sweep, points)
+    if options.json:
+        files = {"curves": str(folder / RESULTS), "figure": str(folder / FIGURE)}
+        print_json({**files, "scores": [to_json(score) for score in scores]})
+        return
+    print_table(*as_table(scores))
     print(f"\ncurves  {folder / RESULTS}\nfigure  {folder / FIGURE}")
 
 

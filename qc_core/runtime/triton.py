@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qc_core import documents
-from qc_core.files import staged_folder
+from qc_core.files import replaced_folder, staged_folder
 from qc_core.policy_format.contract import METADATA_KEY, Contract
 from qc_core.policy_format.policy_folder import GOLDEN, MODEL, read_contract
 
 # Robots whose requests Triton may combine into one batch.
 _MAX_BATCH = 64
+_CONFIG = "config.pbtxt"
 _TEMPLATE = """name: {name}
 backend: "onnxruntime"
 max_batch_size: {batch}
@@ -32,23 +33,30 @@ parameters {{
 """
 
 
-def write_model(folder: Path, repository: Path, name: str) -> Path:
+def write_model(folder: Path, repository: Path, name: str, *, replace: bool = False) -> Path:
     """Add a policy folder to a model repository as `REPOSITORY/NAME`.
 
     NAME/config.pbtxt   inputs, output, and the contract as a parameter
     NAME/1/model.onnx
     NAME/golden.npz     golden cases with which clients check their results
 
+    Args:
+        replace: an earlier model of the same name.
+
     Raises:
         UsageError: not a policy folder, or `REPOSITORY/NAME` is in use.
     """
     contract = read_contract(folder)
-    with staged_folder(repository / name) as staging:
+    target = repository / name
+    writing = (
+        replaced_folder(target, _CONFIG, "a model of Triton") if replace else staged_folder(target)
+    )
+    with writing as staging:
         (staging / "1").mkdir()
         shutil.copyfile(folder / MODEL, staging / "1" / "model.onnx")
         shutil.copyfile(folder / GOLDEN, staging / GOLDEN)
-        (staging / "config.pbtxt").write_text(_config(contract, name), encoding="ascii")
-    return repository / name
+        (staging / _CONFIG).write_text(_config(contract, name), encoding="ascii")
+    return target
 
 
 def _config(contract: Contract, name: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from qc_core import documents
 from qc_core.data.ingest import ingest
@@ -22,13 +25,15 @@ from qc_core.training.device import take_threads, threads_per_worker
 RESULTS, FIGURE = "results.csv", "results.svg"
 # Older releases wrote the second name.
 _MANIFESTS = ("sweep.json", "study.json")
+_EXTENSIBLE = ("recipes", "methods", "seeds")
 
 
 def run_sweep(sweep: Sweep, folder: Path, workers: int) -> list[SweepPoint]:
     """Run everything that is not finished, and write `results.csv` and `results.svg`.
 
     Args:
-        folder: a new folder, or the folder of the same sweep, which then resumes.
+        folder: a new folder, or the folder of the same sweep, which then resumes. The sweep may
+            have more recipes, methods or seeds than before.
         workers: number of runs in parallel; they share the cores equally.
 
     Returns:
@@ -73,7 +78,11 @@ def _reason(error: Exception) -> str:
 
 
 def _claim(sweep: Sweep, folder: Path) -> None:
-    """Write the manifest of a new folder, or check that of an existing one."""
+    """Write the manifest of a new folder, or check that of an existing one.
+
+    A sweep may have more recipes, methods and seeds than before: its runs do not depend on each
+    other.
+    """
     manifests = [folder / name for name in _MANIFESTS if (folder / name).exists()]
     if not manifests:
         require_vacant(folder)
@@ -81,14 +90,28 @@ def _claim(sweep: Sweep, folder: Path) -> None:
         return
     stored = documents.read(manifests[0], Sweep)
     try:
-        belongs = stored.manifest == sweep.manifest
+        before, now = stored.manifest, sweep.manifest
     except UsageError as error:
         raise UsageError(f"{manifests[0]}: {error}") from error
-    if not belongs:
+    runs = {name: getattr(now, name) for name in _EXTENSIBLE}
+    if msgspec.structs.replace(before, **runs) != now:
         raise UsageError(
             f"{folder} belongs to another sweep: choose another folder, or restore its settings"
         )
+    for name in _EXTENSIBLE:
+        if missing := [entry for entry in getattr(before, name) if entry not in runs[name]]:
+            raise UsageError(
+                f"{folder} belongs to a sweep that also has the {name} {_listed(missing)}: add "
+                "them, or choose another folder"
+            )
     require_writable(folder)
+    if before != now:
+        log.info(f"{folder} is extended to {len(now.runs)} runs, before {len(before.runs)}")
+        documents.write(manifests[0], now)
+
+
+def _listed(entries: Sequence[object]) -> str:
+    return ", ".join(map(str, entries))
 
 
 def _train(sweep: Sweep, folder: Path, run: SweepRun) -> None:
