@@ -12,6 +12,7 @@ from typing import Any
 
 from qc_core.cli.commands import COMMANDS, load
 from qc_core.cli.config_help import GROUP_TITLES, default_text, group_of, help_text, written
+from qc_core.cli.examples import EXAMPLES
 from qc_core.cli.parser import Parser, Run
 from qc_core.config.catalog import RECIPES
 from qc_core.config.options import Option, options
@@ -46,9 +47,10 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         _NOTE,
-        "`qc COMMAND --help` prints the same. Every command accepts `--debug`, which shows the "
-        "traceback of an error. Exit codes: 0 success, 1 the work failed, 2 wrong usage, 130 "
-        "Ctrl-C, 143 SIGTERM, 141 the reader of the output closed it.",
+        "`qc COMMAND --help` prints the same; with a recipe, it shows the recipe's values. Every "
+        "command accepts `--debug`, which shows the traceback of an error, and `--quiet`, which "
+        "shows only results and errors. Exit codes: 0 success, 1 the work failed, 2 wrong usage, "
+        "130 Ctrl-C, 143 SIGTERM, 141 the reader of the output closed it.",
         _table(
             ("command", "what it does"),
             ((f"[`qc {name}`](#qc-{name})", c.description) for name, c in COMMANDS.items()),
@@ -94,6 +96,8 @@ def _command(parser: RecordingParser, heading: str) -> Iterator[str]:
     actions = [action for action in parser.actions if action.dest != "help"]
     if actions:
         yield _table(("argument", "meaning"), map(_argument_row, actions))
+    if examples := EXAMPLES.get(parser.prog.removeprefix("qc ")):
+        yield "For example: " + ", ".join(f"`{example}`" for example in examples) + "."
     if parser.takes_config_options:
         yield "It accepts every [configuration option](configuration.md)."
     for subcommand in parser.subcommands:

@@ -11,8 +11,13 @@ POLICY = "a pulled folder, or NAME, NAME@ALIAS, NAME:VERSION"
 RECIPE = "a name from `qc recipes`, or a YAML file"
 
 
-def recipe_argument(parser: Parser, *, optional: bool = False) -> None:
-    """Add the recipe, whose options can then be anywhere among the arguments."""
+def recipe_argument(parser: Parser, *groups: str, optional: bool = False) -> None:
+    """Add the recipe, whose options can then be anywhere among the arguments.
+
+    Args:
+        groups: of the options that matter to the command; none for all.
+    """
+    parser.config_groups = groups
     parser.add_argument("recipe", help=RECIPE, nargs="?" if optional else None)
     parser.takes_config_options = True
 

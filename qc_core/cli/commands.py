@@ -89,6 +89,9 @@ COMMANDS: dict[str, Command] = {
     "clean": Command(
         "qc_core.cli.clean:arguments", "remove what killed commands have left", "runtime"
     ),
+    "completion": Command(
+        "qc_core.cli.completion:arguments", "print a script for a shell's completion", "runtime"
+    ),
     "info": Command(
         "qc_core.cli.info:arguments", "versions, devices, store and KFP server", "runtime"
     ),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from qc_core.config.differences import options_of
+from qc_core.config.document import to_mapping
 from qc_core.config.options import Option, options
+from qc_core.config.settings import Config
 
 GROUP_TITLES = {
     "": "options of the run",
@@ -22,14 +26,28 @@ _INDENT = " " * 6
 _MAX_WIDTH = 100
 
 
-def config_help() -> str:
-    """Return all options by group, with their values, defaults and help texts."""
+def config_help(groups: Sequence[str], config: Config | None) -> str:
+    """Return options by group, with their values, defaults and help texts.
+
+    Args:
+        groups: groups to show; empty for all.
+        config: a configuration whose values are shown instead of the paper's; options that its
+            method does not have are left out.
+    """
     width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
-    lines = ["configuration options, with the paper's defaults; a recipe can override these:"]
+    values = {} if config is None else options_of(to_mapping(config))
+    lines = ["configuration options, with the paper's defaults; RECIPE --help shows a recipe's:"]
+    if config is not None:
+        lines = [f"configuration options, with the values of {config.recipe}:"]
     for group, found in groupby(options().values(), key=group_of):
+        if groups and group not in groups:
+            continue
         lines += ["", f"{GROUP_TITLES.get(group, group)}:"]
         for option in found:
-            lines.append(f"  {written(option)} ({default_text(option.default)})")
+            if config is not None and option.name not in values:
+                continue
+            value = values.get(option.name, option.default)
+            lines.append(f"  {written(option)} ({default_text(value)})")
             lines += textwrap.wrap(
                 help_text(option),
                 width,
@@ -37,6 +55,8 @@ def config_help() -> str:
                 subsequent_indent=_INDENT,
                 break_on_hyphens=False,
             )
+    if groups:
+        lines += ["", "it accepts the other options of `qc run --help` too, and ignores them"]
     return "\n".join(lines)
 
 
@@ -68,5 +88,5 @@ def default_text(value: Any) -> str:
     """Return a default as a command line has it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text or "empty"

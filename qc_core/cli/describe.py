@@ -32,6 +32,7 @@ def arguments(parser: Parser) -> None:
     )
     json_argument(parser)
     parser.takes_config_options = True
+    parser.config_groups = ("", "data")
     parser.set_defaults(run=run)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from qc_core.cli.examples import examples_of
 from qc_core.errors import UsageError, closest
+
+if TYPE_CHECKING:
+    from qc_core.config.settings import Config
 
 Run = Callable[[argparse.Namespace], int | None]
 
@@ -17,6 +21,7 @@ class Parser(argparse.ArgumentParser):
     Attributes:
         takes_config_options: options of the configuration may be anywhere among the arguments;
             they become the attribute `overrides` of the namespace.
+        config_groups: groups of these options that matter to the command, which its help shows.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -26,6 +31,8 @@ class Parser(argparse.ArgumentParser):
         self._subcommands: Any = None
         self._default_subcommand: str | None = None
         self.takes_config_options = False
+        self.config_groups: tuple[str, ...] = ()
+        self._shown_config: Config | None = None
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
 
@@ -48,6 +55,10 @@ class Parser(argparse.ArgumentParser):
         parser.set_defaults(run=run)
         return parser
 
+    def leaves(self) -> list[Parser]:
+        """Return the parsers of the subcommands, or this one without any."""
+        return [self] if self._subcommands is None else list(self._subcommands.choices.values())
+
     def set_default_subcommand(self, name: str) -> None:
         """Choose the subcommand that runs if the arguments name none."""
         self._default_subcommand = name
@@ -65,6 +76,8 @@ class Parser(argparse.ArgumentParser):
 
             argv, texts = split_options(argv)
             overrides = to_argv(texts)
+            if {"-h", "--help"} & set(argv):
+                self._shown_config = _named_config(argv, overrides)
         options, unknown = super().parse_known_args(argv)
         if unknown:
             raise UsageError(
@@ -75,11 +88,12 @@ class Parser(argparse.ArgumentParser):
         return options, unknown
 
     def format_help(self) -> str:
-        if not self.takes_config_options:
-            return super().format_help()
-        from qc_core.cli.config_help import config_help
+        parts = [super().format_help().rstrip(), examples_of(self.prog)]
+        if self.takes_config_options:
+            from qc_core.cli.config_help import config_help
 
-        return f"{super().format_help()}\n{config_help()}\n"
+            parts.append(config_help(self.config_groups, self._shown_config))
+        return "\n\n".join(part for part in parts if part) + "\n"
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}")
@@ -100,3 +114,12 @@ class Parser(argparse.ArgumentParser):
         from qc_core.config.options import options
 
         return [*self._flags, *(f"--{name}" for name in options())]
+
+
+def _named_config(argv: Sequence[str], overrides: Sequence[str]) -> Config | None:
+    """Return the configuration of the recipe among some arguments; None without a recipe."""
+    from qc_core.config.catalog import is_recipe
+    from qc_core.config.resolve import resolve
+
+    recipe = next((argument for argument in argv if is_recipe(argument)), None)
+    return None if recipe is None else resolve(recipe, overrides)

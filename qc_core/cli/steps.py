@@ -25,7 +25,7 @@ policy champion. `qc promote NAME:VERSION --approve` does so for a version that 
 
 
 def ingest_arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, "", "data")
     output_argument(parser, "dataset folder to write")
     json_argument(parser)
     parser.set_defaults(run=ingest_step)
@@ -42,7 +42,7 @@ def ingest_step(options: Namespace) -> None:
 
 
 def pretrain_arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, "", "data", "train")
     parser.add_argument("dataset", type=Path, help="dataset folder")
     output_argument(parser, "checkpoint folder to write")
     fresh_argument(parser)
@@ -67,7 +67,7 @@ def pretrain_step(options: Namespace) -> None:
 
 
 def tune_arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, "", "data", "train", "tune")
     parser.add_argument("dataset", type=Path, help="dataset folder")
     parser.add_argument("checkpoint", type=Path, help="pretrained checkpoint folder")
     output_argument(parser, "checkpoint folder of the best trial to write")
@@ -117,7 +117,7 @@ def _held_out(options: Namespace) -> Path | None:
 
 
 def evaluate_arguments(parser: Parser) -> None:
-    recipe_argument(parser)
+    recipe_argument(parser, "", "evaluate")
     parser.add_argument("offline", type=Path, help="pretrained checkpoint folder")
     parser.add_argument("online", type=Path, help="fine-tuned checkpoint folder")
     _dataset_argument(parser)
@@ -170,7 +170,7 @@ def export_step(options: Namespace) -> None:
 
 def promote_arguments(parser: Parser) -> None:
     parser.description = _PROMOTE_HELP
-    recipe_argument(parser)
+    recipe_argument(parser, "", "evaluate", "publish")
     parser.add_argument("policy", type=Path, nargs="?", help="policy folder")
     parser.add_argument(
         "--approve",

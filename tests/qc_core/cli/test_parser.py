@@ -1,12 +1,18 @@
 """Arguments, subcommands and options of the configuration are parsed and shown in the help."""
 
+import shlex
+import subprocess
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import shtab
 
 from qc_core.cli.arguments import recipe_argument
 from qc_core.cli.commands import COMMANDS, load
+from qc_core.cli.completion import complete_parser
+from qc_core.cli.examples import EXAMPLES
 from qc_core.cli.main import main
 from qc_core.cli.old_forms import current_form
 from qc_core.cli.parser import Parser
@@ -107,7 +113,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], name: str) -
 def test_help_lists_the_config_options_of_recipe_commands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for words in (["run"], ["pretrain"], ["schedule", "create"]):
+    for words in (["run"], ["schedule", "create"]):
         assert main([*words, "--help"]) == 0
         shown = capsys.readouterr().out
         for option in options().values():
@@ -127,3 +133,51 @@ def test_help_lists_the_config_options_of_recipe_commands(
 def test_every_command_can_be_loaded() -> None:
     for name, command in COMMANDS.items():
         load(command.arguments)(Parser(prog=f"qc {name}"))
+
+
+def test_help_shows_the_options_of_the_command_with_the_values_of_the_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["pretrain", "smoke", "--train.method", "qc", "--train.batch-size", "7", "--help"]
+    assert main(words) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "configuration options, with the values of smoke:" in shown
+    assert "--train.offline-steps N (60)" in shown and "--train.batch-size N (7)" in shown
+    assert "--train.num-samples N" in shown and "--train.alpha" not in shown
+    assert "--publish." not in shown and "--tune." not in shown
+
+
+def test_every_command_has_two_examples_that_it_accepts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names: list[str] = []
+    for name, command in COMMANDS.items():
+        parser = Parser(prog=f"qc {name}")
+        load(command.arguments)(parser)
+        names += [leaf.prog.removeprefix("qc ") for leaf in parser.leaves()]
+    assert set(names) == set(EXAMPLES)
+    for name, examples in EXAMPLES.items():
+        for example in examples:
+            line = example.removeprefix('eval "$(').removesuffix(')"').partition(" > ")[0]
+            command, *argv = shlex.split(line)[1:]
+            parser = Parser(prog=f"qc {command}")
+            load(COMMANDS[command].arguments)(parser)
+            assert parser.parse_args(argv).run
+        assert main([*name.split(), "--help"]) == 0
+        assert f"examples:\n  {examples[0]}\n  {examples[1]}\n" in capsys.readouterr().out
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "qc.bash"
+    script.write_text(shtab.complete(complete_parser(), "bash"))
+    program = (
+        f"source {script}; for line in 'qc comp' 'qc run smoke --train.precision ' 'qc pull x --fo'; "
+        'do COMP_WORDS=($line); [[ $line == *" " ]] && COMP_WORDS+=(""); '
+        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); "
+        '_shtab_qc qc "${COMP_WORDS[$COMP_CWORD]}"; echo "${COMPREPLY[@]}"; done'
+    )
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    commands, values, options = done.stdout.splitlines()
+    assert set(commands.split()) >= {"compare", "compile", "completion"}
+    assert values.split() == ["auto", "float32", "bfloat16"]
+    assert options == "--force"

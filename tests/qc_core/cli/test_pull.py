@@ -75,3 +75,22 @@ def test_a_policy_that_fails_its_golden_cases_is_an_error(
 def test_an_unknown_layout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", "cube", "-o", str(tmp_path / "out"), "--layout", "tf"]) == 2
     assert "'policy', 'triton'" in capsys.readouterr().err
+
+
+def test_force_replaces_a_policy_and_nothing_else(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(policy)
+    words = ["pull", "cube@latest", "-o", str(tmp_path / "pulled")]
+    assert main(words) == 0
+    (tmp_path / "pulled" / "mine").touch()
+    assert main(words) == 2
+    assert main([*words, "--force"]) == 0
+    assert not (tmp_path / "pulled" / "mine").exists()
+    assert [path.name for path in tmp_path.glob(".*")] == []
+    (other := tmp_path / "other").mkdir()
+    (other / "mine").touch()
+    capsys.readouterr()
+    assert main(["pull", "cube@latest", "-o", str(other), "--force"]) == 2
+    assert "is not a policy folder, and is not replaced" in capsys.readouterr().err
+    assert (other / "mine").exists()

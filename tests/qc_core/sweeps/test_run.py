@@ -302,9 +302,23 @@ def test_the_folder_of_another_sweep_is_refused(tmp_path: Path, sweep: Sweep) ->
     (tmp_path / "used" / "mine").touch()
     with pytest.raises(UsageError, match="is in use"):
         run_sweep(sweep, tmp_path / "used", workers=1)
-    run_sweep(replace(sweep, methods=("rlpd",)), tmp_path / "sweep", workers=1)
+    write(tmp_path / "sweep" / "sweep.json", sweep.manifest)
     with pytest.raises(UsageError, match="belongs to another sweep"):
-        run_sweep(sweep, tmp_path / "sweep", workers=1)
+        run_sweep(replace(sweep, episodes=2), tmp_path / "sweep", workers=1)
+    with pytest.raises(
+        UsageError, match="belongs to a sweep that also has the methods qc-fql: add"
+    ):
+        run_sweep(replace(sweep, methods=("rlpd",)), tmp_path / "sweep", workers=1)
+
+
+def test_a_sweep_is_extended_by_a_seed(tmp_path: Path, sweep: Sweep) -> None:
+    one = replace(sweep, methods=("rlpd",))
+    first = run_sweep(one, tmp_path / "sweep", workers=1)
+    both = run_sweep(replace(one, seeds=(0, 1)), tmp_path / "sweep", workers=1)
+    assert [point for point in both if point.seed == 0] == first
+    assert {point.seed for point in both} == {0, 1}
+    with pytest.raises(UsageError, match="also has the seeds 1: add them"):
+        run_sweep(one, tmp_path / "sweep", workers=1)
 
 
 def test_a_run_that_diverges_does_not_stop_the_others(tmp_path: Path, sweep: Sweep) -> None:
@@ -342,7 +356,7 @@ def test_a_folder_of_an_older_release_resumes(tmp_path: Path, sweep: Sweep) -> N
     assert [point.step for point in points] == [7, 10]
     assert not (tmp_path / "sweep.json").exists()
     with pytest.raises(UsageError, match="belongs to another sweep"):
-        run_sweep(sweep, tmp_path, workers=1)
+        run_sweep(replace(sweep, episodes=2), tmp_path, workers=1)
 
 
 def test_a_folder_with_old_option_names_resumes(
