@@ -171,7 +171,8 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
     script = tmp_path / "qc.bash"
     script.write_text(shtab.complete(complete_parser(), "bash"))
     program = (
-        f"source {script}; for line in 'qc comp' 'qc run smoke --train.precision ' 'qc pull x --fo'; "
+        f"source {script}; "
+        "for line in 'qc comp' 'qc run smoke --train.precision ' 'qc pull x --fo'; "
         'do COMP_WORDS=($line); [[ $line == *" " ]] && COMP_WORDS+=(""); '
         "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); "
         '_shtab_qc qc "${COMP_WORDS[$COMP_CWORD]}"; echo "${COMPREPLY[@]}"; done'
