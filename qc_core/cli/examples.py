@@ -34,6 +34,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "qc promote arm:20261201T101500-1f0c9a2b --approve",
     ),
     "sweep": ("qc sweep methods.yaml", "qc sweep methods.yaml -o runs/methods --workers 4"),
+    "tensorboard": ("qc tensorboard", "qc tensorboard runs/20261201-101500-smoke --port 6007"),
     "runs": ("qc runs", "qc runs --limit 100 --json"),
     "compare": (
         "qc compare 20261201-101500-smoke 20261201-102300-smoke",
@@ -47,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "qc submit cube-double-task2 --wait",
         "qc submit cube-double-task2 --train.method qc --seed 3",
     ),
+    "release": ("qc release", "qc release --namespace kfp --json"),
     "schedule create": (
         'qc schedule create cube-double --cron "0 3 * * 1"',
         "qc schedule create cube-double --every 12h --name retrain",
@@ -88,11 +90,12 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "episodes list": ("qc episodes list", "qc episodes list --json"),
     "serve": ("qc serve cube-double@champion", "qc serve policy --host 0.0.0.0 --port 9000"),
-    "info": ("qc info", "qc info --json"),
+    "clean": ("qc clean", "qc clean /data/experiments --json"),
     "completion": (
         'eval "$(qc completion bash)"',
         "qc completion zsh > ~/.zsh/completions/_qc",
     ),
+    "info": ("qc info", "qc info --json"),
 }
 
 

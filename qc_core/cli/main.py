@@ -153,7 +153,7 @@ def _help() -> str:
         "usage: qc COMMAND ... [--quiet] [--debug]      qc COMMAND --help shows its options",
         "",
     ]
-    lines += [f"  {name:<10} {command.description}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<11} {command.description}" for name, command in COMMANDS.items()]
     lines += ["", "first steps: qc recipes, then qc run cube-single-quickstart"]
     return "\n".join(lines)
 
