@@ -24,6 +24,8 @@ from qc_core.notify.run_status import RunFacts
 
 # Kubernetes mounts these files into every pod.
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# The account that has no right beyond what the steps need.
+_OWN_ACCOUNT = "q-chunking-runner"
 KFP = "http://ml-pipeline:8888"
 KUBERNETES = "https://kubernetes.default.svc"
 _TIMEOUT = urllib3.Timeout(connect=5, read=15)
@@ -53,6 +55,7 @@ def read_run_facts(run_id: str) -> RunFacts:
         cancelled="CANCELING" in states,
         step=step,
         error=error,
+        warning=_warning(run.get("service_account") or _OWN_ACCOUNT),
     )
 
 
@@ -66,6 +69,17 @@ def place_of_log(step: str) -> str:
     return (
         f"the tab *Logs* of {which} in the graph, or `kubectl -n {namespace} logs "
         f"--selector={selector} --container=main --prefix --tail=100`"
+    )
+
+
+def _warning(account: str) -> str:
+    """Return what to know about the service account of a run's pods; '' if it is our own."""
+    if account == _OWN_ACCOUNT:
+        return ""
+    return (
+        f"the pods of this run used the service account {account}, which may read more than they "
+        f"need; choose {_OWN_ACCOUNT} when a run is created, or make it the default with "
+        "qc cluster connect --default-account"
     )
 
 

@@ -45,6 +45,7 @@ class RunStatus(Document, frozen=True, kw_only=True):
         state: succeeded, failed or cancelled.
         step: that failed, if that is known.
         error: why the run did not succeed, in one line; empty after success.
+        warning: what else a person should know, in one line.
         ended: time in UTC, ISO 8601.
         text: one line for people. Chat services show this field as the message.
     """
@@ -57,6 +58,7 @@ class RunStatus(Document, frozen=True, kw_only=True):
     state: str = ""
     step: str = ""
     error: str
+    warning: str = ""
     ended: str
     text: str
     schema_version: int = SCHEMA_VERSION
@@ -72,6 +74,7 @@ class RunFacts:
         cancelled: a person ended it.
         step: that failed.
         error: why, in one line, if the step itself cannot have reported it.
+        warning: what else a person should know, in one line.
     """
 
     name: str = ""
@@ -79,6 +82,7 @@ class RunFacts:
     cancelled: bool = False
     step: str = ""
     error: str = ""
+    warning: str = ""
 
 
 def write_new_data(config: Config, dataset: Path, store: ObjectStore, output: Path) -> None:
@@ -152,6 +156,8 @@ def notify_run_status(
         _notify_webhook(_failed(run_id, recipe, facts, "outcome", str(error)))
         raise
     log.info(f"{status.text}; {_status_key(run_id)} in {store.describe()}")
+    if status.warning:
+        log.info(f"warning: {status.warning}")
     _notify_webhook(status)
     if not status.succeeded:
         end_failed_run(run_id)
@@ -170,6 +176,7 @@ def _status(store: ObjectStore, run_id: str, recipe: str, facts: RunFacts) -> Ru
         succeeded=True,
         state="succeeded",
         error="",
+        warning=facts.warning,
         ended=utc_now(),
         text=f"{_title(run_id, recipe, facts)} finished: {completion.verdict}",
     )
@@ -188,6 +195,7 @@ def _failed(run_id: str, recipe: str, facts: RunFacts, step: str, reason: str) -
         state="cancelled" if facts.cancelled else "failed",
         step=step,
         error=error,
+        warning=facts.warning,
         ended=utc_now(),
         text=f"{_title(run_id, recipe, facts)} {verb}: {error}",
     )
@@ -239,7 +247,7 @@ def read_status(store: ObjectStore, run_id: str) -> RunStatus | None:
 
 
 def _facts_of(status: RunStatus) -> RunFacts:
-    return RunFacts(name=status.name, schedule=status.schedule)
+    return RunFacts(name=status.name, schedule=status.schedule, warning=status.warning)
 
 
 def _status_key(run_id: str) -> str:

@@ -18,7 +18,8 @@ def summary_markdown(status: RunStatus, completion: Completion | None, log: str)
         log: where a person finds the log of the step that failed, in Markdown.
     """
     if completion is None or not status.succeeded:
-        return f"**{_escaped(status.text)}**\n\nLog: {log}\n\nRun: `{status.run_id}`\n"
+        parts = [f"**{_escaped(status.text)}**", f"Log: {log}", *_ending(status)]
+        return "\n\n".join(parts) + "\n"
     parts = [f"**{_escaped(completion.verdict)}**", _table(completion)]
     if completion.policy:
         name = completion.policy.replace(":", "-")
@@ -28,7 +29,7 @@ def summary_markdown(status: RunStatus, completion: Completion | None, log: str)
             f"Champion: {kind}, {_escaped(completion.reason)}",
             f"```\nqc pull {completion.policy} -o {name}\n```",
         ]
-    parts.append(f"Run: `{status.run_id}`")
+    parts += _ending(status)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -37,6 +38,11 @@ def result_metrics(completion: Completion | None) -> dict[str, float]:
     values = completion.metrics if completion is not None else {}
     found = {name: values.get(name) for name in METRICS}
     return {name: NOT_MEASURED if value is None else value for name, value in found.items()}
+
+
+def _ending(status: RunStatus) -> list[str]:
+    warning = [f"Warning: {_escaped(status.warning)}"] if status.warning else []
+    return [*warning, f"Run: `{status.run_id}`"]
 
 
 def _table(completion: Completion) -> str:

@@ -175,6 +175,12 @@ def test_run_that_a_person_ended_is_cancelled(in_pod: dict[str, Any]) -> None:
     assert read_run_facts("r-1").cancelled
 
 
+def test_run_under_another_service_account_gets_a_warning(in_pod: dict[str, Any]) -> None:
+    for account, warned in (("q-chunking-runner", False), ("", False), ("pipeline-runner", True)):
+        in_pod["/apis/v2beta1/runs/r-1"] = {"service_account": account}
+        assert ("service account pipeline-runner" in read_run_facts("r-1").warning) == warned
+
+
 def test_without_rights_and_outside_a_cluster_nothing_is_known(
     in_pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

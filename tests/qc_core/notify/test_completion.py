@@ -193,6 +193,12 @@ def test_summary_shows_verdict_table_version_and_command() -> None:
     assert "qc pull cube:v2 -o cube-v2" in lines and "Run: `r-1`" in lines
 
 
+def test_summary_shows_the_warning_of_a_run_that_succeeded_or_failed() -> None:
+    for error, found in (("", completion(episodes(10), episodes(18))), ("no GPU", None)):
+        ended = structs.replace(status(error), warning="other_account")
+        assert r"Warning: other\_account" in summary_markdown(ended, found, "").splitlines()
+
+
 def test_summary_of_a_failure_shows_the_error_and_its_log() -> None:
     text = summary_markdown(status("step tune: no *GPU*\\n"), None, "the tab *Logs*")
     assert text.startswith(r"**Monday (cube) FAILED: step tune: no \*GPU\*")

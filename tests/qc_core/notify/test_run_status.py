@@ -261,5 +261,6 @@ def test_external_readers_find_the_documented_keys(webhook: Webhook, tmp_path: P
         "state": "succeeded",
         "step": "",
         "error": "",
+        "warning": "",
         "text": "Monday (smoke) finished: done",
     }
