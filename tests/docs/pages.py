@@ -47,7 +47,7 @@ _SMALL = {
     "tune": (
         "--train.hidden-dims 16 --train.batch-size 16 --train.online-steps 12 "
         "--train.learning-starts 4 --tune.trials 1 --tune.workers 1 --tune.evaluations 1 "
-        "--tune.episodes 1"
+        "--tune.episodes 1 --evaluate.episodes 1 --evaluate.workers 1"
     ),
     "evaluate": "--evaluate.episodes 1 --evaluate.workers 1",
     "promote": "--publish.minimum-success 0 --publish.gate-episodes 1 --evaluate.workers 1",
