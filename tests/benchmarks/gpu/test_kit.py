@@ -92,7 +92,7 @@ def _runner(tmp_path: Path) -> tuple[Runner, Results]:
 
 def test_a_failing_part_is_recorded_and_the_next_one_runs(tmp_path: Path) -> None:
     runner, results = _runner(tmp_path)
-    runner.run(Part("no-such-part", 60), scale=1)
+    runner.run(Part("no-such-part", 300), scale=1)
     runner.run(Part("profile", 300), scale=1)
     parts = results.read()["parts"]
     assert parts["no-such-part"]["status"] == "failed"
