@@ -120,8 +120,8 @@ def _has_lost_its_reader() -> bool:
 
 
 def _discard_output() -> None:
-    """Redirect stdout and stderr to nowhere, so that Python cannot fail to flush them at exit."""
-    for stream in (sys.stdout, sys.stderr):
+    """Redirect stdout to nowhere, so that Python cannot fail to flush it at exit."""
+    for stream in (sys.stdout,):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
