@@ -121,8 +121,7 @@ def _has_lost_its_reader() -> bool:
 
 def _discard_output() -> None:
     """Redirect stdout to nowhere, so that Python cannot fail to flush it at exit."""
-    for stream in (sys.stdout,):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:
