@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from qc_core.tracking.metrics import Point
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
+
+_PREFIX = "events.out.tfevents."
 
 
 class EventFiles:
@@ -26,6 +29,7 @@ class EventFiles:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._folder.mkdir(parents=True, exist_ok=True)
+        _await_later_name(self._folder)
         # TensorBoard removes the points that an interrupted attempt has logged beyond this step.
         self._writer = SummaryWriter(str(self._folder), purge_step=step)
 
@@ -38,3 +42,14 @@ class EventFiles:
     def close(self, state: str) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _await_later_name(folder: Path) -> None:
+    """Wait, for less than a second, until a new file sorts after the files of this folder.
+
+    TensorBoard reads files in the order of their names, which start with the second of creation.
+    Within one second the rest decides, and there 9 comes after 10.
+    """
+    newest = max((path.name for path in folder.glob(f"{_PREFIX}*")), default="")
+    while newest.startswith(f"{_PREFIX}{int(time.time()):010d}."):
+        time.sleep(0.02)
