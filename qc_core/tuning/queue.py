@@ -89,9 +89,10 @@ def end_interrupted(study: optuna.Study) -> None:
 
 
 def end_attempts_of(study: optuna.Study, worker: int, run_id: str = "") -> None:
-    """End the attempts that an earlier process of a worker has left: it was killed.
+    """End the attempts that an earlier process of a worker left when it was killed.
 
-    Nobody needs to wait until its heartbeats are missing. Workers of other runs may be alive.
+    Their slots get another attempt at once, not only after the heartbeats are missing. Attempts of
+    other runs do not change, because their workers may still be running.
     """
     for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         attributes = running.user_attrs

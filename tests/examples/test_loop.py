@@ -269,7 +269,7 @@ def test_uploads_that_match_the_contract_of_a_robot_retrain_its_champion(
     assert main(["episodes", "push", *files, "--policy", "arm@champion", "--json"]) == 2
     accepted, slow = json.loads(capsys.readouterr().out)
     assert accepted["state"] == "accepted" and "is 0.05 s, that of the file 0.1 s" in slow["reason"]
-    other = robot_run("nobody", "store:episodes").replace("name arm", "name nobody")
+    other = robot_run("unknown", "store:episodes").replace("name arm", "name unknown")
     with pytest.raises(UsageError, match="no policy whose contract"):
         Run(other)
     again = Run(f"{robot_run('again', 'recorded.npz store:episodes')} --train.warm-start champion")

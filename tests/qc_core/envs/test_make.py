@@ -95,10 +95,9 @@ def test_actions_of_integers_are_refused(reacher: str) -> None:
 class Loading(Reacher):
     """Its control interval cannot be computed before a reset."""
 
-    metadata = {"render_fps": 50}  # noqa: RUF012
-
     def __init__(self) -> None:
         super().__init__(1.0)
+        self.metadata = {"render_fps": 50}
         flags = gymnasium.spaces.MultiBinary(2)
         self.observation_space = gymnasium.spaces.Tuple((self.observation_space, flags))
 
