@@ -11,6 +11,8 @@ from qc_core.data.formats.hdf5_check import require_harmless
 from qc_core.errors import UsageError
 from qc_core.files import require_content
 
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+HDF5_SUFFIXES = (".hdf5", ".h5")
 # Exceptions that the library raises for damaged files.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from qc_core.data.dataset.info import INFO_FILE
 from qc_core.data.formats.claims import is_claim
+from qc_core.data.formats.hdf5 import HDF5_MAGIC, HDF5_SUFFIXES
 from qc_core.data.formats.lerobot import LEROBOT_INFO
 from qc_core.data.formats.remote import is_remote
 from qc_core.errors import UsageError
@@ -27,9 +28,7 @@ SourceKind = Literal[
 # Episodes that robots and earlier runs have uploaded.
 STORE_EPISODES = "store:episodes"
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK"
-HDF5_SUFFIXES = (".hdf5", ".h5")
 
 
 def kind_of(source: str) -> SourceKind:
@@ -60,12 +59,12 @@ def kind_of(source: str) -> SourceKind:
             return _kind_of_folder(path)
         require_content(path)
         with path.open("rb") as file:
-            start = file.read(len(_HDF5_MAGIC))
+            start = file.read(len(HDF5_MAGIC))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
-    if start == _HDF5_MAGIC or path.suffix in HDF5_SUFFIXES:
+    if start == HDF5_MAGIC or path.suffix in HDF5_SUFFIXES:
         return "robomimic"
     if path.suffix != ".npz" and not start.startswith(_ZIP_MAGIC):
         raise UsageError(

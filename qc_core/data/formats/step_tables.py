@@ -13,14 +13,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qc_core.data.formats.hdf5 import member, numeric_array, opened
+from qc_core.data.formats.hdf5 import (
+    HDF5_MAGIC,
+    HDF5_SUFFIXES,
+    member,
+    numeric_array,
+    opened,
+)
 from qc_core.data.formats.npz_file import NpzFile, Shapes
 from qc_core.data.formats.source import require_finite
 from qc_core.errors import UsageError
 from qc_core.files import require_content
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_HDF5_SUFFIXES = (".hdf5", ".h5")
 # Bytes of a small array, such as a list of names.
 _MAX_SMALL = 1 << 20
 # Groups of an HDF5 file are read to this depth.
@@ -45,10 +49,10 @@ class StepTable(Protocol):
 def is_hdf5(path: Path) -> bool:
     """Return whether a file is HDF5 by its content or its name (raises as `require_content`)."""
     require_content(path)
-    if path.suffix in _HDF5_SUFFIXES:
+    if path.suffix in HDF5_SUFFIXES:
         return True
     with path.open("rb") as file:
-        return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
+        return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
 
 
 def array_names(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Episodes, require_environment
 from qc_core.data.formats.action_range import ActionRange
-from qc_core.data.formats.locate import HDF5_SUFFIXES
+from qc_core.data.formats.hdf5 import HDF5_SUFFIXES
 from qc_core.data.formats.npz_file import Shapes
 from qc_core.data.formats.ogbench_npz import npz_files
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
