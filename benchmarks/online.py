@@ -38,11 +38,11 @@ from qc_core.data.replay.windows import sample_windows
 from qc_core.envs.make import describe, make_environment
 from qc_core.envs.remote import RemoteEnvironment
 from qc_core.policy_format.data_source import DataSource
-from qc_core.processes import worker_pool
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.training.device import take_threads, threads_per_worker, training_device
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import AgentPolicy
+from qc_core.worker_pool import worker_pool
 
 _NETWORKS = {"3 x 256": (256,) * 3, "4 x 512": (512,) * 4}
 _ENVIRONMENTS = (1, 2)

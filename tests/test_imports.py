@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 ORDER: list[str] = [
     *("errors", "seeds", "statistics", "significance", "readable", "timestamps", "names"),
     *("scratch", "files", "provenance", "energy", "events", "log", "interruption", "progress"),
-    *("processes", "documents"),
+    *("processes", "worker_pool", "documents"),
     *("config", "policy_format", "store", "registry", "results", "runtime", "envs"),
     *("data.dataset", "data.formats", "data.replay", "data.collection", "data.uploads", "data"),
     *("networks", "agents", "tracking", "training", "tuning", "evaluation", "export"),

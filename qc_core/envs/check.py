@@ -16,7 +16,7 @@ from qc_core.envs.play import SUCCESS_KEYS
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.processes import WorkerKilled, worker_pool
+from qc_core.worker_pool import WorkerKilled, worker_pool
 
 # Steps of the trial episode: enough for most environments to end, and a few seconds at most.
 _MAX_STEPS = 1000

@@ -9,7 +9,8 @@ from typing import NoReturn, TypeVar
 from qc_core.envs.time_limit import LIMITS
 from qc_core.errors import RunError
 from qc_core.log import log
-from qc_core.processes import WorkerKilled, how_ended
+from qc_core.processes import how_ended
+from qc_core.worker_pool import WorkerKilled
 
 # The environment, not chance, is the cause of as many failures without a complete episode between.
 MAX_IN_A_ROW = 5

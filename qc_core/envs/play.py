@@ -17,9 +17,9 @@ from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
 from qc_core.envs.make import make_environment
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.policy_format.episode_result import EpisodeResult
-from qc_core.processes import worker_pool
 from qc_core.progress import Progress
 from qc_core.runtime.executor import ChunkExecutor, ChunkFunction
+from qc_core.worker_pool import worker_pool
 
 # Entries of `info` by which environments report success.
 SUCCESS_KEYS = ("success", "is_success")

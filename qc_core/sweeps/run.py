@@ -15,12 +15,12 @@ from qc_core.data.ingest import ingest
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import require_vacant, require_writable, staged_file
 from qc_core.log import log
-from qc_core.processes import WorkerKilled, worker_pool
 from qc_core.sweeps.definition import Sweep, SweepRun
 from qc_core.sweeps.figure import draw
 from qc_core.sweeps.job import is_finished, read_points, run_job
 from qc_core.sweeps.point import COLUMNS, SweepPoint, from_curve
 from qc_core.training.device import take_threads, threads_per_worker
+from qc_core.worker_pool import WorkerKilled, worker_pool
 
 RESULTS, FIGURE = "results.csv", "results.svg"
 # Older releases wrote the second name.

@@ -19,7 +19,6 @@ from qc_core.documents import Document
 from qc_core.errors import UsageError
 from qc_core.files import require_new_file, require_vacant
 from qc_core.log import log
-from qc_core.processes import WorkerKilled, worker_pool
 from qc_core.scratch import exclusive, scratch_folder
 from qc_core.timestamps import new_stamp
 from qc_core.tracking.open import TrackedRun, run_of
@@ -30,6 +29,7 @@ from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, create_study, load_study
 from qc_core.tuning.trials import StudyRequest, has_running, read_history
 from qc_core.tuning.worker import run_worker
+from qc_core.worker_pool import WorkerKilled, worker_pool
 
 
 class LocalStudy(Document, frozen=True, kw_only=True):

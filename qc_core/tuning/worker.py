@@ -19,7 +19,6 @@ from qc_core.envs.failures import EnvironmentFailed
 from qc_core.errors import TrainingDiverged, TransientError
 from qc_core.files import require_new_file
 from qc_core.log import log
-from qc_core.processes import worker_pool
 from qc_core.scratch import scratch_folder
 from qc_core.store.objects import ObjectStore
 from qc_core.tracking.open import TrackedRun, open_metrics, run_of
@@ -48,6 +47,7 @@ from qc_core.tuning.study import (
 )
 from qc_core.tuning.trial_checkpoints import put_result, trial_checkpoints
 from qc_core.tuning.trials import read_trials, write_worker_trials
+from qc_core.worker_pool import worker_pool
 
 
 def run_worker(

@@ -19,7 +19,7 @@ from qc_core.data.dataset.dataset import Episodes
 from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
 from qc_core.envs.registry import find_environment
 from qc_core.envs.time_limit import end_if_it_hangs
-from qc_core.processes import futures_in_order, worker_pool
+from qc_core.worker_pool import futures_in_order, worker_pool
 
 # Submitted episodes per worker: enough that no worker idles while a slow episode blocks the order,
 # few enough that memory does not grow with the collection.

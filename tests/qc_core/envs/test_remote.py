@@ -93,7 +93,7 @@ def test_a_killed_environment_process_is_reported() -> None:
 KILLED = """
 import multiprocessing, os, signal
 from qc_core.envs.remote import RemoteEnvironment
-from qc_core.processes import worker_pool
+from qc_core.worker_pool import worker_pool
 if __name__ == "__main__":
     remote = RemoteEnvironment("Pendulum-v1")
     remote.reset(0)
