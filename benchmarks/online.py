@@ -39,10 +39,10 @@ from qc_core.envs.make import describe, make_environment
 from qc_core.envs.remote import RemoteEnvironment
 from qc_core.policy_format.data_source import DataSource
 from qc_core.runtime.executor import ChunkExecutor
-from qc_core.training.device import take_threads, threads_per_worker, training_device
+from qc_core.training.device import training_device
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import AgentPolicy
-from qc_core.worker_pool import worker_pool
+from qc_core.training.pool import training_pool
 
 _NETWORKS = {"3 x 256": (256,) * 3, "4 x 512": (512,) * 4}
 _ENVIRONMENTS = (1, 2)
@@ -253,7 +253,7 @@ def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dic
 
 def side_by_side_rate(network: str, data: Path, seconds: float, trials: int) -> float:
     """Return the updates per second of trials together, while all of them are running."""
-    with worker_pool(trials, take_threads, threads_per_worker(trials)) as pool:
+    with training_pool(trials) as pool:
         futures = [pool.submit(trial_steps, network, data, seconds) for _ in range(trials)]
         times = [future.result() for future in futures]
     begin, end = max(steps[0] for steps in times), min(steps[-1] for steps in times)

@@ -19,8 +19,8 @@ from qc_core.sweeps.definition import Sweep, SweepRun
 from qc_core.sweeps.figure import draw
 from qc_core.sweeps.job import is_finished, read_points, run_job
 from qc_core.sweeps.point import COLUMNS, SweepPoint, from_curve
-from qc_core.training.device import take_threads, threads_per_worker
-from qc_core.worker_pool import WorkerKilled, worker_pool
+from qc_core.training.pool import training_pool
+from qc_core.worker_pool import WorkerKilled
 
 RESULTS, FIGURE = "results.csv", "results.svg"
 # Older releases wrote the second name.
@@ -54,7 +54,7 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int) -> list[SweepPoint]:
         if not is_finished(sweep.config(run), folder / "runs" / run.folder)
     ]
     failures: list[tuple[str, Exception]] = []
-    with worker_pool(workers, take_threads, threads_per_worker(workers)) as pool:
+    with training_pool(workers) as pool:
         futures = {pool.submit(partial(_train, sweep, folder), run): run for run in unfinished}
         for future in as_completed(futures):
             try:

@@ -23,13 +23,13 @@ from qc_core.scratch import exclusive, scratch_folder
 from qc_core.timestamps import new_stamp
 from qc_core.tracking.open import TrackedRun, run_of
 from qc_core.training.checkpoint import DOCUMENT, read_checkpoint, weights_digest
-from qc_core.training.device import take_threads, threads_per_worker
+from qc_core.training.pool import training_pool
 from qc_core.tuning.queue import end_interrupted
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, create_study, load_study
 from qc_core.tuning.trials import StudyRequest, has_running, read_history
 from qc_core.tuning.worker import run_worker
-from qc_core.worker_pool import WorkerKilled, worker_pool
+from qc_core.worker_pool import WorkerKilled
 
 
 class LocalStudy(Document, frozen=True, kw_only=True):
@@ -174,9 +174,7 @@ def _run_workers(
     )
     with (
         scratch_folder("tune") as scratch,
-        worker_pool(
-            workers, take_threads, threads_per_worker(workers), replace_killed=True
-        ) as pool,
+        training_pool(workers, replace_killed=True) as pool,
     ):
 
         def start(worker: int) -> Future[Any]:

@@ -27,10 +27,9 @@ from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import (
     DEVICE_FAULTS,
     share_cpu,
-    take_threads,
-    threads_per_worker,
 )
 from qc_core.training.fine_tune import fine_tune
+from qc_core.training.pool import training_pool
 from qc_core.training.score import Score
 from qc_core.tuning.optuna_private import heartbeats
 from qc_core.tuning.patience import without_waiting
@@ -47,7 +46,6 @@ from qc_core.tuning.study import (
 )
 from qc_core.tuning.trial_checkpoints import put_result, trial_checkpoints
 from qc_core.tuning.trials import read_trials, write_worker_trials
-from qc_core.worker_pool import worker_pool
 
 
 def run_worker(
@@ -105,7 +103,7 @@ def run_worker(
     elif count == 1:
         work.run_trials()
     else:
-        with worker_pool(count, take_threads, threads_per_worker(count)) as pool:
+        with training_pool(count) as pool:
             for future in as_completed([pool.submit(work.run_trials) for _ in range(count)]):
                 future.result()
     with answering():
