@@ -151,7 +151,7 @@ def play_side_by_side(
     """
     finished: dict[int, dict[str, EpisodeResult | None]] = {seed: {} for seed in seeds}
     remaining = iter(seeds)
-    seed = next(remaining)
+    seed = next(remaining, None)
     complete = 0
     episodes = iter_episodes(
         environment, policies, seeds, play_episode, workers=workers, side_by_side=True
@@ -159,16 +159,13 @@ def play_side_by_side(
     with closing(episodes):
         for name, finished_seed, result in episodes:
             finished[finished_seed][name] = result
-            while len(finished[seed]) == len(policies):
+            while seed is not None and len(finished[seed]) == len(policies):
                 results = {name: finished[seed][name] for name in policies}
                 played = {name: result for name, result in results.items() if result is not None}
                 if len(played) == len(policies):
                     complete += 1
                     yield played
-                if (seed := next(remaining, None)) is None:
-                    break
-            if seed is None:
-                break
+                seed = next(remaining, None)
     if not complete:
         raise EnvironmentFailed(_NO_SEED)
 
