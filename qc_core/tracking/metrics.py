@@ -66,7 +66,11 @@ class Sink(Protocol):
         ...
 
     def close(self, state: str) -> None:
-        """Take the end of the training: `finished`, `failed` or `stopped`."""
+        """Take the end of the training, which may not have started.
+
+        Args:
+            state: `finished`, `failed` or `stopped`.
+        """
         ...
 
 

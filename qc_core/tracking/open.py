@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qc_core import provenance
+from qc_core.config.differences import options_of
 from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.interruption import Interrupted
@@ -108,7 +109,7 @@ def start_message(
         "run": run.run_id,
         "title": run.title,
         "name": name,
-        "options": _flat(to_mapping(config)) if config is not None else {},
+        "options": options_of(to_mapping(config)) if config is not None else {},
         "parameters": dict(parameters),
         "folder": folder and str(folder),
     }
@@ -136,14 +137,3 @@ def open_trackers(start: Mapping[str, Any], patience: float = DEFAULT_PATIENCE) 
             continue
         senders.append(Sender(tracker, {"tracker": tracker, **start}, patience))
     return senders
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a configuration's values by the names of its options."""
-    values: dict[str, Any] = {}
-    for name, value in mapping.items():
-        if isinstance(value, dict):
-            values |= _flat(value, f"{prefix}{name}.")
-        else:
-            values[prefix + name] = value
-    return values

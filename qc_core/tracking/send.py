@@ -29,7 +29,7 @@ _NICENESS = 10
 
 
 class Tracker(Protocol):
-    """A run in a tracker. Every method may be called again after an error."""
+    """A run in a tracker. Every method may be called again after an error, `begin` of a new one."""
 
     def begin(self) -> None:
         """Find or create the run."""
@@ -88,13 +88,14 @@ def serve(connection: socket.socket, make: Callable[[dict[str, Any]], Tracker]) 
     """
     first = json.loads(connection.recv(_MAX_MESSAGE))
     first.pop("kind")
-    messages, tracker = Messages(connection), make(first)
-    begun, reported, deadline, pause = False, False, None, 0.5
+    messages, tracker = Messages(connection), None
+    reported, deadline, pause = False, None, 0.5
     while True:
         try:
-            if not begun:
-                tracker.begin()
-                begun = True
+            if tracker is None:
+                made = make(first)
+                made.begin()
+                tracker = made
             if messages.points:
                 tracker.log(messages.points)
                 messages.points = []
@@ -104,19 +105,18 @@ def serve(connection: socket.socket, make: Callable[[dict[str, Any]], Tracker]) 
             if messages.state is not None:
                 tracker.end(messages.state)
                 return
-            failed = False
         except Exception as error:
-            failed = True
             if not reported:
                 reported = True
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
                 with contextlib.suppress(OSError):
                     connection.send(f"{first['tracker']} gets no metrics: {reason}".encode())
-        if deadline is None and not messages.receive(wait=True):
-            deadline = time.monotonic() + _MAX_SECONDS_AFTER_END
-        elif deadline is not None and failed:
-            if time.monotonic() > deadline:
-                return
+        if deadline is None:
+            if not messages.receive(wait=True):
+                deadline = time.monotonic() + _MAX_SECONDS_AFTER_END
+        elif time.monotonic() > deadline:
+            return
+        else:
             time.sleep(pause)
             pause *= 2
 

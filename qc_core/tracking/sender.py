@@ -74,10 +74,9 @@ class Sender:
             self._wait_for_room(deadline)
             self.send({"kind": "end", "state": state})
             self._socket.shutdown(socket.SHUT_WR)
-            while (left := deadline - time.monotonic()) > 0 and self._can_read(left):
-                # Without a message, the process has ended; after one, the tracker does not answer.
-                if self._report():
-                    return
+            # Without a message, the process has ended; after one, the tracker does not answer.
+            if self._can_read(deadline - time.monotonic()):
+                self._report()
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message if there is room; drop it otherwise."""
@@ -90,14 +89,10 @@ class Sender:
         select.select([], [self._socket], [], max(0, deadline - time.monotonic()))
 
     def _can_read(self, seconds: float) -> bool:
-        return bool(select.select([self._socket], [], [], seconds)[0])
+        return bool(select.select([self._socket], [], [], max(0, seconds))[0])
 
-    def _report(self) -> bool:
-        """Log what the process reports; return whether there will be no more."""
-        try:
-            text = self._socket.recv(10_000).decode()
-        except OSError:
-            text = ""
-        if text:
-            log.warning(text)
-        return True
+    def _report(self) -> None:
+        """Log what the process reports, if it has not ended."""
+        with contextlib.suppress(OSError):
+            if text := self._socket.recv(10_000).decode():
+                log.warning(text)

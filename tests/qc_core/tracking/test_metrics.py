@@ -157,6 +157,17 @@ def test_metrics_of_a_pod_are_in_the_store_and_can_be_followed(
     assert scalars(tmp_path / "copy" / "offline")["critic/loss"] == [(1, 1.0)]
 
 
+def test_a_training_that_fails_before_it_starts_logs_only_its_own_error(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        pytest.raises(OSError, match="no data"),
+        open_metrics(pipeline_run("run-2"), "offline", config),
+    ):
+        raise OSError("no data")
+    assert not caplog.records
+
+
 def test_explored_episodes_are_counted_for_each_environment() -> None:
     explored = ExploredEpisodes(2)
     nothing = np.zeros(1)

@@ -177,10 +177,13 @@ def test_a_tracker_that_fails_is_reported_once_and_tried_again() -> None:
     attempts: list[int] = []
 
     class Down:
-        def __init__(self, start: dict[str, Any]) -> None: ...
+        def __init__(self, start: dict[str, Any]) -> None:
+            attempts.append(1)
+            # As MLflow's client does if its address is invalid.
+            if len(attempts) == 1:
+                raise ConnectionError("refused")
 
         def begin(self) -> None:
-            attempts.append(1)
             if len(attempts) < 3:
                 raise ConnectionError("refused")
 
