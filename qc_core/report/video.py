@@ -29,6 +29,8 @@ _LAST_FRAME_REPEATS = 8
 _TIMEOUT_SECONDS = 300
 # The rendering process prints this line as soon as its renderer works.
 _RENDERS = "renders"
+# What the films show: environments may print to stdout, too.
+_NOTES = "notes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _render(
             return [Film(None, f"No video: rendering took longer than {_TIMEOUT_SECONDS} s.")]
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0:
-            notes = lines[lines.index(_RENDERS) + 1 :]
+            notes = json.loads((output / _NOTES).read_text())
             return [Film(output / f"{number}.mp4", note) for number, note in enumerate(notes)]
         if _RENDERS in done.stdout:
             return [Film(None, f"No video: {lines[-1]}")]
@@ -133,8 +135,11 @@ def _main(
     if find_success:
         results = (play_episode(environment, policy, seed) for seed in seeds)
         seeds = [next((result.seed for result in results if result.success), seeds[0])]
-    for number, seed in enumerate(seeds):
-        print(_film(environment, policy, seed, output / f"{number}.mp4"))
+    notes = [
+        _film(environment, policy, seed, output / f"{number}.mp4")
+        for number, seed in enumerate(seeds)
+    ]
+    (output / _NOTES).write_text(json.dumps(notes))
 
 
 def _film(environment: Any, policy: Any, seed: int, output: Path) -> str:

@@ -5,12 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qc_core.config.settings import Config
+from qc_core.envs.make import describe
+from qc_core.export.export import export
 from qc_core.policy_format.policy_folder import write_checksums
-from qc_core.report.video import film_policy
+from qc_core.report.video import film_episodes, film_policy
+from qc_core.training.pretrain import pretrain
+from tests.conftest import write_random_dataset
+from tests.qc_core.report.talking_environment import TALKING
 
 _NO_RENDERER = "MuJoCo cannot render here"
 
@@ -62,3 +69,13 @@ def test_without_a_renderer_the_note_names_the_renderer(
     assert film.path is None
     assert film.note.startswith("No video: MuJoCo cannot render here with disable")
     assert not (tmp_path / "film.mp4").exists()
+
+
+def test_an_environment_that_prints_is_filmed_once_per_seed(config: Config, tmp_path: Path) -> None:
+    config = replace(config, environment=TALKING)
+    dataset = write_random_dataset(tmp_path / "dataset", describe(TALKING))
+    pretrain(config, dataset, tmp_path / "checkpoint")
+    export(tmp_path / "checkpoint", tmp_path / "policy")
+    films = film_episodes(tmp_path / "policy", [3, 1], tmp_path)
+    assert [film.path for film in films] == [tmp_path / "0.mp4", tmp_path / "1.mp4"]
+    assert [film.note[-9:] for film in films] == ["(seed 3).", "(seed 1)."]
