@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from qc_core.config.limits import check
 from qc_core.config.methods import METHODS
 from qc_core.config.options import RENAMED, apply, options
-from qc_core.config.settings import Config, TrainConfig, check
+from qc_core.config.settings import Config, TrainConfig
 from qc_core.errors import UsageError, closest
 from qc_core.files import read_json, write_json
 

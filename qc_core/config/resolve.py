@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qc_core.config.catalog import FILE_SUFFIXES, find_recipe
+from qc_core.config.limits import check
 from qc_core.config.options import (
     OptionText,
     apply,
@@ -15,7 +16,7 @@ from qc_core.config.options import (
     texts_from_nested,
     to_argv,
 )
-from qc_core.config.settings import Config, check
+from qc_core.config.settings import Config
 from qc_core.config.yaml_file import read_yaml
 from qc_core.errors import UsageError
 from qc_core.names import is_name
