@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from qc_core.config.settings import Config
+from qc_core.config.settings import ROBOT, Config
 from qc_core.data.clipping import Clipping
 from qc_core.data.dataset.dataset import Dataset, open_dataset
 from qc_core.data.formats.locate import kind_of
@@ -123,7 +123,7 @@ def _described(source: Source, replays: int) -> SourceDescription:
     description = _describe(source)
     if not replays:
         return description
-    if source.replayable is None or not source.spec.id or source.spec.id.startswith("robot/"):
+    if source.replayable is None or not source.spec.id or source.spec.id.startswith(ROBOT):
         raise UsageError(
             f"{source.name} cannot be played again: it records no seed and no simulator state, or "
             "no simulator is known; give --environment ID if the file does not name it"

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from qc_core import documents
-from qc_core.config.settings import Config
+from qc_core.config.settings import ROBOT, Config
 from qc_core.data.clipping import Clipping
 from qc_core.data.collection.collect import (
     collect_demonstrations,
@@ -40,7 +40,7 @@ from qc_core.data.formats.ogbench_npz import open_ogbench
 from qc_core.data.formats.remote import fetch_remote, is_remote, require_remote
 from qc_core.data.formats.robomimic_hdf5 import open_robomimic
 from qc_core.data.formats.source import Source
-from qc_core.data.formats.steps_file import ROBOT, is_steps, open_steps
+from qc_core.data.formats.steps_file import is_steps, open_steps
 from qc_core.data.hold_out import hold_out
 from qc_core.data.join import join
 from qc_core.data.uploads.episodes import NoEpisodes, fetched_episodes

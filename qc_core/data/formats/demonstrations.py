@@ -21,6 +21,7 @@ from qc_core.data.formats.hdf5 import member, numeric_array, opened
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
 from qc_core.data.formats.robomimic_args import EnvArgs
 from qc_core.data.formats.robomimic_hdf5 import choose_demonstrations, values_of
+from qc_core.data.formats.robot import control_interval_of
 from qc_core.data.formats.source import Source, observation_rows
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
@@ -205,9 +206,4 @@ def _control_interval(path: Path, data: Any, given: float) -> float:
     rate = (arguments.env_kwargs or {}).get("control_freq")
     if not isinstance(rate, int | float) or not 0 < rate < np.inf:
         return given
-    if given and not np.isclose(given, 1 / rate):
-        raise UsageError(
-            f"--control-interval is {given:g} s, but {path} states {1 / rate:g} s (control_freq "
-            f"{rate:g}): leave out the option"
-        )
-    return 1 / rate
+    return control_interval_of(path, 1 / rate, given, f" (control_freq {rate:g})")

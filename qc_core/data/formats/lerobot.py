@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qc_core import documents
-from qc_core.config.settings import DataConfig
+from qc_core.config.settings import ROBOT, DataConfig
 from qc_core.data.dataset.dataset import Episodes
 from qc_core.data.formats.action_range import ActionRange
 from qc_core.data.formats.lerobot_features import (
@@ -137,7 +137,7 @@ def _robot(folder: Path, info: _Info) -> str:
     robot = info.robot_type
     if robot in (None, "", "unknown"):
         robot = folder.resolve().name
-    return "robot/" + re.sub(r"[^\w.-]+", "-", str(robot))[:100]
+    return ROBOT + re.sub(r"[^\w.-]+", "-", str(robot))[:100]
 
 
 class _FrameSurvey:

@@ -1,90 +1,52 @@
 """Reads files in which every row is a step with its reward: your own npz files, and D4RL's HDF5.
 
-`docs/reference/file-formats.md` documents the arrays. `outcomes` decides success and ends where the
-arrays leave them open.
+`step_columns` chooses the arrays. `outcomes` decides success and ends where the arrays leave them
+open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from qc_core.config.settings import Config
+from qc_core.config.settings import ROBOT, Config
 from qc_core.data.dataset.dataset import Episodes, require_environment
 from qc_core.data.formats.action_range import ActionRange
 from qc_core.data.formats.hdf5 import HDF5_SUFFIXES
 from qc_core.data.formats.npz_file import Shapes
 from qc_core.data.formats.ogbench_npz import npz_files
 from qc_core.data.formats.outcomes import OutcomeRule, Steps, Survey
-from qc_core.data.formats.source import (
-    SEEDS,
-    ReplayableEpisode,
-    Source,
-    observation_rows,
-    start_of,
+from qc_core.data.formats.robot import describe_robot, environment_of
+from qc_core.data.formats.source import ReplayableEpisode, Source, observation_rows, start_of
+from qc_core.data.formats.step_columns import (
+    ACTIONS,
+    DONES,
+    EPISODES,
+    MASKS,
+    NEXT_OBSERVATIONS,
+    REWARDS,
+    SUCCESS,
+    TERMINALS,
+    TIMEOUTS,
+    Columns,
+    choose_columns,
 )
-from qc_core.data.formats.step_tables import array_names, is_hdf5, open_table, read_small
+from qc_core.data.formats.step_tables import array_names, is_hdf5, open_table
 from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 
-# Names of arrays by what they contain; the first that exists is read.
-_OBSERVATIONS = ("observations", "observation", "obs")
-_NEXT_OBSERVATIONS = ("next_observations", "next_observation", "next_obs")
-_ACTIONS = ("actions", "action")
-_REWARDS = ("rewards", "reward")
-_TERMINALS = ("terminals", "terminations", "terminated")
-_TIMEOUTS = ("timeouts", "truncations", "truncated")
-_DONES = ("dones", "done")
-_MASKS = ("masks",)
-_EPISODES = ("episode_index", "episode_ids", "episode_id", "episode")
-_SUCCESS = ("successes", "success", "is_success")
-_SUCCESS += ("infos/success", "infos/is_success", "infos/goal_achieved")
-_FLAGS = (_TERMINALS, _TIMEOUTS, _DONES, _MASKS, _SUCCESS)
-_SCALARS = (_REWARDS, *_FLAGS, _EPISODES)
-_ENDS = {_TERMINALS, _TIMEOUTS, _DONES, _EPISODES}
-
-# Where an episode starts: the seed of its reset, or the simulator's positions and velocities.
-_STARTS = ((SEEDS,), ("infos/qpos", "infos/qvel"), ("qpos", "qvel"))
 # The simulator's state in OGBench's files.
 _OGBENCH = ("qpos", "button_states")
 
 _BLOCK_ROWS = 25_000
 # Seconds; robots are hardly controlled more slowly.
 _LONG_INTERVAL = 2.0
-ROBOT = "robot/"
 
 Block = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The arrays of a file that are read.
-
-    Attributes:
-        next_observations: empty if the file has none.
-        start: arrays that tell how an episode starts, of `_STARTS`; empty if the file has none.
-        scalars: arrays of one number per step, by what they contain (`_REWARDS`, …).
-    """
-
-    observations: tuple[str, ...]
-    next_observations: tuple[str, ...]
-    actions: tuple[str, ...]
-    start: tuple[str, ...]
-    scalars: Mapping[tuple[str, ...], str]
-
-    @property
-    def small(self) -> tuple[str, ...]:
-        """All arrays but observations."""
-        return (*self.actions, *self.scalars.values())
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.observations, *self.next_observations, *self.small)
 
 
 def is_steps(path: Path, environment: str | None) -> bool:
@@ -101,10 +63,10 @@ def is_steps(path: Path, environment: str | None) -> bool:
     """
     file = _files(path)[0][0]
     names = set(array_names(file))
-    if not names.isdisjoint((*_REWARDS, *_NEXT_OBSERVATIONS, *_SUCCESS)):
+    if not names.isdisjoint((*REWARDS, *NEXT_OBSERVATIONS, *SUCCESS)):
         return True
     if is_hdf5(file):
-        return not names.isdisjoint(_ACTIONS)
+        return not names.isdisjoint(ACTIONS)
     is_ogbench = environment is None or "-singletask" in environment
     return not is_ogbench and names.isdisjoint(_OGBENCH)
 
@@ -120,10 +82,10 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
         UsageError: the arrays are damaged, missing or do not fit the environment.
     """
     files, held_out = _files(path)
-    columns = _choose(
+    columns = choose_columns(
         files[0], config.data.observation, config.data.action, single_episode=len(files) > 1
     )
-    named = _text(files[0], "environment")
+    named = environment_of(files[0])
     if environment is not None and named is not None:
         require_environment(str(path), named, environment)
     heads, shapes = _read_heads((*files, *held_out), columns)
@@ -142,12 +104,12 @@ def open_steps(path: Path, config: Config, environment: str | None = None) -> So
         spec, bounds_from_data = describe(given, config.control_interval), False
         _require_sizes(path, spec, *sizes)
     else:
-        spec, bounds_from_data = _robot(
+        spec, bounds_from_data = describe_robot(
             files[0], given, sizes, actions, longest, config.control_interval
         )
 
     notes = (*rule.notes, *_notes(columns, survey, spec, longest))
-    if not marked and _EPISODES not in columns.scalars:
+    if not marked and EPISODES not in columns.scalars:
         notes = (*notes, "no end of an episode is marked, so each file is one episode")
     if spec.control_interval > _LONG_INTERVAL:
         seconds = f"{spec.control_interval:g}"
@@ -182,49 +144,7 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     return (found, []) if found else npz_files(path)
 
 
-def _choose(
-    path: Path, observation: Sequence[str], action: Sequence[str], *, single_episode: bool
-) -> _Columns:
-    """Choose arrays by their names, or those that a person names.
-
-    Args:
-        single_episode: the file may be one episode, without a mark at its end.
-    """
-    found = array_names(path)
-
-    def first(names: Sequence[str]) -> tuple[str, ...]:
-        return next(((name,) for name in names if name in found), ())
-
-    shown = f"it has {', '.join(found[:30]) or 'none'}"
-    for name in (*observation, *action):
-        if name not in found:
-            raise UsageError(f"{path} has no array {name!r}; {shown}")
-    observations, actions = (
-        tuple(observation) or first(_OBSERVATIONS),
-        tuple(action) or first(_ACTIONS),
-    )
-    for kind, chosen in (("observation", observations), ("action", actions)):
-        if not chosen:
-            raise UsageError(
-                f"{path} has no array of {kind}s; {shown}: choose with --data.{kind} NAME…"
-            )
-    following = first(_NEXT_OBSERVATIONS)
-    if observation:
-        following = tuple(f"next_{name}" for name in observation)
-        following = following if all(name in found for name in following) else ()
-    scalars: dict[tuple[str, ...], str] = {
-        names: first(names)[0] for names in _SCALARS if first(names)
-    }
-    if not single_episode and not _ENDS & set(scalars):
-        raise UsageError(
-            f"{path} does not tell where episodes end; {shown}: add terminals and timeouts, or "
-            "episode_index; in a folder, each file may be an episode"
-        )
-    start = next((names for names in _STARTS if set(names) <= set(found)), ())
-    return _Columns(observations, following, actions, start, scalars)
-
-
-def _read_heads(files: Sequence[Path], columns: _Columns) -> tuple[dict[Path, int], Shapes]:
+def _read_heads(files: Sequence[Path], columns: Columns) -> tuple[dict[Path, int], Shapes]:
     """Return the rows of each file, and the shape of one row by array."""
     heads: dict[Path, int] = {}
     known: Shapes = {}
@@ -263,7 +183,7 @@ def _width(shapes: Shapes, names: Sequence[str]) -> int:
     return sum(int(np.prod(shapes[name], dtype=np.int64)) for name in names)
 
 
-def _complete(files: Sequence[Path], columns: _Columns, names: Sequence[str]) -> Iterator[Block]:
+def _complete(files: Sequence[Path], columns: Columns, names: Sequence[str]) -> Iterator[Block]:
     """Yield blocks of complete episodes.
 
     `last` are the last steps of episodes, bool [rows]; `marked` are those that the file marks. The
@@ -292,19 +212,19 @@ def _complete(files: Sequence[Path], columns: _Columns, names: Sequence[str]) ->
                     }
 
 
-def _ends(file: Path, block: Block, columns: _Columns) -> np.ndarray:
+def _ends(file: Path, block: Block, columns: Columns) -> np.ndarray:
     """Return which rows end an episode; the last row of a block is only known with the next one."""
     last = np.zeros(len(next(iter(block.values()))), bool)
-    for names in (_TERMINALS, _TIMEOUTS, _DONES):
+    for names in (TERMINALS, TIMEOUTS, DONES):
         if names in columns.scalars:
             last |= _flags(file, block, columns, names)
-    if _EPISODES in columns.scalars:
-        index = block[columns.scalars[_EPISODES]].reshape(-1)
+    if EPISODES in columns.scalars:
+        index = block[columns.scalars[EPISODES]].reshape(-1)
         last[:-1] |= index[1:] != index[:-1]
     return last
 
 
-def _flags(file: Path, block: Block, columns: _Columns, names: tuple[str, ...]) -> np.ndarray:
+def _flags(file: Path, block: Block, columns: Columns, names: tuple[str, ...]) -> np.ndarray:
     """Return a column as bool [rows] (UsageError: it has values other than 0 and 1)."""
     name = columns.scalars[names]
     values = block[name].reshape(-1)
@@ -319,27 +239,27 @@ def _joined(block: Block, names: Sequence[str]) -> np.ndarray:
     return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _steps(block: Block, columns: _Columns) -> Steps:
+def _steps(block: Block, columns: Columns) -> Steps:
     def flags(names: tuple[str, ...]) -> np.ndarray | None:
         return block[columns.scalars[names]].reshape(-1) > 0 if names in columns.scalars else None
 
-    rewards = block[columns.scalars[_REWARDS]] if _REWARDS in columns.scalars else None
-    masks, terminated, done = flags(_MASKS), flags(_TERMINALS), flags(_DONES)
+    rewards = block[columns.scalars[REWARDS]] if REWARDS in columns.scalars else None
+    masks, terminated, done = flags(MASKS), flags(TERMINALS), flags(DONES)
     if masks is not None:
         # With masks, terminals only mark ends, as in OGBench.
         terminated = ~masks
-    if terminated is None and done is not None and (timeouts := flags(_TIMEOUTS)) is not None:
+    if terminated is None and done is not None and (timeouts := flags(TIMEOUTS)) is not None:
         terminated = done & ~timeouts
     return Steps(
         last=block["last"],
         rewards=None if rewards is None else rewards.reshape(-1).astype(np.float32),
-        success=flags(_SUCCESS),
+        success=flags(SUCCESS),
         terminated=terminated,
         done=done,
     )
 
 
-def _read(files: Sequence[Path], columns: _Columns, rule: OutcomeRule) -> Iterator[Episodes]:
+def _read(files: Sequence[Path], columns: Columns, rule: OutcomeRule) -> Iterator[Episodes]:
     for file in files:
         for block in _complete([file], columns, columns.names):
             steps = _steps(block, columns)
@@ -357,7 +277,7 @@ def _read(files: Sequence[Path], columns: _Columns, rule: OutcomeRule) -> Iterat
             )
 
 
-def _replayable(files: Sequence[Path], columns: _Columns) -> Iterator[ReplayableEpisode]:
+def _replayable(files: Sequence[Path], columns: Columns) -> Iterator[ReplayableEpisode]:
     for file in files:
         for block in _complete([file], columns, (*columns.names, *columns.start)):
             observations, actions = (
@@ -378,7 +298,7 @@ def _replayable(files: Sequence[Path], columns: _Columns) -> Iterator[Replayable
                 )
 
 
-def _following(file: Path, block: Block, observations: np.ndarray, columns: _Columns) -> np.ndarray:
+def _following(file: Path, block: Block, observations: np.ndarray, columns: Columns) -> np.ndarray:
     """Return next observations, of which only those of last steps are used.
 
     Raises:
@@ -414,75 +334,14 @@ def _require_sizes(path: Path, spec: EnvironmentSpec, observations: int, actions
             raise UsageError(f"{path}: {spec.id} has {name} of {size} numbers, the file {got}")
 
 
-def _robot(
-    path: Path,
-    environment: str | None,
-    sizes: tuple[int, int],
-    actions: ActionRange,
-    longest: int,
-    control_interval: float,
-) -> tuple[EnvironmentSpec, bool]:
-    """Return the description of a robot without a simulator, and whether data decide its bounds.
-
-    The id is empty if nothing names the environment. The file may contain names, bounds and the
-    control interval. A control interval of 0 is unknown.
-    """
-    low, high = (_numbers(path, f"action_{end}", sizes[1]) for end in ("low", "high"))
-    has_bounds = low is not None and high is not None
-    if not has_bounds:
-        low, high = actions.bounds()
-    assert low is not None and high is not None
-    interval = _numbers(path, "control_interval", 1)
-    if interval is not None and control_interval and not np.isclose(interval[0], control_interval):
-        raise UsageError(
-            f"--control-interval is {control_interval:g} s, but {path} states {interval[0]:g} s: "
-            "leave out the option"
-        )
-    return EnvironmentSpec(
-        id=environment or "",
-        observation_names=_texts(path, "observation_names", sizes[0], "observation"),
-        action_names=_texts(path, "action_names", sizes[1], "action"),
-        action_low=tuple(low.tolist()),
-        action_high=tuple(high.tolist()),
-        episode_limit=longest,
-        control_interval=float(interval[0]) if interval is not None else control_interval,
-    ), not has_bounds
-
-
-def _numbers(path: Path, name: str, size: int) -> np.ndarray | None:
-    """Return a small array of numbers [size], None without it (UsageError: another size)."""
-    values = read_small(path, name)
-    if values is None:
-        return None
-    if values.dtype.kind not in "fiu" or values.size != size or not np.isfinite(values).all():
-        raise UsageError(f"{path}: {name!r} must be {size} finite numbers, got {values.size}")
-    return values.reshape(-1).astype(np.float64)
-
-
-def _texts(path: Path, name: str, size: int, default: str) -> tuple[str, ...]:
-    values = read_small(path, name)
-    if values is None:
-        return tuple(f"{default}_{i}" for i in range(size))
-    if values.dtype.kind != "U" or values.shape != (size,):
-        raise UsageError(f"{path}: {name!r} must be {size} texts, got {list(values.shape)}")
-    return tuple(text[:100] for text in values.tolist())
-
-
-def _text(path: Path, name: str) -> str | None:
-    values = read_small(path, name)
-    if values is None or values.dtype.kind != "U" or values.size != 1:
-        return None
-    return str(values.reshape(-1)[0])[:200]
-
-
-def _notes(columns: _Columns, survey: Survey, spec: EnvironmentSpec, longest: int) -> Iterator[str]:
+def _notes(columns: Columns, survey: Survey, spec: EnvironmentSpec, longest: int) -> Iterator[str]:
     if longest > spec.episode_limit:
         yield (
             f"an episode has {longest:,} steps, {spec.id} has at most {spec.episode_limit:,}: are "
             "time limits marked in timeouts?"
         )
-    marks_limits = {_TIMEOUTS, _MASKS} & set(columns.scalars)
-    terminated = _TERMINALS in columns.scalars and survey.terminated_at_end == survey.episodes
+    marks_limits = {TIMEOUTS, MASKS} & set(columns.scalars)
+    terminated = TERMINALS in columns.scalars and survey.terminated_at_end == survey.episodes
     if terminated and survey.episodes > 1 and not marks_limits:
         yield (
             "every episode ends with a terminal, which means that no reward follows: mark ends by "
