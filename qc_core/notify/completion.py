@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.evaluation.result import OFFLINE, UNTRAINED, Evaluation, PolicyResult
-from qc_core.names import require_name
 from qc_core.notify.verdict import published_policy, verdict, verdict_without_training
 from qc_core.publish.promotion import Promotion
 from qc_core.readable import measures
+from qc_core.results.run_objects import read_document, run_key
 from qc_core.retraining.new_data import NewData
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     # Every step imports this module; it must not wait for Optuna.
     from qc_core.tuning.trials import StudyHistory
 
+_RESULT = "result.json"
 # The same for every run, so that KFP compares any two of them. MLflow allows these characters.
 METRICS = (
     "champion 0 or 1",
@@ -121,22 +122,13 @@ def completion_without_training(found: NewData) -> Completion:
 
 def write_completion(store: ObjectStore, run_id: str, completion: Completion) -> None:
     """Write the result of a run to the store."""
-    store.put(_key(run_id), documents.encode(completion))
+    store.put(run_key(run_id, _RESULT), documents.encode(completion))
 
 
 def read_completion(store: ObjectStore, run_id: str) -> Completion | None:
     """Return the result of a run, or None if it has not completed."""
-    key = _key(run_id)
-    try:
-        return documents.parse(store.get(key), Completion, key)
-    except NoSuchObject:
-        return None
+    return read_document(store, run_key(run_id, _RESULT), Completion)
 
 
 def _percent(policy: PolicyResult) -> float:
     return round(100 * policy.success.value, 1)
-
-
-def _key(run_id: str) -> str:
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/result.json"

@@ -6,16 +6,15 @@ removes what an earlier one left.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.log import printable
-from qc_core.names import require_name
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.results.run_objects import read_document, run_key
+from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import utc_now
 
 MAX_ERROR_LENGTH = 2000
+_FOLDER = "failures/"
 
 
 class StepFailure(Document, frozen=True, kw_only=True):
@@ -44,11 +43,9 @@ def clear_failure(store: ObjectStore, run_id: str, part: str) -> None:
 
 def read_failures(store: ObjectStore, run_id: str) -> list[StepFailure]:
     """Return the errors that steps of a run left, the newest last."""
-    found = []
-    for key in store.keys(_folder(run_id)):
-        with suppress(NoSuchObject):
-            found.append(documents.parse(store.get(key), StepFailure, key))
-    return sorted(found, key=lambda failure: failure.failed)
+    keys = store.keys(run_key(run_id, _FOLDER))
+    found = [read_document(store, key, StepFailure) for key in keys]
+    return sorted(filter(None, found), key=lambda failure: failure.failed)
 
 
 def one_line(text: str) -> str:
@@ -57,9 +54,4 @@ def one_line(text: str) -> str:
 
 
 def _key(run_id: str, part: str) -> str:
-    return f"{_folder(run_id)}{part}.json"
-
-
-def _folder(run_id: str) -> str:
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/failures/"
+    return run_key(run_id, f"{_FOLDER}{part}.json")

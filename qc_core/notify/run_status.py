@@ -15,7 +15,6 @@ from qc_core.data.dataset.dataset import open_dataset
 from qc_core.documents import Document
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.log import log
-from qc_core.names import require_name
 from qc_core.notify.completion import (
     Completion,
     completion_without_training,
@@ -23,13 +22,15 @@ from qc_core.notify.completion import (
     write_completion,
 )
 from qc_core.notify.failures import one_line, read_failures
+from qc_core.results.run_objects import read_document, run_key
 from qc_core.retraining.new_data import NewData, find_new_data
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import utc_now
 from qc_core.tracking.open import end_failed_run
 
 WEBHOOK_VARIABLE = "QC_WEBHOOK_URL"
 SCHEMA_VERSION = 1
+_STATUS = "outcome.json"
 _TIMEOUT = urllib3.Timeout(connect=5, read=15)
 _RETRIES = urllib3.Retry(
     3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
@@ -131,7 +132,7 @@ def correct_failed_status(store: ObjectStore, run_id: str, step: str) -> None:
     if earlier is not None and not earlier.succeeded:
         facts = replace(_facts_of(earlier), step=step)
         status = _status(store, run_id, earlier.recipe, facts)
-        store.put(_status_key(run_id), documents.encode(status))
+        store.put(run_key(run_id, _STATUS), documents.encode(status))
 
 
 def notify_run_status(
@@ -148,14 +149,14 @@ def notify_run_status(
     Raises:
         QCError: the store did not take the status.
     """
-    require_name(run_id, "run id")
+    key = run_key(run_id, _STATUS)
     try:
         status = _status(store, run_id, recipe, facts)
-        store.put(_status_key(run_id), documents.encode(status))
+        store.put(key, documents.encode(status))
     except QCError as error:
         _notify_webhook(_failed(run_id, recipe, facts, "outcome", str(error)))
         raise
-    log.info(f"{status.text}; {_status_key(run_id)} in {store.describe()}")
+    log.info(f"{status.text}; {key} in {store.describe()}")
     if status.warning:
         log.info(f"warning: {status.warning}")
     _notify_webhook(status)
@@ -239,19 +240,11 @@ def _notify_webhook(status: RunStatus) -> None:
 
 def read_status(store: ObjectStore, run_id: str) -> RunStatus | None:
     """Return the status of a finished run, or None if it has none."""
-    key = _status_key(run_id)
-    try:
-        return documents.parse(store.get(key), RunStatus, key)
-    except NoSuchObject:
-        return None
+    return read_document(store, run_key(run_id, _STATUS), RunStatus)
 
 
 def _facts_of(status: RunStatus) -> RunFacts:
     return RunFacts(name=status.name, schedule=status.schedule, warning=status.warning)
-
-
-def _status_key(run_id: str) -> str:
-    return f"runs/{run_id}/outcome.json"
 
 
 def _post(url: str, status: RunStatus) -> None:

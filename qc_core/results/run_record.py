@@ -15,10 +15,12 @@ from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.documents import Document, plain
 from qc_core.errors import UsageError
-from qc_core.names import require_name
 from qc_core.registry.registry import CHAMPION, Registry
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.results.run_objects import read_document, run_key
+from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import utc_now
+
+_RECORD = "run.json"
 
 
 class RunRecord(Document, frozen=True, kw_only=True):
@@ -52,16 +54,12 @@ def record_of(config: Config, run_id: str) -> RunRecord:
 
 def write_record(store: ObjectStore, run_id: str, record: RunRecord) -> None:
     """Write the record of a run."""
-    store.put(_key(run_id), documents.encode(record))
+    store.put(run_key(run_id, _RECORD), documents.encode(record))
 
 
 def read_record(store: ObjectStore, run_id: str) -> RunRecord | None:
     """Return the record of a run, or None if it has none."""
-    key = _key(run_id)
-    try:
-        return documents.parse(store.get(key), RunRecord, key)
-    except NoSuchObject:
-        return None
+    return read_document(store, run_key(run_id, _RECORD), RunRecord)
 
 
 def require_record(store: ObjectStore, run_id: str) -> RunRecord:
@@ -114,8 +112,3 @@ def require_same_training(earlier: RunRecord, config: Config, run_id: str) -> No
             f"--tune.trials must be at least {planned}, which run {run_id} has planned, got "
             f"{config.tune.trials}"
         )
-
-
-def _key(run_id: str) -> str:
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/run.json"

@@ -12,10 +12,12 @@ from qc_core import documents
 from qc_core.documents import Document
 from qc_core.energy import GpuEnergy
 from qc_core.errors import QCError
-from qc_core.names import require_name
 from qc_core.provenance import hardware
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.results.run_objects import read_document, run_key
+from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
+
+_FOLDER = "costs/"
 
 
 class StepCost(Document, frozen=True, kw_only=True):
@@ -52,11 +54,9 @@ def recording_cost(run_id: str, step: str, worker: str = "") -> Iterator[None]:
 
 def read_costs(store: ObjectStore, run_id: str) -> list[StepCost]:
     """Return what the steps of a run have cost so far, in the order in which they ended."""
-    costs = []
-    for key in store.keys(_folder(run_id)):
-        with suppress(NoSuchObject):
-            costs.append(documents.parse(store.get(key), StepCost, key))
-    return sorted(costs, key=lambda cost: cost.ended)
+    keys = store.keys(run_key(run_id, _FOLDER))
+    costs = [read_document(store, key, StepCost) for key in keys]
+    return sorted(filter(None, costs), key=lambda cost: cost.ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,8 @@ class _Spent:
 
 
 def _add(store: ObjectStore, run_id: str, step: str, worker: str, spent: _Spent) -> None:
-    key = f"{_folder(run_id)}{step}{'-' if worker else ''}{worker}.json"
-    try:
-        before = documents.parse(store.get(key), StepCost, key)
-    except NoSuchObject:
-        before = None
+    key = run_key(run_id, f"{_FOLDER}{step}{'-' if worker else ''}{worker}.json")
+    before = read_document(store, key, StepCost)
     joules = spent.joules
     if joules is not None and before is not None:
         joules += before.gpu_joules or 0.0
@@ -84,8 +81,3 @@ def _add(store: ObjectStore, run_id: str, step: str, worker: str, spent: _Spent)
         gpu_joules=joules,
     )
     store.put(key, documents.encode(cost))
-
-
-def _folder(run_id: str) -> str:
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/costs/"

@@ -15,7 +15,7 @@ from qc_core.documents import Document, InvalidDocument
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.files import staged_file, staged_folder
 from qc_core.log import log
-from qc_core.names import require_name
+from qc_core.results.run_objects import read_document, run_key
 from qc_core.results.run_record import read_record
 from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -132,11 +132,10 @@ def _earlier_result(store: ObjectStore, run_id: str, step: str) -> tuple[str, St
     """Return the newest result of a step in the runs that this one continues, and its run."""
     record = read_record(store, run_id)
     while record is not None and record.continues:
-        key = _key(record.continues, step)
-        try:
-            return record.continues, documents.parse(store.get(key), StepResult, key)
-        except NoSuchObject:
-            record = read_record(store, record.continues)
+        found = read_document(store, _key(record.continues, step), StepResult)
+        if found is not None:
+            return record.continues, found
+        record = read_record(store, record.continues)
     return None
 
 
@@ -205,5 +204,4 @@ def _key_of(name: str, file: str) -> str:
 
 
 def _key(run_id: str, step: str) -> str:
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/results/{step}.json"
+    return run_key(run_id, f"results/{step}.json")

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from qc_core import documents
 from qc_core.documents import Document
 from qc_core.evaluation.result import Evaluation
-from qc_core.names import require_name
-from qc_core.store.objects import NoSuchObject, ObjectStore
+from qc_core.results.run_objects import read_document, run_key
+from qc_core.store.objects import ObjectStore
 
 SCHEMA_VERSION = 1
 REPORT = "report.html"
@@ -28,7 +27,6 @@ _MAX_POINTS, _DIGITS = 200, 5
 _TIMES = ("step", "seconds")
 # Points of one quantity: pairs of a step and a value.
 Points = list[tuple[float, float]]
-D = TypeVar("D", bound=Document)
 
 
 class RunCurves(Document, frozen=True, kw_only=True):
@@ -61,10 +59,10 @@ def record_results(
         history: JSON with every trial.
         report: the HTML file.
     """
-    store.put(key(run_id, _CURVES), documents.encode(curves_of(offline, history)))
-    store.put_file(key(run_id, REPORT), report)
+    store.put(run_key(run_id, _CURVES), documents.encode(curves_of(offline, history)))
+    store.put_file(run_key(run_id, REPORT), report)
     compared = documents.read(evaluation, Evaluation)
-    store.put(key(run_id, _EVALUATION), documents.encode(compared))
+    store.put(run_key(run_id, _EVALUATION), documents.encode(compared))
 
 
 def curves_of(offline: Path, history: Path) -> RunCurves:
@@ -92,25 +90,12 @@ def curves_of(offline: Path, history: Path) -> RunCurves:
 
 def read_evaluation(store: ObjectStore, run_id: str) -> Evaluation | None:
     """Return the comparison of a run's policies; None if there is none."""
-    return _read(store, key(run_id, _EVALUATION), Evaluation)
+    return read_document(store, run_key(run_id, _EVALUATION), Evaluation)
 
 
 def read_curves(store: ObjectStore, run_id: str) -> RunCurves | None:
     """Return the curves of a run; None if it has none, or is of an earlier release."""
-    return _read(store, key(run_id, _CURVES), RunCurves)
-
-
-def key(run_id: str, name: str) -> str:
-    """Return the key of an object of a run."""
-    require_name(run_id, "run id")
-    return f"runs/{run_id}/{name}"
-
-
-def _read(store: ObjectStore, name: str, kind: type[D]) -> D | None:
-    try:
-        return documents.parse(store.get(name), kind, f"{name} in {store.describe()}")
-    except NoSuchObject:
-        return None
+    return read_document(store, run_key(run_id, _CURVES), RunCurves)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> Points:

@@ -18,6 +18,7 @@ from qc_core.evaluation.result import OFFLINE, ONLINE, Evaluation, PolicyResult
 from qc_core.names import is_name
 from qc_core.notify.completion import read_completion
 from qc_core.notify.run_status import read_status
+from qc_core.results.run_objects import RUNS
 from qc_core.results.run_record import read_record
 from qc_core.runs.record import RunCurves, read_curves, read_evaluation
 from qc_core.store.objects import ObjectStore
@@ -95,7 +96,7 @@ class Run:
 
 def stored_runs(store: ObjectStore) -> list[Run]:
     """Return every run of a store, in no order."""
-    ids = [name for name in store.folders("runs/") if is_name(name)]
+    ids = [name for name in store.folders(RUNS) if is_name(name)]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(partial(read_run, store), ids))
 

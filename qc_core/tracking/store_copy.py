@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qc_core.errors import QCError
 from qc_core.log import log
+from qc_core.results.run_objects import run_key
 from qc_core.store.objects import ObjectStore
 from qc_core.store.open import open_store
 from qc_core.tracking.metrics import Point
@@ -16,7 +17,7 @@ _SECONDS_BETWEEN = 15.0
 
 def metrics_prefix(run_id: str) -> str:
     """Return the folder of a run's event files in the store."""
-    return f"runs/{run_id}/metrics/"
+    return run_key(run_id, "metrics/")
 
 
 class StoreCopy:
@@ -37,6 +38,9 @@ class StoreCopy:
         self._has_points.set()
 
     def close(self, state: str) -> None:
+        if self._thread.ident is None:
+            # The training failed before its first step.
+            return
         self._is_closed.set()
         self._has_points.set()
         # An older copy must not replace the last one.
