@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.follow import ENDED
-from pipeline.inputs import current_inputs, recipe_options
+from pipeline.inputs import current_inputs, misfits, recipe_options
 from pipeline.server import NotFound, Server
 from qc_core.errors import UsageError
 
@@ -39,13 +39,12 @@ class EarlierRun:
         """Return the inputs for a package, which continue this run.
 
         Raises:
-            UsageError: the package no longer has an input that was set.
+            UsageError: the package does not accept an input that was set.
         """
-        gone = [name for name in self.inputs if name not in definitions]
-        if gone:
+        if refused := misfits(self.inputs, definitions):
             raise UsageError(
-                f"run {self.id} has inputs that this version lacks ({', '.join(gone)}): give its "
-                "recipe, its options and --input NAME=VALUE"
+                f"run {self.id} has inputs that this version does not accept "
+                f"({', '.join(refused)}): give its recipe, its options and --input NAME=VALUE"
             )
         return {**self.inputs, CONTINUE_INPUT: self.id}
 

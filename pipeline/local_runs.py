@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.run_folder import RUN, STEPS, SUMMARY, LocalRun, is_running
+from pipeline.run_folder import RUN, RUNS, STEPS, SUMMARY, LocalRun, is_running
 from qc_core import documents
 from qc_core.errors import UsageError
 from qc_core.evaluation.result import Evaluation
@@ -17,7 +17,6 @@ from qc_core.runs.run import UNFINISHED, Run, read_run, stored_runs
 from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import time_of
 
-RUNS = Path("runs")
 _RUNNING = "running"
 
 

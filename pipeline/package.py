@@ -23,6 +23,8 @@ from qc_core.provenance import git_commit
 from qc_core.scratch import scratch_folder
 
 _DIGITS = 7
+# PyYAML has its parser in C only where libyaml was found; the one in Python is 30 times slower.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Package:
     @cached_property
     def specification(self) -> dict[str, Any]:
         """The pipeline specification, without the Kubernetes document."""
-        return next(yaml.safe_load_all(self.content))
+        return next(yaml.load_all(self.content, _LOADER))
 
     @property
     def inputs(self) -> dict[str, Any]:

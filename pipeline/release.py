@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.inputs import current_inputs, misfits
 from pipeline.package import Package
-from pipeline.schedule import change_inputs, followers
+from pipeline.schedule import change_inputs, followers, sent_inputs
 from pipeline.server import Server
 from pipeline.versions import add_release, newest_release
 from qc_core.errors import UsageError
@@ -42,7 +42,7 @@ def release(server: Server, package: Package) -> Release:
     schedules = list(followers(server))
     outdated: list[tuple[Any, list[Any], dict[str, Any]]] = []
     for entry, others in schedules:
-        sent = entry.runtime_config.parameters or {}
+        sent = sent_inputs(entry)
         current = current_inputs(sent)
         if refused := misfits(current, package.inputs):
             raise UsageError(

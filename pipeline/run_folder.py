@@ -23,7 +23,7 @@ RUN, LOG, SUMMARY, STEPS = "run.json", "run.log", "summary.json", "steps"
 JOURNAL = "study.journal"
 # kfp.local records the outputs of finished steps here.
 CACHE = ".kfp_cache"
-_RUNS = Path("runs")
+RUNS = Path("runs")
 
 
 class LocalRun(Document, frozen=True, kw_only=True):
@@ -80,13 +80,13 @@ def default_folder(request: LocalRun, name: str, *, fresh: bool) -> Path:
         fresh: always return a new folder.
     """
     if not fresh:
-        for path in sorted(_RUNS.glob(f"*-{name}/{RUN}"), reverse=True):
+        for path in sorted(RUNS.glob(f"*-{name}/{RUN}"), reverse=True):
             folder = path.parent
             is_same = documents.read(path, LocalRun).is_same_request(request)
             if is_same and not (folder / SUMMARY).exists() and not is_running(folder):
                 return folder
-    _RUNS.mkdir(exist_ok=True)
-    folder = _RUNS / f"{request.run_id}-{name}"
+    RUNS.mkdir(exist_ok=True)
+    folder = RUNS / f"{request.run_id}-{name}"
     folder.mkdir()
     return folder
 

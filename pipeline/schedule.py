@@ -108,7 +108,7 @@ def make_schedule(
         max_concurrency="1",
         no_catchup=True,
     )
-    created, active = _replace(server, new, list(_recurring_runs(server, name)))
+    created, active = _replace(server, new, _recurring_runs(server, name))
     return _as_schedule(server, created), version, active
 
 
@@ -132,11 +132,16 @@ def followers(server: Server) -> Iterator[tuple[Any, list[Any]]]:
         The recurring run, and those of the same name that it has replaced.
     """
     by_name: dict[str, list[Any]] = {}
-    for entry in sorted(_recurring_runs(server), key=lambda entry: entry.created_at, reverse=True):
+    for entry in _recurring_runs(server):
         by_name.setdefault(entry.display_name, []).append(entry)
     for entry, *others in by_name.values():
         if not entry.pipeline_version_reference.pipeline_version_id:
             yield entry, others
+
+
+def sent_inputs(entry: Any) -> dict[str, Any]:
+    """Return the values of inputs that a recurring run sends."""
+    return (entry.runtime_config.parameters or {}) if entry.runtime_config is not None else {}
 
 
 def change_inputs(
@@ -153,7 +158,7 @@ def change_inputs(
 
 def list_schedules(server: Server) -> list[Schedule]:
     """Return all schedules of the pipeline, sorted by name, the current one of a name first."""
-    entries = sorted(_recurring_runs(server), key=lambda entry: entry.created_at, reverse=True)
+    entries = _recurring_runs(server)
     released = newest_release(server) if entries else None
     definitions = inputs_of(released) if released is not None else {}
     names: set[str] = set()
@@ -161,9 +166,9 @@ def list_schedules(server: Server) -> list[Schedule]:
     for entry in entries:
         schedule = _as_schedule(server, entry)
         replaced = schedule.name in names and schedule.paused
-        sent = (entry.runtime_config.parameters or {}) if entry.runtime_config else {}
-        refused = () if schedule.version or replaced else tuple(misfits(sent, definitions))
-        found.append(replace(schedule, replaced=replaced, refused=refused))
+        is_follower = not schedule.version and not replaced
+        refused = misfits(sent_inputs(entry), definitions) if is_follower else ()
+        found.append(replace(schedule, replaced=replaced, refused=tuple(refused)))
         names.add(schedule.name)
     return sorted(found, key=lambda schedule: schedule.name)
 
@@ -306,27 +311,32 @@ def _create(server: Server, new: Any, old: list[Any]) -> Any:
 
 def _require(server: Server, name: str) -> list[Any]:
     """Return the recurring runs of that name, the newest first (UsageError: there is none)."""
-    found = list(_recurring_runs(server, name))
-    found.sort(key=lambda entry: entry.created_at, reverse=True)
+    found = _recurring_runs(server, name)
     if not found:
         raise UsageError(f"there is no schedule {name}: `qc schedule list` lists all")
     return found
 
 
-def _recurring_runs(server: Server, name: str | None = None) -> Iterator[Any]:
-    """Yield the recurring runs of this pipeline; those of other pipelines may share their names."""
+def _recurring_runs(server: Server, name: str | None = None) -> list[Any]:
+    """Return the recurring runs of this pipeline, the newest first.
+
+    Recurring runs of other pipelines may share their names.
+    """
     found = [find_pipeline(server, pipeline) for pipeline in PIPELINES]
     ids = [pipeline.pipeline_id for pipeline in found if pipeline is not None]
     if not ids:
-        return
+        return []
     list_page = server.recurring_runs.recurring_run_service_list_recurring_runs
     options = {"namespace": server.namespace}
     if name is not None:
         options["filter"] = name_filter(name)
-    for entry in list_all(list_page, "recurring_runs", **options):
-        reference = entry.pipeline_version_reference
-        if reference is not None and reference.pipeline_id in ids:
-            yield entry
+    own = [
+        entry
+        for entry in list_all(list_page, "recurring_runs", **options)
+        if (reference := entry.pipeline_version_reference) is not None
+        and reference.pipeline_id in ids
+    ]
+    return sorted(own, key=lambda entry: entry.created_at, reverse=True)
 
 
 def _as_schedule(server: Server, entry: Any) -> Schedule:

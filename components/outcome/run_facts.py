@@ -155,9 +155,7 @@ def _nodes(run_id: str) -> Mapping[str, Any]:
 def _get(url: str, headers: Mapping[str, str] | None = None, **options: Any) -> dict[str, Any]:
     """Return the JSON object at an address; {} and a message in the log if there is none."""
     try:
-        http = urllib3.PoolManager(
-            timeout=_TIMEOUT, retries=urllib3.Retry(2, backoff_factor=0.5), **options
-        )
+        http = urllib3.PoolManager(timeout=_TIMEOUT, retries=_RETRIES, **options)
         answer = http.request("GET", url, headers=headers)
         if answer.status == 200:
             content = json.loads(answer.data)

@@ -54,6 +54,7 @@ def report(
         run_step("report", description, run_id),
         tracking_result(Path(config.path), run_id, *results),
     ):
+        store = open_store()
         write_report(
             read_config(Path(config.path)),
             dataset=Path(dataset.path),
@@ -65,10 +66,10 @@ def report(
             output=Path(report.path),
             date=utc_now(),
             run_id=run_id,
-            costs=read_costs(open_store(), run_id),
+            costs=read_costs(store, run_id),
         )
         record_results(
-            open_store(),
+            store,
             run_id,
             evaluation=Path(evaluation.path),
             offline=Path(offline.path),
@@ -81,4 +82,4 @@ def report(
             read(Path(promotion.path), Promotion),
         )
         report.metadata.update(promotion_facts(Path(promotion.path)))
-        record_completion(open_store(), run_id, completion)
+        record_completion(store, run_id, completion)

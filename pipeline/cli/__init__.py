@@ -1,1 +1,1 @@
-"""The commands of `qc` that need KFP: run, compile, submit and schedule."""
+"""The commands of `qc` that run the pipeline, here or on a KFP server, and list its runs."""

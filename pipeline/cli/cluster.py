@@ -107,6 +107,8 @@ def check(options: Namespace) -> int:
             "memory": inputs["resources_memory"],
             cluster.gpu_type: inputs["resources_gpus"],
         },
+        gpu_type=cluster.gpu_type,
+        secrets=cluster.secrets,
         selector=inputs["resources_node_selector"],
         tolerations=[taint.toleration for taint in cluster.tolerated],
     )
@@ -114,7 +116,7 @@ def check(options: Namespace) -> int:
     findings = []
     found = check_cluster(kubectl, need)
     if options.try_pods:
-        found = chain(found, try_pods(kubectl, need, cluster.secrets, TRAIN_IMAGE))
+        found = chain(found, try_pods(kubectl, need, TRAIN_IMAGE))
     for finding in found:
         findings.append(finding)
         if not options.json:

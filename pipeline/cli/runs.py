@@ -25,7 +25,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the newest runs in ./runs and in the store."""
-    from pipeline.local_runs import RUNS, all_runs
+    from pipeline.local_runs import all_runs
+    from pipeline.run_folder import RUNS
     from qc_core.store.open import open_store
 
     if options.limit < 1:

@@ -69,11 +69,11 @@ def run(options: Namespace) -> int:
 
     if options.logs and not options.wait:
         raise UsageError("qc submit: --logs needs --wait")
+    if options.recipe is None and options.earlier is None:
+        raise UsageError("qc submit: give a recipe, or --continue RUN")
     connect_again = partial(connect, options.endpoint, options.namespace)
     recipe, overrides, inputs = options.recipe, with_upload(options), options.input
     earlier = None
-    if recipe is None and options.earlier is None:
-        raise UsageError("qc submit: give a recipe, or --continue RUN")
     if recipe is None:
         with connect_again() as server:
             earlier = read_earlier_run(server, options.earlier)

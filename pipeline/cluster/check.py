@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -35,6 +35,7 @@ from pipeline.cluster.kfp_settings import (
 )
 from pipeline.cluster.kubectl import Forbidden, Kubectl, Object, Objects
 from pipeline.cluster.quantities import fitting_pods
+from pipeline.placement import Secrets
 from pipeline.trigger import TIME_ZONE_VARIABLE, server_zone
 from qc_core.errors import RunError
 
@@ -42,14 +43,13 @@ RIGHT, WRONG, UNKNOWN = "ok", "WRONG", "?"
 _CONNECT = "qc cluster connect"
 _APPLY = "kubectl apply -k manifests/overlays/local (or your overlay)"
 _ACCOUNT = "serviceaccount/q-chunking-runner"
-# Keys of the product's Secrets; only the first must exist.
+# Keys of the Secrets that steps receive beside the store's; only the study's must exist.
 _SECRETS = {
-    "secret/q-chunking-study": ("url", "password"),
-    "secret/q-chunking-webhook": ("url",),
-    "secret/q-chunking-signing": ("path", "private.pem"),
-    "secret/q-chunking-data": ("accesskey", "secretkey"),
+    "study": ("url", "password"),
+    "webhook": ("url",),
+    "signing": ("path", "private.pem"),
+    "data": ("accesskey", "secretkey"),
 }
-_REQUIRED_SECRETS = ("secret/q-chunking-study",)
 _POLICIES = ("default-deny", "name-lookup", "steps", "study")
 _PLACES = {
     "deployment/ml-pipeline": "API server",
@@ -80,11 +80,15 @@ class Need:
     Attributes:
         workers: pods at once.
         requests: of one pod, quantities by resource.
+        gpu_type: resource name under which nodes offer their GPUs.
+        secrets: names of the Secrets that pods receive.
     """
 
     name: str
     workers: int
     requests: dict[str, str]
+    gpu_type: str
+    secrets: Secrets
     selector: dict[str, str]
     tolerations: list[Object]
 
@@ -95,8 +99,8 @@ def check_cluster(kubectl: Kubectl, need: Need, image: str = TRAIN_IMAGE) -> Ite
     Raises:
         UsageError: there is no KFP, or no product, in the namespace.
     """
-    secrets = (KFP_SECRET, *_SECRETS)
-    objects = kubectl.get(*REQUIRED, INSTALLATION, *secrets, _ACCOUNT, MLFLOW_SERVICE)
+    secrets = {f"secret/{getattr(need.secrets, name)}": keys for name, keys in _SECRETS.items()}
+    objects = kubectl.get(*REQUIRED, INSTALLATION, KFP_SECRET, *secrets, _ACCOUNT, MLFLOW_SERVICE)
     require_objects(objects, kubectl.namespace)
     checks: Sequence[Callable[[], Iterator[Finding]]] = (
         lambda: _version(objects),
@@ -104,7 +108,7 @@ def check_cluster(kubectl: Kubectl, need: Need, image: str = TRAIN_IMAGE) -> Ite
         lambda: _argo(objects),
         lambda: _logs(objects),
         lambda: _account(objects),
-        lambda: _secrets(objects),
+        lambda: _secrets(objects, secrets, f"secret/{need.secrets.study}"),
         lambda: _time_zone(objects),
         lambda: _network(kubectl),
         lambda: _mlflow(kubectl, objects),
@@ -191,10 +195,12 @@ def _account(objects: Objects) -> Iterator[Finding]:
         yield Finding(UNKNOWN, "form", text, f"{_CONNECT} --default-account")
 
 
-def _secrets(objects: Objects) -> Iterator[Finding]:
-    for reference, keys in _SECRETS.items():
+def _secrets(
+    objects: Objects, secrets: Mapping[str, Sequence[str]], required: str
+) -> Iterator[Finding]:
+    for reference, keys in secrets.items():
         missing = [key for key in keys if not Field(reference, key).read(objects)]
-        if reference not in objects and reference not in _REQUIRED_SECRETS:
+        if reference not in objects and reference != required:
             yield Finding(RIGHT, "secrets", f"{reference} does not exist and need not")
         elif missing:
             text = f"{reference} has no {' and no '.join(missing)}"
@@ -267,7 +273,7 @@ def _nodes(kubectl: Kubectl, need: Need, image: str) -> Iterator[Finding]:
         yield Finding(WRONG, "image", text, "load it into the nodes, or set QC_IMAGE_REGISTRY")
     else:
         yield Finding(UNKNOWN, "image", f"{image} is on no node yet: --run pulls it")
-    yield from _gpus(nodes)
+    yield from _gpus(nodes, need.gpu_type)
     pods = kubectl.list("pods", "--all-namespaces")
     fit = fitting_pods(nodes, pods, need.requests, need.selector, need.tolerations)
     size = ", ".join(f"{name} {value}" for name, value in need.requests.items() if value != "0")
@@ -282,14 +288,14 @@ def _nodes(kubectl: Kubectl, need: Need, image: str) -> Iterator[Finding]:
         yield Finding(UNKNOWN if fit else WRONG, "room", text, fix)
 
 
-def _gpus(nodes: Sequence[Object]) -> Iterator[Finding]:
+def _gpus(nodes: Sequence[Object], gpu_type: str) -> Iterator[Finding]:
     for node in nodes:
-        count = node["status"]["allocatable"].get("nvidia.com/gpu", "0")
+        count = node["status"]["allocatable"].get(gpu_type, "0")
         if count == "0":
             continue
         labels = node["metadata"].get("labels", {})
         shown = [f"{k}={v}" for k, v in labels.items() if "kubernetes.io" not in k]
         taints = [f"{t['key']}:{t['effect']}" for t in node["spec"].get("taints", ())]
-        text = f"node {node['metadata']['name']} offers {count} nvidia.com/gpu"
+        text = f"node {node['metadata']['name']} offers {count} {gpu_type}"
         text += f", labels {' '.join(shown) or 'none'}, taints {' '.join(taints) or 'none'}"
         yield Finding(RIGHT, "GPU", text)

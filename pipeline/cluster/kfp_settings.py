@@ -206,7 +206,7 @@ def store_settings(address: StoreAddress) -> list[Setting]:
     return [
         *(_fixed(Field(API_SERVER, k, _API_CONTAINER), {"value": v}) for k, v in api.items()),
         *(_fixed(Field(UI, k, _UI_CONTAINER), {"value": v}) for k, v in ui.items()),
-        Setting(Field(ARGO, "artifactRepository"), partial(_with_repository, address)),
+        Setting(LOGS_OF_ARGO, partial(_with_repository, address)),
         # With minio:// instead of s3://, the web pages use their own MINIO_ settings.
         _fixed(Field(LAUNCHER, "defaultPipelineRoot"), f"minio://{address.bucket}/v2/artifacts"),
         _merged(Field(LAUNCHER, "providers"), _launcher_provider(address)),
@@ -215,7 +215,7 @@ def store_settings(address: StoreAddress) -> list[Setting]:
 
 def _with_repository(address: StoreAddress, text: str | None) -> str:
     """Return Argo's repository of logs with this store, and with its own format of keys."""
-    content = _mapping(text, Field(ARGO, "artifactRepository"))
+    content = _mapping(text, LOGS_OF_ARGO)
     access, secret = KEYS
     s3: dict[str, Any] = {
         "endpoint": address.endpoint,

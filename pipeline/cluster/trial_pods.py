@@ -17,11 +17,11 @@ _ENDED = ("Succeeded", "Failed")
 _SMALL = {"cpu": "100m", "memory": "512Mi"}
 
 
-def try_pods(kubectl: Kubectl, need: Need, names: Secrets, image: str) -> Iterator[Finding]:
+def try_pods(kubectl: Kubectl, need: Need, image: str) -> Iterator[Finding]:
     """Run a pod without and, if the need has one, a pod with a GPU; yield what they found."""
-    yield from _try(kubectl, _pod(["store", "study", "kfp"], _SMALL, None, names, image))
-    if any(name.endswith("gpu") and text != "0" for name, text in need.requests.items()):
-        yield from _try(kubectl, _pod(["gpu"], need.requests, need, names, image))
+    yield from _try(kubectl, _pod(["store", "study", "kfp"], _SMALL, None, need.secrets, image))
+    if need.requests[need.gpu_type] != "0":
+        yield from _try(kubectl, _pod(["gpu"], need.requests, need, need.secrets, image))
 
 
 def _try(kubectl: Kubectl, pod: Object) -> Iterator[Finding]:

@@ -426,6 +426,13 @@ def test_continuing_a_run_repeats_its_recipe_options_and_inputs_unless_others_ar
     assert second["recipe_overrides"] == "--seed 3 --tune.trials 9 --data.source collect"
     assert (second["resources_gpus"], second["resources_memory"]) == ("1", "16Gi")
     assert not capsys.readouterr().err
+    # Inputs that this version lacks, or with values that it does not offer.
+    given = kfp.runs[first]["runtime_config"]["parameters"]
+    for name, value in (("unheard_of", "1"), ("resources_gpus", "2")):
+        kfp.runs[first]["runtime_config"] = {"parameters": {**given, name: value}}
+        assert main(["submit", "--continue", first]) == 2
+        assert f"this version does not accept ({name}={value})" in capsys.readouterr().err
+    kfp.runs[first]["runtime_config"] = {"parameters": given}
     # A run in progress, and one that KFP no longer has.
     kfp.runs[first]["state"] = "RUNNING"
     assert main(["submit", "--continue", first]) == 0

@@ -191,6 +191,25 @@ def test_run_starts_pods_that_try_the_access_and_removes_them(
     assert not [name for name in good.objects if name.startswith("pod/")]
 
 
+def test_the_secrets_and_gpus_that_the_options_name_are_inspected(
+    good: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mig = "nvidia.com/mig-1g.10gb"
+    secret = good.objects.pop("secret/q-chunking-study")
+    good.put({**secret, "metadata": {"name": "mine"}})
+    good.put(node("gpu", "8", "64Gi", more={mig: "2"}))
+    options = ["--study-secret", "mine", "--gpu-type", mig]
+    assert findings(capsys, *options, "--run", "--input", "resources_gpus=1") == {}
+    # A pod that tries the access, and one with a GPU.
+    assert [command[0] for command in good.changes()] == ["create", "delete"] * 2
+    assert main([*CHECK, *options]) == 0
+    shown = capsys.readouterr().out
+    assert "secret/mine has url and password" in shown
+    assert f"node gpu offers 2 {mig}" in shown
+    options[1] = "missing"
+    assert "secret/missing has no url" in findings(capsys, *options)["secrets"]["text"]
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("2", 2), ("500m", 0.5), ("1.5Gi", 1.5 * 2**30), ("16G", 16e9), ("128Ki", 2**17), ("x", 0)],
