@@ -38,6 +38,7 @@ from pipeline.run_folder import (
 from pipeline.run_log import RunLog
 from qc_core import interruption
 from qc_core.config.settings import Config
+from qc_core.cores import threads_per_worker
 from qc_core.documents import read, to_json, write
 from qc_core.errors import QCError, RunError, UsageError
 from qc_core.evaluation.result import Evaluation
@@ -52,7 +53,6 @@ from qc_core.retraining.new_data import NewData
 from qc_core.scratch import exclusive
 from qc_core.store.open import open_store
 from qc_core.tracking.open import FOLDER_VARIABLE
-from qc_core.training.device import threads_per_worker
 from qc_core.tuning.queue import end_interrupted
 from qc_core.tuning.study import STORAGE_VARIABLE, answering, load_study
 from qc_core.tuning.trials import read_history

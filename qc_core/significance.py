@@ -31,14 +31,14 @@ def paired_p_value(gains: ArrayLike) -> float:
     Args:
         gains: candidate minus baseline, one number per episode.
     """
-    from scipy.stats import permutation_test
-
     sample = np.asarray(gains, dtype=float)
     # A gain of zero is the same with either sign.
     sample = sample[sample != 0]
     if sample.size < 2:
         # scipy needs two numbers.
         return 0.5 if sample.sum() > 0 else 1.0
+    from scipy.stats import permutation_test
+
     return float(
         permutation_test(
             (sample,),

@@ -5,6 +5,8 @@ The intervals of `anytime_mean` stay valid when the data are examined after ever
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
@@ -110,17 +112,19 @@ def mean(values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Estim
     Args:
         low, high: bounds of a possible value.
     """
-    from scipy.stats import bootstrap, norm, t
-
     sample = np.asarray(values, dtype=float)
     if sample.size < _FEW_VALUES or np.ptp(sample) == 0:
         return mean_over_seeds(sample, low, high)
+    # It takes a second to import; most results need no bootstrap.
+    from scipy.special import stdtrit
+    from scipy.stats import bootstrap
+
     degrees = sample.size - 1
-    quantile = t.ppf(1 - _ERROR_RATE, degrees) * np.sqrt(sample.size / degrees)
+    quantile = stdtrit(degrees, 1 - _ERROR_RATE) * np.sqrt(sample.size / degrees)
     interval = bootstrap(
         (sample,),
         np.mean,
-        confidence_level=1 - 2 * float(norm.sf(quantile)),
+        confidence_level=1 - 2 * NormalDist().cdf(-quantile),
         n_resamples=10_000,
         batch=max(1, _BOOTSTRAP_BATCH // sample.size),
         method="percentile",
@@ -138,13 +142,13 @@ def mean_over_seeds(values: ArrayLike, low: float = -np.inf, high: float = np.in
     Args:
         low, high: bounds of a possible value; the interval is clipped to them.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     sample = np.asarray(values, dtype=float)
     value = float(sample.mean())
     if np.ptp(sample) == 0:
         return _of_equal_values(value, sample.size, low, high)
-    quantile = t.ppf(1 - _ERROR_RATE, sample.size - 1)
+    quantile = stdtrit(sample.size - 1, 1 - _ERROR_RATE)
     half = float(quantile * sample.std(ddof=1) / np.sqrt(sample.size))
     return Estimate(value, max(low, value - half), min(high, value + half))
 
@@ -164,9 +168,7 @@ def _of_equal_values(value: float, count: int, low: float, high: float) -> Estim
 
 def _wilson(rate: float, count: float) -> Estimate:
     """Return a rate with Wilson's interval for a number of episodes, which may be a fraction."""
-    from scipy.stats import norm
-
-    square = float(norm.ppf(1 - _ERROR_RATE)) ** 2
+    square = NormalDist().inv_cdf(1 - _ERROR_RATE) ** 2
     centre = (rate + square / (2 * count)) / (1 + square / count)
     half = np.sqrt(square * (rate * (1 - rate) / count + square / (4 * count**2)))
     half = float(half) / (1 + square / count)
@@ -213,12 +215,12 @@ def _effective_episodes(means: np.ndarray, episodes: int, variance: float) -> fl
         episodes: of each run.
         variance: of one episode, over all runs.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     runs, total = means.size, means.size * episodes
     spread = float(means.var(ddof=1)) / runs
     effective = min(total, variance / spread) if spread > 0 else total
-    few_runs = t.ppf(1 - _ERROR_RATE, total - 1) / t.ppf(1 - _ERROR_RATE, runs - 1)
+    few_runs = stdtrit(total - 1, 1 - _ERROR_RATE) / stdtrit(runs - 1, 1 - _ERROR_RATE)
     return float(effective * few_runs**2)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # The packages and single modules of `qc_core`, from the bottom up: each imports only those before
 # it in this list, except from its own subpackages.
 ORDER: list[str] = [
-    *("errors", "seeds", "statistics", "significance", "readable", "timestamps", "names"),
+    *("errors", "cores", "seeds", "statistics", "significance", "readable", "timestamps", "names"),
     *("scratch", "files", "provenance", "energy", "events", "log", "interruption", "progress"),
     *("processes", "worker_pool", "documents"),
     *("config", "policy_format", "store", "registry", "results", "runtime", "envs"),
@@ -136,7 +136,7 @@ BLOCKED_IMPORT = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
+        if {{name, name.partition(".")[0]}} & {blocked!r}:
             raise ModuleNotFoundError("blocked: " + name, name=name)
 sys.meta_path.insert(0, Block())
 {code}
@@ -144,7 +144,7 @@ sys.meta_path.insert(0, Block())
 
 
 def run_blocked(blocked: set[str], code: str) -> str:
-    """Run a program without some packages; returns its output."""
+    """Run a program without some packages or modules; returns its output."""
     program = BLOCKED_IMPORT.format(blocked=blocked, code=code)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -248,6 +248,23 @@ def test_the_help_imports_only_the_standard_library() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
     assert result.stdout.splitlines()[-1] == "qc_core"
+
+
+def test_training_does_not_import_the_compiler_of_torch() -> None:
+    program = """
+import torch
+from qc_core.agents.make import make_agent
+from qc_core.config.settings import TrainConfig
+agent = make_agent(2, 1, TrainConfig(method="rlpd"))
+for optimizer in agent.optimizers.values():
+    for parameter in agent.learned_parameters():
+        parameter.grad = torch.ones_like(parameter)
+    with torch.no_grad():
+        optimizer.step()
+agent.load_optimizer_state(agent.optimizer_state())
+assert agent.optimizer_state()
+"""
+    run_blocked({"torch._dynamo"}, program)
 
 
 def test_the_core_imports_no_kfp() -> None:

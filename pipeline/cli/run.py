@@ -38,17 +38,19 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> None:
     """Run a recipe and print its result."""
-    from pipeline.local import UpToDate, run_locally
     from qc_core.config.resolve import expand, resolve
-    from qc_core.registry.registry import CHAMPION, LATEST
 
     name, overrides = expand(options.recipe, options.overrides)
     config = resolve(name, overrides)
-    if os.environ.get("QC_DEVICE"):
+    if os.environ.get("QC_DEVICE", "") not in ("", "cpu"):
         # Refuse an unusable device before the data is collected.
         from qc_core.training.device import training_device
 
         training_device()
+    # Options are checked before kfp is imported, which takes some seconds.
+    from pipeline.local import UpToDate, run_locally
+    from qc_core.registry.registry import CHAMPION, LATEST
+
     with redirect_stdout(sys.stderr):
         result = run_locally(
             name, overrides, config, options.output, fresh=options.fresh, earlier=options.earlier

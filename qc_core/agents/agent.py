@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
@@ -75,7 +76,6 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     Attributes:
         settings: the algorithm's own settings, `config.algorithm`.
         kernels: the kernels that compute the networks in `update`; `PLAIN` by default.
-        optimizers: the optimisers by name; `make_agent` sets them.
         has_bc_policy: whether `bc_chunk` is available.
     """
 
@@ -85,7 +85,6 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     observation_std: Tensor
     action_low: Tensor
     action_high: Tensor
-    optimizers: Optimizers
 
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__()
@@ -172,6 +171,11 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         """All parameters that the losses train, in the order of the optimiser's saved state."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
+    @cached_property
+    def optimizers(self) -> Optimizers:
+        """The optimisers by name, made when they are first needed: an agent that acts has none."""
+        return self.make_optimizers()
+
     def make_optimizers(self) -> Optimizers:
         """Make the optimisers by name, on the networks' device: by default one Adam over all."""
         return {"adam": make_adam(self.learned_parameters(), self.config.learning_rate)}
@@ -195,8 +199,8 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         with torch.no_grad():
             for online, target, tau in self.lagging_copies():
                 _foreach_lerp([*target.parameters()], [*online.parameters()], tau)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+            for optimizer in self.optimizers.values():
+                optimizer.step()
         return {
             f"{name}/{figure}": value.detach()
             for name, loss in losses.items()

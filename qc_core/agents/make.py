@@ -26,10 +26,8 @@ def make_agent(
     config: TrainConfig,
     device: torch.device = _CPU,
 ) -> Agent[Any, Any]:
-    """Return a new agent for `config.method`, with fresh weights and optimisers on the device.
+    """Return a new agent for `config.method`, with fresh weights, on the device.
 
     Weights are drawn on the CPU from torch's global generator: they are equal on every device.
     """
-    agent = agent_class(config.method)(observation_size, action_size, config).to(device)
-    agent.optimizers = agent.make_optimizers()
-    return agent
+    return agent_class(config.method)(observation_size, action_size, config).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,19 +10,33 @@ from torch import Tensor, nn
 
 from qc_core.errors import UsageError
 
-Optimizers = dict[str, torch.optim.Adam]
-
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
-def make_adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+class Adam(torch.optim.Adam):
+    """torch's Adam for code that is not compiled; call `step` under `torch.no_grad`.
+
+    torch decorates these methods for its compiler, which the first call imports. That takes 3 s in
+    each process that trains.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = inspect.unwrap(torch.optim.Adam.step)
+
+
+Optimizers = dict[str, Adam]
+
+
+def make_adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
     """Return an Adam over these parameters, on the device where they are now.
 
     The learning rate is a tensor on that device, so that a CUDA graph can read and change it.
     """
     parameters = [*parameters]
     device = parameters[0].device
-    return torch.optim.Adam(
+    return Adam(
         parameters,
         lr=torch.tensor(learning_rate, device=device),
         eps=1e-8,
@@ -70,5 +85,5 @@ def _by_prefix(optimizers: Optimizers) -> Optimizers:
     return {f"{name}." if several else "": optimizer for name, optimizer in optimizers.items()}
 
 
-def _parameters(optimizer: torch.optim.Adam) -> list[nn.Parameter]:
+def _parameters(optimizer: Adam) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -37,7 +37,7 @@ from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate, mean, success_gain
 from qc_core.training.checkpoint import (
-    load_agent,
+    load_acting_agent,
     read_checkpoint,
     require_environment,
     weights_digest,
@@ -129,7 +129,7 @@ def _evaluate_held_out(
     windows = held_out_windows(held_out, info.config.train.chunk_length)
     horizon = config.evaluate.execution_horizon
     loaded = _policies(info.config.train.method, checkpoint, checkpoint, horizon)
-    agent = load_agent(checkpoint, torch.device("cpu"))
+    agent = load_acting_agent(checkpoint, torch.device("cpu"))
     evaluation = Evaluation(
         environment=config.environment,
         episode_limit=info.spec.episode_limit,

@@ -36,7 +36,12 @@ from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, w
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
-from qc_core.training.checkpoint import Checkpoint, load_agent, read_checkpoint, weights_digest
+from qc_core.training.checkpoint import (
+    Checkpoint,
+    load_acting_agent,
+    read_checkpoint,
+    weights_digest,
+)
 
 PARITY_CASES = 1000
 
@@ -55,7 +60,7 @@ def export(checkpoint: Path, output: Path, evaluation: Path | None = None) -> Co
     """
     require_vacant(output, staged=True)
     info = read_checkpoint(checkpoint)
-    agent = load_agent(checkpoint, torch.device("cpu")).eval()
+    agent = load_acting_agent(checkpoint, torch.device("cpu")).eval()
     weights = weights_digest(checkpoint)
     measured = evaluation and read(evaluation, Evaluation)
     contract = _contract(agent, info, measured, weights)

@@ -148,7 +148,21 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = None) -> Agent:
-    """Return the agent of a checkpoint with its optimiser state.
+    """Return the agent of a checkpoint with its optimiser state, to train it further.
+
+    Args and errors are those of `load_acting_agent`.
+    """
+    agent = load_acting_agent(folder, device, train)
+    checkpoint = read_checkpoint(folder)
+    steps = checkpoint.offline_steps + checkpoint.online_steps
+    _load_optimizer(agent, folder / OPTIMIZER, device, steps=steps)
+    return agent
+
+
+def load_acting_agent(
+    folder: Path, device: torch.device, train: TrainConfig | None = None
+) -> Agent:
+    """Return the agent of a checkpoint, to act with it.
 
     Args:
         train: settings for further training with the same networks; None takes the checkpoint's.
@@ -167,8 +181,6 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
         raise
     except RuntimeError as error:
         raise UsageError(f"{folder / WEIGHTS} does not fit the networks of its config") from error
-    steps = checkpoint.offline_steps + checkpoint.online_steps
-    _load_optimizer(agent, folder / OPTIMIZER, device, steps=steps)
     return agent
 
 

@@ -1,17 +1,14 @@
-"""The device for training, and this process's share of the CPU cores."""
+"""The device for training, and the threads that torch uses on a CPU."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 
+from qc_core.cores import cpu_quota, cpu_share
 from qc_core.errors import RunError, UsageError
 
-_UNLIMITED = 1 << 20
-# More than any machine has; torch accepts 31 bits.
-_MAX_THREADS = 4096
 # What torch raises when a device fails; these are RuntimeErrors.
 DEVICE_FAULTS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
@@ -47,40 +44,6 @@ def set_generator(generator: torch.Generator, state: torch.Tensor) -> None:
     generator.set_state(state.cpu())
 
 
-def cpu_share() -> int:
-    """Return the number of cores for this process (UsageError: `QC_THREADS` is invalid).
-
-    That is `QC_THREADS` if it is set, else all cores that the process may use. A container may
-    use all cores of its node for a quota of time, which counts as that many cores.
-    """
-    threads = os.environ.get("QC_THREADS")
-    if not threads:
-        return max(1, min(len(os.sched_getaffinity(0)), _quota()))
-    # Python raises ValueError for thousands of digits.
-    count = int(threads) if threads.isdecimal() and len(threads) < 10 else 0
-    if not 1 <= count <= _MAX_THREADS:
-        raise UsageError(
-            f"QC_THREADS must be a number of CPU threads from 1 to {_MAX_THREADS}, "
-            f"got {threads[:100]!r}"
-        )
-    return count
-
-
-def _quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return the cores in this container's time quota; a large number without a quota."""
-    try:
-        quota, period = path.read_text().split()
-        return int(quota) // int(period)
-    except (OSError, ValueError):
-        # There are no control groups of version 2, or the quota is "max".
-        return _UNLIMITED
-
-
-def threads_per_worker(workers: int) -> int:
-    """Return the CPU threads for each of `workers` processes that share this process's cores."""
-    return max(1, cpu_share() // workers)
-
-
 def take_threads(threads: int) -> None:
     """Limit this process, and the processes that it starts, to `threads` cores."""
     os.environ["QC_THREADS"] = str(threads)
@@ -89,7 +52,7 @@ def take_threads(threads: int) -> None:
 
 def share_cpu() -> None:
     """Limit torch to this process's share of the cores (UsageError: `QC_THREADS` is invalid)."""
-    if os.environ.get("QC_THREADS") or _quota() < len(os.sched_getaffinity(0)):
+    if os.environ.get("QC_THREADS") or cpu_quota() < len(os.sched_getaffinity(0)):
         torch.set_num_threads(cpu_share())
 
 

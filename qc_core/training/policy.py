@@ -13,7 +13,7 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.errors import UsageError
 from qc_core.runtime.executor import require_execution_horizon
-from qc_core.training.checkpoint import load_agent
+from qc_core.training.checkpoint import load_acting_agent
 
 # `bc` is the behaviour-cloning flow that the learned policy is based on.
 PolicyKind = Literal["bc", "learned"]
@@ -87,5 +87,5 @@ class CheckpointPolicy:
         if parent_process() is not None:
             # There is one worker process for each core.
             torch.set_num_threads(1)
-        agent = load_agent(self.checkpoint, torch.device("cpu"))
+        agent = load_acting_agent(self.checkpoint, torch.device("cpu"))
         return AgentPolicy(agent, self.kind, execution_horizon=self.execution_horizon)

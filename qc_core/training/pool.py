@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from qc_core.training.device import take_threads, threads_per_worker
+from qc_core.cores import threads_per_worker
+from qc_core.training.device import take_threads
 from qc_core.worker_pool import worker_pool
 
 

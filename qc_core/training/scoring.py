@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config, TrainConfig
+from qc_core.cores import cpu_share
 from qc_core.envs.failures import EpisodeFailures
 from qc_core.envs.play import episode_pool, play_episode
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.scratch import scratch_folder
 from qc_core.training.checkpoint import save_tensors
-from qc_core.training.device import cpu_share
 from qc_core.training.policy import AgentPolicy
 
 # Each process loads a simulator and torch, almost 1 GB of memory.

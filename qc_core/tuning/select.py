@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from qc_core import documents
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+from qc_core.envs.play import play_episodes
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, staged_folder
 from qc_core.log import log
 from qc_core.scratch import scratch_folder
+from qc_core.seeds import seeds_for
 from qc_core.store.objects import NoSuchObject, ObjectStore
-from qc_core.tuning.selection import Selection, compare_with_offline
+from qc_core.training.checkpoint import read_checkpoint
+from qc_core.training.policy import CheckpointPolicy
+from qc_core.tuning.selection import Selection, decide
 from qc_core.tuning.study import answering, load_study, study_store
 from qc_core.tuning.trial_checkpoints import (
     get_result,
@@ -112,9 +117,40 @@ def _selection(
         folders = {number: scratch / str(number) for number in sorted(candidates)}
         for number, folder in folders.items():
             get_result(store, study_name, number, complete[number].optuna_trial, folder)
-        selection = compare_with_offline(config, pretrained, folders, earlier)
+        selection = _compare_with_offline(config, pretrained, folders, earlier)
     store.put(key, documents.encode(selection))
     return selection
+
+
+def _compare_with_offline(
+    config: Config,
+    offline: Path,
+    trials: Mapping[int, Path],
+    earlier: Selection | None,
+) -> Selection:
+    """Play `config.evaluate.episodes` new episodes with each policy, and decide.
+
+    Args:
+        offline: the pretrained checkpoint.
+        trials: the final checkpoint of each complete trial, by its number; at least one.
+        earlier: as for `decide`.
+    """
+    horizon = config.evaluate.execution_horizon
+    seeds = seeds_for("select", config.seed, config.evaluate.episodes)
+    checkpoints = {"offline": offline, **{f"trial {number}": trials[number] for number in trials}}
+    played = play_episodes(
+        config.environment,
+        {
+            name: CheckpointPolicy(checkpoint, "learned", horizon)
+            for name, checkpoint in checkpoints.items()
+        },
+        seeds,
+        workers=min(config.evaluate.workers, len(seeds)),
+    )
+    # Each trial was fine-tuned in this environment.
+    limit = read_checkpoint(next(iter(trials.values()))).spec.episode_limit
+    baseline, *others = played.values()
+    return decide(baseline, dict(zip(trials, others, strict=True)), limit, earlier)
 
 
 def _log(best: Trial, selection: Selection | None) -> None:

@@ -9,22 +9,14 @@ return. `qc_core.significance` tests the difference and accounts for the number 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
-from qc_core.config.settings import Config
 from qc_core.documents import Document
 from qc_core.envs.episode_result import any_reports_success, counted_steps, summarize_results
-from qc_core.envs.make import describe
-from qc_core.envs.play import play_episodes
 from qc_core.policy_format.episode_result import EpisodeResult
-from qc_core.seeds import seeds_for
 from qc_core.significance import LEVEL, holm, paired_p_value
 from qc_core.statistics import Estimate, mean
-from qc_core.training.policy import CheckpointPolicy
-
-_OFFLINE = "offline"
 
 
 class Candidate(Document, frozen=True, kw_only=True):
@@ -76,36 +68,6 @@ class Selection(Document, frozen=True, kw_only=True):
             f"{p_value}, {trials} trial{'s' if trials > 1 else ''}, "
             f"{self.episodes} selection episode{'s' if self.episodes > 1 else ''}"
         )
-
-
-def compare_with_offline(
-    config: Config,
-    offline: Path,
-    trials: Mapping[int, Path],
-    earlier: Selection | None = None,
-) -> Selection:
-    """Play `config.evaluate.episodes` new episodes with each policy, and decide.
-
-    Args:
-        offline: the pretrained checkpoint.
-        trials: the final checkpoint of each complete trial, by its number; at least one.
-        earlier: as for `decide`.
-    """
-    horizon = config.evaluate.execution_horizon
-    seeds = seeds_for("select", config.seed, config.evaluate.episodes)
-    checkpoints = {_OFFLINE: offline, **{f"trial {number}": trials[number] for number in trials}}
-    played = play_episodes(
-        config.environment,
-        {
-            name: CheckpointPolicy(checkpoint, "learned", horizon)
-            for name, checkpoint in checkpoints.items()
-        },
-        seeds,
-        workers=min(config.evaluate.workers, len(seeds)),
-    )
-    limit = describe(config.environment, config.control_interval).episode_limit
-    baseline, *others = played.values()
-    return decide(baseline, dict(zip(trials, others, strict=True)), limit, earlier)
 
 
 def decide(
