@@ -34,6 +34,10 @@ class Unanswered(Exception):
         self.retry_after = retry_after
 
 
+class CutShort(Unanswered):
+    """A request had less than its share of the time, because the deadline came."""
+
+
 class Deadline:
     """The time that an operation may take, with all its attempts.
 
@@ -57,20 +61,22 @@ class Deadline:
         Raises:
             StoreUnavailable: the deadline is over.
         """
-        pause, failed, logged = _FIRST_PAUSE_SECONDS, 0, False
+        pause, failed, logged, reason = _FIRST_PAUSE_SECONDS, 0, False, ""
         while True:
             try:
                 result = attempt()
             except Unanswered as error:
+                if not reason or not isinstance(error, CutShort):
+                    reason = str(error)
                 wait = max(error.retry_after, random.uniform(0.5, 1) * pause)
                 if wait >= self.left:
                     raise StoreUnavailable(
-                        f"{self._store} does not answer: {error} ({self._seconds:.0f} s); "
+                        f"{self._store} does not answer: {reason} ({self._seconds:.0f} s); "
                         "check QC_S3_ENDPOINT, or wait longer with QC_S3_TIMEOUT"
                     ) from error
                 if not logged and self._seconds - self.left > _SILENT_SECONDS:
                     log.info(
-                        f"{self._store} does not answer: {error}; trying again for up to "
+                        f"{self._store} does not answer: {reason}; trying again for up to "
                         f"{self.left:.0f} s"
                     )
                     logged = True
@@ -92,8 +98,8 @@ class Deadline:
         to time would block forever. Therefore another thread waits for the server.
 
         Raises:
-            Unanswered: it takes more than its share of the time. It may still be running, and its
-                result is dropped.
+            Unanswered: it takes more than its share of the time; CutShort if the rest was less. It
+                may still be running, and its result is dropped.
         """
         result: Future[T] = Future()
 
@@ -104,9 +110,12 @@ class Deadline:
                 result.set_exception(error)
 
         threading.Thread(target=run, name="store-request", daemon=True).start()
+        share = self._seconds * SHARE
+        seconds = max(min(self.left, share), 0.0)
         try:
-            return result.result(max(min(self.left, self._seconds * SHARE), 0.0))
+            return result.result(seconds)
         except FutureTimeout as error:
             if result.done():
                 return result.result()
-            raise Unanswered("no complete answer") from error
+            kind = CutShort if seconds < share else Unanswered
+            raise kind("no complete answer") from error

@@ -398,6 +398,6 @@ def test_a_server_that_cannot_be_reached_is_said_to_be_so(
     s3_store: str, monkeypatch: pytest.MonkeyPatch, endpoint: str, reason: str
 ) -> None:
     monkeypatch.setenv("QC_S3_ENDPOINT", endpoint)
-    monkeypatch.setenv("QC_S3_TIMEOUT", "0.5")
+    monkeypatch.setenv("QC_S3_TIMEOUT", "3")
     with pytest.raises(StoreUnavailable, match=f"does not answer: {reason}"):
         open_store().check()
