@@ -10,6 +10,7 @@ import pytest
 
 from qc_core.config.settings import Config
 from qc_core.envs.make import describe
+from qc_core.export.export import export
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.training.pretrain import pretrain
 from tests.conftest import small_config, write_random_dataset
@@ -38,4 +39,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Config, dataset
     """A pretrained checkpoint folder."""
     folder = tmp_path_factory.mktemp("checkpoints") / "offline"
     pretrain(config, dataset, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    """An exported policy folder."""
+    folder = tmp_path_factory.mktemp("policies") / "policy"
+    export(checkpoint, folder)
     return folder

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -26,6 +25,7 @@ from pipeline.placement import STEPS
 from qc_core import __version__
 from qc_core.cli.main import main
 from tests.images.containers import Cluster, podman
+from tests.pipeline.tasks import read_package
 
 RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
 _ENDPOINT = "http://127.0.0.1:9000"
@@ -109,8 +109,7 @@ def network() -> Iterator[Network]:
 def _package(folder: Path, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / "pipeline.yaml"
     assert main(["compile", "smoke", "-o", str(path), *overrides]) == 0
-    package, platform = yaml.safe_load_all(path.read_text())
-    return package, platform
+    return read_package(path)
 
 
 def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cluster:

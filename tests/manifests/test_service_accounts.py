@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import yaml
-
+from pipeline.compile import compile_pipeline
 from pipeline.placement import STEPS
 from tests.manifests.rendering import named, needs_kubectl, render
+from tests.pipeline.tasks import read_package
 
 pytestmark = needs_kubectl
 FOLDER = "parts/service-accounts"
@@ -21,10 +21,9 @@ def test_each_step_has_an_account_with_the_rights_of_the_run() -> None:
 
 
 def test_policy_reads_the_label_that_placement_sets(tmp_path: Path) -> None:
-    from qc_core.cli.main import main
-
-    assert main(["compile", "smoke", "-o", str(tmp_path / "pipeline.yaml")]) == 0
-    _, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline("smoke", [], path)
+    _, platform = read_package(path)
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     policy = named(render(FOLDER), "MutatingAdmissionPolicy", "q-chunking-service-accounts")
     (selector,) = policy["spec"]["matchConstraints"]["objectSelector"]["matchExpressions"]

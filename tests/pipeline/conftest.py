@@ -33,6 +33,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
     return folder, done
 
 
+@pytest.fixture(scope="module")
+def without_trying_environments() -> Iterator[None]:
+    """Commands that start a run elsewhere do not play its environment; other tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for command in ("compile", "submit", "schedule"):
+            patch.setattr(f"pipeline.cli.{command}.check_plan", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hides the cluster of the person who runs the tests."""
@@ -42,11 +51,10 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def kfp(no_cluster: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[KFP]:
+def kfp(
+    no_cluster: None, without_trying_environments: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[KFP]:
     """A server on loopback that KFP_ENDPOINT names; a request that it refused fails the test."""
-    # Other tests play the environment.
-    for command in ("submit", "schedule"):
-        monkeypatch.setattr(f"pipeline.cli.{command}.check_plan", lambda _: None)
     monkeypatch.setattr("pipeline.server.POLL", 0.001)
     monkeypatch.setattr("pipeline.schedule_runs.POLL", 0.001)
     with serve() as server:

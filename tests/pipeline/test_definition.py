@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import yaml
 
 from components.image import TRAIN_IMAGE
 from pipeline.compile import compile_pipeline
@@ -18,7 +17,7 @@ from qc_core.cli.main import main
 from qc_core.config.catalog import recipe_names
 from qc_core.config.methods import METHODS
 from qc_core.config.resolve import resolve
-from tests.pipeline.tasks import tasks_of
+from tests.pipeline.tasks import read_package, tasks_of
 
 # Artifacts that KFP shows no content of.
 DATA = ("system.Artifact", "system.Dataset", "system.Model")
@@ -28,11 +27,7 @@ DATA = ("system.Artifact", "system.Dataset", "system.Model")
 def package(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
     compile_pipeline("smoke", ["--train.offline-steps", "7"], path)
-    return _read(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return next(yaml.load_all(path.read_text(), yaml.CSafeLoader))
+    return read_package(path)[0]
 
 
 def test_every_step_uses_the_same_versioned_image(package: dict[str, Any]) -> None:
@@ -117,7 +112,7 @@ def test_names_fit_into_the_boxes_of_the_ui(package: dict[str, Any]) -> None:
 def test_method_of_the_command_line_is_an_input_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     compile_pipeline("smoke", ["--train.method=fql", "--seed", "4"], path)
-    inputs = _read(path)["root"]["inputDefinitions"]["parameters"]
+    inputs = read_package(path)[0]["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe_method"]["defaultValue"] == "fql"
     assert inputs["recipe_overrides"]["defaultValue"] == "--seed 4"
 
@@ -154,7 +149,7 @@ def test_loops_keep_the_names_that_the_driver_looks_up(
 def test_recipe_without_a_form_entry_compiles_to_one_of_the_form(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
     assert main(["compile", "cube-double-task1", "-o", str(path)]) == 0
-    inputs = _read(path)["root"]["inputDefinitions"]["parameters"]
+    inputs = read_package(path)[0]["root"]["inputDefinitions"]["parameters"]
     assert inputs["recipe"]["defaultValue"] == "cube-double-task1"
     for entry in inputs.values():
         assert entry.get("defaultValue") in entry.get("literals", [entry.get("defaultValue")])

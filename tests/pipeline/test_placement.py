@@ -4,21 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline.placement import STEPS
 from qc_core.cli.main import main
-from tests.pipeline.tasks import tasks_of
+from tests.pipeline.tasks import read_package, tasks_of
 
+pytestmark = pytest.mark.usefixtures("without_trying_environments")
 TRAINING = [name for name, step in STEPS.items() if step.trains]
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+def documents(
+    tmp_path_factory: pytest.TempPathFactory, without_trying_environments: None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
     assert main(["compile", "smoke", "-o", str(path)]) == 0
-    package, platform = yaml.safe_load_all(path.read_text())
-    return package, platform
+    return read_package(path)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_settings_of_the_cluster_are_fixed_in_the_package(
     compile_smoke = ["compile", "smoke", "-o", str(path)]
     taints = ["--tolerate", "nvidia.com/gpu:NoSchedule", "--tolerate", "team=robots"]
     assert main([*compile_smoke, "--gpu-type", "nvidia.com/mig-1g.10gb", *taints]) == 0
-    package, platform = yaml.safe_load_all(path.read_text())
+    package, platform = read_package(path)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in TRAINING:
         accelerator = _resources(package, name)["accelerator"]
@@ -193,7 +194,7 @@ def test_no_pod_waits_for_a_secret_and_no_name_of_one_is_an_input(
             assert set(secret["secretNameParameter"]) == {"runtimeValue"}
     path = tmp_path / "pipeline.yaml"
     assert main(["compile", "smoke", "-o", str(path), "--store-secret", "mine"]) == 0
-    _, platform = yaml.safe_load_all(path.read_text())
+    _, platform = read_package(path)
     assert "pvcMount" not in str(platform)
     (secret,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-export"][
         "secretAsEnv"
@@ -217,7 +218,7 @@ def test_the_claims_of_the_data_are_mounted_where_the_data_are_read(tmp_path: Pa
     path = tmp_path / "pipeline.yaml"
     data = ["--data", "pvc://robots/day", "pvc://sim/a.npz", "collect"]
     assert main(["compile", "smoke", "-o", str(path), *data]) == 0
-    _, platform = yaml.safe_load_all(path.read_text())
+    _, platform = read_package(path)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     mounted = {
         name: [mount["mountPath"] for mount in pod["pvcMount"]]

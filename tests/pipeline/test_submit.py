@@ -392,7 +392,7 @@ def test_path_that_no_pod_can_see_is_refused_before_anything_is_sent(
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.cli.submit.check_plan", require_visible_sources)
+    monkeypatch.setattr(f"pipeline.cli.{command[0]}.check_plan", require_visible_sources)
     assert main([*command, "smoke", "--data", "mine.npz"]) == 2
     assert "which no pod can see: give --upload mine.npz" in capsys.readouterr().err
     assert not kfp.requests

@@ -1,6 +1,6 @@
 """The quick environment, with images, which prints when it is reset."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,11 +13,10 @@ TALKING = f"{__name__}:Talking-v0"
 class Talking(Quick):
     """It renders without MuJoCo."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
-
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__()
         self.render_mode = render_mode
+        self.metadata = {"render_modes": ["rgb_array"]}
 
     def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
         print("a new episode")

@@ -216,9 +216,15 @@ def test_the_state_of_another_device_is_refused(
         train(sweep, run, dataset, tmp_path)
 
 
-def test_a_sweep_writes_one_table_and_one_figure_and_resumes(tmp_path: Path) -> None:
+def test_a_sweep_collects_the_data_of_its_recipe(tmp_path: Path) -> None:
+    points = run_sweep(replace(CUBE_SWEEP, methods=("rlpd",)), tmp_path / "sweep", workers=1)
+    assert [point.step for point in points] == [7, 10]
+    assert {point.environment for point in points} == {"cube-single-singletask-task1-v0"}
+
+
+def test_a_sweep_writes_one_table_and_one_figure_and_resumes(tmp_path: Path, sweep: Sweep) -> None:
     folder = tmp_path / "sweep"
-    points = run_sweep(CUBE_SWEEP, folder, workers=1)
+    points = run_sweep(sweep, folder, workers=1)
     with (folder / "results.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], float(row["step"])) for row in written] == [
@@ -229,7 +235,7 @@ def test_a_sweep_writes_one_table_and_one_figure_and_resumes(tmp_path: Path) -> 
         ("rlpd", 7),
         ("rlpd", 10),
     ]
-    assert {row["environment"] for row in written} == {"cube-single-singletask-task1-v0"}
+    assert {row["environment"] for row in written} == {QUICK}
     figure = (folder / "results.svg").read_text()
     assert "<svg" in figure
 
@@ -237,7 +243,7 @@ def test_a_sweep_writes_one_table_and_one_figure_and_resumes(tmp_path: Path) -> 
     assert checkpoint is not None
     untouched = (checkpoint / "weights.safetensors").stat().st_mtime_ns
     shutil.rmtree(folder / "runs/smoke/rlpd")
-    assert [point.step for point in run_sweep(CUBE_SWEEP, folder, workers=1)] == [
+    assert [point.step for point in run_sweep(sweep, folder, workers=1)] == [
         point.step for point in points
     ]
     assert (checkpoint / "weights.safetensors").stat().st_mtime_ns == untouched

@@ -260,6 +260,7 @@ def test_a_failing_environment_costs_its_episode_and_training_continues(
     with OnlineTraining(chosen, agent, open_dataset(dataset), CPU, trial=0) as training:
         training.run(20, lambda *_: None)
         terminals = training.state()["replay.terminals"].reshape(-1, environments).T.tolist()
-    first, *others = terminals
-    assert first == ([0, 1] + [0] * 7 + [1] + [0] * 7 + [1] + [0] * 2)[: len(first)]
+    # With two environments, either may be the first to reach its third step.
+    failed, *others = sorted(terminals, reverse=True)
+    assert failed == ([0, 1] + [0] * 7 + [1] + [0] * 7 + [1] + [0] * 2)[: len(failed)]
     assert all(other == ([0] * 7 + [1] + [0] * 2) for other in others)
