@@ -193,8 +193,8 @@ def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
     assert len([*(tmp_path / "mine").iterdir()]) == 1
 
 
-def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path) -> None:
-    arguments = ["--train.learning-rate", "1e30", "--data.episodes", "2"]
+def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path, dataset: Path) -> None:
+    arguments = ["--train.learning-rate", "1e30", "--data", str(dataset)]
     done = qc(tmp_path, "run", "smoke", "-o", "run", *arguments)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

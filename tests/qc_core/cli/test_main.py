@@ -15,8 +15,11 @@ import torch
 
 from qc_core.cli.main import main
 from qc_core.config.catalog import RECIPES
+from qc_core.envs.make import describe
 from qc_core.networks.kernels import choose
 from qc_core.policy_format.policy_folder import write_checksums
+from tests.conftest import write_random_dataset
+from tests.quick_environment import QUICK
 
 
 def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2) -> str:
@@ -243,8 +246,10 @@ def test_steps_as_commands(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    quick = ["--data.episodes", "2", "--train.offline-steps", "4", "--train.online-steps", "6"]
-    quick += ["--train.learning-starts", "2", "--tune.trials", "1", "--evaluate.episodes", "1"]
+    recorded = write_random_dataset(tmp_path / "recorded", describe(QUICK))
+    quick = ["--environment", QUICK, "--data", str(recorded), "--evaluate.episodes", "1"]
+    quick += ["--train.offline-steps", "4", "--train.online-steps", "6"]
+    quick += ["--train.learning-starts", "2", "--tune.trials", "1"]
     for words in (
         ["ingest", "smoke", "-o", "data", *quick],
         ["pretrain", "smoke", "data", "-o", "offline", *quick],

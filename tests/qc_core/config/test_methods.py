@@ -20,7 +20,7 @@ from tests.train_settings import is_best_of_n, train_with
 def test_a_method_goes_all_the_way(
     tmp_path: Path, config: Config, dataset: Path, method: str
 ) -> None:
-    train = train_with(method, config.train, num_samples=4)
+    train = train_with(method, config.train, num_samples=4, flow_steps=3)
     chosen = replace(config, train=train)
     pretrain(chosen, dataset, tmp_path / "offline")
     result = fine_tune(chosen, tmp_path / "offline", dataset, trial=0, on_score=lambda _: None)
@@ -31,7 +31,7 @@ def test_a_method_goes_all_the_way(
     best_of_n = is_best_of_n(method)
     assert (contract.method, contract.chunk_length) == (method, actions)
     assert contract.noise.shape == ((4, actions * 5) if best_of_n else (actions * 5,))
-    assert contract.flow_steps == (10 if best_of_n else 0)
+    assert contract.flow_steps == (3 if best_of_n else 0)
     policy = ChunkPolicy.load(tmp_path / "policy", seed=0)
     assert policy.chunk(np.zeros((3, 28))).shape == (3, actions, 5)
     assert policy.act(np.zeros(28)).shape == (5,)

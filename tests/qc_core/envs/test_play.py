@@ -13,7 +13,8 @@ from qc_core.envs.episode_result import any_reports_success, format_score
 from qc_core.envs.make import make_environment
 from qc_core.envs.play import play_episode, play_episodes, play_side_by_side, rollout
 from qc_core.errors import UsageError
-from tests.conftest import ENVIRONMENT, PENDULUM
+from tests.conftest import PENDULUM
+from tests.quick_environment import QUICK
 
 
 class Wandering:
@@ -77,11 +78,11 @@ def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
 def test_results_are_in_seed_order_for_any_number_of_workers() -> None:
     seeds = [5, 3, 4]
     policies = {"one": Wandering, "two": Wandering}
-    alone = play_episodes(ENVIRONMENT, policies, seeds)
-    assert play_episodes(ENVIRONMENT, policies, seeds, workers=2) == alone
+    alone = play_episodes(QUICK, policies, seeds)
+    assert play_episodes(QUICK, policies, seeds, workers=2) == alone
     assert alone["one"] == alone["two"]
     assert [outcome.seed for outcome in alone["one"]] == seeds
-    environment = make_environment(ENVIRONMENT)
+    environment = make_environment(QUICK)
     assert play_episode(environment, Wandering(), 4) == alone["one"][2]
     environment.close()
 
