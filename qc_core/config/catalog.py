@@ -40,7 +40,7 @@ _QUICKSTART_TRAIN = train_config(
 
 _LOCAL_RECIPES: dict[str, Recipe] = {
     "cube-single-quickstart": Recipe(
-        "cube-single task 1 on two CPU cores in under ten minutes, including data collection",
+        "cube-single task 1 on two CPU cores in eleven minutes, including data collection",
         Config(
             recipe="cube-single-quickstart",
             data=DataConfig(episodes=60, terminal_handling="keep"),
