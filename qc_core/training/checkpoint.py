@@ -153,9 +153,7 @@ def load_agent(folder: Path, device: torch.device, train: TrainConfig | None = N
     Args and errors are those of `load_acting_agent`.
     """
     agent = load_acting_agent(folder, device, train)
-    checkpoint = read_checkpoint(folder)
-    steps = checkpoint.offline_steps + checkpoint.online_steps
-    _load_optimizer(agent, folder / OPTIMIZER, device, steps=steps)
+    _load_optimizer(agent, folder, device)
     return agent
 
 
@@ -184,11 +182,14 @@ def load_acting_agent(
     return agent
 
 
-def _load_optimizer(agent: Agent, path: Path, device: torch.device, *, steps: int) -> None:
+def _load_optimizer(agent: Agent, folder: Path, device: torch.device) -> None:
     """Load the optimisers' state; before the first update it is empty (UsageError: damaged)."""
+    path = folder / OPTIMIZER
     tensors = _load(path, device)
-    if not tensors and not steps:
-        return
+    if not tensors:
+        checkpoint = read_checkpoint(folder)
+        if not checkpoint.offline_steps + checkpoint.online_steps:
+            return
     try:
         agent.load_optimizer_state(tensors)
     except UsageError as error:

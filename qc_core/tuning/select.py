@@ -10,6 +10,7 @@ from qc_core import documents
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
+from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, staged_folder
@@ -17,7 +18,6 @@ from qc_core.log import log
 from qc_core.scratch import scratch_folder
 from qc_core.seeds import seeds_for
 from qc_core.store.objects import NoSuchObject, ObjectStore
-from qc_core.training.checkpoint import read_checkpoint
 from qc_core.training.policy import CheckpointPolicy
 from qc_core.tuning.selection import Selection, decide
 from qc_core.tuning.study import answering, load_study, study_store
@@ -147,8 +147,8 @@ def _compare_with_offline(
         seeds,
         workers=min(config.evaluate.workers, len(seeds)),
     )
-    # Each trial was fine-tuned in this environment.
-    limit = read_checkpoint(next(iter(trials.values()))).spec.episode_limit
+    # The data, which a checkpoint describes, may have another limit than the environment.
+    limit = describe(config.environment, config.control_interval).episode_limit
     baseline, *others = played.values()
     return decide(baseline, dict(zip(trials, others, strict=True)), limit, earlier)
 
