@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from qc_core import interruption
+from qc_core.errors import UsageError
 from qc_core.interruption import Interrupted
 from qc_core.scratch import SCRATCH, temporary_folder
 
@@ -29,6 +30,11 @@ _PRELOADED = ("qc_core.envs.preloaded",)
 _PRELOADED_LIBRARIES = ("torch", "onnxruntime")
 
 _MAX_SOCKET_FOLDER = 40
+
+# Environment variables belong to all threads: one starts a process at a time.
+_starting = threading.Lock()
+# How a process ends that would start others while it imports the main module.
+_NO_MAIN_GUARD = 97
 
 # Time for interrupted work to clean up before its process is signalled again.
 GRACE_SECONDS = 3
@@ -68,7 +74,8 @@ def start_fresh(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Start a process that imports everything itself."""
     _make_socket_folder()
     process = get_context("spawn").Process(target=target, args=arguments)
-    process.start()
+    with _starting:
+        _start(process)
     return process
 
 
@@ -82,11 +89,33 @@ def start_forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     context = get_context("forkserver")
     libraries = [name for name in _PRELOADED_LIBRARIES if name in sys.modules]
     context.set_forkserver_preload([*_PRELOADED, *libraries])
-    with one_thread_each():
+    with _starting, one_thread_each():
         environment = dict(os.environ)
         process = context.Process(target=_in_environment, args=(environment, target, arguments))
-        process.start()
+        _start(process)
     return process
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process (RuntimeError: this process is still importing its parent's main module)."""
+    try:
+        process.start()
+    except RuntimeError as error:
+        if "bootstrapping" in str(error):
+            # The callers clean up; then the exit code tells the parent, instead of a traceback.
+            sys.excepthook = lambda *_: os._exit(_NO_MAIN_GUARD)
+        raise
+
+
+def main_guard_error(exit_code: int | None) -> UsageError | None:
+    """Return the error of a script without a main guard, None if the process ended otherwise."""
+    if exit_code != _NO_MAIN_GUARD:
+        return None
+    script = getattr(sys.modules["__main__"], "__file__", "the main module")
+    return UsageError(
+        f"{script} starts processes while it is imported, and each process imports it: move its "
+        'calls below if __name__ == "__main__":'
+    )
 
 
 def _in_environment(

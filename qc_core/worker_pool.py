@@ -22,12 +22,13 @@ from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from qc_core import interruption
-from qc_core.errors import RunError, TransientError
+from qc_core.errors import QCError, RunError, TransientError
 from qc_core.log import configure_logging
 from qc_core.processes import (
     GRACE_SECONDS,
     exit_with_parent,
     how_ended,
+    main_guard_error,
     running,
     start_forked,
     start_fresh,
@@ -79,6 +80,7 @@ def worker_pool(
 
     Raises:
         WorkerKilled: a process was killed; every call of the pool fails.
+        UsageError: the script that uses the pool has no main guard; every call fails.
     """
     pool = _Pool(workers, initializer, arguments, replace_killed, forked)
     try:
@@ -110,7 +112,7 @@ class _Pool(Executor):
         self._lock = threading.Lock()
         self._is_closed = False
         # Why calls cannot run any more: how a process ended.
-        self._broken_by: WorkerKilled | None = None
+        self._broken_by: QCError | None = None
 
     def submit(
         self, fn: Callable[Params, Result], /, *args: Params.args, **kwargs: Params.kwargs
@@ -172,10 +174,12 @@ class _Pool(Executor):
                 except _ProcessEnded:
                     process.join(GRACE_SECONDS)
                     code = process.exitcode
+                    if unguarded := main_guard_error(code):
+                        task[0].set_exception(self._break(unguarded))
+                        return
                     killed = WorkerKilled(f"a worker process {how_ended(code)}", code)
-                    if not self._replace(process):
-                        killed = self._break(killed)
-                    task[0].set_exception(killed)
+                    is_replaced = self._replace(process)
+                    task[0].set_exception(killed if is_replaced else self._break(killed))
                     return
                 # Do not hold the result while waiting for the next task.
                 del task
@@ -190,7 +194,7 @@ class _Pool(Executor):
             self._start_worker()
             return True
 
-    def _break(self, killed: WorkerKilled) -> WorkerKilled:
+    def _break(self, error: QCError) -> QCError:
         """Fail all calls, because a process has ended before it returned a result.
 
         Returns:
@@ -198,14 +202,14 @@ class _Pool(Executor):
         """
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
-            killed = self._broken_by = self._broken_by or killed
+            error = self._broken_by = self._broken_by or error
         for future in self._waiting():
             if future.set_running_or_notify_cancel():
-                future.set_exception(killed)
+                future.set_exception(error)
         if not was_closed:
             for process in self._processes:
                 process.terminate()
-        return killed
+        return error
 
     def _close(self) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ from qc_core.envs.failures import EnvironmentFailed, process_ended
 from qc_core.envs.make import make_environment
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.errors import DEBUG_VARIABLE, QCError
-from qc_core.processes import exit_with_parent, running, start_forked
+from qc_core.processes import exit_with_parent, main_guard_error, running, start_forked
 
 # The simulator may have to finish a step before its process can end.
 _GRACE_SECONDS = 3
@@ -73,7 +73,7 @@ class RemoteEnvironment:
         """Wait for the next result and return it.
 
         Raises:
-            UsageError: the environment cannot be made.
+            UsageError: the environment cannot be made, or the script has no main guard.
             EnvironmentFailed: it raised, exited, crashed, did not answer or returned something
                 invalid; the next call must be `reset`.
         """
@@ -82,7 +82,8 @@ class RemoteEnvironment:
         except (EOFError, ConnectionError):
             self._has_failed = True
             self._process.join(_GRACE_SECONDS)
-            raise EnvironmentFailed(process_ended(self._process.exitcode)) from None
+            code = self._process.exitcode
+            raise main_guard_error(code) or EnvironmentFailed(process_ended(code)) from None
         if isinstance(answer, QCError):
             self._has_failed = True
             raise answer
