@@ -12,6 +12,7 @@ from msgspec import structs
 from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
 from qc_core.documents import encode
+from qc_core.envs.make import describe
 from qc_core.errors import QCError
 from qc_core.progress import Progress
 from qc_core.seeds import seeds_for
@@ -22,6 +23,7 @@ from qc_core.tuning.study import create_study, study_store
 from qc_core.tuning.trial_checkpoints import selection_key
 from qc_core.tuning.trials import StudyHistory, read_history, read_worker_trials
 from qc_core.tuning.worker import run_worker
+from tests.conftest import PENDULUM, write_random_dataset
 
 
 @pytest.fixture
@@ -79,6 +81,22 @@ def select(config: Config, folder: Path, name: str) -> StudyHistory:
         published=folder / f"{name}-published",
     )
     return read_history(folder / f"{name}.json")
+
+
+def test_selection_counts_failures_as_the_limit_of_the_environment_and_not_of_the_data(
+    tmp_path: Path, pendulum_config: Config
+) -> None:
+    config = replace(pendulum_config, tune=replace(pendulum_config.tune, trials=1))
+    environment = describe(PENDULUM)
+    recorded = structs.replace(environment, episode_limit=60)
+    dataset = write_random_dataset(tmp_path / "dataset", recorded)
+    pretrain(config, dataset, tmp_path / "offline")
+    assert read_checkpoint(tmp_path / "offline").spec.episode_limit == 60
+    work(config, tmp_path / "offline", dataset, tmp_path)
+    selection = select(config, tmp_path, "a").selection
+    assert selection is not None
+    steps = [candidate.steps.value for candidate in selection.candidates]
+    assert steps == [environment.episode_limit] * 2
 
 
 def test_a_failure_in_one_process_is_one_line_and_ends_all(
