@@ -31,10 +31,10 @@ def test_threads_that_start_processes_at_once_restore_the_environment(
 
     def start_some() -> None:
         for _ in range(10):
-            start_forked(os.getpid).join()
+            start_forked(os.chdir, "/").join()
 
     # Start the server of the processes.
-    start_forked(os.getpid).join()
+    start_forked(os.chdir, "/").join()
     threads = [threading.Thread(target=start_some) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -27,6 +27,13 @@ class Wandering:
         return np.clip(0.3 * noise, -1, 1).reshape(-1, 3, 5)
 
 
+class Drifting(Wandering):
+    """Moves far enough to solve some episodes of the quick environment."""
+
+    def __call__(self, _: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return np.repeat(np.sign(noise[:, None, :5]), 3, axis=1)
+
+
 class Scripted(gymnasium.Env):
     """Solves itself at step 4, or never."""
 
@@ -77,13 +84,14 @@ def test_every_frame_from_reset_to_end_can_be_recorded() -> None:
 
 def test_results_are_in_seed_order_for_any_number_of_workers() -> None:
     seeds = [5, 3, 4]
-    policies = {"one": Wandering, "two": Wandering}
+    policies = {"one": Drifting, "two": Drifting}
     alone = play_episodes(QUICK, policies, seeds)
+    assert len({outcome.steps for outcome in alone["one"]}) == len(seeds)
     assert play_episodes(QUICK, policies, seeds, workers=2) == alone
     assert alone["one"] == alone["two"]
     assert [outcome.seed for outcome in alone["one"]] == seeds
     environment = make_environment(QUICK)
-    assert play_episode(environment, Wandering(), 4) == alone["one"][2]
+    assert play_episode(environment, Drifting(), 4) == alone["one"][2]
     environment.close()
 
 
