@@ -99,7 +99,11 @@ def check_cluster(kubectl: Kubectl, need: Need, image: str = TRAIN_IMAGE) -> Ite
     Raises:
         UsageError: there is no KFP, or no product, in the namespace.
     """
-    secrets = {f"secret/{getattr(need.secrets, name)}": keys for name, keys in _SECRETS.items()}
+    secrets: dict[str, tuple[str, ...]] = {}
+    for name, keys in _SECRETS.items():
+        reference = f"secret/{getattr(need.secrets, name)}"
+        # Options may name the same Secret.
+        secrets[reference] = (*secrets.get(reference, ()), *keys)
     objects = kubectl.get(*REQUIRED, INSTALLATION, KFP_SECRET, *secrets, _ACCOUNT, MLFLOW_SERVICE)
     require_objects(objects, kubectl.namespace)
     checks: Sequence[Callable[[], Iterator[Finding]]] = (

@@ -208,6 +208,10 @@ def test_the_secrets_and_gpus_that_the_options_name_are_inspected(
     assert f"node gpu offers 2 {mig}" in shown
     options[1] = "missing"
     assert "secret/missing has no url" in findings(capsys, *options)["secrets"]["text"]
+    # One Secret for two purposes has the keys of both.
+    good.objects["secret/mine"]["data"] = dict.fromkeys(("path", "private.pem"), "eA==")
+    shared = findings(capsys, "--study-secret", "mine", "--signing-secret", "mine")
+    assert shared["secrets"]["text"] == "secret/mine has no url and no password"
 
 
 @pytest.mark.parametrize(
