@@ -102,6 +102,31 @@ def test_modules_have_no_import_cycles() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
+def test_the_architecture_page_draws_what_packages_import() -> None:
+    def node(module: str) -> str:
+        name = package(module)
+        is_module = (ROOT / "qc_core" / f"{name}.py").exists()
+        return "modules" if is_module else name.replace(".", "_")
+
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        if module.startswith("qc_core."):
+            used = {node(name) for name in imports(module) if name.startswith("qc_core.")}
+            graph.setdefault(node(module), set()).update(used - {node(module)})
+    reached: dict[str, set[str]] = {}
+    for name in TopologicalSorter(graph).static_order():
+        reached[name] = graph[name].union(*(reached[used] for used in graph[name]))
+    needed = {
+        f"{name} --> {used}"
+        for name in graph
+        for used in graph[name]
+        if not any(used in reached[other] for other in graph[name])
+    }
+    page = (ROOT / "docs/development/architecture.md").read_text()
+    drawn = page.partition("graph TD\n")[2].partition("```")[0]
+    assert {line.strip() for line in drawn.splitlines()} == needed
+
+
 def test_only_the_table_of_commands_names_other_packages_as_text() -> None:
     naming = {
         module
