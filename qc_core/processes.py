@@ -82,8 +82,8 @@ def start_fresh(target: Callable[..., None], *arguments: Any) -> BaseProcess:
 def start_forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Start a process that computes in one thread, in some milliseconds.
 
-    It is forked from a server process that has imported the large libraries; the first call starts
-    the server, which ends with this process. Do not use a GPU in it.
+    It is forked from a server process that has imported the large libraries; the first call in each
+    process starts a server, which ends with this process. Do not use a GPU in it.
     """
     _make_socket_folder()
     context = get_context("forkserver")

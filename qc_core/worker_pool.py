@@ -66,7 +66,7 @@ def worker_pool(
     replace_killed: bool = False,
     forked: bool = False,
 ) -> Iterator[Executor]:
-    """A pool of fresh processes; an exception in the block interrupts their calls.
+    """A pool of processes; an exception in the block interrupts their calls.
 
     An interrupted call sees `Interrupted`, cleans up, and its process exits.
 

@@ -18,9 +18,10 @@ def training_pool(
 ) -> AbstractContextManager[Executor]:
     """A `worker_pool` whose processes share this process's cores equally.
 
-    On a CPU they are forked from the server of `start_forked`, which has imported torch, and their
-    environments come from the same server. A process that uses a GPU imports everything itself: the
-    server may have loaded the GPU's driver for a simulator, and a driver does not survive a fork.
+    On a CPU they are forked from the server of `start_forked`, which has imported torch. Each
+    starts another server for its environments. A process that uses a GPU imports everything
+    itself: the server may have loaded the GPU's driver for a simulator, and a driver does not
+    survive a fork.
     """
     has_gpu = os.environ.get("QC_DEVICE") != "cpu" and torch.cuda.is_available()
     return worker_pool(

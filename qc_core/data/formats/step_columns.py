@@ -38,7 +38,7 @@ class Columns:
 
     Attributes:
         next_observations: empty if the file has none.
-        start: arrays that tell how an episode starts, of `_STARTS`; empty if the file has none.
+        start: arrays that decide how an episode starts, of `_STARTS`; empty if the file has none.
         scalars: arrays of one number per step, by what they contain (`REWARDS`, …).
     """
 
