@@ -28,16 +28,16 @@ from qc_core.data.ingest import ingest
 from qc_core.envs.episode_result import counted_steps
 from qc_core.envs.make import describe
 from qc_core.envs.play import play_episodes
-from qc_core.evaluation.evaluate import OFFLINE, ONLINE
+from qc_core.evaluation.result import OFFLINE, ONLINE
 from qc_core.seeds import seeds_for
 from qc_core.significance import paired_p_value
 from qc_core.statistics import success_rate
-from qc_core.training.checkpoint import save_checkpoint
+from qc_core.training.checkpoint_policy import CheckpointPolicy
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.local_checkpoints import LocalCheckpoints, partial_folder
-from qc_core.training.policy import CheckpointPolicy
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import save_checkpoint
 
 _EPISODES = 100
 

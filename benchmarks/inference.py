@@ -38,7 +38,8 @@ from qc_core.export.export import export
 from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
-from qc_core.training.checkpoint import Checkpoint, save_checkpoint
+from qc_core.training.checkpoint import Checkpoint
+from qc_core.training.saved_agent import save_checkpoint
 
 _OBSERVATIONS, _ACTIONS = 40, 5
 _METHODS = ("qc", "qc-fql")

@@ -25,9 +25,11 @@ from qc_core.scratch import SCRATCH, temporary_folder
 
 # The numeric libraries read these variables once, when a process imports them.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# Imported once for all processes that `start_forked` starts; the libraries only if they are in use.
+# Imported once for all processes that `start_forked` starts.
 _PRELOADED = ("qc_core.envs.preloaded",)
-_PRELOADED_LIBRARIES = ("torch", "onnxruntime")
+# Imported too if this process has imported them, or has asked for them by `preload`.
+_LIBRARIES = ("torch", "onnxruntime")
+_wanted: set[str] = set()
 
 _MAX_SOCKET_FOLDER = 40
 
@@ -79,6 +81,14 @@ def start_fresh(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     return process
 
 
+def preload(library: str) -> None:
+    """Let the server of `start_forked` import a library that only its processes use.
+
+    It must be called before the server starts; later, each process imports the library itself.
+    """
+    _wanted.add(library)
+
+
 def start_forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Start a process that computes in one thread, in some milliseconds.
 
@@ -87,7 +97,7 @@ def start_forked(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     """
     _make_socket_folder()
     context = get_context("forkserver")
-    libraries = [name for name in _PRELOADED_LIBRARIES if name in sys.modules]
+    libraries = [name for name in _LIBRARIES if name in sys.modules or name in _wanted]
     context.set_forkserver_preload([*_PRELOADED, *libraries])
     with _starting, one_thread_each():
         environment = dict(os.environ)

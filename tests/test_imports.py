@@ -275,6 +275,14 @@ def test_the_help_imports_only_the_standard_library() -> None:
     assert result.stdout.splitlines()[-1] == "qc_core"
 
 
+def test_only_training_and_export_import_torch() -> None:
+    modules = (
+        *("data.ingest", "evaluation.evaluate", "evaluation.exploration", "notify.completion"),
+        *("publish.promote", "report.html", "runs.record", "tuning.select"),
+    )
+    run_blocked({"torch"}, "import " + ", ".join(f"qc_core.{name}" for name in modules))
+
+
 def test_training_does_not_import_the_compiler_of_torch() -> None:
     program = """
 import torch

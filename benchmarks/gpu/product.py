@@ -31,8 +31,9 @@ from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
 from qc_core.training import device as training_devices
-from qc_core.training.checkpoint import Checkpoint, save_checkpoint
+from qc_core.training.checkpoint import Checkpoint
 from qc_core.training.offline import OfflineTraining
+from qc_core.training.saved_agent import save_checkpoint
 from qc_core.training.updates import Updates, repeat
 
 METHODS = (*methods.METHODS,)

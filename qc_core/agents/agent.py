@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,10 +76,7 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     Attributes:
         settings: the algorithm's own settings, `config.algorithm`.
         kernels: the kernels that compute the networks in `update`; `PLAIN` by default.
-        has_bc_policy: whether `bc_chunk` is available.
     """
-
-    has_bc_policy: ClassVar[bool] = False
 
     observation_mean: Tensor
     observation_std: Tensor
@@ -126,7 +123,7 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         """The behaviour-cloning policy alone: [B, O], [B, *noise_shape] → [B, C, A].
 
         Raises:
-            UsageError: the algorithm has none; see `has_bc_policy`.
+            UsageError: the algorithm has none; see `AlgorithmSettings.has_bc_policy`.
         """
         raise UsageError(
             f"{self.config.method} has no behaviour-cloning policy: use the learned one"

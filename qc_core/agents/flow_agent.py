@@ -41,8 +41,6 @@ FlowNoiseT = TypeVar("FlowNoiseT", bound=FlowNoise)
 class FlowAgent(CriticAgent[FlowSettingsT, FlowNoiseT]):
     """An agent with a behaviour-cloning flow; subclasses make the policy from it."""
 
-    has_bc_policy = True
-
     def __init__(self, observation_size: int, action_size: int, config: TrainConfig) -> None:
         super().__init__(
             observation_size, action_size, config, activation="gelu", critic_norm="after"

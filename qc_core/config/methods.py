@@ -30,15 +30,18 @@ class AlgorithmSettings:
     Attributes:
         searched: names of the settings that tuning varies by `--tune.alpha-factor`, unless they
             are 0.
+        has_bc_policy: whether the agents have a behaviour-cloning policy, `Agent.bc_chunk`.
     """
 
     searched: ClassVar[tuple[str, ...]] = ()
+    has_bc_policy: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowSettings(AlgorithmSettings):
     """Settings of every algorithm with a flow policy."""
 
+    has_bc_policy: ClassVar[bool] = True
     flow_steps: Annotated[int, Meta(description="Euler steps T of the flow.")] = 10
 
 

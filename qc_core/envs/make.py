@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from qc_core.envs.checked import CheckedEnvironment
 from qc_core.envs.control_interval import control_interval as interval_of
@@ -91,6 +92,15 @@ def is_continuous(action: gymnasium.Space) -> bool:
     )
 
 
+def episode_limit(environment: str) -> int:
+    """Return the steps after which an episode ends, without making the environment.
+
+    Raises:
+        UsageError: the id is unknown, or the environment has no limit.
+    """
+    return _required_limit(environment, find_environment(environment))
+
+
 def describe(environment: str, control_interval: float = 0.0) -> EnvironmentSpec:
     """Return sizes, names and limits of an environment.
 
@@ -123,12 +133,7 @@ def spec_of(
     action = made.action_space
     assert isinstance(action, gymnasium.spaces.Box)
     names = observation_names(original_space(made), environment)
-    limit = made.spec.max_episode_steps if made.spec else None
-    if limit is None:
-        raise UsageError(
-            f"{environment}: an episode limit is needed, but it has none: register it with "
-            f"max_episode_steps, or give --environment '{with_settings(environment, _LIMITED)}'"
-        )
+    limit = _required_limit(environment, made.spec)
     if not (np.abs((action.low, action.high)) < LARGEST).all():
         raise UsageError(
             f"{environment}: actions must be bounded, got {action}: give its action space finite "
@@ -146,6 +151,16 @@ def spec_of(
         episode_limit=limit,
         control_interval=interval_of(made, environment, control_interval).seconds,
     )
+
+
+def _required_limit(environment: str, registered: EnvSpec | None) -> int:
+    limit = registered.max_episode_steps if registered else None
+    if limit is None:
+        raise UsageError(
+            f"{environment}: an episode limit is needed, but it has none: register it with "
+            f"max_episode_steps, or give --environment '{with_settings(environment, _LIMITED)}'"
+        )
+    return limit
 
 
 def _cube_names(

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from qc_core import documents
-from qc_core.agents.make import agent_class
-from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import (
     NO_SUCCESS_SIGNAL,
@@ -19,30 +16,18 @@ from qc_core.envs.episode_result import (
     counted_steps,
     summarize_results,
 )
-from qc_core.envs.make import describe
+from qc_core.envs.make import episode_limit
 from qc_core.envs.play import play_episodes
 from qc_core.envs.registry import has_simulator
 from qc_core.errors import UsageError
-from qc_core.evaluation.held_out import held_out_result, held_out_windows
-from qc_core.evaluation.result import (
-    BEHAVIOUR_CLONING,
-    OFFLINE,
-    ONLINE,
-    UNTRAINED,
-    Evaluation,
-    PolicyResult,
-)
+from qc_core.evaluation.compared import compared_policies
+from qc_core.evaluation.result import Evaluation, PolicyResult
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate, mean, success_gain
-from qc_core.training.checkpoint import (
-    load_acting_agent,
-    read_checkpoint,
-    require_environment,
-    weights_digest,
-)
-from qc_core.training.policy import CheckpointPolicy
+from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
+from qc_core.training.checkpoint_policy import CheckpointPolicy
 
 _NO_GAIN = Estimate(0.0, 0.0, 0.0)
 
@@ -72,8 +57,11 @@ def evaluate(
         EnvironmentFailed: the environment failed too often.
     """
     if not has_simulator(config.environment):
-        return _evaluate_held_out(config, offline, output, held_out)
-    limit = describe(config.environment, config.control_interval).episode_limit
+        # Imports torch, which the comparison of episodes needs only in its workers.
+        from qc_core.evaluation.evaluate_held_out import evaluate_held_out
+
+        return evaluate_held_out(config, offline, output, held_out)
+    limit = episode_limit(config.environment)
     seeds = seeds_for("evaluate", config.seed, config.evaluate.episodes)
     trained = {checkpoint: read_checkpoint(checkpoint) for checkpoint in (offline, online)}
     for checkpoint, info in trained.items():
@@ -85,7 +73,7 @@ def evaluate(
             "one method"
         )
     horizon = config.evaluate.execution_horizon
-    policies = _policies(method, offline, online, horizon)
+    policies = compared_policies(method, offline, online, horizon)
     played = play_episodes(
         config.environment,
         policies,
@@ -113,50 +101,6 @@ def evaluate(
     )
     documents.write(output, evaluation)
     return evaluation
-
-
-def _evaluate_held_out(
-    config: Config, checkpoint: Path, output: Path, held_out: Path | None
-) -> Evaluation:
-    """Compare the policies of a checkpoint on recorded episodes, and write the figures."""
-    info = read_checkpoint(checkpoint)
-    require_environment(info, checkpoint, config.environment)
-    if held_out is None:
-        raise UsageError(
-            f"{config.environment} has no simulator: give the data set, whose held-out episodes "
-            "the policies are evaluated on (--dataset)"
-        )
-    windows = held_out_windows(held_out, info.config.train.chunk_length)
-    horizon = config.evaluate.execution_horizon
-    loaded = _policies(info.config.train.method, checkpoint, checkpoint, horizon)
-    agent = load_acting_agent(checkpoint, torch.device("cpu"))
-    evaluation = Evaluation(
-        environment=config.environment,
-        episode_limit=info.spec.episode_limit,
-        first_seed=0,
-        episodes=0,
-        execution_horizon=horizon or info.config.train.chunk_length,
-        policies=(),
-        held_out=tuple(
-            held_out_result(name, policy, agent, windows) for name, policy in loaded.items()
-        ),
-    )
-    log.info(f"{config.environment} has no simulator: all figures are offline figures")
-    documents.write(output, evaluation)
-    return evaluation
-
-
-def _policies(
-    method: str, offline: Path, online: Path, horizon: int
-) -> dict[str, CheckpointPolicy]:
-    policies: dict[str, CheckpointPolicy] = {}
-    if agent_class(method).has_bc_policy:
-        policies[BEHAVIOUR_CLONING] = CheckpointPolicy(offline, "bc", horizon)
-    before = UNTRAINED if METHODS[method].online_only else OFFLINE
-    policies[before] = CheckpointPolicy(offline, "learned", horizon)
-    if weights_digest(online) != weights_digest(offline):
-        policies[ONLINE] = CheckpointPolicy(online, "learned", horizon)
-    return policies
 
 
 def _result(

@@ -1,6 +1,6 @@
 """Offline figures of a policy: how it fits recorded episodes that it was not trained on.
 
-They say nothing about how the policy acts: no episode is played.
+They say nothing about how the policy acts: no episode is played. This module does not import torch.
 
 Shapes: W windows, O observation, H actions per chunk, A action, N samples.
 """
@@ -12,26 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import logsumexp
 
-from qc_core.agents.agent import Agent
-from qc_core.agents.critic_agent import CriticAgent
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.data.dataset.info import INFO_FILE
 from qc_core.errors import UsageError
-from qc_core.policy_format.held_out_result import HeldOutResult
 from qc_core.runtime.executor import ChunkFunction
-from qc_core.statistics import Estimate, mean
-from qc_core.training.checkpoint import weights_digest
-from qc_core.training.policy import CheckpointPolicy
 
 # Samples of the policy for each recorded chunk.
 _SAMPLES = 64
 # Standard deviation of the kernel around each sample, where an action's range is -1 to 1.
 _BANDWIDTH = 0.1
 _MAX_WINDOWS = 1024
-_SEED = 0
+# Of the noise of every policy.
+NOISE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,7 @@ def log_likelihoods(policy: ChunkFunction, windows: Windows, low_A: Any, high_A:
     Args:
         low_A, high_A: bounds of the actions.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(NOISE_SEED)
     half_A = np.maximum((np.asarray(high_A) - np.asarray(low_A)) / 2, 1e-6)
     count, numbers = len(windows.observations_WO), windows.chunks_WHA[0].size
     squares_NW = np.empty((_SAMPLES, count))
@@ -115,39 +109,3 @@ def log_likelihoods(policy: ChunkFunction, windows: Windows, low_A: Any, high_A:
     density_W = logsumexp(kernel_NW, axis=0) - np.log(_SAMPLES)
     normaliser = np.log(_BANDWIDTH * np.sqrt(2 * np.pi))
     return windows.per_episode(density_W / numbers - normaliser)
-
-
-def values_of(agent: Agent, chunk_WHA: np.ndarray, windows: Windows) -> Estimate | None:
-    """Return the critics' mean value of chunks at the windows' observations; None without one."""
-    if not isinstance(agent, CriticAgent):
-        return None
-    with torch.inference_mode():
-        low_A, high_A = agent.action_low, agent.action_high
-        chunk = torch.from_numpy(np.asarray(chunk_WHA, np.float32))
-        scaled_WL = ((2 * chunk - low_A - high_A) / (high_A - low_A)).flatten(1)
-        observation_WO = agent.normalize(torch.from_numpy(windows.observations_WO))
-        value_W = agent.values(agent.critic, observation_WO, scaled_WL).mean(dim=0)
-    return mean(windows.per_episode(value_W.numpy()))
-
-
-def held_out_result(
-    name: str, checkpoint: CheckpointPolicy, agent: Agent, windows: Windows
-) -> HeldOutResult:
-    """Return the offline figures of a checkpoint's policy; `agent` is the checkpoint's."""
-    policy = checkpoint()
-    likelihoods = log_likelihoods(
-        policy, windows, agent.action_low.numpy(), agent.action_high.numpy()
-    )
-    noise = np.random.default_rng(_SEED).standard_normal(
-        (len(windows.observations_WO), *policy.noise_shape), dtype=np.float32
-    )
-    chosen_WHA = policy(windows.observations_WO, noise)
-    return HeldOutResult(
-        name=name,
-        kind=checkpoint.kind,
-        weights=weights_digest(checkpoint.checkpoint),
-        episodes=windows.episodes,
-        log_likelihood=mean(likelihoods),
-        value=values_of(agent, chosen_WHA, windows),
-        recorded_value=values_of(agent, windows.chunks_WHA, windows),
-    )

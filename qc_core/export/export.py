@@ -36,12 +36,8 @@ from qc_core.policy_format.policy_folder import CARD, CONTRACT, GOLDEN, MODEL, w
 from qc_core.provenance import git_commit, image, versions
 from qc_core.runtime import ChunkPolicy
 from qc_core.runtime.golden import TOLERANCE
-from qc_core.training.checkpoint import (
-    Checkpoint,
-    load_acting_agent,
-    read_checkpoint,
-    weights_digest,
-)
+from qc_core.training.checkpoint import Checkpoint, read_checkpoint, weights_digest
+from qc_core.training.saved_agent import load_acting_agent
 
 PARITY_CASES = 1000
 

@@ -16,14 +16,7 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.seeds import seeds_for
 from qc_core.tracking.open import open_metrics, run_of
-from qc_core.training.checkpoint import (
-    TRAINING,
-    Checkpoint,
-    Curve,
-    load_agent,
-    read_checkpoint,
-    read_curve,
-)
+from qc_core.training.checkpoint import TRAINING, Checkpoint, Curve, read_checkpoint, read_curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import training_device
 from qc_core.training.local_checkpoints import LocalCheckpoints
@@ -31,6 +24,7 @@ from qc_core.training.loop import PeriodicEvaluation, Training, run_training
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.online import OnlineTraining
 from qc_core.training.resume import resuming_from, start_or_resume
+from qc_core.training.saved_agent import load_agent
 from qc_core.training.scoring import Scoring
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from qc_core.agents.agent import Agent
 from qc_core.errors import QCError
 from qc_core.log import log
-from qc_core.training.checkpoint import Checkpoint, Curve, save_checkpoint, verify_checkpoint
+from qc_core.training.checkpoint import Checkpoint, Curve, verify_checkpoint
 from qc_core.training.checkpoint_schedule import CheckpointSchedule
+from qc_core.training.saved_agent import save_checkpoint
 
 
 class CheckpointBackend(Protocol):

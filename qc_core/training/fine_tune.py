@@ -21,7 +21,6 @@ from qc_core.tracking.metrics import Metrics
 from qc_core.training.checkpoint import (
     Checkpoint,
     Curve,
-    load_agent,
     read_checkpoint,
     require_environment,
     require_same_networks,
@@ -31,6 +30,7 @@ from qc_core.training.device import training_device
 from qc_core.training.loop import PeriodicEvaluation, run_training
 from qc_core.training.online import OnlineTraining
 from qc_core.training.resume import start_or_resume
+from qc_core.training.saved_agent import load_agent
 from qc_core.training.score import Score, score_of
 from qc_core.training.scoring import Scoring
 

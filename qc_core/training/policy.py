@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from multiprocessing import parent_process
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,7 +10,6 @@ import torch
 from qc_core.agents.agent import Agent
 from qc_core.errors import UsageError
 from qc_core.runtime.executor import require_execution_horizon
-from qc_core.training.checkpoint import load_acting_agent
 
 # `bc` is the behaviour-cloning flow that the learned policy is based on.
 PolicyKind = Literal["bc", "learned"]
@@ -36,7 +32,7 @@ class AgentPolicy:
         chunk_length = agent.config.chunk_length
         self._chunk = agent.chunk
         if kind == "bc":
-            if not agent.has_bc_policy:
+            if not agent.config.algorithm.has_bc_policy:
                 raise UsageError(
                     f"{agent.config.method} has no behaviour-cloning policy: use the learned one"
                 )
@@ -73,19 +69,3 @@ class ExplorationPolicy(AgentPolicy):
         # The distribution function of the normal distribution turns normal noise into uniform.
         uniform_BL = torch.special.ndtr(torch.from_numpy(noise).to(self._device)) * 2 - 1
         return self._agent.in_environment_units(uniform_BL).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class CheckpointPolicy:
-    """Loads a checkpoint's policy in the process that calls it, such as a worker."""
-
-    checkpoint: Path
-    kind: PolicyKind
-    execution_horizon: int = 0
-
-    def __call__(self) -> AgentPolicy:
-        if parent_process() is not None:
-            # There is one worker process for each core.
-            torch.set_num_threads(1)
-        agent = load_acting_agent(self.checkpoint, torch.device("cpu"))
-        return AgentPolicy(agent, self.kind, execution_horizon=self.execution_horizon)

@@ -25,14 +25,7 @@ from qc_core.store.objects import ObjectStore
 from qc_core.timestamps import new_stamp
 from qc_core.tracking.metrics import Metrics
 from qc_core.tracking.open import TrackedRun, open_metrics, run_of
-from qc_core.training.checkpoint import (
-    DOCUMENT,
-    Checkpoint,
-    load_agent,
-    read_checkpoint,
-    save_checkpoint,
-    verify_checkpoint,
-)
+from qc_core.training.checkpoint import DOCUMENT, Checkpoint, read_checkpoint, verify_checkpoint
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import share_cpu, training_device
 from qc_core.training.local_checkpoints import LocalCheckpoints, partial_folder
@@ -40,6 +33,7 @@ from qc_core.training.loop import run_training
 from qc_core.training.offline import OfflineTraining
 from qc_core.training.remote_checkpoints import RemoteCheckpoints
 from qc_core.training.resume import start_or_resume
+from qc_core.training.saved_agent import load_agent, save_checkpoint
 from qc_core.training.warm_start import parents_agent
 
 

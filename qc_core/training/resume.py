@@ -14,16 +14,11 @@ from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 from qc_core.errors import UsageError
 from qc_core.log import log
-from qc_core.training.checkpoint import (
-    Checkpoint,
-    Curve,
-    load_training_state,
-    read_checkpoint,
-    read_curve,
-)
+from qc_core.training.checkpoint import Checkpoint, Curve, read_checkpoint, read_curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.device import DEVICE_FAULTS
 from qc_core.training.loop import Training
+from qc_core.training.saved_agent import load_training_state
 
 # What a damaged checkpoint raises, except for DEVICE_FAULTS, which are RuntimeErrors too.
 _DAMAGE = (UsageError, KeyError, IndexError, ValueError, TypeError, RuntimeError)

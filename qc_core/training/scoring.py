@@ -23,8 +23,8 @@ from qc_core.envs.failures import EpisodeFailures
 from qc_core.envs.play import episode_pool, play_episode
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.scratch import scratch_folder
-from qc_core.training.checkpoint import save_tensors
 from qc_core.training.policy import AgentPolicy
+from qc_core.training.saved_agent import save_tensors
 
 # Each process loads a simulator and torch, almost 1 GB of memory.
 _MAX_PROCESSES = 8

@@ -11,12 +11,8 @@ from qc_core.log import log
 from qc_core.policy_format.environment_spec import EnvironmentSpec, is_same_environment
 from qc_core.registry.parent import fetch_checkpoint, parent_of, weights_of_parent
 from qc_core.scratch import scratch_folder
-from qc_core.training.checkpoint import (
-    load_agent,
-    read_checkpoint,
-    require_same_networks,
-    weights_digest,
-)
+from qc_core.training.checkpoint import read_checkpoint, require_same_networks, weights_digest
+from qc_core.training.saved_agent import load_agent
 
 # Fields of the environment that must be the same for the parent's data and the new data.
 _SAME_FIELDS = (

@@ -10,7 +10,7 @@ from qc_core import documents
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
-from qc_core.envs.make import describe
+from qc_core.envs.make import episode_limit
 from qc_core.envs.play import play_episodes
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, staged_folder
@@ -18,10 +18,10 @@ from qc_core.log import log
 from qc_core.scratch import scratch_folder
 from qc_core.seeds import seeds_for
 from qc_core.store.objects import NoSuchObject, ObjectStore
-from qc_core.training.policy import CheckpointPolicy
+from qc_core.training.checkpoint_policy import CheckpointPolicy
 from qc_core.tuning.selection import Selection, decide
 from qc_core.tuning.study import answering, load_study, study_store
-from qc_core.tuning.trial_checkpoints import (
+from qc_core.tuning.trial_results import (
     get_result,
     remove_all_but,
     selection_key,
@@ -148,7 +148,7 @@ def _compare_with_offline(
         workers=min(config.evaluate.workers, len(seeds)),
     )
     # The data, which a checkpoint describes, may have another limit than the environment.
-    limit = describe(config.environment, config.control_interval).episode_limit
+    limit = episode_limit(config.environment)
     baseline, *others = played.values()
     return decide(baseline, dict(zip(trials, others, strict=True)), limit, earlier)
 

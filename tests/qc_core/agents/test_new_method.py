@@ -30,16 +30,11 @@ from qc_core.export.export import export
 from qc_core.networks.flow import VelocityField, integrate
 from qc_core.networks.mlp import MLP
 from qc_core.runtime import ChunkPolicy
-from qc_core.training.checkpoint import (
-    OPTIMIZER,
-    load_agent,
-    read_checkpoint,
-    read_curve,
-    save_checkpoint,
-)
+from qc_core.training.checkpoint import OPTIMIZER, read_checkpoint, read_curve
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.policy import AgentPolicy
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import load_agent, save_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -259,6 +259,6 @@ def test_normalisation_is_part_of_the_policy(reference: Reference) -> None:
 def test_chunks_stay_within_their_bounds(reference: Reference) -> None:
     observation = reference.windows.observations_BO * 100
     agent = reference.agent
-    policies = [agent.chunk, *([agent.bc_chunk] if agent.has_bc_policy else [])]
+    policies = [agent.chunk, *([agent.bc_chunk] if agent.config.algorithm.has_bc_policy else [])]
     for policy in policies:
         assert policy(observation, reference.noise.target * 100).abs().max() <= 1

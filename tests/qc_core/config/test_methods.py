@@ -10,9 +10,9 @@ from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.export.export import export
 from qc_core.runtime import ChunkPolicy
-from qc_core.training.checkpoint import save_checkpoint
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import save_checkpoint
 from tests.train_settings import is_best_of_n, train_with
 
 

@@ -23,7 +23,7 @@ from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate
 from qc_core.training.checkpoint import WEIGHTS
-from qc_core.training.policy import CheckpointPolicy
+from qc_core.training.checkpoint_policy import CheckpointPolicy
 from qc_core.training.pretrain import pretrain
 
 

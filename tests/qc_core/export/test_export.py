@@ -33,8 +33,9 @@ from qc_core.files import sha256_of
 from qc_core.policy_format.contract import TuningSummary
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.training.checkpoint import load_agent, read_checkpoint, save_checkpoint
+from qc_core.training.checkpoint import read_checkpoint
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import load_agent, save_checkpoint
 from tests.conftest import random_episodes
 
 TEXT = (".json", ".md", "")

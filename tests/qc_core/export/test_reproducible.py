@@ -13,9 +13,9 @@ from qc_core.config.document import as_config, to_mapping
 from qc_core.config.settings import Config
 from qc_core.evaluation.evaluate import evaluate
 from qc_core.export.export import export
-from qc_core.training.checkpoint import save_checkpoint
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import save_checkpoint
 
 ROOT = Path(__file__).parents[3]
 # A run that knows nothing of this one's hash seed, zone, language or home.

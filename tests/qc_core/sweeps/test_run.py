@@ -22,13 +22,9 @@ from qc_core.sweeps.job import is_finished, last_checkpoint, run_job
 from qc_core.sweeps.point import SweepPoint
 from qc_core.sweeps.run import run_sweep
 from qc_core.sweeps.summary import final_scores
-from qc_core.training.checkpoint import (
-    load_training_state,
-    read_checkpoint,
-    read_curve,
-    weights_digest,
-)
+from qc_core.training.checkpoint import read_checkpoint, read_curve, weights_digest
 from qc_core.training.online import OnlineTraining
+from qc_core.training.saved_agent import load_training_state
 from tests.quick_environment import QUICK
 
 STEPS = ("--train.offline-steps", "4", "--train.online-steps", "6", "--train.learning-starts", "1")

@@ -13,19 +13,13 @@ from qc_core.envs.make import describe
 from qc_core.errors import UsageError
 from qc_core.policy_format.data_source import DataSource
 from qc_core.progress import Progress
-from qc_core.training.checkpoint import (
-    CURVE,
-    TRAINING,
-    WEIGHTS,
-    load_agent,
-    read_checkpoint,
-    read_curve,
-)
+from qc_core.training.checkpoint import CURVE, TRAINING, WEIGHTS, read_checkpoint, read_curve
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.fine_tune import fine_tune
 from qc_core.training.local_checkpoints import LocalCheckpoints
 from qc_core.training.online import OnlineTraining
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import load_agent
 from qc_core.training.score import Score, score_of
 from qc_core.training.scoring import Scoring
 from tests.conftest import random_episodes

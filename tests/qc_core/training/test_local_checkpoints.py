@@ -20,17 +20,11 @@ from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.progress import Progress
 from qc_core.training import offline, pretrain
-from qc_core.training.checkpoint import (
-    OPTIMIZER,
-    TRAINING,
-    WEIGHTS,
-    load_agent,
-    read_checkpoint,
-    read_curve,
-)
+from qc_core.training.checkpoint import OPTIMIZER, TRAINING, WEIGHTS, read_checkpoint, read_curve
 from qc_core.training.checkpoint_schedule import CheckpointSchedule
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.local_checkpoints import LocalCheckpoints
+from qc_core.training.saved_agent import load_agent
 from tests.conftest import random_episodes
 from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 

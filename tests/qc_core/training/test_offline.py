@@ -10,14 +10,9 @@ import torch
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.errors import UsageError
-from qc_core.training.checkpoint import (
-    Checkpoint,
-    load_agent,
-    load_training_state,
-    read_curve,
-    save_checkpoint,
-)
+from qc_core.training.checkpoint import Checkpoint, read_curve
 from qc_core.training.offline import OfflineTraining
+from qc_core.training.saved_agent import load_agent, load_training_state, save_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -18,10 +18,11 @@ from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.files import sha256_of
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
-from qc_core.training.checkpoint import load_agent, read_checkpoint, read_curve
+from qc_core.training.checkpoint import read_checkpoint, read_curve
 from qc_core.training.offline import learning_rate_at
 from qc_core.training.policy import AgentPolicy
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import load_agent
 from tests.conftest import PENDULUM, random_episodes
 
 

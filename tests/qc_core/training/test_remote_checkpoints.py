@@ -14,9 +14,10 @@ from qc_core.progress import Progress
 from qc_core.store.local_store import FolderStore
 from qc_core.store.objects import ObjectStore
 from qc_core.training import pretrain
-from qc_core.training.checkpoint import OPTIMIZER, WEIGHTS, load_agent, read_checkpoint
+from qc_core.training.checkpoint import OPTIMIZER, WEIGHTS, read_checkpoint
 from qc_core.training.checkpoint_store import CheckpointStore
 from qc_core.training.remote_checkpoints import RemoteCheckpoints
+from qc_core.training.saved_agent import load_agent
 from tests.qc_core.training.interrupt import Interrupt, save_after_each_step
 
 

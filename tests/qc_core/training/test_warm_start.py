@@ -18,13 +18,9 @@ from qc_core.registry.parent import pin_parent
 from qc_core.registry.registry import Registry
 from qc_core.registry.removal import delete_version
 from qc_core.store.open import open_store
-from qc_core.training.checkpoint import (
-    load_agent,
-    read_checkpoint,
-    save_checkpoint,
-    weights_digest,
-)
+from qc_core.training.checkpoint import read_checkpoint, weights_digest
 from qc_core.training.pretrain import pretrain
+from qc_core.training.saved_agent import load_agent, save_checkpoint
 from tests.conftest import PENDULUM, random_episodes
 from tests.qc_core.registry.policy_folders import write_policy
 

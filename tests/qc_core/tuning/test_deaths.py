@@ -25,7 +25,7 @@ from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
 from qc_core.tuning.slots import attempts_by_slot
 from qc_core.tuning.study import Heartbeat, create_study, load_study
-from qc_core.tuning.trial_checkpoints import get_result
+from qc_core.tuning.trial_results import get_result
 from qc_core.tuning.trials import read_history, read_trials, read_worker_trials
 from qc_core.tuning.worker import run_worker
 from tests.qc_core.tuning.conftest import PASSWORD, PostgreSQL

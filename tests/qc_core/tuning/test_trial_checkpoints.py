@@ -9,10 +9,12 @@ import torch
 
 from qc_core.errors import RunError
 from qc_core.store.objects import ObjectStore
-from qc_core.training.checkpoint import load_agent, read_checkpoint
+from qc_core.training.checkpoint import read_checkpoint
 from qc_core.training.checkpoint_store import CheckpointStore
+from qc_core.training.saved_agent import load_agent
 from qc_core.tuning.study import study_store
-from qc_core.tuning.trial_checkpoints import get_result, trial_checkpoints
+from qc_core.tuning.trial_checkpoints import trial_checkpoints
+from qc_core.tuning.trial_results import get_result
 
 
 @pytest.fixture

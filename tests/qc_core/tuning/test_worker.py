@@ -20,7 +20,7 @@ from qc_core.training.checkpoint import read_checkpoint, weights_digest
 from qc_core.training.pretrain import pretrain
 from qc_core.tuning.select import select_best
 from qc_core.tuning.study import create_study, study_store
-from qc_core.tuning.trial_checkpoints import selection_key
+from qc_core.tuning.trial_results import selection_key
 from qc_core.tuning.trials import StudyHistory, read_history, read_worker_trials
 from qc_core.tuning.worker import run_worker
 from tests.conftest import PENDULUM, write_random_dataset
