@@ -10,10 +10,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from pipeline.placement import STEPS
+from tests.conftest import PENDULUM
 from tests.pipeline.conftest import RUN, qc
 from tests.qc_core.report.browser import CHROMIUM, require_readable
 from tests.qc_core.report.test_video import renders
 
+# The checks before a run play its environment; this one takes no time to make.
+ON_PENDULUM = ("--environment", PENDULUM)
 # Plays the video until it has shown a frame; false if none appears.
 _SHOWS_A_FRAME = """film => Promise.race([
   film.play().then(() => new Promise(shown => film.requestVideoFrameCallback(
@@ -176,7 +179,7 @@ def test_report_is_complete_in_the_sandboxed_frame_of_the_kfp_ui(
 
 def test_invalid_input_of_a_step_is_one_line_and_leaves_only_the_log(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"nonsense")
-    done = qc(tmp_path, "run", "smoke", "-o", "run", "--data", "bad.npz")
+    done = qc(tmp_path, "run", "smoke", "-o", "run", *ON_PENDULUM, "--data", "bad.npz")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("qc: ")]
     assert "bad.npz is not an npz file, or it is truncated" in line
@@ -187,14 +190,14 @@ def test_invalid_input_of_a_step_is_one_line_and_leaves_only_the_log(tmp_path: P
 def test_refused_run_keeps_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to("mine")
-    done = qc(tmp_path, "run", "smoke", "-o", "link", "--data", "nowhere.npz")
+    done = qc(tmp_path, "run", "smoke", "-o", "link", *ON_PENDULUM, "--data", "nowhere.npz")
     assert done.returncode == 2 and "nowhere.npz does not exist" in done.stderr
     assert (tmp_path / "link").is_symlink() and (tmp_path / "mine" / "run.log").exists()
     assert len([*(tmp_path / "mine").iterdir()]) == 1
 
 
-def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path, dataset: Path) -> None:
-    arguments = ["--train.learning-rate", "1e30", "--data", str(dataset)]
+def test_failed_step_is_named_with_the_path_of_its_output(tmp_path: Path, pendulum: Path) -> None:
+    arguments = [*ON_PENDULUM, "--train.learning-rate", "1e30", "--data", str(pendulum)]
     done = qc(tmp_path, "run", "smoke", "-o", "run", *arguments)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
