@@ -171,7 +171,11 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     @cached_property
     def optimizers(self) -> Optimizers:
         """The optimisers by name, made when they are first needed: an agent that acts has none."""
-        return self.make_optimizers()
+        try:
+            return self.make_optimizers()
+        except AttributeError as error:
+            # nn.Module would replace it by an error about a missing `optimizers`.
+            raise RuntimeError(f"make_optimizers failed: {error}") from error
 
     def make_optimizers(self) -> Optimizers:
         """Make the optimisers by name, on the networks' device: by default one Adam over all."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -223,3 +223,15 @@ def test_learning_rate_reaches_all_optimizers(iql_config: Config) -> None:
     agent.set_learning_rate(0.25)
     rates = [o.param_groups[0]["lr"].item() for o in agent.optimizers.values()]
     assert rates == [0.25, 0.25]
+
+
+class MisspelledAgent(IQLAgent):
+    def make_optimizers(self) -> Optimizers:
+        missing: Any = self.citric
+        return {"critic": make_adam(missing.parameters(), 0.1)}
+
+
+def test_an_error_in_the_optimizers_of_a_method_is_shown(iql_config: Config) -> None:
+    agent = MisspelledAgent(3, 1, iql_config.train)
+    with pytest.raises(RuntimeError, match="no attribute 'citric'"):
+        agent.set_learning_rate(0.25)

@@ -13,4 +13,4 @@ def test_an_attempt_that_the_deadline_cuts_short_does_not_replace_the_reason() -
         raise next(reasons, CutShort("no complete answer"))
 
     with pytest.raises(StoreUnavailable, match="does not answer: busy"):
-        Deadline("s3://bucket", 0.3).repeat(attempt)
+        Deadline("s3://bucket", 1).repeat(attempt)
