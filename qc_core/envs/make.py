@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from qc_core.envs.checked import CheckedEnvironment
 from qc_core.envs.control_interval import control_interval as interval_of
+from qc_core.envs.model_memory import free_model_source
 from qc_core.envs.registry import find_environment
 from qc_core.envs.repeatable import RepeatableReset
 from qc_core.envs.robomimic_spec import robomimic_spec
@@ -77,6 +78,8 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
                 f"(gymnasium.spaces.Box of floats), got {made.action_space}"
             )
         names = observation_names(original_space(made), environment)
+        # After the first reset, which compiles the model.
+        free_model_source()
         return CheckedEnvironment(made, names)
     except UsageError:
         made.close()

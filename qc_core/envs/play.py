@@ -15,6 +15,7 @@ import numpy as np
 from qc_core.envs.episode_result import format_score
 from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
 from qc_core.envs.make import make_environment
+from qc_core.envs.model_memory import free_asset_cache
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.progress import Progress
@@ -244,6 +245,7 @@ class _EpisodeWorker(Generic[T]):
     def play(self, name: str, load: LoadPolicy, seed: int) -> T:
         if self._environment is None:
             self._environment = make_environment(self._id)
+            free_asset_cache()
         if name not in dict(self._policies):
             self._policies.append((name, load()))
         try:

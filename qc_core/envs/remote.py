@@ -22,6 +22,7 @@ import numpy as np
 
 from qc_core.envs.failures import EnvironmentFailed, process_ended
 from qc_core.envs.make import make_environment
+from qc_core.envs.model_memory import free_asset_cache
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.errors import DEBUG_VARIABLE, QCError
 from qc_core.processes import exit_with_parent, main_guard_error, running, start_forked
@@ -119,6 +120,7 @@ def _serve(environment: str, connection: Connection) -> None:
     with running(), contextlib.suppress(EOFError, ConnectionError):
         try:
             made = make_environment(environment)
+            free_asset_cache()
             try:
                 while True:
                     for packed in _execute(made, connection.recv()):

@@ -7,18 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from qc_core.errors import UsageError
-
-try:
-    import mujoco
-except RuntimeError as error:
-    # mujoco reads the variable at import.
-    raise UsageError(
-        f"MUJOCO_GL must be egl, glfw, osmesa or disable, or not set: {error}"
-    ) from None
-
-# mujoco's functions come from a compiled module that type checkers cannot read.
-_mujoco: Any = mujoco
+from qc_core.envs.mujoco_library import mujoco
 
 
 class RepeatableReset(gymnasium.Wrapper):
@@ -35,7 +24,7 @@ class RepeatableReset(gymnasium.Wrapper):
         model, data = inner.model, inner.data
         data.ctrl[:] = 0.0
         data.qacc_warmstart[:] = 0.0
-        _mujoco.mj_forward(model, data)
-        _mujoco.mj_rnePostConstraint(model, data)
+        mujoco.mj_forward(model, data)
+        mujoco.mj_rnePostConstraint(model, data)
         inner.pre_step()
         return inner.compute_observation(), inner.get_reset_info()
