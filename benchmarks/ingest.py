@@ -35,13 +35,19 @@ _BATCHES = 2000
 _PROGRAM = "benchmarks.ingest"
 
 
-def make_files(folder: Path, rows: int) -> tuple[dict[str, Path], int]:
-    """Write the same rows compressed and uncompressed; return the files and the bytes in memory."""
+def make_arrays(rows: int) -> dict[str, Any]:
+    """Return random arrays of OGBench's format for cube-double, with this many rows."""
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         name: rng.uniform(-1, 1, (rows, size)).astype(np.float32) for name, size in _SIZES.items()
     }
     arrays["terminals"] = np.arange(rows) % _EPISODE_ROWS == _EPISODE_ROWS - 1
+    return arrays
+
+
+def make_files(folder: Path, rows: int) -> tuple[dict[str, Path], int]:
+    """Write the same rows compressed and uncompressed; return the files and the bytes in memory."""
+    arrays = make_arrays(rows)
     files = {form: folder / form / "cube-double-play-v0.npz" for form in ("compressed", "plain")}
     for form, save in (("compressed", np.savez_compressed), ("plain", np.savez)):
         files[form].parent.mkdir()

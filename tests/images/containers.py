@@ -1,8 +1,8 @@
 """Runs a compiled package like a cluster: each step's own command, in its image, with podman.
 
 It reads the settings of a step from the package like KFP's driver: arguments, artifacts of earlier
-steps, environment from Secrets and ConfigMaps, volumes, user. The root file system is read-only,
-and the only network is the one in which the store listens.
+steps, environment from Secrets and ConfigMaps, volumes, memory limit, user. The root file system is
+read-only, and the only network is the one in which the store listens.
 """
 
 from __future__ import annotations
@@ -10,11 +10,34 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.image import TRAIN_IMAGE
+from qc_core.cli.main import main
+from qc_core.config.resources import parse_quantity
+from tests.pipeline.tasks import read_package
+
+RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
+ENDPOINT = "http://127.0.0.1:9000"
+STORE_KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 _BUCKET = "artifacts"
+_MAKE_BUCKET = f"""
+import os
+os.environ |= dict(QC_S3_ENDPOINT="{ENDPOINT}", AWS_ACCESS_KEY_ID="test",
+                   AWS_SECRET_ACCESS_KEY="test")
+from qc_core.store.make_buckets import make_buckets
+make_buckets(["q-chunking"])
+"""
+_ANSWERS = """
+import socket
+socket.create_connection(("127.0.0.1", 9000), 1)
+"""
 
 
 def podman(*command: str) -> str:
@@ -24,6 +47,50 @@ def podman(*command: str) -> str:
     )
     assert done.returncode == 0, f"podman {' '.join(command[:3])} …\n{done.stdout}"
     return done.stdout.strip()
+
+
+@dataclass
+class Network:
+    """A network that contains only a store."""
+
+    container: str
+    enter: list[str]
+
+    def python(self, code: str) -> str:
+        """Run Python of this environment inside the network."""
+        done = subprocess.run(
+            [*self.enter, sys.executable, "-c", code], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextmanager
+def store_network() -> Iterator[Network]:
+    """Start a store with the bucket `q-chunking` in a network of its own; needs root."""
+    container = podman("run", "--detach", "--network=none", RUNTIME_IMAGE, "sleep", "infinity")
+    try:
+        process = podman("inspect", "--format={{.State.Pid}}", container)
+        enter = ["nsenter", f"--net=/proc/{process}/ns/net"]
+        server = subprocess.Popen(
+            [*enter, sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=9000"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            here = Network(container, enter)
+            while subprocess.run(
+                [*enter, sys.executable, "-c", _ANSWERS], capture_output=True
+            ).returncode:
+                assert server.poll() is None, "the store did not start"
+                time.sleep(0.2)
+            here.python(_MAKE_BUCKET)
+            yield here
+        finally:
+            server.terminate()
+            server.wait()
+    finally:
+        podman("rm", "--force", "--time=0", container)
 
 
 @dataclass
@@ -46,6 +113,8 @@ class Cluster:
         secrets, settings: values by name and key.
         volumes: paths in every container by host folder.
         run_id: of the run; its name is "a run".
+        start: runs the container of a step, from its name and podman's arguments; returns its
+            output (AssertionError: it failed).
     """
 
     package: dict[str, Any]
@@ -56,6 +125,7 @@ class Cluster:
     settings: dict[str, dict[str, str]]
     volumes: dict[Path, str]
     run_id: str
+    start: Callable[[str, list[str]], str] = lambda _, command: podman(*command)
     ran: list[Ran] = field(default_factory=list)
 
     def run(self, parameters: dict[str, Any]) -> None:
@@ -243,7 +313,8 @@ class Cluster:
             self.network if "secretAsEnv" in pod else "none",
             "--cap-drop=all",
             "--security-opt=no-new-privileges",
-            *self._pod(pod, around),
+            f"--memory={_memory_limit(container, parameters)}",
+            *self._pod(name, pod, around),
             f"--volume={self.folder}:/s3/{_BUCKET}:ro",
             f"--volume={home}:{place}",
             *(f"--volume={folder}:{path}" for folder, path in self.volumes.items()),
@@ -253,19 +324,19 @@ class Cluster:
             *arguments,
         ]
         try:
-            self.ran.append(Ran(name, command, podman(*command)))
+            self.ran.append(Ran(name, command, self.start(name, command)))
         except AssertionError as error:
             self.ran.append(Ran(name, command, str(error)))
             raise
         told = json.loads((home / "executor_output.json").read_text())
         return {**made, **told.get("parameterValues", {})}
 
-    def _pod(self, pod: dict[str, Any], around: dict[str, Any]) -> list[str]:
+    def _pod(self, name: str, pod: dict[str, Any], around: dict[str, Any]) -> list[str]:
         """Return podman's arguments for the pod settings in the package's Kubernetes document."""
         user = pod["securityContext"]
         assert user["runAsNonRoot"]
         command = [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
-        command += [f"--tmpfs={mount['mountPath']}:mode=1777" for mount in pod["emptyDirMounts"]]
+        command += [self._empty_dir(name, mount) for mount in pod["emptyDirMounts"]]
         for kind, values, key in (
             ("configMap", self.settings, "configMapKey"),
             ("secret", self.secrets, "secretKey"),
@@ -288,6 +359,52 @@ class Cluster:
                     (files / key).write_text(value)
                 command.append(f"--volume={files}:{entry['mountPath']}:ro")
         return command
+
+    def _empty_dir(self, step: str, mount: dict[str, Any]) -> str:
+        """Return podman's argument for an empty folder, which is in memory or on disk."""
+        path = mount["mountPath"]
+        if mount.get("medium") == "Memory":
+            return f"--tmpfs={path}:mode=1777"
+        folder = self.folder.parent / "empty" / step / path.strip("/")
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+        return f"--volume={folder}:{path}"
+
+
+def local_cluster(
+    folder: Path, network: Network, run_id: str, recipe: str, *overrides: str
+) -> Cluster:
+    """Compile a recipe, for a cluster whose store is in the network and whose study is a file."""
+    path = folder / "pipeline.yaml"
+    assert main(["compile", recipe, "-o", str(path), *overrides]) == 0
+    package, platform = read_package(path)
+    artifacts, study = folder / "artifacts", folder / "study"
+    for shared in (artifacts, study):
+        shared.mkdir()
+        shared.chmod(0o777)
+    return Cluster(
+        package,
+        platform,
+        artifacts,
+        network=f"container:{network.container}",
+        secrets={"q-chunking-store": STORE_KEYS, "q-chunking-study": {"url": "/study/journal"}},
+        settings={
+            "q-chunking": {
+                "QC_STORE": "s3://q-chunking/store",
+                "QC_S3_ENDPOINT": ENDPOINT,
+                "AWS_REGION": "us-east-1",
+            }
+        },
+        volumes={study: "/study"},
+        run_id=run_id,
+    )
+
+
+def _memory_limit(container: dict[str, Any], parameters: dict[str, Any]) -> int:
+    """Return the memory limit of a container in bytes; it may be an input of the step."""
+    limit = container["resources"]["resourceMemoryLimit"]
+    named = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}", limit)
+    return int(parse_quantity(parameters[named[1]] if named else limit))
 
 
 def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:

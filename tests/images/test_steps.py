@@ -4,12 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,16 +19,20 @@ from cryptography.hazmat.primitives.serialization import (
 from components.image import TRAIN_IMAGE
 from pipeline.placement import STEPS
 from qc_core import __version__
-from qc_core.cli.main import main
-from tests.images.containers import Cluster, podman
-from tests.pipeline.tasks import read_package
+from tests.images.containers import (
+    ENDPOINT,
+    RUNTIME_IMAGE,
+    STORE_KEYS,
+    Cluster,
+    Network,
+    local_cluster,
+    podman,
+    store_network,
+)
 
-RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
-_ENDPOINT = "http://127.0.0.1:9000"
 _PRIVATE_KEY = Ed25519PrivateKey.generate()
 # Containers start slowly; more episodes would show nothing else.
 _SHORT = ("--data.episodes", "2", "--evaluate.episodes", "1")
-_KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 
 
 def _why_not() -> str | None:
@@ -50,99 +50,21 @@ _REASON = _why_not()
 pytestmark = pytest.mark.skipif(_REASON is not None, reason=str(_REASON))
 
 
-@dataclass
-class Network:
-    """A network that contains only a store."""
-
-    container: str
-    enter: list[str]
-
-    def python(self, code: str) -> str:
-        """Run Python of this environment inside the network."""
-        done = subprocess.run(
-            [*self.enter, sys.executable, "-c", code], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-_MAKE_BUCKET = """
-import os
-os.environ |= dict(QC_S3_ENDPOINT="http://127.0.0.1:9000", AWS_ACCESS_KEY_ID="test",
-                   AWS_SECRET_ACCESS_KEY="test")
-from qc_core.store.make_buckets import make_buckets
-make_buckets(["q-chunking"])
-"""
-_ANSWERS = """
-import socket
-socket.create_connection(("127.0.0.1", 9000), 1)
-"""
-
-
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    container = podman("run", "--detach", "--network=none", RUNTIME_IMAGE, "sleep", "infinity")
-    try:
-        process = podman("inspect", "--format={{.State.Pid}}", container)
-        enter = ["nsenter", f"--net=/proc/{process}/ns/net"]
-        server = subprocess.Popen(
-            [*enter, sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=9000"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            here = Network(container, enter)
-            while subprocess.run(
-                [*enter, sys.executable, "-c", _ANSWERS], capture_output=True
-            ).returncode:
-                assert server.poll() is None, "the store did not start"
-                time.sleep(0.2)
-            here.python(_MAKE_BUCKET)
-            yield here
-        finally:
-            server.terminate()
-            server.wait()
-    finally:
-        podman("rm", "--force", "--time=0", container)
-
-
-def _package(folder: Path, *overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    path = folder / "pipeline.yaml"
-    assert main(["compile", "smoke", "-o", str(path), *overrides]) == 0
-    return read_package(path)
+    with store_network() as network:
+        yield network
 
 
 def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cluster:
-    package, platform = _package(folder, *overrides)
-    artifacts, study = folder / "artifacts", folder / "study"
-    for shared in (artifacts, study):
-        shared.mkdir()
-        shared.chmod(0o777)
-    return Cluster(
-        package,
-        platform,
-        artifacts,
-        network=f"container:{network.container}",
-        secrets={
-            "q-chunking-store": _KEYS,
-            "q-chunking-study": {"url": "/study/journal"},
-            "q-chunking-signing": {
-                "private.pem": _PRIVATE_KEY.private_bytes(
-                    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-                ).decode(),
-                "path": "/var/run/q-chunking-signing/private.pem",
-            },
-        },
-        settings={
-            "q-chunking": {
-                "QC_STORE": "s3://q-chunking/store",
-                "QC_S3_ENDPOINT": _ENDPOINT,
-                "AWS_REGION": "us-east-1",
-            }
-        },
-        volumes={study: "/study"},
-        run_id=run_id,
-    )
+    cluster = local_cluster(folder, network, run_id, "smoke", *overrides)
+    cluster.secrets["q-chunking-signing"] = {
+        "private.pem": _PRIVATE_KEY.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ).decode(),
+        "path": "/var/run/q-chunking-signing/private.pem",
+    }
+    return cluster
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +100,9 @@ def test_runtime_image_pulls_and_runs_the_policy_without_torch(
         "--cap-drop=all",
         f"--network=container:{network.container}",
         "--env=QC_STORE=s3://q-chunking/store",
-        f"--env=QC_S3_ENDPOINT={_ENDPOINT}",
-        f"--env=AWS_ACCESS_KEY_ID={_KEYS['accesskey']}",
-        f"--env=AWS_SECRET_ACCESS_KEY={_KEYS['secretkey']}",
+        f"--env=QC_S3_ENDPOINT={ENDPOINT}",
+        f"--env=AWS_ACCESS_KEY_ID={STORE_KEYS['accesskey']}",
+        f"--env=AWS_SECRET_ACCESS_KEY={STORE_KEYS['secretkey']}",
         RUNTIME_IMAGE,
         "sh",
         "-c",
@@ -192,7 +114,7 @@ def test_runtime_image_pulls_and_runs_the_policy_without_torch(
 
 _OPEN_STORE = f"""
 import os
-os.environ |= dict(QC_STORE='s3://q-chunking/store', QC_S3_ENDPOINT='{_ENDPOINT}',
+os.environ |= dict(QC_STORE='s3://q-chunking/store', QC_S3_ENDPOINT='{ENDPOINT}',
                    AWS_ACCESS_KEY_ID='test', AWS_SECRET_ACCESS_KEY='test')
 from qc_core.store.open import open_store
 """
@@ -225,11 +147,11 @@ def test_run_status_is_in_the_store(cluster: Cluster, network: Network) -> None:
 
 def test_every_step_reaches_the_store_to_leave_its_error_there(cluster: Cluster) -> None:
     for ran in cluster.ran:
-        assert any(_KEYS["secretkey"] in word for word in ran.command), ran.name
+        assert any(STORE_KEYS["secretkey"] in word for word in ran.command), ran.name
 
 
 def test_output_and_artifacts_of_steps_contain_no_secret(cluster: Cluster) -> None:
-    secret = _KEYS["secretkey"]
+    secret = STORE_KEYS["secretkey"]
     assert all(secret not in ran.output for ran in cluster.ran)
     for path in cluster.folder.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
