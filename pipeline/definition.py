@@ -21,6 +21,7 @@ from pipeline.form import DESCRIPTION, fill_form
 from pipeline.graph import remove_redundant_edges
 from pipeline.placement import DEFAULT_CLUSTER, Cluster, Placement
 from qc_core.config.resolve import AS_THE_RECIPE
+from qc_core.config.resources import DEFAULT_CPUS
 
 PIPELINE_NAME = "q-chunking"
 # Names of graphs, which KFP's UI cuts after 17 characters.
@@ -36,11 +37,11 @@ def make_pipeline(cluster: Cluster = DEFAULT_CLUSTER) -> Any:
     @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
     def q_chunking(
         recipe: str,
+        resources_memory: str,
         recipe_method: str = AS_THE_RECIPE,
         recipe_overrides: str = "",
-        resources_cpus: str = "2",
+        resources_cpus: str = DEFAULT_CPUS,
         resources_gpus: str = "0",
-        resources_memory: str = "8Gi",
         resources_node_selector: dict = ANY_NODE,
         continue_run: str = "",
     ):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qc_core.config.resolve import AS_THE_RECIPE
-from qc_core.config.resources import check_resources
+from qc_core.config.resources import DEFAULT_CPUS, check_resources, training_memory
 from qc_core.errors import UsageError, closest
 from qc_core.log import log
 
@@ -41,10 +41,13 @@ _NOW_OPTIONS = {
 }
 
 
-def recipe_inputs(recipe: str, overrides: Sequence[str]) -> dict[str, str]:
+def recipe_inputs(
+    recipe: str, overrides: Sequence[str], cpus: str = DEFAULT_CPUS
+) -> dict[str, str]:
     """Return the values of the inputs that the recipe and its options set.
 
-    The method has its own input, so that KFP's pages show it.
+    The method has its own input, so that KFP's pages show it. The memory is what a training step of
+    the recipe needs with `cpus` cores.
     """
     method, others = AS_THE_RECIPE, []
     words = iter(overrides)
@@ -59,6 +62,7 @@ def recipe_inputs(recipe: str, overrides: Sequence[str]) -> dict[str, str]:
         "recipe": recipe,
         "recipe_method": method,
         "recipe_overrides": shlex.join(others),
+        "resources_memory": training_memory(recipe, cpus),
     }
 
 

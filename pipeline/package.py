@@ -18,7 +18,7 @@ from pipeline.form import DESCRIPTION
 from pipeline.inputs import parse_inputs, recipe_inputs
 from pipeline.placement import DEFAULT_CLUSTER, Cluster
 from qc_core import __version__
-from qc_core.config.resolve import AS_THE_RECIPE
+from qc_core.config.resources import DEFAULT_CPUS
 from qc_core.provenance import git_commit
 from qc_core.scratch import scratch_folder
 
@@ -32,7 +32,8 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        given: values for the inputs of the pipeline that a person has chosen.
+        given: values for the inputs that a person has chosen, and those that follow from the
+            recipe.
         content: YAML, the same for the same code and settings of the cluster: the specification,
             then the Kubernetes document if there is one.
     """
@@ -53,12 +54,14 @@ class Package:
 
     @property
     def summary(self) -> str:
-        """Recipe, options and other chosen inputs in one line."""
-        given = dict(self.given)
-        if given["recipe_method"] == AS_THE_RECIPE:
-            del given["recipe_method"]
+        """Recipe, and the options and inputs that differ from it, in one line."""
+        recipe = self.given["recipe"]
+        own = recipe_inputs(recipe, (), self.given.get("resources_cpus", DEFAULT_CPUS))
+        changed = {name: value for name, value in self.given.items() if value != own.get(name)}
         return "; ".join(
-            f"{name.removeprefix('recipe_')} {value}" for name, value in given.items() if value
+            f"{name.removeprefix('recipe_')} {value}"
+            for name, value in {"recipe": recipe, **changed}.items()
+            if value
         )
 
     @property
@@ -131,8 +134,9 @@ def compile_package(
         path = folder / "pipeline.yaml"
         compile_pipeline(DEFAULT_RECIPE, (), path, cluster)
         content = path.read_text(encoding="utf-8")
-    package = Package(given=recipe_inputs(recipe, overrides), content=content)
+    package = Package(given={}, content=content)
     values = parse_inputs(inputs, package.inputs) if inputs else {}
     if earlier is not None:
         values = {**earlier.inputs_for(package.inputs), **values}
-    return replace(package, given={**package.given, **values})
+    own = recipe_inputs(recipe, overrides, values.get("resources_cpus", DEFAULT_CPUS))
+    return replace(package, given={**own, **values})

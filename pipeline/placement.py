@@ -37,8 +37,9 @@ class Step:
         retries: attempts after the first. Whether Argo repeats a step that failed, a pod that was
             lost with its node, or both, is not in the package: KFP passes only limit and back-off.
             Argo's own defaults have the policy, which `qc cluster connect` sets to Always.
-        cpu, memory: requests of a step that does not train. A step that asks for more than it uses
-            waits in the queue, and reports a typing error only then.
+        cpu, memory: requests of a step that does not train: the peak that `benchmarks.step_memory`
+            measured, for two processes that play, and a quarter more. A step that asks for more
+            than it uses waits in the queue, and reports a typing error only then.
         trains: uses the resources and nodes of the pipeline's inputs, GPUs included.
         study: receives the URL of the tuning study's database.
         webhook: receives the URL that the run status is posted to. The step that completes a run
@@ -60,6 +61,9 @@ class Step:
 
 
 _SMALL: Any = {"cpu": "100m", "memory": "512Mi"}
+# Of steps that do not train. Environments of other packages may need several times the measured
+# memory, and a limit cannot be an input of its own step.
+_MEMORY_LIMIT = "8Gi"
 
 STEPS = {
     "configure": Step("Check the inputs", hours=1, retries=1, **_SMALL, study=True, data=True),
@@ -68,9 +72,9 @@ STEPS = {
     "tune": Step("Fine-tune online", hours=96, retries=5, trains=True, study=True),
     "select": Step("Select best trial", hours=12, retries=3, study=True),
     "evaluate": Step("Evaluate policies", hours=12, retries=3),
-    "export": Step("Export to ONNX", hours=1, retries=3),
+    "export": Step("Export to ONNX", hours=1, retries=3, cpu="500m", memory="1Gi"),
     "promote": Step("Promote if better", hours=12, retries=3, signing=True),
-    "report": Step("Write the report", hours=4, retries=3, webhook=True),
+    "report": Step("Write the report", hours=4, retries=3, memory="1280Mi", webhook=True),
     "outcome": Step("Report the result", hours=1, retries=3, **_SMALL, webhook=True),
 }
 
@@ -182,7 +186,8 @@ class Placement:
         if step.trains:
             self._set_training_resources(task)
         else:
-            task.set_cpu_request(step.cpu).set_memory_request(step.memory).set_memory_limit("8Gi")
+            task.set_cpu_request(step.cpu).set_memory_request(step.memory)
+            task.set_memory_limit(_MEMORY_LIMIT)
         self._set_environment(task, step)
         if step.data and self.cluster.claims:
             task.set_env_variable(CLAIMS_VARIABLE, _CLAIMS_FOLDER)

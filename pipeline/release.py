@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.compile import DEFAULT_RECIPE
 from pipeline.inputs import current_inputs, misfits
 from pipeline.package import Package
 from pipeline.schedule import change_inputs, followers, sent_inputs
 from pipeline.server import Server
 from pipeline.versions import add_release, newest_release
+from qc_core.config.resources import DEFAULT_CPUS, training_memory
 from qc_core.errors import UsageError
 
 
@@ -22,7 +24,8 @@ class Release:
         page: URL of its page in the KFP UI.
         is_new: it was not the newest released version before.
         schedules: names of the schedules that run it from their next start on.
-        renamed: names of those whose inputs had names of an earlier version, and were replaced.
+        renamed: names of those that were replaced, because inputs had names of an earlier version
+            or the memory of a training step was missing.
     """
 
     version: str
@@ -50,6 +53,10 @@ def release(server: Server, package: Package) -> Release:
                 f"which this version does not accept; `qc schedule delete {entry.display_name}`, "
                 "and create it again after the release"
             )
+        # The default in the package is that of another recipe.
+        recipe = current.get("recipe", DEFAULT_RECIPE)
+        cpus = current.get("resources_cpus", DEFAULT_CPUS)
+        current.setdefault("resources_memory", training_memory(recipe, cpus))
         if current != sent:
             outdated.append((entry, others, current))
     before = newest_release(server)

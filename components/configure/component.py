@@ -38,7 +38,7 @@ def configure(
     from pathlib import Path
 
     from components.facts import config_facts
-    from qc_core.config.resources import check_resources
+    from qc_core.config.resources import check_resources, warn_of_little_memory
     from qc_core.notify.step import run_step
     from qc_core.tuning.prepare import prepare
 
@@ -49,6 +49,7 @@ def configure(
             resources_memory=memory,
             resources_node_selector=node_selector,
         )
+        warn_of_little_memory(recipe, cpus, memory)
         workers = prepare(
             recipe, method, overrides, run_id, Path(config.path), continue_run.strip()
         )

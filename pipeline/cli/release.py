@@ -45,4 +45,4 @@ def run(options: Namespace) -> None:
     print(f"page       {released.page}")
     print(f"schedules  {', '.join(released.schedules) or 'none'}")
     for name in released.renamed:
-        print(f"note: the inputs of schedule {name} had old names, and it was replaced")
+        print(f"note: schedule {name} was replaced, to send its inputs as this version takes them")

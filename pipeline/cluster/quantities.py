@@ -1,26 +1,13 @@
-"""Kubernetes quantities, and how many pods of one size fit on the nodes of a cluster."""
+"""Computes how many pods of one size fit on the nodes of a cluster."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.cluster.kubectl import Object
+from qc_core.config.resources import parse_quantity
 
-_QUANTITY = re.compile(r"([0-9.]+)([a-zA-Z]*)")
-_FACTORS = {"": 1.0, "m": 1e-3} | {
-    suffix: base**power
-    for base, ending in ((1000.0, ""), (1024.0, "i"))
-    for power, letter in enumerate("kMGTPE", 1)
-    for suffix in ({f"{letter}{ending}", f"{letter.upper()}{ending}"})
-}
 _ENDED = ("Succeeded", "Failed")
-
-
-def parse_quantity(text: str) -> float:
-    """Return the number that `500m`, `2` or `1.5Gi` means; 0 for a text that is none."""
-    match = _QUANTITY.fullmatch(text)
-    return float(match[1]) * _FACTORS.get(match[2], 0.0) if match else 0.0
 
 
 def fitting_pods(

@@ -54,6 +54,7 @@ _LOCAL_RECIPES: dict[str, Recipe] = {
             # With fewer, only a large gain of fine-tuning is beyond chance.
             evaluate=EvaluateConfig(episodes=100),
         ),
+        3,
         {
             # The cost of an update grows with N: the paper's 32 are too slow for two cores.
             "qc": {"num_samples": 8},
@@ -83,6 +84,7 @@ _LOCAL_RECIPES: dict[str, Recipe] = {
             # The policy never succeeds: a minimum would prevent a champion.
             publish=PublishConfig(minimum_success=0.0, gate_episodes=2),
         ),
+        3,
         {"fql": {"alpha": 30.0}, "fql-n": {"alpha": 30.0}},
     ),
 }

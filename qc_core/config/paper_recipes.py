@@ -14,6 +14,8 @@ from qc_core.config.settings import Config, DataConfig, TrainConfig, TuneConfig
 
 # One fine-tuning run without tuning, evaluated every 100,000 steps.
 _PROTOCOL = TuneConfig(trials=1, workers=1, evaluations=10, episodes=50)
+# A million transitions, and as many online. Wider or more of them need more.
+_MEMORY_GIB, _LARGE_MEMORY_GIB = 5, 7
 
 
 def _tuned(
@@ -39,6 +41,7 @@ def _ogbench(
     default_task: int,
     tuned: Mapping[str, Mapping[str, int | float]],
     data: DataConfig,
+    memory_gib: int = _MEMORY_GIB,
 ) -> Recipe:
     config = Config(
         recipe=name,
@@ -50,6 +53,7 @@ def _ogbench(
     return Recipe(
         f"the paper's {name} with OGBench's play data; tasks 1 to 5 are {name}-task1 to -task5",
         config,
+        memory_gib,
         tuned,
         has_numbered_tasks=True,
     )
@@ -66,6 +70,7 @@ def _robomimic(task: str) -> Recipe:
     return Recipe(
         f"the paper's robomimic {task} with multi-human data; --data names its file",
         config,
+        _MEMORY_GIB,
         _tuned(10_000, 10_000, 10_000, 4, 16),
     )
 
@@ -84,8 +89,10 @@ _RECIPES = (
     # The paper has no cube-single; this recipe has the values of cube-double.
     _ogbench("cube-single", "cube-single", 2, _CUBE_DOUBLE, _OFFICIAL),
     _ogbench("cube-double", "cube-double", 2, _CUBE_DOUBLE, _OFFICIAL),
-    _ogbench("cube-triple", "cube-triple", 2, _LARGE_CUBES, _OFFICIAL),
-    _ogbench("cube-quadruple-100m", "cube-quadruple", 2, _LARGE_CUBES, _QUADRUPLE),
+    _ogbench("cube-triple", "cube-triple", 2, _LARGE_CUBES, _OFFICIAL, _LARGE_MEMORY_GIB),
+    _ogbench(
+        "cube-quadruple-100m", "cube-quadruple", 2, _LARGE_CUBES, _QUADRUPLE, _LARGE_MEMORY_GIB
+    ),
     _ogbench("scene-sparse", "scene", 2, _tuned(300, 100, 300, 4, 32), _SPARSE),
     _ogbench("puzzle-3x3-sparse", "puzzle-3x3", 4, _tuned(100, 100, 300, 4, 64), _SPARSE),
     _robomimic("lift"),

@@ -15,12 +15,15 @@ class Recipe:
 
     Attributes:
         config: the configuration with the recipe's own method.
+        memory_gib: memory of a training step with two cores: the peak of `benchmarks.step_memory`,
+            with room for CUDA, the full replay buffer and a mapped dataset.
         settings: tuned train settings by method.
         has_numbered_tasks: the environment has tasks 1 to 5, and its id contains the number.
     """
 
     description: str
     config: Config
+    memory_gib: int
     settings: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict)
     has_numbered_tasks: bool = False
 

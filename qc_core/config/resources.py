@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
+from qc_core.config.catalog import find_recipe
 from qc_core.errors import UsageError
+from qc_core.log import log
 
 # A positive Kubernetes quantity: 2, 500m, 1.5Gi.
 _QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
+# Cores of a training step unless a person gives others.
+DEFAULT_CPUS = "2"
+# Of a process that plays episodes, while it makes its environment.
+_PROCESS_GIB = 0.6
+_MAX_OTHER_PROCESSES = 7
+_PARTS = re.compile(r"([0-9.]+)([a-zA-Z]*)")
+_FACTORS = {"": 1.0, "m": 1e-3} | {
+    suffix: base**power
+    for base, ending in ((1000.0, ""), (1024.0, "i"))
+    for power, letter in enumerate("kMGTPE", 1)
+    for suffix in ({f"{letter}{ending}", f"{letter.upper()}{ending}"})
+}
+
+
+def parse_quantity(text: str) -> float:
+    """Return the number that `500m`, `2` or `1.5Gi` means; 0 for a text that is none."""
+    match = _PARTS.fullmatch(text)
+    return float(match[1]) * _FACTORS.get(match[2], 0.0) if match else 0.0
+
+
+def training_memory(recipe: str, cpus: str) -> str:
+    """Return the memory that a training step of a recipe needs, with its own data.
+
+    Each core after the second adds a process that plays episodes, up to eight of them.
+
+    Args:
+        cpus: cores of the step, a Kubernetes quantity.
+    """
+    others = min(max(int(parse_quantity(cpus)) - 2, 0), _MAX_OTHER_PROCESSES)
+    return f"{math.ceil(find_recipe(recipe).memory_gib + others * _PROCESS_GIB)}Gi"
+
+
+def warn_of_little_memory(recipe: str, cpus: str, memory: str) -> None:
+    """Print a warning if a training step gets less memory than its recipe needs.
+
+    Who changes the recipe or the cores in KFP's form may leave the memory as it was.
+    """
+    needed = training_memory(recipe, cpus)
+    if parse_quantity(memory) < parse_quantity(needed):
+        log.warning(
+            f"resources_memory is {memory}; {recipe} with its own data and {cpus} cores needs "
+            f"{needed}: raise it if a training step is killed for memory"
+        )
 
 
 def check_resources(**inputs: Any) -> None:

@@ -32,11 +32,13 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / "study.journal"))
 
 
-def test_valid_form_opens_the_study(tmp_path: Path) -> None:
+def test_valid_form_opens_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.json"
     (workers,) = step.python_func(**FORM, config=dsl.Artifact(uri=str(config)))
     assert workers == ["0", "1"] and read_json(config)["seed"] == 3
     assert len(load_study("run-1", "").get_trials()) == 2
+    # As in a form in which only the recipe was changed.
+    assert "resources_memory is 1.5Gi; smoke with its own data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

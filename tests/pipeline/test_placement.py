@@ -7,6 +7,8 @@ import pytest
 
 from pipeline.placement import STEPS
 from qc_core.cli.main import main
+from qc_core.config.catalog import find_recipe
+from qc_core.config.resources import parse_quantity
 from tests.pipeline.tasks import read_package, tasks_of
 
 pytestmark = pytest.mark.usefixtures("without_trying_environments")
@@ -96,7 +98,12 @@ def test_other_steps_use_no_gpus_and_any_node(
     package: dict[str, Any], pods: dict[str, dict[str, Any]]
 ) -> None:
     for name in set(STEPS) - set(TRAINING):
-        assert "accelerator" not in _resources(package, name)
+        resources = _resources(package, name)
+        assert "accelerator" not in resources
+        assert resources["resourceCpuRequest"] == STEPS[name].cpu
+        assert resources["resourceMemoryRequest"] == STEPS[name].memory
+        limit = parse_quantity(resources["resourceMemoryLimit"])
+        assert limit >= parse_quantity(STEPS[name].memory)
         assert "nodeSelector" not in pods[name] and "tolerations" not in pods[name]
 
 
@@ -134,6 +141,11 @@ def test_resource_inputs_are_strings(package: dict[str, Any]) -> None:
     for name in ("resources_gpus", "resources_cpus", "resources_memory"):
         assert inputs[name]["parameterType"] == "STRING"
     assert inputs["resources_gpus"]["defaultValue"] == "0"
+
+
+def test_form_has_the_memory_that_the_recipe_needs(package: dict[str, Any]) -> None:
+    default = package["root"]["inputDefinitions"]["parameters"]["resources_memory"]["defaultValue"]
+    assert default == f"{find_recipe('smoke').memory_gib}Gi"
 
 
 def test_settings_of_the_cluster_are_fixed_in_the_package(

@@ -17,6 +17,7 @@ from pipeline.submit import submit
 from pipeline.trigger import interval_trigger
 from pipeline.versions import RELEASED, newest_release
 from qc_core.cli.main import main
+from qc_core.config.resources import training_memory
 from qc_core.errors import UsageError
 from tests.pipeline.kfp_server import KFP
 
@@ -131,6 +132,19 @@ def test_release_renames_the_inputs_of_schedules(
     assert [replaced[key] for key in same] == [entry[key] for key in same]
     # Repeating the release changes nothing.
     assert not publish(package).renamed
+
+
+def test_release_gives_schedules_the_memory_of_their_recipe(
+    kfp: KFP, package: Package, of_version_0_2: Callable[..., dict[str, Any]]
+) -> None:
+    """They sent none in version 0.2, and the package has the default of another recipe."""
+    of_version_0_2()["runtime_config"] = {"parameters": {"recipe": "cube-double"}}
+    assert publish(package).renamed == ["nightly"]
+    (replaced,) = kfp.recurring_runs.values()
+    assert replaced["runtime_config"]["parameters"] == {
+        "recipe": "cube-double",
+        "resources_memory": training_memory("cube-double", "2"),
+    }
 
 
 def test_release_that_a_schedule_could_not_run_is_refused(

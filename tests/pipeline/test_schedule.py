@@ -12,6 +12,7 @@ from pipeline.server import connect
 from pipeline.trigger import interval_trigger
 from pipeline.versions import UNRELEASED
 from qc_core.cli.main import main
+from qc_core.config.resources import training_memory
 from qc_core.errors import RunError
 from tests.pipeline.kfp_server import KFP, answer, drop
 
@@ -21,6 +22,7 @@ GIVEN = {
     "recipe": "smoke",
     "recipe_method": "as the recipe says",
     "recipe_overrides": "--seed 3",
+    "resources_memory": training_memory("smoke", "2"),
 }
 
 

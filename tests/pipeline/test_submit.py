@@ -14,6 +14,8 @@ from pipeline.package import compile_package
 from pipeline.server import connect
 from pipeline.versions import UNRELEASED, upload
 from qc_core.cli.main import main
+from qc_core.config.catalog import find_recipe
+from qc_core.config.resources import training_memory
 from qc_core.store.open import open_store
 from tests.pipeline.kfp_server import KFP, answer, drop, late, slow
 
@@ -54,6 +56,17 @@ def test_the_page_in_mlflow_is_printed(kfp: KFP, capsys: pytest.CaptureFixture[s
     kfp.plugins_output = {"mlflow": {"entries": {"run_url": {"value": page}}}}
     assert main(SUBMIT) == 0
     assert f"mlflow   {page}\n" in capsys.readouterr().out
+
+
+def test_run_requests_the_memory_that_its_recipe_needs(kfp: KFP) -> None:
+    for recipe, cpus in (("smoke", "2"), ("cube-triple", "2"), ("smoke", "8")):
+        assert main(["submit", recipe, "--input", f"resources_cpus={cpus}"]) == 0
+    smoke, large, more_cores = (
+        run["runtime_config"]["parameters"]["resources_memory"] for run in kfp.runs.values()
+    )
+    assert smoke == f"{find_recipe('smoke').memory_gib}Gi"
+    assert large == f"{find_recipe('cube-triple').memory_gib}Gi" != smoke
+    assert more_cores == training_memory("smoke", "8") != smoke
 
 
 def test_inputs_become_parameters_of_the_run(kfp: KFP) -> None:

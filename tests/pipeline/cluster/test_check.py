@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from components.image import TRAIN_IMAGE
-from pipeline.cluster.quantities import fitting_pods, parse_quantity
+from pipeline.cluster.quantities import fitting_pods
 from qc_core.cli.main import main
+from qc_core.config.resources import parse_quantity, training_memory
 from tests.manifests.rendering import needs_kubectl, render
 from tests.pipeline.cluster.fake_cluster import Cluster
 
 pytestmark = needs_kubectl
 
 CHECK = ["cluster", "check"]
+SMOKE_MEMORY = training_memory("smoke", "2")
 MLFLOW = {"plugins": {"mlflow": {"endpoint": "http://mlflow.tools.svc:5000", "timeout": "60s"}}}
 
 
@@ -124,7 +126,7 @@ def changed(reference: str, key: str, text: str) -> Callable[[Cluster], object]:
         (
             lambda cluster: cluster.put(node("big", "3", "64Gi")),
             "room",
-            "1 training pods fit now (cpu 2, memory 8Gi each); smoke runs 2 at once",
+            f"1 training pods fit now (cpu 2, memory {SMOKE_MEMORY} each); smoke runs 2 at once",
         ),
         (
             lambda cluster: cluster.kfp_config.update(MLFLOW),
