@@ -33,6 +33,7 @@ _QUICKSTART_TRAIN = train_config(
     online_learning_rate=3e-4,
     normalize_observations=True,
     alpha=100.0,
+    batch_size=128,
     offline_steps=2_500,
     online_steps=4_000,
     learning_starts=200,
