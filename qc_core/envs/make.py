@@ -68,7 +68,8 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
         raise UsageError(
             f"environment {environment} cannot be made here: {reason or type(error).__name__}"
         ) from error
-    if hasattr(made.unwrapped, "compute_ob_info"):
+    is_ogbench_arm = hasattr(made.unwrapped, "compute_ob_info")
+    if is_ogbench_arm:
         made = RepeatableReset(made)
     try:
         made = with_vector_observations(made, environment)
@@ -78,8 +79,10 @@ def make_environment(environment: str, **options: Any) -> gymnasium.Env[np.ndarr
                 f"(gymnasium.spaces.Box of floats), got {made.action_space}"
             )
         names = observation_names(original_space(made), environment)
-        # After the first reset, which compiles the model.
-        free_model_source()
+        if is_ogbench_arm:
+            # Its first reset has compiled the model. Other environments, such as robosuite's, may
+            # read the source later.
+            free_model_source()
         return CheckedEnvironment(made, names)
     except UsageError:
         made.close()
