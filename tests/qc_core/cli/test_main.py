@@ -112,8 +112,8 @@ def test_output_folders_in_use_are_refused(
     for words in (
         ["run", "smoke", "-o", out],
         ["ingest", "smoke", "-o", out],
-        ["pretrain", "smoke", str(dataset), "-o", out],
-        ["tune", "smoke", str(dataset), str(checkpoint), "-o", out],
+        ["pretrain", "smoke", str(dataset), "-o", out, "--environment", QUICK],
+        ["tune", "smoke", str(dataset), str(checkpoint), "-o", out, "--environment", QUICK],
         ["export", str(checkpoint), "-o", out],
     ):
         assert "is in use" in refused(capsys, words)

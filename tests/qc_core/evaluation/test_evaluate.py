@@ -25,6 +25,15 @@ from qc_core.statistics import Estimate
 from qc_core.training.checkpoint import WEIGHTS
 from qc_core.training.checkpoint_policy import CheckpointPolicy
 from qc_core.training.pretrain import pretrain
+from tests import quick_fixtures
+
+# Plays in a quick environment.
+spec, config, dataset, checkpoint = (
+    quick_fixtures.spec,
+    quick_fixtures.config,
+    quick_fixtures.dataset,
+    quick_fixtures.checkpoint,
+)
 
 
 def fine_tuned(checkpoint: Path, folder: Path) -> Path:
