@@ -1,7 +1,8 @@
-"""Estimates as people read them: `96% (87% to 99%)`."""
+"""Numbers and estimates as people read them: `96% (87% to 99%)`."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ class Results(Protocol):
 def estimate(entry: Estimate | None, form: str) -> str:
     """Return `96% (87% to 99%)`, or `-` without an estimate."""
     return "-" if entry is None else entry.text(form)
+
+
+def three_digits(value: float) -> str:
+    """Return a number with up to three significant digits and without an exponent: `0.00018`."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{round(value, digits):.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def p_value_text(value: float) -> str:
+    """Return `0.012`, or `< 0.001`."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def measures(summary: Results) -> dict[str, str]:

@@ -21,7 +21,7 @@ from qc_core.config.settings import (
 )
 from qc_core.errors import UsageError, closest
 
-# Sized for two CPU cores. The data are too few to solve the task offline, so that fine-tuning has
+# Sized for two CPU cores. The offline phase is too short to solve the task, so that fine-tuning has
 # something to gain. Small normalised networks learn fast at a high learning rate, but success then
 # varies by several percent between updates: the rate decays offline and is lower online.
 # With alpha at 30 and below, the policy exploits errors of the critic early in training.
@@ -41,7 +41,7 @@ _QUICKSTART_TRAIN = train_config(
 
 _LOCAL_RECIPES: dict[str, Recipe] = {
     "cube-single-quickstart": Recipe(
-        "cube-single task 1 on two CPU cores in eleven minutes, including data collection",
+        "cube-single task 1 on two CPU cores in eight minutes, including data collection",
         Config(
             recipe="cube-single-quickstart",
             data=DataConfig(episodes=60, terminal_handling="keep"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from qc_core.readable import estimate
+from qc_core.readable import estimate, p_value_text, three_digits
 from qc_core.report.page import markup
 from qc_core.report.tuning_figures import tuning_figures
 from qc_core.tuning.importance import MIN_TRIALS, searched_parameters
@@ -77,7 +77,10 @@ def _trial(
     return [
         f"{trial.trial}{' (the recipe’s settings)' if trial.trial == 0 else ''}",
         f"{trial.state}{', the best' if trial.trial == best else ''}",
-        *(shown(trial.parameters.get(name), "{:.3g}") for name in names),
+        *(
+            three_digits(trial.parameters[name]) if name in trial.parameters else "–"
+            for name in names
+        ),
         *results,
         f"{trial.seconds:.0f} s",
     ]
@@ -90,6 +93,6 @@ def _candidate(candidate: Candidate, selection: Selection) -> list[str]:
         form = "{:.1f}"
         results = [estimate(candidate.episode_return, form)]
     name = "offline policy" if candidate.trial is None else f"trial {candidate.trial}"
-    p_value = "–" if candidate.p_value is None else f"{candidate.p_value:.3f}"
+    probability = "–" if candidate.p_value is None else p_value_text(candidate.p_value)
     gain = "–" if candidate.gain is None else estimate(candidate.gain, form)
-    return [name, *results, gain, p_value]
+    return [name, *results, gain, probability]

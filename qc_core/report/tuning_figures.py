@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import NullLocator
 
+from qc_core.readable import three_digits
 from qc_core.report.figures import PERCENT_AXIS
 from qc_core.report.plotting import (
     COLOURS,
@@ -130,7 +131,7 @@ def _parameter(study: StudyHistory, name: str, episodes: int) -> str:
     ends = [trial.parameters[name] for trial in study.trials if name in trial.parameters]
     # Ticks of a logarithmic axis would overlap within a decade.
     ticks = np.geomspace(min(ends), max(ends), 3)
-    axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], minor=False)
+    axes.set_xticks(ticks, [three_digits(tick) for tick in ticks], minor=False)
     axes.xaxis.set_minor_locator(NullLocator())
     if reports_success:
         axes.set(ylim=PERCENT_AXIS)
@@ -176,7 +177,7 @@ def _parallel_coordinates(trials: Sequence[Trial], names: Sequence[str], best: i
         axes.axvline(position, color=GREY, lw=0.8)
         is_score = position == len(names)
         for end, height, align in ((column.min(), 0, "top"), (column.max(), 1, "bottom")):
-            text = f"{end:.0f}" if is_score else f"{10**end:.2g}"
+            text = f"{end:.0f}" if is_score else three_digits(10**end)
             axes.text(position, height, text, ha="center", va=align)
         labels[position] = name.replace(" ", "\n", 1)
     axes.set(xticks=range(len(labels)), xticklabels=labels, yticks=[], ylim=(-0.12, 1.12))

@@ -15,6 +15,7 @@ import msgspec
 from qc_core.documents import Document
 from qc_core.envs.episode_result import any_reports_success, counted_steps, summarize_results
 from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.readable import p_value_text
 from qc_core.significance import LEVEL, holm, paired_p_value
 from qc_core.statistics import Estimate, mean
 
@@ -62,10 +63,11 @@ class Selection(Document, frozen=True, kw_only=True):
         """The test of the best trial, for people: `p = 0.012 of 4 trials on 50 episodes`."""
         (best,) = [c for c in self.candidates if c.trial == self.best_trial]
         assert best.p_value is not None
-        p_value = "p < 0.001" if best.p_value < 0.001 else f"p = {best.p_value:.3f}"
+        text = p_value_text(best.p_value)
+        equals = "" if text.startswith("<") else "= "
         trials = len(self.candidates) - 1
         return (
-            f"{p_value}, {trials} trial{'s' if trials > 1 else ''}, "
+            f"p {equals}{text}, {trials} trial{'s' if trials > 1 else ''}, "
             f"{self.episodes} selection episode{'s' if self.episodes > 1 else ''}"
         )
 

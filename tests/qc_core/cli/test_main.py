@@ -322,7 +322,7 @@ def test_control_characters_in_errors_are_not_printed(
 
 
 def test_debug_shows_the_traceback() -> None:
-    command = [sys.executable, "-m", "qc_core.cli.main", "pretrain", "smoke", "none", "-o", "out"]
+    command = [sys.executable, "-m", "qc_core.cli.main", "describe", "none.npz"]
     plain = subprocess.run(command, capture_output=True, text=True)
     debug = subprocess.run([*command, "--debug"], capture_output=True, text=True)
     assert plain.returncode == 2 and "Traceback" not in plain.stderr

@@ -94,21 +94,27 @@ def test_dropped_windows_match_a_loop_over_rows(
     windows = gather_windows(
         Rows(rows), torch.from_numpy(starts), backup_steps=horizon, discount=discount
     )
-    for row, start in enumerate(starts):
+    returns, bootstraps, valid = [], [], []
+    for start in starts:
         total, mask, ended = 0.0, 1.0, 0.0
         for k in range(horizon):
-            assert windows.valid_BH[row, k] == 1 - ended
+            valid.append(1 - ended)
             total += discount**k * rows["rewards"][start + k]
             mask = min(mask, rows["masks"][start + k])
             ended = max(ended, rows["terminals"][start + k])
-            np.testing.assert_array_equal(windows.actions_BHA[row, k], rows["actions"][start + k])
-        np.testing.assert_allclose(windows.returns_B[row], total, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(windows.bootstrap_B[row], mask * discount**horizon)
-        assert windows.weight_B[row] == windows.valid_BH[row, -1]
-        np.testing.assert_array_equal(windows.observations_BO[row], rows["observations"][start])
-        np.testing.assert_array_equal(
-            windows.next_observations_BO[row], rows["next_observations"][start + horizon - 1]
-        )
+        returns.append(total)
+        bootstraps.append(mask * discount**horizon)
+    np.testing.assert_allclose(windows.returns_B, returns, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(windows.bootstrap_B, bootstraps)
+    np.testing.assert_array_equal(windows.valid_BH.flatten(), valid)
+    np.testing.assert_array_equal(windows.weight_B, windows.valid_BH[:, -1])
+    np.testing.assert_array_equal(
+        windows.actions_BHA, rows["actions"][starts[:, None] + np.arange(horizon)]
+    )
+    np.testing.assert_array_equal(windows.observations_BO, rows["observations"][starts])
+    np.testing.assert_array_equal(
+        windows.next_observations_BO, rows["next_observations"][starts + horizon - 1]
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -123,7 +129,8 @@ def test_kept_windows_end_with_their_episode(
     kept = gather_windows(
         Rows(rows), starts, backup_steps=horizon, discount=discount, terminal_handling="keep"
     )
-    for row, start in enumerate(starts.tolist()):
+    returns, bootstraps, lasts = [], [], []
+    for start in starts.tolist():
         total, mask, steps = 0.0, 1.0, 0
         for k in range(horizon):
             total += discount**k * rows["rewards"][start + k]
@@ -131,12 +138,13 @@ def test_kept_windows_end_with_their_episode(
             steps = k + 1
             if rows["terminals"][start + k]:
                 break
-        np.testing.assert_allclose(kept.returns_B[row], total, rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(kept.bootstrap_B[row], mask * discount**steps)
-        np.testing.assert_array_equal(
-            kept.next_observations_BO[row], rows["next_observations"][start + steps - 1]
-        )
-        assert kept.weight_B[row] == 1
+        returns.append(total)
+        bootstraps.append(mask * discount**steps)
+        lasts.append(start + steps - 1)
+    np.testing.assert_allclose(kept.returns_B, returns, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(kept.bootstrap_B, bootstraps)
+    np.testing.assert_array_equal(kept.next_observations_BO, rows["next_observations"][lasts])
+    assert (kept.weight_B == 1).all()
 
 
 def test_the_critic_learns_from_a_success_inside_a_chunk_only_if_kept() -> None:
