@@ -74,7 +74,7 @@ STEPS = {
     "evaluate": Step("Evaluate policies", hours=12, retries=3),
     "export": Step("Export to ONNX", hours=1, retries=3, cpu="500m", memory="1Gi"),
     "promote": Step("Promote if better", hours=12, retries=3, signing=True),
-    "report": Step("Write the report", hours=4, retries=3, memory="1280Mi", webhook=True),
+    "report": Step("Write the report", hours=4, retries=3, memory="1Gi", webhook=True),
     "outcome": Step("Report the result", hours=1, retries=3, **_SMALL, webhook=True),
 }
 
