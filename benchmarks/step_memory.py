@@ -5,8 +5,8 @@ what the kernel cannot reclaim, anonymous and shared memory of all processes of 
 is killed when it exceeds the limit. It is read from the container's control group every 0.1 s. A
 mapped dataset is not part of it: the kernel can reclaim its pages, and reads them again.
 `--confirm` runs the recipe twice more: with limits a little above the peaks, then with a limit for
-fine-tuning below its peak, which must be killed. `--here` mounts the packages of this working tree
-over those of the image. Needs root, podman with control groups of version 1, and the images of
+fine-tuning below its peak, where processes are killed. `--here` mounts the packages of this working
+tree over those of the image. Needs root, podman with control groups of version 1, and the images of
 `make images`. Prints a table and writes JSON.
 
     .venv/bin/python -m benchmarks.step_memory smoke --here --confirm
@@ -32,7 +32,8 @@ import numpy as np
 from benchmarks.hardware import hardware
 from benchmarks.ingest import make_arrays
 from components.image import TRAIN_IMAGE
-from tests.images.containers import Network, local_cluster, podman, store_network
+from tests.images.containers import podman
+from tests.images.local_cluster import Network, local_cluster, store_network
 
 _OUTPUT = Path("benchmarks/results/step-memory.json")
 _DATA = "/data"

@@ -10,34 +10,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.image import TRAIN_IMAGE
-from qc_core.cli.main import main
 from qc_core.config.resources import parse_quantity
-from tests.pipeline.tasks import read_package
 
-RUNTIME_IMAGE = TRAIN_IMAGE.replace("-train:", "-runtime:")
-ENDPOINT = "http://127.0.0.1:9000"
-STORE_KEYS = {"accesskey": "test", "secretkey": "a-secret-of-the-store"}
 _BUCKET = "artifacts"
-_MAKE_BUCKET = f"""
-import os
-os.environ |= dict(QC_S3_ENDPOINT="{ENDPOINT}", AWS_ACCESS_KEY_ID="test",
-                   AWS_SECRET_ACCESS_KEY="test")
-from qc_core.store.make_buckets import make_buckets
-make_buckets(["q-chunking"])
-"""
-_ANSWERS = """
-import socket
-socket.create_connection(("127.0.0.1", 9000), 1)
-"""
 
 
 def podman(*command: str) -> str:
@@ -47,50 +27,6 @@ def podman(*command: str) -> str:
     )
     assert done.returncode == 0, f"podman {' '.join(command[:3])} …\n{done.stdout}"
     return done.stdout.strip()
-
-
-@dataclass
-class Network:
-    """A network that contains only a store."""
-
-    container: str
-    enter: list[str]
-
-    def python(self, code: str) -> str:
-        """Run Python of this environment inside the network."""
-        done = subprocess.run(
-            [*self.enter, sys.executable, "-c", code], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@contextmanager
-def store_network() -> Iterator[Network]:
-    """Start a store with the bucket `q-chunking` in a network of its own; needs root."""
-    container = podman("run", "--detach", "--network=none", RUNTIME_IMAGE, "sleep", "infinity")
-    try:
-        process = podman("inspect", "--format={{.State.Pid}}", container)
-        enter = ["nsenter", f"--net=/proc/{process}/ns/net"]
-        server = subprocess.Popen(
-            [*enter, sys.executable, "-m", "moto.server", "--host=127.0.0.1", "--port=9000"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            here = Network(container, enter)
-            while subprocess.run(
-                [*enter, sys.executable, "-c", _ANSWERS], capture_output=True
-            ).returncode:
-                assert server.poll() is None, "the store did not start"
-                time.sleep(0.2)
-            here.python(_MAKE_BUCKET)
-            yield here
-        finally:
-            server.terminate()
-            server.wait()
-    finally:
-        podman("rm", "--force", "--time=0", container)
 
 
 @dataclass
@@ -369,35 +305,6 @@ class Cluster:
         folder.mkdir(parents=True)
         folder.chmod(0o777)
         return f"--volume={folder}:{path}"
-
-
-def local_cluster(
-    folder: Path, network: Network, run_id: str, recipe: str, *overrides: str
-) -> Cluster:
-    """Compile a recipe, for a cluster whose store is in the network and whose study is a file."""
-    path = folder / "pipeline.yaml"
-    assert main(["compile", recipe, "-o", str(path), *overrides]) == 0
-    package, platform = read_package(path)
-    artifacts, study = folder / "artifacts", folder / "study"
-    for shared in (artifacts, study):
-        shared.mkdir()
-        shared.chmod(0o777)
-    return Cluster(
-        package,
-        platform,
-        artifacts,
-        network=f"container:{network.container}",
-        secrets={"q-chunking-store": STORE_KEYS, "q-chunking-study": {"url": "/study/journal"}},
-        settings={
-            "q-chunking": {
-                "QC_STORE": "s3://q-chunking/store",
-                "QC_S3_ENDPOINT": ENDPOINT,
-                "AWS_REGION": "us-east-1",
-            }
-        },
-        volumes={study: "/study"},
-        run_id=run_id,
-    )
 
 
 def _memory_limit(container: dict[str, Any], parameters: dict[str, Any]) -> int:

@@ -19,14 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 from components.image import TRAIN_IMAGE
 from pipeline.placement import STEPS
 from qc_core import __version__
-from tests.images.containers import (
+from tests.images.containers import Cluster, podman
+from tests.images.local_cluster import (
     ENDPOINT,
     RUNTIME_IMAGE,
     STORE_KEYS,
-    Cluster,
     Network,
     local_cluster,
-    podman,
     store_network,
 )
 
