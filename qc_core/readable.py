@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -32,9 +31,9 @@ def estimate(entry: Estimate | None, form: str) -> str:
 
 def three_digits(value: float) -> str:
     """Return a number with up to three significant digits and without an exponent: `0.00018`."""
-    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    text = f"{round(value, digits):.{max(digits, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    import numpy as np
+
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def p_value_text(value: float) -> str:
