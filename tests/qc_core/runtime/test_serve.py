@@ -22,7 +22,6 @@ import pytest
 from qc_core import documents
 from qc_core.registry.registry import Registry
 from qc_core.runtime import ChunkPolicy
-from qc_core.runtime.connections import Connections
 from qc_core.runtime.protocol import MAX_BATCH
 from qc_core.runtime.serve import MAX_CONNECTIONS, PolicyServer, _Handler
 from qc_core.store.open import open_store
@@ -279,22 +278,6 @@ def test_one_client_with_many_slow_connections_does_not_lock_others_out(
         other.request("GET", "/v2/health/live")
         assert other.getresponse().status == 200
     assert server.connections.replaced >= replaced + 9
-
-
-def test_connections_that_are_being_answered_are_not_replaced() -> None:
-    connections = Connections(limit=2)
-    with contextlib.ExitStack() as stack:
-        pairs = [socket.socketpair() for _ in range(4)]
-        for end in (end for pair in pairs for end in pair):
-            stack.enter_context(end)
-        busy, idle, new, late = (pair[0] for pair in pairs)
-        assert connections.admit(busy, "a") and connections.admit(idle, "a")
-        with connections.answering(busy):
-            assert connections.admit(new, "b")
-            assert pairs[1][1].recv(1) == b"" and len(connections) == 2
-            with connections.answering(new):
-                assert not connections.admit(late, "c")
-        assert connections.admit(late, "c")
 
 
 def test_a_response_is_sent_at_once(server: PolicyServer) -> None:
