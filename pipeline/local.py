@@ -37,6 +37,7 @@ from pipeline.run_folder import (
 )
 from pipeline.run_log import RunLog
 from qc_core import interruption
+from qc_core.config.resources import PROCESSES
 from qc_core.config.settings import Config
 from qc_core.cores import threads_per_worker
 from qc_core.documents import read, to_json, write
@@ -46,6 +47,7 @@ from qc_core.events import EVENTS_VARIABLE
 from qc_core.files import require_vacant, write_atomically, write_json
 from qc_core.log import QUIET_VARIABLE, log
 from qc_core.notify.verdict import verdict, verdict_without_training
+from qc_core.processes import memory_remedy
 from qc_core.provenance import RUN_ID_VARIABLE
 from qc_core.publish.promotion import Promotion
 from qc_core.results.run_record import study_of
@@ -194,7 +196,7 @@ def _run_attempt(
                 pipeline(folder, run, console.address, RunLog(file))
         except RuntimeError:
             # kfp.local reports only that some step failed.
-            failure = _failure(console, path)
+            failure = failure_of(console, folder)
         finally:
             seconds = dict(run.seconds)
             for step, spent in {**console.seconds, "all": time.monotonic() - start}.items():
@@ -343,16 +345,21 @@ def _adapt(specification: Any, values: dict[str, str]) -> None:
                     policy.condition = policy.condition.replace(key, f"pipelinechannel--{found}")
 
 
-def _failure(console: Console, path: Path) -> QCError:
+def failure_of(console: Console, folder: Path) -> QCError:
     """Return the error of the step that failed."""
-    failed = console.failure
+    failed, path = console.failure, folder / LOG
     if failed is not None and failed.exit_code == UsageError.exit_code:
         return UsageError(failed.message)
     if failed is not None:
         return RunError(f"step {failed.step} failed: {failed.message}; its output is in {path}")
     if console.unfinished:
+        step = console.unfinished[0]
+        remedy = memory_remedy()
+        if option := PROCESSES.get(step):
+            remedy = f"{memory_remedy(option)} and give --continue {folder}"
         return _StepKilled(
-            f"step {console.unfinished[0]} failed: its process was killed; its output is in {path}"
+            f"step {step} failed: its process was killed, usually because memory ran out: {remedy}"
+            f"; its output is in {path}"
         )
     return RunError(f"a step failed before its work started; its output is in {path}")
 

@@ -144,8 +144,22 @@ def how_ended(exit_code: int | None) -> str:
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else "unknown"
-    cause = ": the system does so when memory runs out" if name == "SIGKILL" else ""
+    cause = ": the system does so when memory runs out" if ran_out_of_memory(exit_code) else ""
     return f"was killed by signal {-exit_code} ({name}){cause}"
+
+
+def ran_out_of_memory(exit_code: int | None) -> bool:
+    """Return whether a process probably ended because memory ran out: it was killed by SIGKILL."""
+    return exit_code == -signal.SIGKILL
+
+
+def memory_remedy(fewer: str = "") -> str:
+    """Return what helps work whose process was killed because memory ran out.
+
+    Args:
+        fewer: options that set the number of processes at once, such as `--data.workers`.
+    """
+    return "give it more memory" + (f", or lower {fewer}" if fewer else "")
 
 
 def exit_with_parent() -> None:

@@ -29,6 +29,8 @@ from qc_core.processes import (
     exit_with_parent,
     how_ended,
     main_guard_error,
+    memory_remedy,
+    ran_out_of_memory,
     running,
     start_forked,
     start_fresh,
@@ -47,7 +49,7 @@ _Task = tuple[Future[Any], _Call]
 class WorkerKilled(TransientError):
     """A worker process of this process's pool ended before it returned a result.
 
-    The message says how it ended.
+    The message says how it ended, and what helps if memory ran out.
 
     Attributes:
         exit_code: of the process, negative for a signal; None if it does not end.
@@ -65,6 +67,7 @@ def worker_pool(
     *arguments: Any,
     replace_killed: bool = False,
     forked: bool = False,
+    fewer: str = "",
 ) -> Iterator[Executor]:
     """A pool of processes; an exception in the block interrupts their calls.
 
@@ -77,12 +80,13 @@ def worker_pool(
         replace_killed: if a process is killed, only its own call fails, and a new process takes
             its place.
         forked: start the processes as `start_forked` does.
+        fewer: the option that sets `workers`, for the message if memory runs out.
 
     Raises:
         WorkerKilled: a process was killed; every call of the pool fails.
         UsageError: the script that uses the pool has no main guard; every call fails.
     """
-    pool = _Pool(workers, initializer, arguments, replace_killed, forked)
+    pool = _Pool(workers, initializer, arguments, replace_killed, forked, fewer)
     try:
         yield pool
         pool.shutdown()
@@ -101,9 +105,10 @@ class _Pool(Executor):
         arguments: tuple[Any, ...],
         replace_killed: bool,
         forked: bool,
+        fewer: str,
     ) -> None:
         self._workers, self._initializer, self._arguments = workers, initializer, arguments
-        self._replace_killed = replace_killed
+        self._replace_killed, self._fewer = replace_killed, fewer
         self._start = start_forked if forked else start_fresh
         # A task, or None for each thread that should end.
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
@@ -177,7 +182,10 @@ class _Pool(Executor):
                     if unguarded := main_guard_error(code):
                         task[0].set_exception(self._break(unguarded))
                         return
-                    killed = WorkerKilled(f"a worker process {how_ended(code)}", code)
+                    message = f"a worker process {how_ended(code)}"
+                    if ran_out_of_memory(code):
+                        message += f"; {memory_remedy(self._fewer)}"
+                    killed = WorkerKilled(message, code)
                     is_replaced = self._replace(process)
                     task[0].set_exception(killed if is_replaced else self._break(killed))
                     return

@@ -32,7 +32,7 @@ def failing(fault: str, times: int, count_in: Path) -> str:
     """Return the id of an environment whose third step fails in its first episodes.
 
     Args:
-        fault: one of `FAULTS`.
+        fault: one of `FAULTS`, or "runs out of memory".
         times: number of episodes that fail.
         count_in: a folder in which the failures are counted, across processes.
     """
@@ -69,6 +69,8 @@ class Failing(Quick):
                 sys.exit(7)
             case "leaves":
                 os._exit(7)
+            case "runs out of memory":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "crashes":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hangs":

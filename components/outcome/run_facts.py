@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import urllib3
 
+from qc_core.config.resources import PROCESSES
 from qc_core.log import log
 from qc_core.notify.run_status import RunFacts
 
@@ -38,6 +39,7 @@ _STRUCTURE = re.compile(
 )
 _EXIT_STEP = "outcome"
 _FAILED = ("Failed", "Error")
+_TRAINING_STEPS = ("pretrain", "tune")
 
 
 def read_run_facts(run_id: str) -> RunFacts:
@@ -109,7 +111,7 @@ def find_failure(nodes: Mapping[str, Any]) -> tuple[str, str]:
     for node in failed:
         step, is_driver = _step_of(node)
         if step != _EXIT_STEP:
-            return step, _explanation(node.get("message") or "", is_driver)
+            return step, _explanation(step, node.get("message") or "", is_driver)
     return "", ""
 
 
@@ -121,12 +123,17 @@ def _step_of(node: Mapping[str, Any]) -> tuple[str, bool]:
     return steps[-1] if steps else (tasks[-1] if tasks else ("", False))
 
 
-def _explanation(message: str, is_driver: bool) -> str:
+def _explanation(step: str, message: str, is_driver: bool) -> str:
     """Return Argo's message for people; '' if the step ended by itself with an error."""
     if is_driver:
         return f"KFP could not start it, its driver ended with: {message or 'no message'}"
     if "OOMKilled" in message:
-        return f"it used more memory than its limit ({message}); raise the input resources_memory"
+        remedy = "; raise the input resources_memory"
+        if step not in _TRAINING_STEPS:
+            # The limit of the other steps is not an input.
+            option = PROCESSES.get(step)
+            remedy = f"; lower {option} in the input overrides" if option else ""
+        return f"it used more memory than its limit ({message}){remedy}"
     if "pod deleted" in message:
         return f"its pod was lost, perhaps with its node ({message})"
     if re.search(r"exit code (137|143)\b", message):

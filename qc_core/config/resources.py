@@ -25,6 +25,16 @@ _FACTORS = {"": 1.0, "m": 1e-3} | {
     for suffix in ({f"{letter}{ending}", f"{letter.upper()}{ending}"})
 }
 
+# What sets the number of processes that a step runs at once, by the name of the step.
+PROCESSES = {
+    "ingest": "--data.workers",
+    "pretrain": "QC_THREADS",
+    "tune": "--tune.workers",
+    "select": "--evaluate.workers",
+    "evaluate": "--evaluate.workers",
+    "promote": "--evaluate.workers",
+}
+
 
 def parse_quantity(text: str) -> float:
     """Return the number that `500m`, `2` or `1.5Gi` means; 0 for a text that is none."""

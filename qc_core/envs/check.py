@@ -10,12 +10,13 @@ import numpy as np
 
 from qc_core.envs.control_interval import ControlInterval, control_interval
 from qc_core.envs.episode_result import NO_SUCCESS_SIGNAL
-from qc_core.envs.failures import EnvironmentFailed, process_ended
+from qc_core.envs.failures import EnvironmentFailed, EnvironmentKilled, process_failure
 from qc_core.envs.make import make_environment, spec_of
 from qc_core.envs.play import SUCCESS_KEYS
 from qc_core.envs.time_limit import end_if_it_hangs
 from qc_core.errors import UsageError
 from qc_core.policy_format.environment_spec import EnvironmentSpec
+from qc_core.processes import memory_remedy
 from qc_core.worker_pool import WorkerKilled, worker_pool
 
 # Steps of the trial episode: enough for most environments to end, and a few seconds at most.
@@ -69,15 +70,18 @@ def check_environment(environment: str, given_interval: float = 0.0) -> Environm
 
     Raises:
         UsageError: it cannot be made or played, or its observations or rewards are invalid.
+        EnvironmentKilled: memory ran out.
     """
     with worker_pool(1, end_if_it_hangs, forked=True) as pool:
         try:
             return pool.submit(_check, environment, given_interval).result()
         except EnvironmentFailed as error:
-            reason = str(error)
+            failure = error
         except WorkerKilled as error:
-            reason = process_ended(error.exit_code)
-    raise UsageError(f"{environment} cannot be played: {reason}; correct the environment")
+            failure = process_failure(error.exit_code)
+    if isinstance(failure, EnvironmentKilled):
+        raise EnvironmentKilled(f"{environment} cannot be played: {failure}; {memory_remedy()}")
+    raise UsageError(f"{environment} cannot be played: {failure}; correct the environment")
 
 
 def _check(environment: str, given_interval: float) -> EnvironmentCheck:

@@ -7,13 +7,18 @@ from concurrent.futures import Future
 from typing import NoReturn, TypeVar
 
 from qc_core.envs.time_limit import LIMITS
-from qc_core.errors import RunError
+from qc_core.errors import RunError, TransientError
 from qc_core.log import log
-from qc_core.processes import how_ended
+from qc_core.processes import how_ended, memory_remedy, ran_out_of_memory
 from qc_core.worker_pool import WorkerKilled
 
 # The environment, not chance, is the cause of as many failures without a complete episode between.
 MAX_IN_A_ROW = 5
+# Options that set the number of environments that trainings run at once.
+FEWER_IN_TRAINING = (
+    "--train.num-envs, --tune.trials-per-gpu, --tune.workers or QC_THREADS; on a cluster, raise "
+    "--input resources_memory"
+)
 
 T = TypeVar("T")
 
@@ -22,15 +27,23 @@ class EnvironmentFailed(RunError):
     """An environment raised, exited, crashed, did not answer or returned something invalid."""
 
 
+class EnvironmentKilled(EnvironmentFailed, TransientError):
+    """The process of an environment was killed, usually because memory ran out."""
+
+
 class EpisodeFailures:
     """Counts the episodes of an environment that failed.
+
+    Args:
+        fewer: options that set the number of environments at once, for the message if memory
+            runs out.
 
     Attributes:
         count: episodes that failed.
     """
 
-    def __init__(self, environment: str) -> None:
-        self._environment = environment
+    def __init__(self, environment: str, fewer: str) -> None:
+        self._environment, self._fewer = environment, fewer
         self._in_a_row = self.count = 0
         self._last: EnvironmentFailed | None = None
 
@@ -62,7 +75,7 @@ class EpisodeFailures:
             self.add(failure)
             return None
         except WorkerKilled as killed:
-            self.add(EnvironmentFailed(process_ended(killed.exit_code)))
+            self.add(process_failure(killed.exit_code))
             return None
         self.completed()
         return result
@@ -72,14 +85,21 @@ class EpisodeFailures:
 
         Args:
             episodes: that failed, for the message.
+
+        Raises:
+            EnvironmentKilled: the last cause is that memory ran out.
         """
-        raise EnvironmentFailed(
-            f"{self._environment} failed in {episodes}, last: {self._last}; correct the environment"
+        is_killed = isinstance(self._last, EnvironmentKilled)
+        remedy = memory_remedy(self._fewer) if is_killed else "correct the environment"
+        failure = EnvironmentKilled if is_killed else EnvironmentFailed
+        raise failure(
+            f"{self._environment} failed in {episodes}, last: {self._last}; {remedy}"
         ) from self._last
 
 
-def process_ended(exit_code: int | None) -> str:
-    """Return how the process of an environment ended, for messages."""
+def process_failure(exit_code: int | None) -> EnvironmentFailed:
+    """Return the error of an environment whose process has ended."""
     if exit_code == -signal.SIGALRM:
-        return f"the environment did not answer in time ({LIMITS})"
-    return f"the environment process {how_ended(exit_code)}"
+        return EnvironmentFailed(f"the environment did not answer in time ({LIMITS})")
+    failure = EnvironmentKilled if ran_out_of_memory(exit_code) else EnvironmentFailed
+    return failure(f"the environment process {how_ended(exit_code)}")

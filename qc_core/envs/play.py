@@ -25,7 +25,9 @@ from qc_core.worker_pool import worker_pool
 # Entries of `info` by which environments report success.
 SUCCESS_KEYS = ("success", "is_success")
 
-_NO_SEED = "the environment failed with one of the policies for every seed; correct the environment"
+_NO_SEED = "the environment failed with one of the policies for every seed; the log has the causes"
+# Options that set the number of environments at once.
+_FEWER = "--evaluate.workers (of qc play and qc coherence: --workers)"
 
 T = TypeVar("T")
 LoadPolicy = Callable[[], ChunkFunction]
@@ -200,7 +202,7 @@ def iter_episodes(
         episodes = [(name, seed) for seed in seeds for name in policies]
     else:
         episodes = [(name, seed) for name in policies for seed in seeds]
-    failures = {name: EpisodeFailures(environment) for name in policies}
+    failures = {name: EpisodeFailures(environment, _FEWER) for name in policies}
     with episode_pool(environment, workers, play) as submit:
         futures = {submit(name, policies[name], seed): (name, seed) for name, seed in episodes}
         for future in as_completed(futures):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import gymnasium
 import numpy as np
 
-from qc_core.envs.failures import EnvironmentFailed, process_ended
+from qc_core.envs.failures import EnvironmentFailed, process_failure
 from qc_core.envs.make import make_environment
 from qc_core.envs.model_memory import free_asset_cache
 from qc_core.envs.time_limit import end_if_it_hangs
@@ -84,7 +84,7 @@ class RemoteEnvironment:
             self._has_failed = True
             self._process.join(_GRACE_SECONDS)
             code = self._process.exitcode
-            raise main_guard_error(code) or EnvironmentFailed(process_ended(code)) from None
+            raise main_guard_error(code) or process_failure(code) from None
         if isinstance(answer, QCError):
             self._has_failed = True
             raise answer

@@ -54,13 +54,13 @@ def run_sweep(sweep: Sweep, folder: Path, workers: int) -> list[SweepPoint]:
         if not is_finished(sweep.config(run), folder / "runs" / run.folder)
     ]
     failures: list[tuple[str, Exception]] = []
-    with training_pool(workers) as pool:
+    with training_pool(workers, fewer="--workers") as pool:
         futures = {pool.submit(partial(_train, sweep, folder), run): run for run in unfinished}
         for future in as_completed(futures):
             try:
                 future.result()
             except WorkerKilled as killed:
-                raise RunError(f"{killed}: resume with the same command") from killed
+                raise RunError(f"{killed}; the same command resumes") from killed
             except Exception as error:
                 failures.append((f"{futures[future]}: {_reason(error)}", error))
                 log.info(failures[-1][0])

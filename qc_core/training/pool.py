@@ -14,7 +14,7 @@ from qc_core.worker_pool import worker_pool
 
 
 def training_pool(
-    workers: int, *, replace_killed: bool = False
+    workers: int, *, fewer: str, replace_killed: bool = False
 ) -> AbstractContextManager[Executor]:
     """A `worker_pool` whose processes share this process's cores equally.
 
@@ -22,6 +22,9 @@ def training_pool(
     starts another server for its environments. A process that uses a GPU imports everything
     itself: the server may have loaded the GPU's driver for a simulator, and a driver does not
     survive a fork.
+
+    Args:
+        fewer: the option that sets `workers`.
     """
     has_gpu = os.environ.get("QC_DEVICE") != "cpu" and torch.cuda.is_available()
     return worker_pool(
@@ -30,4 +33,5 @@ def training_pool(
         threads_per_worker(workers),
         replace_killed=replace_killed,
         forked=not has_gpu,
+        fewer=fewer,
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qc_core.config.settings import Config
-from qc_core.envs.failures import EnvironmentFailed, EpisodeFailures
+from qc_core.envs.failures import FEWER_IN_TRAINING, EnvironmentFailed, EpisodeFailures
 from qc_core.envs.remote import RemoteEnvironment
 from qc_core.runtime.executor import ChunkExecutor
 from qc_core.seeds import seeds_for
@@ -67,7 +67,7 @@ class Rollout(contextlib.AbstractContextManager["Rollout"]):
     ) -> None:
         self._seed, self._offset = config.seed, trial * _EPISODES_PER_TRIAL
         self._next_episode = 0
-        self.failures = EpisodeFailures(config.environment)
+        self.failures = EpisodeFailures(config.environment, FEWER_IN_TRAINING)
         with contextlib.ExitStack() as opened:
             self._explorers = [
                 _Explorer(

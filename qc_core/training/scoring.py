@@ -19,7 +19,7 @@ from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config.settings import Config, TrainConfig
 from qc_core.cores import cpu_share
-from qc_core.envs.failures import EpisodeFailures
+from qc_core.envs.failures import FEWER_IN_TRAINING, EpisodeFailures
 from qc_core.envs.play import episode_pool, play_episode
 from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.scratch import scratch_folder
@@ -47,7 +47,7 @@ class Scoring(contextlib.AbstractContextManager["Scoring"]):
         self._length = config.evaluate.execution_horizon
         self._pending: deque[_Pending] = deque()
         self._snapshots = 0
-        self._failures = EpisodeFailures(config.environment)
+        self._failures = EpisodeFailures(config.environment, FEWER_IN_TRAINING)
         cores = cpu_share()
         self._waits = cores == 1
         processes = min(len(seeds), max(1, cores - 1), _MAX_PROCESSES)

@@ -174,7 +174,7 @@ def _run_workers(
     )
     with (
         scratch_folder("tune") as scratch,
-        training_pool(workers, replace_killed=True) as pool,
+        training_pool(workers, fewer="--tune.workers", replace_killed=True) as pool,
     ):
 
         def start(worker: int) -> Future[Any]:

@@ -47,6 +47,9 @@ from qc_core.tuning.study import (
 from qc_core.tuning.trial_checkpoints import put_result, trial_checkpoints
 from qc_core.tuning.trials import read_trials, write_worker_trials
 
+# What lowers the number of processes of a worker.
+_FEWER = "--tune.trials-per-gpu; on a cluster, raise --input resources_memory"
+
 
 def run_worker(
     config: Config,
@@ -103,7 +106,7 @@ def run_worker(
     elif count == 1:
         work.run_trials()
     else:
-        with training_pool(count) as pool:
+        with training_pool(count, fewer=_FEWER) as pool:
             for future in as_completed([pool.submit(work.run_trials) for _ in range(count)]):
                 future.result()
     with answering():
@@ -189,6 +192,12 @@ class _Work:
                 )
         except optuna.TrialPruned:
             state = TrialState.PRUNED
+        except (StorageInternalError, UpdateFinishedTrialError):
+            raise
+        except (TransientError, OSError, MemoryError, *DEVICE_FAULTS):
+            # The machine failed, not the setting: the attempt is lost and the slot tried again. An
+            # environment that memory killed is such a failure.
+            raise
         except (TrainingDiverged, EnvironmentFailed) as error:
             # A setting that diverges is a result. The study continues, with a new environment.
             log.warning(f"trial {slot} failed: {error}")
@@ -196,11 +205,6 @@ class _Work:
             trial.set_user_attr(REASON, DIVERGED if diverged else FAILED)
             trial.set_user_attr(ERROR, str(error))
             state = TrialState.FAIL
-        except (StorageInternalError, UpdateFinishedTrialError):
-            raise
-        except (TransientError, OSError, MemoryError, *DEVICE_FAULTS):
-            # The machine failed, not the setting: the attempt is lost and the slot tried again.
-            raise
         except Exception as error:
             trial.set_user_attr(REASON, FAILED)
             trial.set_user_attr(ERROR, " ".join(str(error).split()))

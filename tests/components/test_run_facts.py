@@ -60,6 +60,19 @@ def repeated(name: str, *attempts: tuple[str, str]) -> dict[str, Any]:
             "resources_memory",
         ),
         (
+            repeated(
+                f"{TRAINING}.evaluate.executor", ("Failed", "main: OOMKilled (exit code 137)")
+            ),
+            "evaluate",
+            "it used more memory than its limit (main: OOMKilled (exit code 137)); lower "
+            "--evaluate.workers in the input overrides",
+        ),
+        (
+            repeated(f"{TRAINING}.export.executor", ("Failed", "main: OOMKilled (exit code 137)")),
+            "export",
+            "it used more memory than its limit (main: OOMKilled (exit code 137))",
+        ),
+        (
             repeated(f"{TRAINING}.pretrain.executor", ("Error", "pod deleted")),
             "pretrain",
             "its pod was lost, perhaps with its node (pod deleted)",

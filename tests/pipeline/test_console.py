@@ -3,10 +3,12 @@
 import io
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pipeline.console import Console
+from pipeline.local import failure_of
 from pipeline.run_log import RunLog
 from qc_core.events import (
     EVENTS_VARIABLE,
@@ -80,6 +82,15 @@ def test_step_that_was_killed_is_known(console: Console, send: Callable[..., Non
     send(StepStarted("pretrain", "learn"), StepFinished("pretrain"), tune, tune)
     assert console.unfinished == ["tune"] and console.failure is None
     assert list(console.seconds) == ["pretrain"]
+
+
+def test_a_step_that_memory_killed_is_reported_with_what_helps(
+    console: Console, send: Callable[..., None], tmp_path: Path
+) -> None:
+    send(StepStarted("tune", "try"))
+    message = str(failure_of(console, tmp_path))
+    assert "step tune failed: its process was killed, usually because memory ran out" in message
+    assert f"lower --tune.workers and give --continue {tmp_path}; its output is in" in message
 
 
 def test_invalid_event_is_ignored(

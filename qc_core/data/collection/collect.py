@@ -114,7 +114,7 @@ def _collect(
     environment: str, make: Callable[[], Collector[Episode]], seeds: Sequence[int], workers: int
 ) -> Iterator[Episode]:
     """Collect with one collector per process."""
-    failures = EpisodeFailures(environment)
+    failures = EpisodeFailures(environment, "--data.workers")
     with worker_pool(workers, _start_worker, make, replace_killed=True, forked=True) as pool:
         for future in futures_in_order(pool, _collect_in_worker, seeds, ahead=_AHEAD * workers):
             if (episode := failures.result_of(future)) is not None:

@@ -1,6 +1,7 @@
 """A trial episode shows before a run whether an environment can be played, scored and filmed."""
 
 import os
+import signal
 from typing import Any
 
 import gymnasium
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from qc_core.envs.check import check_environment
+from qc_core.envs.failures import EnvironmentKilled
 from qc_core.envs.variants import with_settings
 from qc_core.errors import UsageError
 from tests.conftest import PENDULUM
@@ -40,6 +42,8 @@ class Faulty(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         if self.fault == "raises":
             raise ValueError("the motor\nis off")
+        if self.fault == "memory":
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "crashes":
             os.abort()
         observation = np.full(1, np.nan if self.fault == "nan" else 0.5)
@@ -69,6 +73,12 @@ def faulty(fault: str) -> str:
 def test_environments_that_cannot_be_played_are_refused(fault: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_environment(faulty(fault))
+
+
+def test_an_environment_that_memory_kills_is_not_refused() -> None:
+    with pytest.raises(EnvironmentKilled, match=r"SIGKILL.*; give it more memory$") as error:
+        check_environment(faulty("memory"))
+    assert error.value.exit_code == 1
 
 
 def test_limits_that_a_run_can_live_with_are_noted() -> None:

@@ -10,6 +10,7 @@ import pytest
 from qc_core.envs.failures import MAX_IN_A_ROW, EnvironmentFailed
 from qc_core.envs.play import play_episodes, play_side_by_side
 from qc_core.envs.remote import RemoteEnvironment
+from qc_core.errors import TransientError
 from tests.failing_environment import FAULTS, failing
 
 SEEDS = range(4)
@@ -67,6 +68,15 @@ def test_several_failures_in_a_row_end_the_work_with_their_cause(tmp_path: Path)
     with pytest.raises(EnvironmentFailed, match=r"5 episodes in a row, .*SIGSEGV") as error:
         play_episodes(environment, {"policy": Resting}, range(20))
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_that_memory_kills_is_not_the_one_to_correct(tmp_path: Path) -> None:
+    environment = failing("runs out of memory", MAX_IN_A_ROW, tmp_path)
+    with pytest.raises(TransientError, match=r"5 episodes in a row, .*SIGKILL") as error:
+        play_episodes(environment, {"policy": Resting}, range(20))
+    message = str(error.value)
+    assert "give it more memory, or lower --evaluate.workers" in message
+    assert "correct the environment" not in message and error.value.exit_code == 1
 
 
 def test_a_match_goes_on_without_a_seed_whose_environment_failed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from optuna_dashboard import get_note
 
 from qc_core.config.catalog import RECIPES
 from qc_core.config.settings import Config
-from qc_core.envs.failures import EnvironmentFailed
+from qc_core.envs.failures import EnvironmentFailed, EnvironmentKilled
 from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
 from qc_core.files import write_json
 from qc_core.training.checkpoint import read_checkpoint
@@ -207,6 +207,8 @@ def test_trials_that_are_interrupted_resume_without_counting_as_losses(
         (EnvironmentFailed, ["failed", "failed"]),
         (RunError, ["failed", "waiting"]),
         (TransientError, ["lost", "waiting"]),
+        # The machine has too little memory; the trial resumes on another.
+        (EnvironmentKilled, ["lost", "waiting"]),
     ],
 )
 def test_divergence_and_failing_environments_cost_a_trial_and_other_failures_the_worker(
@@ -236,7 +238,7 @@ def test_divergence_and_failing_environments_cost_a_trial_and_other_failures_the
     # The study notes the cause: only lost trials are tried again.
     trials = read_trials(load_study("s", storage))
     assert [trial.state for trial in trials] == states
-    assert trials[0].error == ("" if failure is TransientError else "for the test")
+    assert trials[0].error == ("" if issubclass(failure, TransientError) else "for the test")
     if continues:
         with pytest.raises(RunError, match="none of the 2 trials is complete; trial 1: for the"):
             select_best(
