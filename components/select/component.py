@@ -25,7 +25,7 @@ def select(
         offline: The pretrained checkpoint, selected unless a trial is better beyond chance.
         run_id: Id of the run, whose record in the store names its study in QC_STUDY_STORAGE.
         checkpoint: The checkpoint to publish: the best trial's, or the offline one.
-        best_trial: The best trial's checkpoint; the offline one if there are no trials.
+        best_trial: The best trial's checkpoint; the offline one if no trial is complete.
         history: Every trial of the study, and how the trials compare with the offline policy.
     """
     from pathlib import Path

@@ -43,6 +43,11 @@ def _learned(evaluation: Evaluation, history: StudyHistory) -> str:
     online, offline = evaluation.policy(ONLINE), evaluation.policy(OFFLINE)
     if online is None:
         last = evaluation.policies[-1]
+        if history.trials and history.best_trial is None:
+            return (
+                "Fine-tuning failed in every trial, so the offline policy is published: "
+                f"{last.name} gives {_result(last)} in {over}"
+            )
         return f"Without fine-tuning, {last.name} gives {_result(last)} in {over}"
     if offline is None:
         return f"Training online from scratch gives {_result(online)} in {over}"

@@ -22,6 +22,7 @@ class TuningSection:
     Attributes:
         rows: one per trial. `chosen`: that of the best trial.
         selection: one row per candidate. `selection_chosen`: that of the published policy.
+        failures: one row per trial with an error.
         too_few: there are too few trials for importances.
     """
 
@@ -32,6 +33,7 @@ class TuningSection:
     selection: Sequence[Sequence[str]]
     selection_chosen: int | None
     figures: Sequence[Markup]
+    failures: Sequence[Sequence[str]]
     too_few: bool
     min_trials: int = MIN_TRIALS
 
@@ -61,6 +63,9 @@ def tuning_section(study: StudyHistory, episodes: int, reports_success: bool) ->
             (row for row, candidate in enumerate(candidates) if candidate.trial == published), None
         ),
         figures=markup(tuning_figures(study, episodes)) if study.trials else [],
+        failures=[
+            [str(trial.trial), trial.state, trial.error] for trial in study.trials if trial.error
+        ],
         too_few=complete < MIN_TRIALS or len(searched) < 2,
     )
 

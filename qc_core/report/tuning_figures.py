@@ -43,7 +43,8 @@ def tuning_figures(study: StudyHistory, episodes: int) -> list[str]:
     figures = []
     if study.selection is not None:
         figures += _selection(study.selection)
-    figures.append(_scores(study, episodes))
+    if any(trial.scores for trial in study.trials):
+        figures.append(_scores(study, episodes))
     names = searched_parameters(study.trials)
     figures += [_parameter(study, name, episodes) for name in names]
     complete = [trial for trial in study.trials if trial.state == COMPLETE and trial.scores]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qc_core import documents
@@ -20,6 +20,7 @@ from qc_core.seeds import seeds_for
 from qc_core.store.objects import NoSuchObject, ObjectStore
 from qc_core.training.checkpoint_policy import CheckpointPolicy
 from qc_core.tuning.selection import Selection, decide
+from qc_core.tuning.slots import DIVERGED, FAILED
 from qc_core.tuning.study import answering, load_study, study_store
 from qc_core.tuning.trial_results import (
     get_result,
@@ -28,6 +29,7 @@ from qc_core.tuning.trial_results import (
 )
 from qc_core.tuning.trials import (
     COMPLETE,
+    PRUNED,
     StudyRequest,
     Trial,
     best_trial,
@@ -51,35 +53,37 @@ def select_best(
 
     `qc_core.tuning.selection` finds the best trial, and whether it is better than the offline
     policy. A method without an offline phase has none: its best trial is that of the best score.
+    If every trial has failed for a reason of its own, the offline policy is published.
 
     Removes the other trials' checkpoints from the store. The best one and the decision stay there,
     so that the selection can be repeated with the same result.
 
     Args:
-        pretrained: the offline checkpoint. A study without trials selects it.
+        pretrained: the offline checkpoint. A study without complete trials selects it.
         output: folder for the best trial's checkpoint.
         history: file for the results of all trials and of the selection.
         published: folder for a copy of the checkpoint to publish: the best trial's if it is better
             than the offline policy, else the offline one.
 
     Raises:
-        RunError: no trial is complete, or the store or study storage does not answer.
+        RunError: no trial is complete, and nothing can be published instead; or the store or study
+            storage does not answer.
     """
     for folder in (output, published):
         if folder is not None:
             require_vacant(folder, staged=True)
     with answering():
         trials = read_trials(load_study(study_name, storage))
-    if not trials:
+    complete = {trial.trial: trial for trial in trials if trial.state == COMPLETE}
+    if not complete:
         selection = None
+        if trials:
+            _log_failure(config, trials, published)
+        else:
+            log.info("the pretrained policy is selected: it was not fine-tuned")
         _copy(pretrained, output)
-        write_history(history, None, trials)
-        log.info("the pretrained policy is selected: it was not fine-tuned")
+        write_history(history, None, trials, request=request)
     else:
-        complete = {trial.trial: trial for trial in trials if trial.state == COMPLETE}
-        if not complete:
-            causes = [f"; trial {trial.trial}: {trial.error}" for trial in trials if trial.error]
-            raise RunError(f"none of the {len(trials)} trials is complete{''.join(causes[-1:])}")
         store = study_store(storage)
         selection = _selection(config, pretrained, store, study_name, complete)
         best = complete[selection.best_trial] if selection else best_trial(trials)
@@ -90,6 +94,17 @@ def select_best(
         _log(best, selection)
     if published is not None:
         _copy(output if selection is None or selection.helped else pretrained, published)
+
+
+def _log_failure(config: Config, trials: Sequence[Trial], published: Path | None) -> None:
+    """Warn that no trial is complete (RunError: the offline policy cannot be published instead)."""
+    causes = [f"; trial {trial.trial}: {trial.error}" for trial in trials if trial.error]
+    failure = f"none of the {len(trials)} trials is complete{''.join(causes[:1])}"
+    # A trial that was lost with its worker may succeed on another machine.
+    failed_by_themselves = all(trial.state in (DIVERGED, FAILED, PRUNED) for trial in trials)
+    if published is None or METHODS[config.train.method].online_only or not failed_by_themselves:
+        raise RunError(failure)
+    log.warning(f"the offline policy is published: {failure}")
 
 
 def _selection(

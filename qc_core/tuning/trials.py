@@ -26,7 +26,7 @@ from qc_core.tuning.slots import (
     is_lost,
 )
 
-COMPLETE = "complete"
+COMPLETE, PRUNED = "complete", "pruned"
 _HISTORY_SCHEMA = 2
 # Searched settings, by their names in earlier releases.
 _RENAMED_PARAMETERS = {"distillation_weight": "alpha"}
@@ -88,9 +88,9 @@ class StudyHistory(Document, frozen=True, kw_only=True):
     """All trials of a study.
 
     Attributes:
-        best_trial: None without trials.
-        selection: how the trials compare with the offline policy; None without trials, for a method
-            without an offline phase, and in files of early releases.
+        best_trial: None if no trial is complete.
+        selection: how the trials compare with the offline policy; None if no trial is complete, for
+            a method without an offline phase, and in files of early releases.
         request: of a study that `qc tune` ran; None for a study of the pipeline.
     """
 

@@ -23,7 +23,7 @@ from qc_core.policy_format.episode_result import EpisodeResult
 from qc_core.publish.promotion import Promotion
 from qc_core.retraining.new_data import NewData
 from qc_core.tuning.selection import decide
-from qc_core.tuning.trials import StudyHistory
+from qc_core.tuning.trials import StudyHistory, Trial
 
 LIMIT = 200
 
@@ -152,6 +152,26 @@ def test_a_run_without_fine_tuning_has_a_verdict() -> None:
         "Without fine-tuning, offline Q-learning gives 40% success in 20 unseen episodes; cube:v2 "
         "is latest, and v1 stays champion."
     )
+
+
+def test_a_run_whose_trials_all_failed_says_so_and_publishes_the_offline_policy() -> None:
+    compared = evaluation({BEHAVIOUR_CLONING: episodes(5), OFFLINE: episodes(8)})
+    failed = Trial(
+        trial=0,
+        state="diverged",
+        attempts=1,
+        optuna_trial=0,
+        worker=0,
+        parameters={},
+        scores=[],
+        seconds=1.0,
+    )
+    found = completion_of(compared, StudyHistory(best_trial=None, trials=[failed]), promotion())
+    assert found.verdict == (
+        "Fine-tuning failed in every trial, so the offline policy is published: offline Q-learning "
+        "gives 40% success in 20 unseen episodes; cube:v2 is the first champion."
+    )
+    assert [row.name for row in found.policies if row.published] == [OFFLINE]
 
 
 def test_the_published_policy_is_marked_and_measured() -> None:

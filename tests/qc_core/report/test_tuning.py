@@ -1,9 +1,11 @@
 """The section on tuning shows why the best trial is published, and what its settings do."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.report.page import templates
 from qc_core.report.tuning import tuning_section
 from qc_core.training.score import Score
 from qc_core.tuning.importance import MIN_TRIALS, parameter_importances
@@ -62,6 +64,21 @@ def test_figures_show_success_in_percent_with_labelled_intervals() -> None:
     for figure in section.figures:
         assert "%" in figure
     assert sum("95% interval" in figure for figure in section.figures) == 3
+
+
+def test_the_causes_of_failed_trials_are_shown() -> None:
+    failed = [
+        msgspec.structs.replace(found, state="diverged", error=f"cause {found.trial}", scores=[])
+        for found in study(2).trials
+    ]
+    history = StudyHistory(best_trial=None, trials=failed)
+    section = tuning_section(history, 50, True)
+    assert section.failures == [["0", "diverged", "cause 0"], ["1", "diverged", "cause 1"]]
+    page = templates().get_template("tuning.html.j2")
+    shown = page.render(study=history, tuning=section, episodes_per_score=50, reports_success=True)
+    assert "Fine-tuning failed in every trial, so the offline policy is published" in shown
+    assert "cause 1" in shown and not section.figures
+    assert tuning_section(study(2), 50, True).failures == []
 
 
 def test_the_setting_that_decides_is_the_most_important() -> None:

@@ -11,13 +11,15 @@ from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from qc_core.config.catalog import RECIPES
+from qc_core.config.resolve import resolve
 from qc_core.config.settings import Config
 from qc_core.envs.failures import EnvironmentFailed, EnvironmentKilled
 from qc_core.errors import RunError, TrainingDiverged, TransientError, UsageError
 from qc_core.files import write_json
-from qc_core.training.checkpoint import read_checkpoint
+from qc_core.training.checkpoint import read_checkpoint, weights_digest
 from qc_core.tuning.queue import end_attempts_of, end_interrupted, finish, take_trial
 from qc_core.tuning.select import select_best
+from qc_core.tuning.slots import DIVERGED, ERROR, REASON, SLOT
 from qc_core.tuning.study import create_study, load_study, suggest
 from qc_core.tuning.trials import (
     Trial,
@@ -239,11 +241,41 @@ def test_divergence_and_failing_environments_cost_a_trial_and_other_failures_the
     trials = read_trials(load_study("s", storage))
     assert [trial.state for trial in trials] == states
     assert trials[0].error == ("" if issubclass(failure, TransientError) else "for the test")
-    if continues:
-        with pytest.raises(RunError, match="none of the 2 trials is complete; trial 1: for the"):
-            select_best(
-                config, checkpoint, "s", storage, tmp_path / "best", tmp_path / "history.json"
-            )
+    best, history = tmp_path / "best", tmp_path / "history.json"
+    with pytest.raises(RunError, match="none of the 2 trials is complete"):
+        # `qc tune` has nothing else to return, and lost trials may succeed on another machine.
+        published = None if continues else tmp_path / "published"
+        select_best(config, checkpoint, "s", storage, best, history, published=published)
+    assert not best.exists() and not history.exists()
+
+
+def test_if_every_trial_fails_the_offline_policy_is_published(
+    storage: str,
+    config: Config,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    create_study("s", storage, config)
+    study = load_study("s", storage)
+    while (attempt := take_trial(study, 0, worker=0)) is not None:
+        number = attempt.user_attrs[SLOT]
+        attempt.set_user_attr(REASON, DIVERGED)
+        attempt.set_user_attr(ERROR, f"cause {number}")
+        finish(study, attempt, TrialState.FAIL, None)
+    best, published, history = (tmp_path / name for name in ("best", "published", "history.json"))
+    online_only = replace(config, train=resolve("smoke", ["--train.method", "rlpd"]).train)
+    with pytest.raises(RunError, match=r"none of the 2 trials is complete; trial 0: cause 0$"):
+        select_best(online_only, checkpoint, "s", storage, best, history, published=published)
+    select_best(config, checkpoint, "s", storage, best, history, published=published)
+    assert weights_digest(published) == weights_digest(best) == weights_digest(checkpoint)
+    found = read_history(history)
+    assert found.best_trial is None and not found.fine_tuning_helped
+    assert [trial.error for trial in found.trials] == ["cause 0", "cause 1"]
+    assert (
+        "the offline policy is published: none of the 2 trials is complete; trial 0: cause 0"
+        in capsys.readouterr().err
+    )
 
 
 def trial(number: int, success: float, steps: float, state: str = "complete") -> Trial:
