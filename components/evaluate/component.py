@@ -42,6 +42,7 @@ def evaluate(
             "evaluate",
             {
                 "episodes": resolved.evaluate.episodes,
+                "execution_horizon": resolved.evaluate.execution_horizon,
                 "offline": weights_digest(Path(offline.path)),
                 "online": weights_digest(Path(online.path)),
             },

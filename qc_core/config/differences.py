@@ -10,7 +10,7 @@ from qc_core.config.document import to_mapping
 from qc_core.config.settings import Config
 
 # They change neither the data nor what a training learns from them.
-_AFTER_TRAINING = (
+AFTER_TRAINING = (
     "--data.workers",
     "--tune.trials",
     "--tune.workers",
@@ -51,7 +51,7 @@ def changed_training(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return [
         option
         for option in changed_options(before, now)
-        if option.partition(" ")[0] not in _AFTER_TRAINING
+        if option.partition(" ")[0] not in AFTER_TRAINING
     ]
 
 
@@ -60,7 +60,7 @@ def training_part(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in options_of(mapping, "--").items()
-        if name not in _AFTER_TRAINING
+        if name not in AFTER_TRAINING
     }
 
 

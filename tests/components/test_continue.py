@@ -1,5 +1,9 @@
 """A run that continues another one repeats nothing that is finished, and may have more trials."""
 
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +12,16 @@ from kfp import dsl
 
 from components.configure.component import configure
 from components.evaluate.component import evaluate
+from components.export.component import export
 from components.ingest.component import ingest
 from components.pretrain.component import pretrain
+from components.promote.component import promote
 from components.tune.component import tune
+from qc_core.config.differences import AFTER_TRAINING
+from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
 from qc_core.files import read_json
+from qc_core.store.open import open_store
 from qc_core.training.checkpoint import weights_digest
 from qc_core.tuning.study import load_study
 from tests.components.test_configure import FORM
@@ -103,6 +112,73 @@ def test_dataset_pretraining_and_trials_are_taken_over_and_trials_are_added(
         run.call(evaluate, "config", "held_out", "evaluation", **paths)
     assert "evaluate is taken over from run first" in capsys.readouterr().err
     assert read_json(second.folder / "evaluation") == read_json(first.folder / "evaluation")
+
+
+# Steps give the same result for any value.
+WITHOUT_EFFECT = {"data.workers", "evaluate.workers"}
+OWN_SECTION = {"evaluate": "evaluate", "promote": "publish"}
+# They read a configuration to convert or to check it, and compute nothing from it.
+CONVERTERS = (
+    *("dataclasses", "qc_core.documents"),
+    *("qc_core.config.document", "qc_core.config.limits"),
+)
+
+
+@pytest.fixture
+def options_read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The options that steps read in this process, such as `evaluate.episodes`."""
+    found: set[str] = set()
+
+    def record(section: str, kind: type) -> None:
+        names = {field.name for field in dataclasses.fields(kind)}
+
+        def read(settings: object, name: str) -> Any:
+            if name in names and sys._getframe(1).f_globals["__name__"] not in CONVERTERS:
+                found.add(f"{section}.{name}")
+            return object.__getattribute__(settings, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", read)
+
+    for field in dataclasses.fields(Config):
+        value = getattr(Config(), field.name)
+        if dataclasses.is_dataclass(value):
+            record(field.name, type(value))
+    return found
+
+
+def test_every_step_names_the_options_that_its_result_depends_on(
+    tmp_path: Path, pendulum: Path, monkeypatch: pytest.MonkeyPatch, options_read: set[str]
+) -> None:
+    monkeypatch.setenv("QC_STUDY_STORAGE", str(tmp_path / "study.journal"))
+    run = Run(tmp_path / "only")
+    run.configure(f"{SMALL} --tune.trials 1 --data {pendulum}")
+    same = {name: run.artifact("checkpoint") for name in ("offline", "online")}
+    steps: dict[str, Callable[[], object]] = {
+        "ingest": lambda: run.call(ingest, "config", "dataset", "held_out", "new_data"),
+        "pretrain": lambda: run.call(pretrain, "config", "dataset", "checkpoint", **RESOURCES),
+        "evaluate": lambda: run.call(evaluate, "config", "held_out", "evaluation", **same),
+        "export": lambda: run.call(export, "checkpoint", "evaluation", "policy"),
+        "promote": lambda: run.call(
+            promote, "config", "held_out", "policy", "checkpoint", "promotion"
+        ),
+    }
+    every: set[str] = set()
+    for name, execute in steps.items():
+        options_read.clear()
+        execute()
+        every |= options_read
+        may_differ = {
+            option
+            for option in options_read - WITHOUT_EFFECT
+            # A run that continues another one has the same values of all other options.
+            if f"--{option.replace('_', '-')}" in AFTER_TRAINING
+            or option.partition(".")[0] == OWN_SECTION.get(name)
+        }
+        document = f"runs/only/results/{name}.json"
+        declared = json.loads(open_store().get(document))["depends-on"]
+        missing = {option for option in may_differ if option.partition(".")[2] not in declared}
+        assert not missing, f"{name} depends on {missing}"
+    assert {"evaluate.episodes", "evaluate.workers", "publish.minimum_success"} <= every
 
 
 @pytest.mark.parametrize(
