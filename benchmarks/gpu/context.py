@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 
 from benchmarks.gpu import product
 from benchmarks.gpu.results import Results
+from benchmarks.gpu.sizes import sizes
 
 
 class Context:
@@ -37,6 +39,17 @@ class Context:
     def device(self) -> torch.device:
         """The GPU, or the CPU where there is none; set up as for training, when first used."""
         return product.training_device()
+
+    def dataset(self) -> product.Dataset:
+        """The random dataset that the parts share, written when first needed."""
+        folder = self.work / "dataset"
+        transitions = sizes(self.tiny).transitions
+        if not folder.exists():
+            # A part that is stopped meanwhile leaves no incomplete dataset to the next one.
+            staging = self.work / f"dataset-{os.getpid()}"
+            product.random_dataset(staging, transitions)
+            staging.rename(folder)
+        return product.random_dataset(folder, transitions)
 
     def left(self) -> float:
         """Seconds until this part's limit."""

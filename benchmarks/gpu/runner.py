@@ -125,14 +125,18 @@ class _Log(threading.Thread):
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and everything that it started."""
-    for sign, wait in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+    """End a process and everything that it started, and wait until all of it is gone.
+
+    Memory on the GPU is free only then.
+    """
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(wait)
-        if not _group_exists(process.pid):
-            return
+        end = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < end:
+            if process.poll() is not None and not _group_exists(process.pid):
+                return
+            time.sleep(0.05)
 
 
 def _group_exists(group: int) -> bool:

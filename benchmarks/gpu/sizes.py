@@ -22,7 +22,7 @@ class Sizes:
     batches: tuple[int, ...] = (256, 1024, 4096)
     transitions: int = 1_000_000
     turns: int = 3
-    turn_seconds: float = 0.25
+    turn_seconds: float = 0.2
     policy_batches: tuple[int, ...] = (1, 8, 64, 256)
     trials: tuple[int, ...] = (1, 2, 4, 8)
 

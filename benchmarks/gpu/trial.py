@@ -1,12 +1,12 @@
 """A process that updates one agent: one of several trials, or a comparison of replays.
 
     python3 -m benchmarks.gpu.trial trial METHOD --work DIR
-    python3 -m benchmarks.gpu.trial replay METHOD --work DIR
+    python3 -m benchmarks.gpu.trial replay METHOD... --work DIR
 
 `trial` prints a line when it is ready. For each line `BEGIN END` of times that it reads, it updates
 from one to the other and prints its updates per second; for `memory` it prints the bytes in use on
-the device. `replay` prints updates per second with the replay on the device
-and on the host.
+the device. `replay` prints, for each method, updates per second with the replay on the device and
+on the host.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.gpu.timing import interleaved_rates, synchronize
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("trial", "replay"))
-    parser.add_argument("method")
+    parser.add_argument("methods", nargs="+", metavar="METHOD")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
@@ -34,20 +34,13 @@ def main() -> None:
     device = product.training_device()
     size = sizes(options.tiny)
     dataset = product.random_dataset(options.work / "dataset", size.transitions)
-    settings = product.config(options.method, next(iter(size.networks.values())), size.batches[0])
-    training = product.Training(settings, dataset, device, product.BFLOAT16)
+    network, batch = next(iter(size.networks.values())), size.batches[0]
     if options.what == "replay":
-        host = product.HostReplay(settings, dataset, device)
-        rates = interleaved_rates(
-            {"device": training.run, "host": host.run},
-            device,
-            turns=size.turns,
-            seconds=4 * size.turn_seconds,
-            block=2 if options.tiny else 16,
-        )
-        for name, rate in rates.items():
-            print(name, rate, flush=True)
+        for method in options.methods:
+            _replay(product.config(method, network, batch), dataset, device, tiny=options.tiny)
         return
+    settings = product.config(options.methods[0], network, batch)
+    training = product.Training(settings, dataset, device, product.BFLOAT16)
     block = 2 if options.tiny else 32
     training.run(block + 4)
     synchronize(device)
@@ -64,6 +57,24 @@ def main() -> None:
             synchronize(device)
             done += block
         print("rate", done / (time.time() - begun), flush=True)
+
+
+def _replay(
+    settings: product.Config, dataset: product.Dataset, device: torch.device, *, tiny: bool
+) -> None:
+    size = sizes(tiny)
+    training = product.Training(settings, dataset, device, product.BFLOAT16)
+    host = product.HostReplay(settings, dataset, device)
+    rates = interleaved_rates(
+        {"device": training.run, "host": host.run},
+        device,
+        turns=size.turns,
+        seconds=2 * size.turn_seconds,
+        block=2 if tiny else 16,
+    )
+    for name, rate in rates.items():
+        print(name, rate, flush=True)
+    training.close()
 
 
 def _memory_in_use(device: torch.device) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from benchmarks.gpu.environment import WHEELS
+from benchmarks.gpu.environment import PACKAGES, WHEELS, names_in, normalized
 
-_HERE = Path(__file__).resolve().parent
-PACKAGES, MACHINE = _HERE / "wheels.txt", _HERE / "machine-packages.txt"
+MACHINE = PACKAGES.with_name("machine-packages.txt")
 LIMIT_BYTES = 60_000_000
 _PLATFORMS = ("2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
 # Examples and their assets, which nothing here imports: 50 of the wheel's 56 MB.
@@ -43,16 +41,6 @@ _MARKERS = {
     "platform_python_implementation": "CPython",
     "extra": "",
 }
-
-
-def names_in(path: Path) -> set[str]:
-    """The package names of a requirements file."""
-    lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines())
-    return {normalized(re.split(r"[=<>\[ ]", line)[0]) for line in lines if line}
-
-
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_list() -> None:

@@ -23,12 +23,12 @@ PARTS = {
     part.name: part
     for part in (
         Part("correctness", 80),
-        Part("updates", 190),
+        Part("updates", 210),
         Part("profile", 40),
-        Part("replay_and_trials", 110),
-        Part("inference", 60),
-        Part("quickstart", 110),
-        Part("learning", 100),
+        Part("replay_and_trials", 90),
+        Part("inference", 70),
+        Part("quickstart", 120),
+        Part("learning", 80),
     )
 }
 LAST = [*PARTS][-1]

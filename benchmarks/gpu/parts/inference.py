@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,11 +15,15 @@ import onnxruntime
 
 from benchmarks.gpu import product
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.sizes import sizes
+from benchmarks.gpu.sizes import Sizes, sizes
 
 # Both policies of the paper's proposal first.
 _METHODS = ("qc-fql", "qc", *(m for m in product.METHODS if m not in ("qc", "qc-fql")))
-_ROW_SECONDS, _MAXIMUM_CALLS, _MINIMUM_CALLS = 0.4, 1000, 10
+_ROW_SECONDS, _MAXIMUM_CALLS, _MINIMUM_CALLS = 0.2, 1000, 3
+# Fewer calls say little about the slowest of a hundred.
+_ENOUGH_CALLS = 100
+# Opening a policy and a few calls.
+_LOAD_SECONDS = 1.0
 _EXPORT_PROCESSES = 9
 
 
@@ -38,43 +43,73 @@ def run(context: Context) -> None:
         for method, policy in policies.items():
             with context.attempt("export", method=method):
                 policy.result()
-    providers = [("cpu", 1)]
-    if (cores := min(8, len(os.sched_getaffinity(0)))) > 1:
-        providers.append(("cpu", cores))
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("cuda", 1))
-    else:
+    cores = min(8, len(os.sched_getaffinity(0)))
+    found = _providers(cores)
+    if ("cuda", 1) not in found:
         context.record("p50 ms", "not measured: onnxruntime has no CUDA provider", provider="cuda")
-    for method, policy in policies.items():
-        if policy.exception() is not None:
-            continue
-        for batch in size.policy_batches:
+    exported = {m: policy.result() for m, policy in policies.items() if not policy.exception()}
+    # Seconds per call and batch size of the row before, by what else is the same.
+    before: dict[tuple[object, ...], tuple[float, int]] = {}
+    for batch, method, provider, threads in rows(size, [*exported], found):
+        labels = {
+            "method": method,
+            "network": network,
+            "batch": batch,
+            "provider": provider,
+            "threads": threads,
+        }
+        with context.attempt("p50 ms", **labels):
+            same = (method, provider, threads)
+            seconds, smaller = before.get(same, (0.0, batch))
+            # A larger batch takes at most proportionally longer.
+            expected = (1 + _MINIMUM_CALLS) * seconds * batch / smaller
+            context.require(_LOAD_SECONDS + expected)
+            call = product.policy_call(exported[method], provider, threads, batch)
+            times = _latencies(call, 0.05 if context.tiny else _ROW_SECONDS)
+            before[same] = float(np.median(times)), batch
+            for share in (50, 99):
+                context.record(f"p{share} ms", float(np.percentile(times, share)) * 1e3, **labels)
+            if len(times) < _ENOUGH_CALLS:
+                context.record("calls", len(times), **labels)
+
+
+def _providers(cores: int) -> list[tuple[str, int]]:
+    """Execution providers with their numbers of CPU threads."""
+    found = [("cpu", threads) for threads in sorted({1, cores})]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        found.insert(0, ("cuda", 1))
+    return found
+
+
+def rows(
+    size: Sizes, methods: Sequence[str], providers: Sequence[tuple[str, int]]
+) -> Iterator[tuple[int, str, str, int]]:
+    """Batch size, method, provider and threads of each row, small batches first.
+
+    The largest batches of best-of-N methods take seconds per call on a CPU.
+    """
+    for batch in size.policy_batches:
+        for method in methods:
             for provider, threads in providers:
-                labels = {
-                    "method": method,
-                    "network": network,
-                    "batch": batch,
-                    "provider": provider,
-                    "threads": threads,
-                }
-                with context.attempt("p50 ms", **labels):
-                    context.require(2)
-                    call = product.policy_call(policy.result(), provider, threads, batch)
-                    seconds = _latencies(call, 0.05 if context.tiny else _ROW_SECONDS)
-                    for share in (50, 99):
-                        value = float(np.percentile(seconds, share)) * 1e3
-                        context.record(f"p{share} ms", value, **labels)
+                yield batch, method, provider, threads
 
 
 def _exported(method: str, hidden_dims: tuple[int, ...], folder: Path) -> Path:
     """The policy folder of a method, exported unless an earlier run has done so."""
     policy = folder / "policy"
-    return policy if policy.exists() else product.export_random_policy(method, hidden_dims, folder)
+    if policy.exists():
+        return policy
+    shutil.rmtree(folder, ignore_errors=True)
+    return product.export_random_policy(method, hidden_dims, folder)
 
 
 def _latencies(call: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of each call, after calls that warm up."""
+    end = time.perf_counter() + seconds / 2
     for _ in range(3):
         call()
+        if time.perf_counter() > end:
+            break
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < _MINIMUM_CALLS or (

@@ -2,73 +2,102 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.gpu import ceilings, predictions, product
 from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.context import Context, NotMeasured
+from benchmarks.gpu.graph_nodes import RecordedGraphs
 from benchmarks.gpu.sizes import Sizes, sizes
 from benchmarks.gpu.timing import interleaved_rates
 
-_REFERENCE_METHODS = ("qc", "qc-fql")
+_REFERENCE_METHODS = ("qc-fql", "qc")
 # Warm-up, graphs and compilation included.
 _CASE_SECONDS, _JAX_SECONDS = 8.0, 45.0
 # Updates in one JAX call, as many as the product records in one graph.
 _SCANNED = 16
 
 
+class Case(NamedTuple):
+    """What is timed together, the alternatives in turn."""
+
+    method: str
+    network: str
+    batch: int
+    with_jax: bool = False
+
+
 def run(context: Context) -> None:
     limits: Ceilings | None = None
     with context.attempt("ceilings"):
         limits = ceilings.measure(context.device, context.record, tiny=context.tiny)
-    size = sizes(context.tiny)
-    dataset = product.random_dataset(context.work / "dataset", size.transitions)
-    for method, network, batch in cases(size):
-        labels: dict[str, Any] = {"method": method, "network": network, "batch": batch}
-        with context.attempt("updates/s", **labels):
-            context.require(_CASE_SECONDS)
-            _measure(context, dataset, limits, labels)
+    dataset = context.dataset()
+    for case in cases(sizes(context.tiny)):
+        what = "times JAX" if case.with_jax else "updates/s"
+        labels = {"method": case.method, "network": case.network, "batch": case.batch}
+        with context.attempt(what, **labels):
+            context.require(_JAX_SECONDS if case.with_jax else _CASE_SECONDS)
+            _measure(context, dataset, limits, case, labels)
 
 
-def cases(size: Sizes) -> Iterator[tuple[str, str, int]]:
-    """Method, network and batch, the most valuable cases first."""
+def cases(size: Sizes) -> Iterator[Case]:
+    """All cases, the most valuable first.
+
+    JAX compiles for up to a minute, and a compilation cannot be stopped: it comes after the product
+    has been measured at the reference size.
+    """
     networks, batches = [*size.networks], size.batches
     others = [method for method in product.METHODS if method not in _REFERENCE_METHODS]
-    for network in networks:
-        for method in _REFERENCE_METHODS[::-1]:
-            yield method, network, batches[0]
-    for network in networks:
-        for method in others:
-            yield method, network, batches[0]
-    for batch in batches[1:]:
-        for method in (*_REFERENCE_METHODS, *others):
-            for network in networks:
-                yield method, network, batch
+    reference, batch = networks[0], batches[0]
+    yield from (Case(m, reference, batch) for m in (*_REFERENCE_METHODS, *others))
+    yield Case("qc-fql", reference, batch, with_jax=True)
+    yield from (Case(m, reference, b) for b in batches[1:] for m in _REFERENCE_METHODS)
+    for network in networks[1:]:
+        yield from (Case(m, network, batch) for m in _REFERENCE_METHODS)
+        yield Case("qc-fql", network, batch, with_jax=True)
+        yield from (Case(m, network, batch) for m in others)
+    yield from (Case(m, reference, b) for b in batches[1:] for m in others)
+    for network in networks[1:]:
+        yield from (
+            Case(m, network, b) for b in batches[1:] for m in (*_REFERENCE_METHODS, *others)
+        )
+    yield from (
+        Case("qc-fql", network, b, with_jax=True) for b in batches[1:] for network in networks
+    )
 
 
 def _measure(
-    context: Context, dataset: Any, limits: Ceilings | None, labels: dict[str, Any]
+    context: Context, dataset: Any, limits: Ceilings | None, case: Case, labels: dict[str, Any]
 ) -> None:
     size = sizes(context.tiny)
-    method, network, batch = labels["method"], labels["network"], labels["batch"]
-    trainings, work = [], {}
-    for kind in product.KINDS:
-        settings = product.config(method, size.networks[network], batch)
-        training = product.Training(settings, dataset, context.device, kind)
-        trainings.append(training)
-        work[kind] = training.run
-    wants_jax = method == "qc-fql" and batch == size.batches[0]
-    if wants_jax:
-        work.update(_jax_work(context, dataset, labels))
-    rates = interleaved_rates(
-        work,
-        context.device,
-        turns=size.turns,
-        seconds=size.turn_seconds,
-        block=2 if context.tiny else 16,
-    )
+    work: dict[str, Callable[[int], object]] = {}
+    with contextlib.ExitStack() as opened:
+        for kind in product.KINDS:
+            settings = product.config(case.method, size.networks[case.network], case.batch)
+            training = product.Training(settings, dataset, context.device, kind)
+            opened.callback(training.close)
+            work[kind] = training.run
+        if not case.with_jax and case.batch == size.batches[0]:
+            _count_launches(context, work[product.BFLOAT16], labels)
+        if case.with_jax:
+            work.update(_jax_work(context, dataset, case))
+        rates = interleaved_rates(
+            work,
+            context.device,
+            turns=size.turns,
+            seconds=size.turn_seconds,
+            block=2 if context.tiny else 16,
+        )
+    best = max(rates[product.FLOAT32], rates[product.BFLOAT16])
+    if case.with_jax:
+        jax = {kind: rate for kind, rate in rates.items() if kind.startswith("JAX")}
+        for kind, rate in jax.items():
+            context.record("updates/s", rate, **labels, kernels=kind)
+        context.record("times JAX", best / max(jax.values()), **labels, target=1.5)
+        return
     for kind, rate in rates.items():
         context.record("updates/s", rate, **labels, kernels=kind)
         counts = predictions.counts(**labels, kernels=kind)
@@ -76,38 +105,39 @@ def _measure(
             ceiling = limits.updates_per_second(counts, kind)
             context.record("ceiling updates/s", ceiling, **labels, kernels=kind)
             context.record("share of ceiling", rate / ceiling, **labels, kernels=kind)
-    best = max(rates[product.FLOAT32], rates[product.BFLOAT16])
     context.record("times plain eager", best / rates[product.EAGER], **labels)
-    if jax := [rate for kind, rate in rates.items() if kind.startswith("JAX")]:
-        context.record("times JAX", best / max(jax), **labels, target=1.5)
-    for training in trainings:
-        training.close()
 
 
-def _jax_work(
-    context: Context, dataset: Any, labels: dict[str, Any]
-) -> dict[str, Callable[[int], object]]:
+def _count_launches(
+    context: Context, work: Callable[[int], object], labels: dict[str, Any]
+) -> None:
+    """Record what a CUDA graph of one update contains; it is the same for every batch size."""
+    case = {"method": labels["method"], "network": labels["network"], "kernels": product.BFLOAT16}
+    with context.attempt("launches per update", **case):
+        with RecordedGraphs() as recorded:
+            # Eager updates, a graph of as many updates as a graph may have, and one of one update.
+            work(3 + 16 + 1)
+        if (launches := recorded.launches()) is not None:
+            context.record("launches per update", launches, **case)
+
+
+def _jax_work(context: Context, dataset: Any, case: Case) -> dict[str, Callable[[int], object]]:
     """The JAX update in both precisions, called once per update and scanned over several."""
     try:
-        context.require(_JAX_SECONDS)
         import jax  # pyright: ignore[reportMissingImports]
 
         from benchmarks.gpu import jax_update
     except ImportError as error:
-        context.record("JAX", f"not measured: {error}", **labels)
-        return {}
-    except NotMeasured as shortage:
-        context.record("JAX", str(shortage), **labels)
-        return {}
-    hidden_dims = sizes(context.tiny).networks[labels["network"]]
-    settings = product.config(labels["method"], hidden_dims, labels["batch"])
+        raise NotMeasured(f"not measured: {error}") from error
+    size = sizes(context.tiny)
+    settings = product.config(case.method, size.networks[case.network], case.batch)
     agent = product.new_agent(settings, context.device)
     networks = product.network_arrays(agent)
     replay = {
         name: jax.numpy.asarray(values)
         for name, values in product.replay_arrays(dataset, settings).items()
     }
-    is_reference = labels["network"] == next(iter(sizes(context.tiny).networks))
+    is_reference = (case.network, case.batch) == (next(iter(size.networks)), size.batches[0])
     variants = {
         (f"JAX {precision}" + (", scan" if updates > 1 else "")): (precision, updates)
         for updates in (1, _SCANNED)
@@ -117,9 +147,7 @@ def _jax_work(
 
     def compiled(variant: tuple[str, int]) -> _JaxRunner:
         precision, updates = variant
-        constants = jax_update.Settings(
-            batch=labels["batch"], bfloat16=precision == product.BFLOAT16
-        )
+        constants = jax_update.Settings(batch=case.batch, bfloat16=precision == product.BFLOAT16)
         state = jax_update.initial_state(networks)
         step = jax_update.compiled(constants, updates).lower(state, replay).compile()
         return _JaxRunner(step, state, replay, updates)
