@@ -47,12 +47,12 @@ def part_environment(work: Path, results: Results) -> dict[str, str]:
     }
 
 
-def require_packages(wheels: Path = WHEELS) -> None:
-    """Exit if a package of `wheels.txt` is neither installed nor in the folder (SystemExit).
+def require_packages(packages: Path = PACKAGES, wheels: Path = WHEELS) -> None:
+    """Exit if a listed package is neither installed nor in the folder of wheels (SystemExit).
 
     Otherwise every part would start and fail, one after the other.
     """
-    needed = names_in(PACKAGES) - {_package(wheel) for wheel in wheels.glob("*.whl")}
+    needed = names_in(packages) - {_package(wheel) for wheel in wheels.glob("*.whl")}
     if missing := sorted(name for name in needed if not _is_installed(name)):
         raise SystemExit(
             f"missing packages: {', '.join(missing)} (not in {wheels} either); run `make "

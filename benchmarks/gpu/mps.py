@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONTROL = "nvidia-cuda-mps-control"
-_SECONDS = 15
 
 
 @contextlib.contextmanager
-def mps() -> Iterator[dict[str, str]]:
+def mps(patience: float = 15) -> Iterator[dict[str, str]]:
     """Run the service; yields the variables of the processes that use it.
 
     No setting of the GPU changes, and processes without these variables do not use the service.
+
+    Args:
+        patience: seconds to wait for its start and for its end.
 
     Raises:
         RuntimeError: it does not start.
@@ -33,16 +35,16 @@ def mps() -> Iterator[dict[str, str]]:
     for path in environment.values():
         Path(path).mkdir()
     try:
-        _start(environment)
+        _start(environment, patience)
         yield environment
     finally:
-        _stop(folder, environment)
+        _stop(folder, environment, patience)
         for log in sorted((folder / "logs").glob("*.log")):
             print(f"{log.name}: {log.read_text(errors='replace')[-2000:]}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(environment: dict[str, str]) -> None:
+def _start(environment: dict[str, str], patience: float) -> None:
     # A file instead of a pipe: the service would hold a pipe open for as long as it runs.
     with tempfile.TemporaryFile() as output:
         try:
@@ -52,18 +54,18 @@ def _start(environment: dict[str, str]) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                timeout=_SECONDS,
+                timeout=patience,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"{CONTROL} does not start within {_SECONDS} s") from None
+            raise RuntimeError(f"{CONTROL} does not start within {patience:.0f} s") from None
         output.seek(0)
         said = " ".join(output.read().decode(errors="replace").split())
     if code:
         raise RuntimeError(f"{CONTROL} exited with {code}: {said[:200]}")
 
 
-def _stop(folder: Path, environment: dict[str, str]) -> None:
+def _stop(folder: Path, environment: dict[str, str], patience: float) -> None:
     """Ask the service to quit, and kill it if it does not."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
@@ -72,7 +74,7 @@ def _stop(folder: Path, environment: dict[str, str]) -> None:
             input=b"quit\n",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
+            timeout=patience,
             check=False,
         )
     for file in (folder / "pipes").glob("*.pid"):

@@ -129,6 +129,10 @@ def _jax_work(context: Context, dataset: Any, case: Case) -> dict[str, Callable[
         from benchmarks.gpu import jax_update
     except ImportError as error:
         raise NotMeasured(f"not measured: {error}") from error
+    # Without its plugin for CUDA, JAX computes on the CPU.
+    backend = "gpu" if context.device.type == "cuda" else "cpu"
+    if jax.default_backend() != backend:
+        raise NotMeasured(f"not measured: JAX computes on the {jax.default_backend()}")
     size = sizes(context.tiny)
     settings = product.config(case.method, size.networks[case.network], case.batch)
     agent = product.new_agent(settings, context.device)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gpu import predictions
 from benchmarks.gpu.environment import part_environment
 from benchmarks.gpu.parts import PARTS, Part
 from benchmarks.gpu.results import Results
@@ -54,6 +55,15 @@ def test_rehearsal_has_the_versions_of_the_gpu_machine(rehearsal: dict[str, Any]
 
 def test_no_part_uses_the_network(rehearsal: dict[str, Any]) -> None:
     assert rehearsal["network-attempts"] == []
+
+
+def test_parts_give_their_figures_the_labels_of_the_predictions(rehearsal: dict[str, Any]) -> None:
+    figures = [f for part in rehearsal["parts"].values() for f in part["figures"]]
+    found = {(f["name"], frozenset(f) - {"name", "value"}) for f in figures}
+    for figure in predictions.read():
+        name, labels = figure["name"], frozenset(figure) - {"part", "name", "value"}
+        # Nothing is recorded in a CUDA graph here; the profiler counts operations.
+        assert (name, labels) in found, (name, labels)
 
 
 def test_results_are_few_and_small(rehearsal: dict[str, Any]) -> None:
