@@ -11,8 +11,10 @@ from pipeline.package import Package
 from pipeline.schedule import change_inputs, followers, sent_inputs
 from pipeline.server import Server
 from pipeline.versions import add_release, newest_release
-from qc_core.config.resources import DEFAULT_CPUS, training_memory
+from qc_core.config.resources import DEFAULT_CPUS, check_resources, training_memory
 from qc_core.errors import UsageError
+
+_REPLACE = "`qc schedule delete {}`, and create it again after the release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,18 @@ def release(server: Server, package: Package) -> Release:
         if refused := misfits(current, package.inputs):
             raise UsageError(
                 f"nothing was released: schedule {entry.display_name} sends {', '.join(refused)}, "
-                f"which this version does not accept; `qc schedule delete {entry.display_name}`, "
-                "and create it again after the release"
+                f"which this version does not accept; {_REPLACE.format(entry.display_name)}"
             )
         # The default in the package is that of another recipe.
         recipe = current.get("recipe", DEFAULT_RECIPE)
         cpus = current.get("resources_cpus", DEFAULT_CPUS)
+        try:
+            check_resources(resources_cpus=cpus)
+        except UsageError as error:
+            raise UsageError(
+                f"nothing was released: schedule {entry.display_name} cannot start: {error}; "
+                + _REPLACE.format(entry.display_name)
+            ) from error
         current.setdefault("resources_memory", training_memory(recipe, cpus))
         if current != sent:
             outdated.append((entry, others, current))

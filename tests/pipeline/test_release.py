@@ -147,13 +147,26 @@ def test_release_gives_schedules_the_memory_of_their_recipe(
     }
 
 
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"gpu_type": "amd.com/gpu"}, r"sends gpu_type=amd\.com/gpu, which this version"),
+        ({"recipe": "cube-doubl"}, "sends recipe=cube-doubl, which this version does not accept"),
+        ({"cpus": "two"}, "cannot start: resources_cpus must be a Kubernetes quantity .*'two'"),
+    ],
+)
 def test_release_that_a_schedule_could_not_run_is_refused(
-    kfp: KFP, package: Package, of_version_0_2: Callable[..., dict[str, Any]]
+    kfp: KFP,
+    package: Package,
+    of_version_0_2: Callable[..., dict[str, Any]],
+    inputs: dict[str, str],
+    message: str,
 ) -> None:
-    of_version_0_2(gpu_type="amd.com/gpu")
-    with pytest.raises(UsageError, match=r"sends gpu_type=amd\.com/gpu, which this version"):
+    of_version_0_2(**inputs)
+    before = list(kfp.recurring_runs.values())
+    with pytest.raises(UsageError, match=f"^nothing was released: schedule nightly {message}.*"):
         publish(package)
-    assert len(kfp.versions) == 1
+    assert len(kfp.versions) == 1 and list(kfp.recurring_runs.values()) == before
 
 
 def test_schedule_that_the_released_version_refuses_is_not_created_and_is_noted(
