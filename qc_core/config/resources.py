@@ -10,20 +10,19 @@ from qc_core.config.catalog import find_recipe
 from qc_core.errors import UsageError
 from qc_core.log import log
 
-# A positive Kubernetes quantity: 2, 500m, 1.5Gi.
-_QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
+# The grammar of `resource.Quantity` in Kubernetes: 2, 500m, 1.5Gi, 16e9.
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+))"
+    r"(?P<suffix>[numkMGTPE]?|[KMGTPE]i|[eE][+-]?[0-9]+)"
+)
+_FACTORS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3}
+_FACTORS |= {letter: 1e3**power for power, letter in enumerate("kMGTPE", 1)}
+_FACTORS |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
 # Cores of a training step unless a person gives others.
 DEFAULT_CPUS = "2"
 # Of a process that plays episodes, while it makes its environment.
 _PROCESS_GIB = 0.6
 _MAX_OTHER_PROCESSES = 7
-_PARTS = re.compile(r"([0-9.]+)([a-zA-Z]*)")
-_FACTORS = {"": 1.0, "m": 1e-3} | {
-    suffix: base**power
-    for base, ending in ((1000.0, ""), (1024.0, "i"))
-    for power, letter in enumerate("kMGTPE", 1)
-    for suffix in ({f"{letter}{ending}", f"{letter.upper()}{ending}"})
-}
 
 # What sets the number of processes that a step runs at once, by the name of the step.
 PROCESSES = {
@@ -37,9 +36,18 @@ PROCESSES = {
 
 
 def parse_quantity(text: str) -> float:
-    """Return the number that `500m`, `2` or `1.5Gi` means; 0 for a text that is none."""
-    match = _PARTS.fullmatch(text)
-    return float(match[1]) * _FACTORS.get(match[2], 0.0) if match else 0.0
+    """Return the number that a Kubernetes quantity means, such as `500m`, `2`, `1.5Gi` or `16e9`.
+
+    Raises:
+        UsageError: Kubernetes would not accept the text.
+    """
+    if match := _QUANTITY.fullmatch(text):
+        number, suffix = match["number"], match["suffix"]
+        factor = _FACTORS.get(suffix)
+        value = float(number + suffix) if factor is None else float(number) * factor
+        if math.isfinite(value):
+            return value
+    raise UsageError(f"{text[:50]!r} is not a Kubernetes quantity, such as 2, 500m or 16Gi")
 
 
 def training_memory(recipe: str, cpus: str) -> str:
@@ -76,14 +84,14 @@ def check_resources(**inputs: Any) -> None:
             compiled by it use them.
 
     Raises:
-        UsageError: GPUs are not a number, cores or memory are not a Kubernetes quantity, or the
-            node selector does not map labels to text.
+        UsageError: GPUs are not a number, cores or memory are not a positive Kubernetes quantity,
+            or the node selector does not map labels to text.
     """
     for name, value in inputs.items():
         kind = name.removeprefix("resources_")
         if kind == "gpus" and not (value.isascii() and value.isdecimal()):
             raise UsageError(f"{name} must be a number, 0 for none, got {value!r}")
-        if kind in ("cpus", "memory") and not _QUANTITY.fullmatch(value):
+        if kind in ("cpus", "memory") and not _is_positive_quantity(value):
             raise UsageError(
                 f"{name} must be a Kubernetes quantity such as 2 or 16Gi, got {value!r}"
             )
@@ -91,3 +99,10 @@ def check_resources(**inputs: Any) -> None:
             raise UsageError(
                 f'{name} must map labels to text, such as {{"pool": "gpu"}}, got {value}'
             )
+
+
+def _is_positive_quantity(text: str) -> bool:
+    try:
+        return parse_quantity(text) > 0
+    except UsageError:
+        return False

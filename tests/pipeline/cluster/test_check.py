@@ -12,7 +12,7 @@ import pytest
 from components.image import TRAIN_IMAGE
 from pipeline.cluster.quantities import fitting_pods
 from qc_core.cli.main import main
-from qc_core.config.resources import parse_quantity, training_memory
+from qc_core.config.resources import training_memory
 from tests.manifests.rendering import needs_kubectl, render
 from tests.pipeline.cluster.fake_cluster import Cluster
 
@@ -214,14 +214,6 @@ def test_the_secrets_and_gpus_that_the_options_name_are_inspected(
     good.objects["secret/mine"]["data"] = dict.fromkeys(("path", "private.pem"), "eA==")
     shared = findings(capsys, "--study-secret", "mine", "--signing-secret", "mine")
     assert shared["secrets"]["text"] == "secret/mine has no url and no password"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("2", 2), ("500m", 0.5), ("1.5Gi", 1.5 * 2**30), ("16G", 16e9), ("128Ki", 2**17), ("x", 0)],
-)
-def test_quantities_are_read(text: str, value: float) -> None:
-    assert parse_quantity(text) == value
 
 
 def test_node_that_takes_no_pods_is_not_counted() -> None:
