@@ -31,14 +31,23 @@ def cpu_share() -> int:
     return count
 
 
-def cpu_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return the cores in this container's time quota; a large number without a quota."""
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the cores in this container's time quota; a large number without a quota.
+
+    Args:
+        cgroup: where the control groups are mounted, of version 2 or 1.
+    """
     try:
-        quota, period = path.read_text().split()
-        return int(quota) // int(period)
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        # Without a quota, it is "max" in version 2, and -1 in version 1.
+        cores = int(quota) // int(period)
     except (OSError, ValueError):
-        # There are no control groups of version 2, or the quota is "max".
         return _UNLIMITED
+    return cores if cores >= 0 else _UNLIMITED
 
 
 def threads_per_worker(workers: int) -> int:

@@ -13,8 +13,18 @@ from qc_core.errors import UsageError
 )
 def test_the_quota_of_a_container_counts_as_cores(tmp_path: Path, content: str, cores: int) -> None:
     (tmp_path / "cpu.max").write_text(content + "\n")
-    assert cpu_quota(tmp_path / "cpu.max") == cores
+    assert cpu_quota(tmp_path) == cores
     assert cpu_quota(tmp_path / "missing") == 1 << 20
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("150000", 1), ("400000", 4), ("-1", 1 << 20)])
+def test_the_quota_of_older_control_groups_counts_too(
+    tmp_path: Path, quota: str, cores: int
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota + "\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_quota(tmp_path) == cores
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "4097", "9" * 23, "9" * 5000])
