@@ -24,6 +24,7 @@ from qc_core.evaluation.compared import compared_policies
 from qc_core.evaluation.result import Evaluation, PolicyResult
 from qc_core.log import log
 from qc_core.policy_format.episode_result import EpisodeResult
+from qc_core.processes import preload
 from qc_core.seeds import seeds_for
 from qc_core.statistics import Estimate, mean, success_gain
 from qc_core.training.checkpoint import read_checkpoint, require_environment, weights_digest
@@ -74,6 +75,7 @@ def evaluate(
         )
     horizon = config.evaluate.execution_horizon
     policies = compared_policies(method, offline, online, horizon)
+    preload("torch")
     played = play_episodes(
         config.environment,
         policies,

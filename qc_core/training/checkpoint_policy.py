@@ -7,23 +7,20 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qc_core.processes import preload
-
 if TYPE_CHECKING:
     from qc_core.training.policy import AgentPolicy, PolicyKind
 
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Loads a checkpoint's policy in the process that calls it, such as a worker."""
+    """Loads a checkpoint's policy in the process that calls it, such as a worker.
+
+    Who starts forked workers for it calls `processes.preload("torch")` before.
+    """
 
     checkpoint: Path
     kind: PolicyKind
     execution_horizon: int = 0
-
-    def __post_init__(self) -> None:
-        # The process that makes it may only start the workers, and need no torch itself.
-        preload("torch")
 
     def __call__(self) -> AgentPolicy:
         import torch

@@ -15,6 +15,7 @@ from qc_core.envs.play import play_episodes
 from qc_core.errors import RunError
 from qc_core.files import require_vacant, staged_folder
 from qc_core.log import log
+from qc_core.processes import preload
 from qc_core.scratch import scratch_folder
 from qc_core.seeds import seeds_for
 from qc_core.store.objects import NoSuchObject, ObjectStore
@@ -153,6 +154,7 @@ def _compare_with_offline(
     horizon = config.evaluate.execution_horizon
     seeds = seeds_for("select", config.seed, config.evaluate.episodes)
     checkpoints = {"offline": offline, **{f"trial {number}": trials[number] for number in trials}}
+    preload("torch")
     played = play_episodes(
         config.environment,
         {

@@ -49,12 +49,16 @@ def test_three_policies_play_the_same_unseen_seeds(
     tmp_path: Path, config: Config, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: dict[str, CheckpointPolicy] = {}
+    libraries: list[str] = []
 
     def play(environment: str, policies: dict[str, CheckpointPolicy], seeds, **options):
         loaded.update(policies)
+        # The server imports torch once for all processes.
+        assert libraries == ["torch"]
         return play_episodes(environment, policies, seeds, **options)
 
     monkeypatch.setattr(evaluate_module, "play_episodes", play)
+    monkeypatch.setattr(evaluate_module, "preload", libraries.append)
     online = fine_tuned(checkpoint, tmp_path / "online")
     evaluation = evaluate(config, checkpoint, online, tmp_path / "evaluation.json")
     assert loaded == {

@@ -84,9 +84,11 @@ def select(config: Config, folder: Path, name: str) -> StudyHistory:
 
 
 def test_selection_counts_failures_as_the_limit_of_the_environment_and_not_of_the_data(
-    tmp_path: Path, pendulum_config: Config
+    tmp_path: Path, pendulum_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(pendulum_config, tune=replace(pendulum_config.tune, trials=1))
+    libraries: list[str] = []
+    monkeypatch.setattr("qc_core.tuning.select.preload", libraries.append)
     environment = describe(PENDULUM)
     recorded = structs.replace(environment, episode_limit=60)
     dataset = write_random_dataset(tmp_path / "dataset", recorded)
@@ -94,7 +96,7 @@ def test_selection_counts_failures_as_the_limit_of_the_environment_and_not_of_th
     assert read_checkpoint(tmp_path / "offline").spec.episode_limit == 60
     work(config, tmp_path / "offline", dataset, tmp_path)
     selection = select(config, tmp_path, "a").selection
-    assert selection is not None
+    assert selection is not None and libraries == ["torch"]
     steps = [candidate.steps.value for candidate in selection.candidates]
     assert steps == [environment.episode_limit] * 2
 
