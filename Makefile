@@ -67,6 +67,8 @@ gpu-rehearsal: .gpu-rehearsal/installed
 	rm -rf runs/gpu-rehearsal
 	OMP_NUM_THREADS=1 $(NO_NETWORK) .gpu-rehearsal/bin/python -m benchmarks.gpu --tiny --minutes 40 \
 	  --output runs/gpu-rehearsal --work runs/gpu-rehearsal-work
+	OMP_NUM_THREADS=1 PYTHONPATH=runs/gpu-rehearsal-work/site:. .gpu-rehearsal/bin/python -m pytest --quiet --noconftest \
+	  -p no:cacheprovider tests/benchmarks/gpu/test_jax_update.py
 
 .gpu-rehearsal/installed: benchmarks/gpu/rehearsal.txt
 	@$(GPU_PYTHON) -m venv .gpu-rehearsal

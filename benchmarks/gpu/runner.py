@@ -134,17 +134,20 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, sign)
         end = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < end:
-            if process.poll() is not None and not _group_exists(process.pid):
+            if process.poll() is not None and not _is_running(process.pid):
                 return
             time.sleep(0.05)
 
 
-def _group_exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except OSError:
-        return False
-    return True
+def _is_running(group: int) -> bool:
+    """Whether a process of this group runs; one that nobody waits for stays listed as a zombie."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may contain spaces.
+            state, _, its_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _lines(path: Path) -> list[str]:

@@ -68,14 +68,15 @@ def test_jax_gathers_the_same_windows(tmp_path: Path) -> None:
 
 
 def test_sampled_updates_run_one_by_one_and_scanned(tmp_path: Path) -> None:
-    settings = product.config("qc-fql", _NETWORK, _BATCH)
+    settings = product.config("qc-fql", (16, 16), _BATCH)
     dataset = product.random_dataset(tmp_path / "data", 2_000)
     networks = product.network_arrays(product.new_agent(settings, torch.device("cpu")))
     replay = {
         name: jax.numpy.asarray(values)
         for name, values in product.replay_arrays(dataset, settings).items()
     }
-    constants = jax_update.Settings(batch=_BATCH)
+    # Fewer steps of the flow compile sooner.
+    constants = jax_update.Settings(batch=_BATCH, flow_steps=2)
     one, scanned = jax_update.initial_state(networks), jax_update.initial_state(networks)
     step = jax_update.compiled(constants)
     losses: dict[str, Any] = {}

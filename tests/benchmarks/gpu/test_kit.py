@@ -100,6 +100,13 @@ def _runner(tmp_path: Path) -> tuple[Runner, Results]:
     return Runner(output, work, environment, results, deadline=deadline, tiny=True), results
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def test_a_failing_part_is_recorded_and_the_next_one_runs(tmp_path: Path) -> None:
     runner, results = _runner(tmp_path)
     runner.run(Part("no-such-part", 300), scale=1)
@@ -120,6 +127,12 @@ def test_a_part_that_exceeds_its_limit_is_stopped(tmp_path: Path) -> None:
     parts = results.read()["parts"]
     assert parts["quickstart"]["status"] == "timed out"
     assert parts["quickstart"]["seconds"] < 60
+    # What it started is gone, so that its memory on a GPU is free.
+    assert not [
+        path
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if str(tmp_path).encode() in _content(path)
+    ]
     assert parts["profile"] == {
         "status": "skipped",
         "figures": [],
