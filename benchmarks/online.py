@@ -253,7 +253,7 @@ def measure_trials(network: str, data: Path, seconds: float, rounds: int) -> dic
 
 def side_by_side_rate(network: str, data: Path, seconds: float, trials: int) -> float:
     """Return the updates per second of trials together, while all of them are running."""
-    with training_pool(trials) as pool:
+    with training_pool(trials, fewer="--tune.trials-per-gpu") as pool:
         futures = [pool.submit(trial_steps, network, data, seconds) for _ in range(trials)]
         times = [future.result() for future in futures]
     begin, end = max(steps[0] for steps in times), min(steps[-1] for steps in times)

@@ -113,7 +113,7 @@ class Runner:
     def rate(self, kernels: Kernels, seconds: float, *, recorded: bool) -> float:
         """Return updates per second, measured for `seconds` and at least two updates."""
         self._training.agent.kernels = kernels
-        updates = repeat(self._training.update, self._training.generator)
+        updates = repeat(self._training.draw, self._training.learn, self._training.generator)
         block = updates.stride if recorded else 1
         work = updates.run if recorded else self._call
         # CUDA graphs are recorded before the clock starts.
@@ -128,7 +128,7 @@ class Runner:
 
     def update(self) -> None:
         """Do one update with the kernels of the last turn."""
-        self._training.update()
+        self._training.learn(self._training.draw())
 
     def _call(self, count: int) -> None:
         for _ in range(count):

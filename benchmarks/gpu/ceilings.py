@@ -77,7 +77,7 @@ class Ceilings:
     def updates_per_second(self, counts: dict[str, float], precision: str) -> float:
         """No update is faster: launches, bytes and products each take their time at least."""
         return 1 / max(
-            counts["launches"] * self.launch,
+            counts["launches in sequence"] * self.launch,
             counts["bytes"] / self.bandwidth,
             counts["flop"] / self.product_rates[precision],
         )

@@ -5,19 +5,23 @@ Shapes: B batch, O observation, A action.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qc_core.agents import agent as agents
+from qc_core.agents import one_step
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config import methods
@@ -26,7 +30,7 @@ from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes, open_
 from qc_core.data.replay.replay import OfflineData
 from qc_core.data.replay.windows import Windows, gather_windows, sample_windows
 from qc_core.export.export import export
-from qc_core.networks import kernels
+from qc_core.networks import fast_layers, kernels
 from qc_core.policy_format.data_source import DataSource
 from qc_core.policy_format.environment_spec import EnvironmentSpec
 from qc_core.runtime import ChunkPolicy
@@ -156,6 +160,31 @@ def use_cuda_kernels(agent: Agent, kind: str) -> None:
     agent.kernels = kernels.CUDA_BFLOAT16 if kind == BFLOAT16 else kernels.CUDA_FLOAT32
 
 
+def use_one_stream(agent: Agent) -> None:
+    """Keep the kernels, and run them one after the other."""
+    agent.kernels = replace(agent.kernels, streams=False)
+
+
+@contextlib.contextmanager
+def as_on_a_gpu(fork: Callable[[Sequence[Callable[[], Any]]], list[Any]]) -> Iterator[None]:
+    """Call the operations that a GPU gets, and let `fork` call what it runs at the same time."""
+
+    def product_and_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = torch.ops.aten._addmm_activation(bias, x.flatten(0, -2), weight.T, use_gelu=True)
+        return rows.unflatten(0, x.shape[:-1])
+
+    def run(functions: Sequence[Any], _: torch.device, *, streams: bool) -> list[Any]:
+        return fork(functions) if streams else [function() for function in functions]
+
+    with (
+        patch.object(agents, "side_by_side", run),
+        patch.object(one_step, "side_by_side", run),
+        patch.object(kernels, "side_by_side", run),
+        patch.object(fast_layers, "product_and_gelu", product_and_gelu),
+    ):
+        yield
+
+
 def gradients(agent: Agent) -> dict[str, Tensor]:
     """The gradients of the last update by parameter name, on the CPU."""
     return {
@@ -186,14 +215,23 @@ class Training:
         if self._kind == EAGER:
             return self.run_eager(count)
         if self._updates is None:
-            self._updates = repeat(self._training.update, self._training.generator)
+            training = self._training
+            self._updates = repeat(training.draw, training.learn, training.generator)
         return self._updates.run(count)
+
+    def draw(self) -> Any:
+        """Data and noise of one update."""
+        return self._training.draw()
+
+    def learn(self, batch: Any) -> dict[str, Tensor]:
+        """One update with what `draw` returned."""
+        return self._training.learn(batch)
 
     def run_eager(self, count: int) -> dict[str, Tensor]:
         """Run updates one call at a time."""
         info: dict[str, Tensor] = {}
         for _ in range(count):
-            info = self._training.update()
+            info = self.learn(self.draw())
         return info
 
     @property
@@ -219,7 +257,7 @@ class HostReplay:
         first = sample_windows(self._data, settings, self._host)
         # Recorded updates find each batch in the same place.
         self._windows = to_device(first, device)
-        self._updates = repeat(self._update, self._generator)
+        self._updates = repeat(self._draw_noise, self._learn, self._generator)
 
     def run(self, count: int) -> None:
         for _ in range(count):
@@ -230,8 +268,10 @@ class HostReplay:
                 place.copy_(values, non_blocking=True)
             self._updates.run(1)
 
-    def _update(self) -> dict[str, Tensor]:
-        noise = self._agent.draw_noise(self._settings.train.batch_size, self._generator)
+    def _draw_noise(self) -> Any:
+        return self._agent.draw_noise(self._settings.train.batch_size, self._generator)
+
+    def _learn(self, noise: Any) -> dict[str, Tensor]:
         return self._agent.update(self._windows, noise)
 
 

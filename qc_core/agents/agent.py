@@ -6,9 +6,9 @@ Shapes: B batch, N samples, O observation, C actions per chunk, A action, L = C�
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
@@ -25,6 +25,7 @@ from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
 from qc_core.errors import UsageError
 from qc_core.networks import kernels
+from qc_core.networks.side_by_side import side_by_side
 
 Info = dict[str, Tensor]
 Settings = TypeVar("Settings", bound=AlgorithmSettings)
@@ -36,17 +37,22 @@ _foreach_lerp: Any = torch.ops.aten._foreach_lerp_.Scalar
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One loss of an update.
+    """One loss of an update, or one of several terms of a loss that train different parameters.
 
     Attributes:
+        name: the prefix of its figures. `NAME/loss` is the sum of the terms with this name.
         value: a scalar.
         parameters: the parameters that the loss trains; its gradient reaches no others.
         figures: scalars for the learning curve, in addition to `loss`.
     """
 
+    name: str
     value: Tensor
     parameters: Sequence[nn.Parameter]
     figures: Info = field(default_factory=dict)
+
+
+LossFunction = Callable[[], Loss]
 
 
 class LaggingCopy(NamedTuple):
@@ -63,7 +69,7 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
     A subclass names its types of settings and noise, makes its networks in `__init__`, and
     declares:
 
-    - `losses`: any number of losses by name, each with the parameters that it trains,
+    - `losses`: any number of losses, each with the parameters that it alone trains,
     - `lagging_copies`: its target networks, none by default,
     - `make_optimizers`: its optimisers by name, by default one Adam over all that is trained,
     - `draw_noise`: the random numbers of one update, in a dataclass of its own,
@@ -149,11 +155,12 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         """Draw the random numbers of one update, on the generator's device."""
 
     @abstractmethod
-    def losses(self, windows: Windows, noise: Noise) -> Mapping[str, Loss]:
-        """The losses of one update by name; the name is the prefix of their figures.
+    def losses(self, windows: Windows, noise: Noise) -> Sequence[LossFunction]:
+        """Functions that compute the losses of one update.
 
-        Each loss is differentiated on its own, so two losses must not share intermediate results
-        that need gradients: add them up to one loss, or detach one.
+        Each loss is computed and differentiated on its own, on a GPU at the same time as the
+        others. So no parameter may be trained by two of them, and what one function computes is
+        not for another one. Add two losses up to one where they share either.
         """
 
     def validation_losses(self, windows: Windows, noise: Noise) -> Info:
@@ -191,22 +198,21 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
             Figures as tensors on the device, named `LOSS/FIGURE`, such as `critic/loss`.
         """
         windows = self.normalize_windows(windows)
-        with kernels.using(self.kernels):
-            losses = self.losses(windows, noise)
         self.zero_grad(set_to_none=True)
-        for loss in losses.values():
-            loss.value.backward(inputs=[*loss.parameters])
+        with kernels.using(self.kernels):
+            functions = [
+                partial(_differentiated, function) for function in self.losses(windows, noise)
+            ]
+            losses = side_by_side(
+                functions, self.observation_mean.device, streams=self.kernels.streams
+            )
         # target ← (1 - tau) · target + tau · parameters, as the parameters were before this step.
         with torch.no_grad():
             for online, target, tau in self.lagging_copies():
                 _foreach_lerp([*target.parameters()], [*online.parameters()], tau)
             for optimizer in self.optimizers.values():
                 optimizer.step()
-        return {
-            f"{name}/{figure}": value.detach()
-            for name, loss in losses.items()
-            for figure, value in {"loss": loss.value, **loss.figures}.items()
-        }
+        return figures(losses)
 
     def gradient_norms(self) -> Info:
         """Return the norm of each network's gradient in the last update, `gradient_norm/NETWORK`.
@@ -268,3 +274,22 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
         scaled_CA = chunk_CA * ((high_A - low_A) / 2) + (high_A + low_A) / 2
         # Rounding can exceed a bound.
         return scaled_CA.clamp(low_A, high_A)
+
+
+def figures(losses: Iterable[Loss]) -> Info:
+    """The figures of an update's losses, named `LOSS/FIGURE`, without gradients."""
+    found: Info = {}
+    for loss in losses:
+        total = f"{loss.name}/loss"
+        value = loss.value.detach()
+        found[total] = found[total] + value if total in found else value
+        for name, figure in loss.figures.items():
+            found[f"{loss.name}/{name}"] = figure.detach()
+    return found
+
+
+def _differentiated(function: LossFunction) -> Loss:
+    """Compute a loss and add its gradient to the gradients of its parameters."""
+    loss = function()
+    loss.value.backward(inputs=[*loss.parameters])
+    return loss

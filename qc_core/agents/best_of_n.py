@@ -6,11 +6,12 @@ Shapes: B batch, N samples, O observation, L flattened chunk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.agent import Loss
+from qc_core.agents.agent import LossFunction
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.config.methods import BestOfNSettings
 from qc_core.data.replay.windows import Windows
@@ -57,16 +58,12 @@ class BestOfNAgent(FlowAgent[BestOfNSettings, FlowNoise]):
 
         return sample
 
-    def losses(self, windows: Windows, noise: FlowNoise) -> dict[str, Loss]:
-        return {
-            "critic": self.critic_loss(windows, noise.target),
-            "actor": self.actor_loss(windows, noise),
-        }
-
-    def actor_loss(self, windows: Windows, noise: FlowNoise) -> Loss:
-        """Behaviour cloning alone: the critics choose samples, they do not train the flow."""
-        loss = self.bc_loss(windows, noise)
-        return Loss(loss, self.policy_parameters(), {"bc_loss": loss})
+    def losses(self, windows: Windows, noise: FlowNoise) -> list[LossFunction]:
+        """The critics choose samples, they do not train the flow."""
+        return [
+            partial(self.critic_loss, windows, noise.target),
+            partial(self.flow_loss, windows, noise),
+        ]
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> FlowNoise:
         shape, device = (batch_size, self.chunk_size), generator.device

@@ -62,7 +62,7 @@ class CriticAgent(Agent[Settings, Noise]):
         values_KB = self.values(self.critic, windows.observations_BO, self.data_chunk(windows))
         loss = critic_loss(values_KB, target_B, windows.weight_B)
         figures = {"value": values_KB.mean(), "target": target_B.mean()}
-        return Loss(loss, [*self.critic.parameters()], figures)
+        return Loss("critic", loss, [*self.critic.parameters()], figures)
 
     @staticmethod
     def values(critic: MLP, observation_BO: Tensor, actions_BL: Tensor) -> Tensor:

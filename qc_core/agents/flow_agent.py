@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from qc_core.agents.agent import Info
+from qc_core.agents.agent import Info, Loss
 from qc_core.agents.critic_agent import CriticAgent
 from qc_core.agents.losses import flow_bc_loss, flow_point
 from qc_core.config.methods import FlowSettings
@@ -60,6 +60,11 @@ class FlowAgent(CriticAgent[FlowSettingsT, FlowNoiseT]):
         velocity_BL = self.flow(windows.observations_BO, x_BL, noise.flow_time_B1)
         valid_BC = windows.valid_BH[:, : self.config.chunk_length]
         return flow_bc_loss(velocity_BL, noise.flow_x0_BL, x1_BL, valid_BC)
+
+    def flow_loss(self, windows: Windows, noise: FlowNoise) -> Loss:
+        """The part of the actor loss that trains the flow: behaviour cloning alone."""
+        bc = self.bc_loss(windows, noise)
+        return Loss("actor", bc, [*self.flow.parameters()], {"bc_loss": bc})
 
     def validation_losses(self, windows: Windows, noise: FlowNoiseT) -> Info:
         return {"bc_loss": self.bc_loss(windows, noise)}

@@ -6,11 +6,12 @@ Shapes: B batch, O observation, L = chunk length · action size. `clip` is to [-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.agent import Loss
+from qc_core.agents.agent import Loss, LossFunction
 from qc_core.agents.flow_agent import FlowAgent, FlowNoise
 from qc_core.agents.losses import distillation_loss, policy_value_loss
 from qc_core.config.methods import OneStepSettings
@@ -18,6 +19,7 @@ from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
 from qc_core.networks.flow import integrate
 from qc_core.networks.mlp import MLP
+from qc_core.networks.side_by_side import side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,39 @@ class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
         """Return clip μ(s, z), [B, L], for noise [B, L]."""
         return self._mu(observation_BO, noise).clamp(-1, 1)
 
-    def losses(self, windows: Windows, noise: OneStepNoise) -> dict[str, Loss]:
-        return {
-            "critic": self.critic_loss(windows, noise.target),
-            "actor": self.actor_loss(windows, noise),
-        }
+    def losses(self, windows: Windows, noise: OneStepNoise) -> list[LossFunction]:
+        """The actor loss is bc_loss + alpha · distillation - mean Q: two parts."""
+        return [
+            partial(self.critic_loss, windows, noise.target),
+            partial(self.flow_loss, windows, noise),
+            partial(self.one_step_loss, windows, noise),
+        ]
 
-    def actor_loss(self, windows: Windows, noise: OneStepNoise) -> Loss:
-        """bc_loss + alpha · distillation - mean Q(s, clip μ(s, z)); the critics are not trained.
+    def one_step_loss(self, windows: Windows, noise: OneStepNoise) -> Loss:
+        """alpha · distillation - mean Q(s, clip μ(s, z)); the critics are not trained.
 
         The distillation compares the unclipped μ with the clipped flow, as in the paper.
         """
         observation_BO = windows.observations_BO
-        bc = self.bc_loss(windows, noise)
-        with torch.no_grad():
+
+        def policy() -> tuple[Tensor, ...]:
+            one_step_BL = self._mu(observation_BO, noise.distillation_BL)
+            values_KB = self.values(self.critic, observation_BO, one_step_BL.clamp(-1, 1))
+            return one_step_BL, values_KB
+
+        @torch.no_grad()
+        def flow() -> tuple[Tensor, ...]:
             velocity = self.flow.condition(observation_BO)
-            flow_BL = integrate(velocity, noise.distillation_BL, self.settings.flow_steps)
-        one_step_BL = self._mu(observation_BO, noise.distillation_BL)
-        distillation = distillation_loss(one_step_BL, flow_BL)
-        value = policy_value_loss(
-            self.values(self.critic, observation_BO, one_step_BL.clamp(-1, 1))
+            return (integrate(velocity, noise.distillation_BL, self.settings.flow_steps),)
+
+        (one_step_BL, values_KB), (flow_BL,) = side_by_side(
+            [policy, flow], observation_BO.device, streams=self.kernels.streams
         )
-        loss = bc + self.settings.alpha * distillation + value
-        figures = {"bc_loss": bc, "distillation_loss": distillation, "value_loss": value}
-        return Loss(loss, self.policy_parameters(), figures)
+        distillation = distillation_loss(one_step_BL, flow_BL)
+        value = policy_value_loss(values_KB)
+        loss = self.settings.alpha * distillation + value
+        figures = {"distillation_loss": distillation, "value_loss": value}
+        return Loss("actor", loss, [*self.one_step.parameters()], figures)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> OneStepNoise:
         shape, device = (batch_size, self.chunk_size), generator.device

@@ -6,11 +6,12 @@ Shapes: B batch, K critics, O observation, L flattened chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from qc_core.agents.agent import Loss
+from qc_core.agents.agent import Loss, LossFunction
 from qc_core.agents.critic_agent import CriticAgent
 from qc_core.agents.losses import likelihood_bc_loss, soft_actor_loss, temperature_loss
 from qc_core.config.methods import GaussianSettings
@@ -57,11 +58,11 @@ class SACAgent(CriticAgent[GaussianSettings, SACNoise]):
     def choose(self, observation_BO: Tensor, noise: Tensor) -> Tensor:
         return self.actor(observation_BO).sample(noise)[0]
 
-    def losses(self, windows: Windows, noise: SACNoise) -> dict[str, Loss]:
-        return {
-            "critic": self.critic_loss(windows, noise.target),
-            "actor": self.actor_loss(windows, noise),
-        }
+    def losses(self, windows: Windows, noise: SACNoise) -> list[LossFunction]:
+        return [
+            partial(self.critic_loss, windows, noise.target),
+            partial(self.actor_loss, windows, noise),
+        ]
 
     def actor_loss(self, windows: Windows, noise: SACNoise) -> Loss:
         """soft actor loss + temperature loss + bc_weight · bc loss (QC-RLPD only)."""
@@ -83,7 +84,7 @@ class SACAgent(CriticAgent[GaussianSettings, SACNoise]):
             bc = likelihood_bc_loss(policy.log_likelihood(self.data_chunk(windows)))
             loss = loss + self.settings.bc_weight * bc
             figures["bc_loss"] = bc
-        return Loss(loss, self.policy_parameters(), figures)
+        return Loss("actor", loss, self.policy_parameters(), figures)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> SACNoise:
         shape, device = (batch_size, self.chunk_size), generator.device

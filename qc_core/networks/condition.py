@@ -27,11 +27,7 @@ def condition(layers: Layers, fixed_BI: Tensor) -> Callable[..., Tensor]:
     fixed_BW = layers.first(fixed_BI, slice(size), layers.biases[0])
 
     def conditioned(x: Tensor, *numbers: float) -> Tensor:
-        # One row of the batch has the same offset for all its samples.
-        offset = fixed_BW.unflatten(-2, (-1, *[1] * (x.ndim - 2)))
-        for column, number in enumerate(reversed(numbers), 1):
-            offset = offset + layers.weights[0][..., -column] * number
         columns = slice(size, size + x.shape[-1])
-        return layers.after_first(layers.first(x, columns, None).add_(offset))
+        return layers.after_first(layers.first_with_fixed(fixed_BW, x, columns, numbers))
 
     return conditioned

@@ -10,7 +10,9 @@ Shapes: K ensemble members, I inputs, W width of a hidden layer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,10 @@ from torch.nn import functional
 from qc_core.networks.kernels import Kernels
 from qc_core.networks.layers import LAYER_NORM_EPSILON, Activation, Layers, Norm
 from qc_core.networks.quick_gelu import quick_gelu
+
+# They are not in torch's type stubs.
+_addmm_activation: Any = torch.ops.aten._addmm_activation
+_foreach_copy: Any = torch.ops.aten._foreach_copy_
 
 
 class FastLayers(Layers):
@@ -39,21 +45,68 @@ class FastLayers(Layers):
     ) -> None:
         super().__init__(weights, biases, scales, shifts, activation, norm)
         self._quick_gelu = kernels.quick_gelu
-        if kernels.hidden_dtype is not None:
-            for layer in range(1, len(self.weights) - 1):
-                self.weights[layer] = self.weights[layer].to(kernels.hidden_dtype)
-                self.biases[layer] = self.biases[layer].to(kernels.hidden_dtype)
+        self._few_launches = kernels.few_launches
+        if kernels.hidden_dtype is not None and len(weights) > 2:
+            # The first LayerNorm computes in the type of the first activation.
+            norms = slice(1 if norm == "before" else 0, None)
+            hidden = slice(1, len(weights) - 1)
+            groups = (
+                (self.weights, hidden),
+                (self.biases, hidden),
+                (self.scales, norms),
+                (self.shifts, norms),
+            )
+            tensors = [tensor for group, part in groups for tensor in group[part]]
+            converted = iter(_Converted.apply(kernels.hidden_dtype, *tensors))
+            for group, part in groups:
+                group[part] = itertools.islice(converted, len(group[part]))
+
+    def first_with_fixed(
+        self, fixed_BW: Tensor, x: Tensor, columns: slice, numbers: Sequence[float]
+    ) -> Tensor:
+        if not self._few_launches:
+            return super().first_with_fixed(fixed_BW, x, columns, numbers)
+        weight, offset = self.weights[0], fixed_BW.unflatten(-2, (-1, *[1] * (x.ndim - 2)))
+        for column, number in enumerate(reversed(numbers), 1):
+            offset = torch.add(offset, weight[..., -column], alpha=number)
+        if numbers and x.ndim == 2:
+            # The sum is as large as the product, and nothing else needs it.
+            return offset.addmm_(x, weight[:, columns].T)
+        product = self.first(x, columns, None)
+        if torch.is_grad_enabled():
+            return product.add_(offset)
+        dtype = self._first_activation_dtype
+        return torch.add(product, offset, out=torch.empty_like(product, dtype=dtype))
 
     def dense(self, x: Tensor, layer: int) -> Tensor:
         weight = self.weights[layer]
         return functional.linear(x.to(weight.dtype), weight, self.biases[layer])
 
+    def hidden(self, x: Tensor, layer: int) -> Tensor:
+        if not self._few_launches or self.activation != "gelu" or torch.is_grad_enabled():
+            return super().hidden(x, layer)
+        x = product_and_gelu(x, self.weights[layer], self.biases[layer])
+        return self.layer_norm(x, layer) if self.norm == "after" else x
+
+    def activate(self, x: Tensor, layer: int) -> Tensor:
+        return super().activate(x.to(self._first_activation_dtype) if layer == 0 else x, layer)
+
     def gelu(self, x: Tensor) -> Tensor:
         return quick_gelu(x) if self._quick_gelu else super().gelu(x)
 
-    def layer_norm(self, x: Tensor, layer: int) -> Tensor:
-        scale, shift = self.scales[layer].to(x.dtype), self.shifts[layer].to(x.dtype)
-        return functional.layer_norm(x, x.shape[-1:], scale, shift, LAYER_NORM_EPSILON)
+    @property
+    def _first_activation_dtype(self) -> torch.dtype:
+        """The next layer's type, unless a LayerNorm comes first: it would enlarge the rounding."""
+        return self.weights[0 if self.norm == "before" else 1].dtype
+
+
+def product_and_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """GELU of a Dense layer, [..., I] → [..., W], without gradients: on a GPU in one kernel."""
+    if not x.is_cuda:
+        return functional.gelu(functional.linear(x, weight, bias), approximate="tanh")
+    # On a GPU, and only there, this is the tanh form of GELU.
+    rows = _addmm_activation(bias, x.flatten(0, -2), weight.T, use_gelu=True)
+    return rows.unflatten(0, x.shape[:-1])
 
 
 class EnsembleLayers(FastLayers):
@@ -95,12 +148,15 @@ class EnsembleLayers(FastLayers):
         rows = x.to(weight.dtype).flatten(1, -2)
         return _products(rows, weight, self.biases[layer]).unflatten(1, x.shape[1:-1])
 
+    def hidden(self, x: Tensor, layer: int) -> Tensor:
+        return self.activate(self.dense(x, layer), layer)
+
     def layer_norm(self, x: Tensor, layer: int) -> Tensor:
         normed = functional.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON)
         if not self.scales:
             return normed
         axes = (len(x), *[1] * (x.ndim - 2), x.shape[-1])
-        scale, shift = self.scales[layer].to(x.dtype), self.shifts[layer].to(x.dtype)
+        scale, shift = self.scales[layer], self.shifts[layer]
         return torch.addcmul(shift.view(axes), normed, scale.view(axes))
 
 
@@ -109,3 +165,22 @@ def _products(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if bias is None:
         return torch.bmm(x, weight.mT)
     return torch.baddbmm(bias[:, None], x, weight.mT)
+
+
+class _Converted(torch.autograd.Function):
+    """Tensors in another floating-point type: on a GPU, all in one kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.dtype = tensors[0].dtype
+        return _converted(tensors, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        return None, *_converted(grad_outputs, ctx.dtype)
+
+
+def _converted(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    copies = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
+    _foreach_copy(copies, tensors)
+    return copies

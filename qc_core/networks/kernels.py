@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from qc_core.errors import UsageError
+from qc_core.networks.side_by_side import side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,27 @@ class Kernels:
         hidden_dtype: type of the products between hidden layers; None is the weights' type.
         rows: without gradients, a larger batch is computed in parts of this many rows, which fit
             in the processor's cache; None computes it in one part.
-        batched_ensemble: each kernel computes all members of an ensemble, instead of one.
+        few_launches: fewer and larger kernels: each computes all members of an ensemble, and some
+            products are added to their offset in place.
+        streams: parts of an update that do not need each other's results run at the same time.
     """
 
     name: str
     quick_gelu: bool = False
     hidden_dtype: torch.dtype | None = None
     rows: int | None = None
-    batched_ensemble: bool = False
+    few_launches: bool = False
+    streams: bool = False
 
 
 # 512 rows of 512 numbers are 1 MiB.
 _CACHED_ROWS = 512
+_PARTS_SIDE_BY_SIDE = 4
 PLAIN = Kernels("float32")
 CPU_FLOAT32 = Kernels("float32", quick_gelu=True, rows=_CACHED_ROWS)
 CPU_BFLOAT16 = Kernels("bfloat16", True, torch.bfloat16, _CACHED_ROWS)
-CUDA_FLOAT32 = Kernels("float32", batched_ensemble=True)
-CUDA_BFLOAT16 = Kernels("bfloat16", hidden_dtype=torch.bfloat16, batched_ensemble=True)
+CUDA_FLOAT32 = Kernels("float32", few_launches=True, streams=True)
+CUDA_BFLOAT16 = replace(CUDA_FLOAT32, name="bfloat16", hidden_dtype=torch.bfloat16)
 _BY_DEVICE = {
     "cpu": {"float32": CPU_FLOAT32, "bfloat16": CPU_BFLOAT16},
     "cuda": {"float32": CUDA_FLOAT32, "bfloat16": CUDA_BFLOAT16},
@@ -93,15 +99,24 @@ def choose(device: torch.device, precision: str) -> Kernels:
 
 
 def in_parts(function: Callable[..., Tensor], *batches: Tensor, rows_each: int) -> Tensor:
-    """Apply a function to a batch, in parts that fit in the cache where `rows` says so.
+    """Apply a function to a batch, in the parts that suit the device.
+
+    On a CPU each part fits in the cache. On a GPU a few parts run side by side, so that products
+    of one use the multiprocessors while activations of another use the memory.
 
     Args:
         batches: the function's arguments, [B, ...] each.
         rows_each: rows of the networks' input that one row of the batch becomes.
     """
-    rows = current().rows
-    if rows is None or torch.is_grad_enabled():
+    chosen, count = current(), len(batches[0])
+    if chosen.streams:
+        size = -(-count // _PARTS_SIDE_BY_SIDE)
+    elif chosen.rows is not None:
+        size = max(1, chosen.rows // rows_each)
+    else:
+        size = count
+    if size >= count or torch.is_grad_enabled():
         return function(*batches)
-    size = max(1, rows // rows_each)
     parts = zip(*(batch.split(size) for batch in batches), strict=True)
-    return torch.cat([function(*part) for part in parts])
+    functions = [partial(function, *part) for part in parts]
+    return torch.cat(side_by_side(functions, batches[0].device, streams=chosen.streams))

@@ -2,7 +2,7 @@
 
 RLPD's networks have LayerNorm → ReLU instead.
 
-Shapes: B batch, I inputs, W width of a hidden layer.
+Shapes: B batch, I inputs, X some of them, W width of a hidden layer.
 """
 
 from __future__ import annotations
@@ -51,11 +51,32 @@ class Layers:
         """The first Dense layer's product with some of its inputs, [..., I'] → [..., W]."""
         return functional.linear(x, self.weights[0][..., columns], bias)
 
+    def first_with_fixed(
+        self, fixed_BW: Tensor, x: Tensor, columns: slice, numbers: Sequence[float]
+    ) -> Tensor:
+        """The first Dense layer's output [..., B, ..., W], where some inputs are fixed.
+
+        Args:
+            fixed_BW: [..., B, W], the part of the fixed inputs, bias included.
+            x: [B, ..., X], inputs of these columns, any number of samples per row of the batch.
+            numbers: inputs of the last columns, the same for all samples.
+        """
+        # One row of the batch has the same offset for all its samples.
+        offset = fixed_BW.unflatten(-2, (-1, *[1] * (x.ndim - 2)))
+        for column, number in enumerate(reversed(numbers), 1):
+            offset = offset + self.weights[0][..., -column] * number
+        return self.first(x, columns, None).add_(offset)
+
     def after_first(self, x: Tensor) -> Tensor:
         """The network's output [..., outputs] from the first Dense layer's output [..., W]."""
-        for layer in range(1, len(self.weights)):
-            x = self.dense(self.activate(x, layer - 1), layer)
-        return x
+        last = len(self.weights) - 1
+        for layer in range(last):
+            x = self.activate(x, 0) if layer == 0 else self.hidden(x, layer)
+        return self.dense(x, last) if last else x
+
+    def hidden(self, x: Tensor, layer: int) -> Tensor:
+        """A hidden Dense layer other than the first, with its activation."""
+        return self.activate(self.dense(x, layer), layer)
 
     def activate(self, x: Tensor, layer: int) -> Tensor:
         """The activation of a hidden layer, with its LayerNorm if it has one."""

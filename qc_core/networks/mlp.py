@@ -69,7 +69,7 @@ class MLP(nn.Module):
         `kernels.using`. Nothing else decides between the plain layers and the fast ones.
         """
         chosen = kernels.current()
-        if chosen.batched_ensemble and self.members is not None:
+        if chosen.few_launches and self.members is not None:
             tensors = ([*self.weights], [*self.biases], [*self.scales], [*self.shifts])
             return [EnsembleLayers(*tensors, self.activation, self.norm, chosen)]
         parts = zip(
@@ -85,7 +85,7 @@ class MLP(nn.Module):
 
     def join(self, outputs: Sequence[Tensor]) -> Tensor:
         """Join the outputs of all entries of `layers()`: [K, ...] for an ensemble."""
-        if self.members is None or kernels.current().batched_ensemble:
+        if self.members is None or kernels.current().few_launches:
             return outputs[0]
         return torch.stack([*outputs])
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from qc_core.data.dataset.dataset import Dataset
 from qc_core.data.replay.replay import OfflineData
 from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards, observation_statistics
-from qc_core.data.replay.windows import sample_windows
+from qc_core.data.replay.windows import Windows, sample_windows
 from qc_core.errors import UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
@@ -127,16 +128,20 @@ class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
         self._seconds = time.monotonic() - start
 
     def _make_updates(self) -> Updates:
-        return repeat(self.update, self.generator, self.agent.parameters())
+        return repeat(self.draw, self.learn, self.generator, self.agent.parameters())
 
-    def update(self) -> Info:
-        """Draw data and noise and run one update; only `run` counts it in `step`."""
-        self._step.add_(1)
-        self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
+    def draw(self) -> tuple[Windows, Any]:
+        """Draw the windows and the noise of one update."""
         windows = sample_windows(self._shard_buffer.transitions, self._config, self.generator)
         self._check.batch = windows
-        noise = self.agent.draw_noise(self._config.train.batch_size, self.generator)
-        return self.agent.update(windows, noise)
+        return windows, self.agent.draw_noise(self._config.train.batch_size, self.generator)
+
+    def learn(self, batch: tuple[Windows, Any]) -> Info:
+        """Run one update; only `run` counts it in `step`."""
+        if self._config.train.learning_rate_decay != 1:
+            self._step.add_(1)
+            self.agent.set_learning_rate(learning_rate_at(self._step, self._config.train))
+        return self.agent.update(*batch)
 
     def figures(self) -> dict[str, float]:
         """Return losses, values and norms of gradients of the last update.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,12 +125,15 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             self._updates_done += updates
 
     def _make_updates(self) -> Updates:
-        return repeat(self._update, self._generator, self.agent.parameters())
+        return repeat(self._draw, self._learn, self._generator, self.agent.parameters())
 
-    def _update(self) -> Info:
+    def _draw(self) -> tuple[Windows, Any]:
         noise = self.agent.draw_noise(self._config.train.batch_size, self._generator)
         self._check.batch = self.draw_batch()
-        return self.agent.update(self._check.batch, noise)
+        return self._check.batch, noise
+
+    def _learn(self, batch: tuple[Windows, Any]) -> Info:
+        return self.agent.update(*batch)
 
     def figures(self) -> dict[str, float]:
         """Return losses, values and norms of gradients of the last update.

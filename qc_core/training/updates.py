@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from qc_core.agents.agent import Info
+from qc_core.networks.side_by_side import side_by_side
 
-Update = Callable[[], Info]
+# Data and noise of one update.
+Batch = Any
+Draw = Callable[[], Batch]
+Learn = Callable[[Batch], Info]
 
 # Launching a CUDA graph costs the host as much as a few kernels.
 UPDATES_PER_GRAPH = 16
@@ -28,7 +33,7 @@ class CudaGraph(Protocol):
 
 
 class Updates(Protocol):
-    """Repeats an update that draws its own data and noise.
+    """Repeats an update, which draws data and noise and learns from them.
 
     Attributes:
         stride: the number of updates that costs least per update.
@@ -47,48 +52,58 @@ class Updates(Protocol):
 
 
 def repeat(
-    update: Update, generator: torch.Generator, parameters: Iterable[nn.Parameter] = ()
+    draw: Draw,
+    learn: Learn,
+    generator: torch.Generator,
+    parameters: Iterable[nn.Parameter] = (),
 ) -> Updates:
     """Return the fastest way to repeat an update on the device of its generator.
 
+    What both functions read and write must stay at the same memory addresses: parameters,
+    optimiser state, data and counters.
+
     Args:
-        update: what it reads and writes must stay at the same memory addresses: parameters,
-            optimiser state, data and counters.
-        generator: the generator that the update draws from.
+        draw: draws the data and noise of one update; needs nothing that `learn` changes.
+        learn: updates the networks.
+        generator: the generator that `draw` alone draws from.
         parameters: whose `grad` is that of the last update after each `run`.
     """
     if generator.device.type == "cuda":
-        return CudaGraphUpdates(update, generator, parameters)
-    return EagerUpdates(update)
+        return CudaGraphUpdates(draw, learn, generator, parameters)
+    return EagerUpdates(draw, learn)
 
 
 class EagerUpdates:
-    """Calls the update again and again."""
+    """Draws and learns again and again."""
 
     stride, fixed_addresses = 1, False
 
-    def __init__(self, update: Update) -> None:
-        self._update = update
+    def __init__(self, draw: Draw, learn: Learn) -> None:
+        self._draw, self._learn = draw, learn
 
     def run(self, count: int) -> Info:
         info: Info = {}
         for _ in range(count):
-            info = self._update()
+            info = self._learn(self._draw())
         return info
 
 
 class CudaGraphUpdates:
-    """Replays CUDA graphs of several updates each, from sampling to the target critic."""
+    """Replays CUDA graphs of several updates each, from sampling to the target critic.
+
+    Within a graph, the next batch is drawn while the networks learn from the one before.
+    """
 
     stride, fixed_addresses = UPDATES_PER_GRAPH, True
 
     def __init__(
         self,
-        update: Update,
+        draw: Draw,
+        learn: Learn,
         generator: torch.Generator,
         parameters: Iterable[nn.Parameter] = (),
     ) -> None:
-        self._update, self._generator = update, generator
+        self._draw, self._learn, self._generator = draw, learn, generator
         self._parameters = [*parameters]
         # Each graph writes gradients to its own memory; the parameters refer to those of one graph.
         self._gradients: dict[int, list[Tensor | None]] = {}
@@ -121,28 +136,45 @@ class CudaGraphUpdates:
             parameter.grad = gradient
         self._referred = size
 
-    @functools.cached_property
+    @property
     def _stream(self) -> torch.cuda.Stream:
-        # CUDA cannot record on the default stream.
-        return torch.cuda.Stream(self._generator.device)
+        return _recording_stream(self._generator.device)
 
     def _call(self) -> Info:
         current = torch.cuda.current_stream(self._generator.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            info = self._update()
+            info = self._chain(1)
         current.wait_stream(self._stream)
+        return info
+
+    def _chain(self, size: int) -> Info:
+        """Run updates, each while the batch of the next one is drawn."""
+        info: Info = {}
+        batch = self._draw()
+        for left in reversed(range(size)):
+            functions = [partial(self._learn, batch), *[self._draw] * (left > 0)]
+            info, *drawn = side_by_side(functions, self._generator.device)
+            batch = drawn[0] if drawn else None
         return info
 
     def _record(self, size: int) -> tuple[CudaGraph, Info]:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        info: Info = {}
         # Freeing a graph while another is recorded would invalidate the recording.
         gc.collect()
         # Another thread may be copying the next shard of data to the device.
         mode = "thread_local"
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=mode):
-            for _ in range(size):
-                info = self._update()
+            info = self._chain(size)
         return graph, info
+
+
+@functools.cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream in which updates run, because CUDA cannot record on the default stream.
+
+    It is the same for all updates of a process: torch hands out 32 streams in turn, so the streams
+    beside a 33rd would be the same as those beside the first.
+    """
+    return torch.cuda.Stream(device)

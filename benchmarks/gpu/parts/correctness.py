@@ -162,7 +162,7 @@ def _against_cpu(context: Context, method: str) -> None:
 
 
 def _graphs(context: Context, method: str) -> None:
-    """Recorded updates give the same bits as eager ones from the same seed."""
+    """Recorded updates give the same bits as eager ones from the same seed, in one stream."""
     size = sizes(context.tiny)
     network = next(iter(size.networks.values()))
     dataset = context.dataset()
@@ -170,6 +170,8 @@ def _graphs(context: Context, method: str) -> None:
     for eager in (True, False):
         settings = product.config(method, network, size.batches[0])
         training = product.Training(settings, dataset, context.device, product.BFLOAT16)
+        if eager:
+            product.use_one_stream(training.agent)
         updates = 3 if context.tiny else _GRAPH_UPDATES
         (training.run_eager if eager else training.run)(updates)
         states.append(_on_cpu(training.agent.state_dict()))

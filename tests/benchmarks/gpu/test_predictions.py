@@ -33,3 +33,33 @@ def test_tables_say_that_nothing_is_measured() -> None:
     text = predictions.tables(predictions.read())
     rows = [line for line in text.splitlines() if line.startswith("| qc-fql | 4x512 | 256 |")]
     assert len(rows) == 1 and "2,500" in rows[0] and rows[0].endswith("not measured |")
+
+
+def test_of_branches_that_run_at_the_same_time_the_longest_counts() -> None:
+    def operation(kernels: int, *branches: tuple[int, int]) -> counting.Operation:
+        return counting.Operation("add", kernels, 0.0, 0.0, 0.0, 0.0, False, branches)
+
+    operations = [
+        operation(1),
+        operation(2, (0, 0)),
+        operation(3, (0, 1)),
+        # A fork within the second branch, after which that branch goes on.
+        operation(5, (0, 1), (1, 0)),
+        operation(4, (0, 1), (1, 1)),
+        operation(1, (0, 1)),
+        operation(7, (0, 2)),
+        operation(1),
+        operation(2, (2, 0)),
+        operation(1, (2, 1)),
+    ]
+    totals = counting.totals(operations)
+    assert totals["launches"] == 27
+    assert totals["launches in sequence"] == 1 + (3 + 5 + 1) + 1 + 2
+
+
+def test_a_gpu_runs_the_losses_of_an_update_at_the_same_time(tmp_path: Path) -> None:
+    operations, _ = counting.count_update("qc-fql", (32, 32, 32), product.BFLOAT16, tmp_path)
+    totals = counting.totals(operations)
+    assert totals["launches in sequence"] < 0.6 * totals["launches"]
+    eager, _ = counting.count_update("qc-fql", (32, 32, 32), product.EAGER, tmp_path)
+    assert counting.totals(eager)["launches in sequence"] == counting.totals(eager)["launches"]

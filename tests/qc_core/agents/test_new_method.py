@@ -6,6 +6,7 @@ optimisers, a value network, and noise of its own.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from msgspec import Meta
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qc_core.agents.agent import Agent, LaggingCopy, Loss
+from qc_core.agents.agent import Agent, LaggingCopy, Loss, LossFunction
 from qc_core.agents.losses import flow_point
 from qc_core.agents.make import make_agent
 from qc_core.agents.optimizers import Optimizers, make_adam
@@ -80,27 +81,41 @@ class IQLAgent(Agent[IQLSettings, IQLNoise]):
             torch.rand(batch_size, 1, generator=generator),
         )
 
-    def losses(self, windows: Windows, noise: IQLNoise) -> dict[str, Loss]:
-        observation_BO, x1_BL = windows.observations_BO, self.data_chunk(windows)
-        inputs = torch.cat([observation_BO, x1_BL], dim=-1)
+    def losses(self, windows: Windows, noise: IQLNoise) -> list[LossFunction]:
+        return [
+            partial(self.value_loss, windows),
+            partial(self.critic_loss, windows),
+            partial(self.policy_loss, windows, noise),
+        ]
+
+    def advantage(self, windows: Windows) -> Tensor:
+        inputs = torch.cat([windows.observations_BO, self.data_chunk(windows)], dim=-1)
         with torch.no_grad():
             target_value_B = self.target_critic(inputs).squeeze(-1).amin(0)
+        return target_value_B - self.value(windows.observations_BO).squeeze(-1)
+
+    def value_loss(self, windows: Windows) -> Loss:
+        advantage_B = self.advantage(windows)
+        expectile_B = (self.settings.expectile - (advantage_B < 0).float()).abs()
+        value = (expectile_B * advantage_B**2).mean()
+        return Loss("value", value, [*self.value.parameters()])
+
+    def critic_loss(self, windows: Windows) -> Loss:
+        inputs = torch.cat([windows.observations_BO, self.data_chunk(windows)], dim=-1)
+        with torch.no_grad():
             next_value_B = self.value(windows.next_observations_BO).squeeze(-1)
             target_B = windows.returns_B + windows.bootstrap_B * next_value_B
-        advantage_B = target_value_B - self.value(observation_BO).squeeze(-1)
-        expectile_B = (self.settings.expectile - (advantage_B < 0).float()).abs()
-        value_loss = (expectile_B * advantage_B**2).mean()
-        critic_loss = ((self.critic(inputs).squeeze(-1) - target_B) ** 2).mean()
+        value = ((self.critic(inputs).squeeze(-1) - target_B) ** 2).mean()
+        return Loss("critic", value, [*self.critic.parameters()], {"target": target_B.mean()})
 
+    def policy_loss(self, windows: Windows, noise: IQLNoise) -> Loss:
+        observation_BO, x1_BL = windows.observations_BO, self.data_chunk(windows)
         x_BL = flow_point(noise.x0_BL, x1_BL, noise.time_B1)
         error_BL = self.flow(observation_BO, x_BL, noise.time_B1) - (x1_BL - noise.x0_BL)
-        weight_B = (self.settings.advantage_weight * advantage_B.detach()).exp().clamp(max=100)
-        policy_loss = (weight_B * (error_BL**2).mean(-1)).mean()
-        return {
-            "value": Loss(value_loss, [*self.value.parameters()]),
-            "critic": Loss(critic_loss, [*self.critic.parameters()], {"target": target_B.mean()}),
-            "policy": Loss(policy_loss, [*self.flow.parameters()]),
-        }
+        advantage_B = self.advantage(windows).detach()
+        weight_B = (self.settings.advantage_weight * advantage_B).exp().clamp(max=100)
+        value = (weight_B * (error_BL**2).mean(-1)).mean()
+        return Loss("policy", value, [*self.flow.parameters()])
 
     def lagging_copies(self) -> list[LaggingCopy]:
         return [LaggingCopy(self.critic, self.target_critic, self.config.tau)]
@@ -202,7 +217,8 @@ def test_each_loss_trains_only_its_parameters(iql_config: Config) -> None:
     windows = random_windows(iql_config.train, 3, 1)
     noise = agent.draw_noise(16, torch.Generator().manual_seed(0))
     expected = {}
-    for loss in agent.losses(windows, noise).values():
+    for function in agent.losses(windows, noise):
+        loss = function()
         gradients = torch.autograd.grad(loss.value, loss.parameters)
         expected |= {id(p): g for p, g in zip(loss.parameters, gradients, strict=True)}
     before = {name: p.detach().clone() for name, p in agent.named_parameters()}

@@ -114,6 +114,22 @@ def test_update_stays_on_its_device_and_never_waits_for_the_host(
     assert all(parameter.grad is not None for parameter in agent.learned_parameters())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_parameter_is_trained_by_two_losses(method: str) -> None:
+    """A GPU computes the losses at the same time, so their gradients must not be added up."""
+    config = train_with(method, hidden_dims=(16, 16), num_critics=3, num_samples=4)
+    agent = agent_class(method)(OBSERVATION, ACTION, config)
+    rows = Rows()
+    starts = rows.sample_starts(torch.zeros(BATCH, dtype=torch.float64), config.backup_steps)
+    windows = gather_windows(
+        rows, starts, backup_steps=config.backup_steps, discount=config.discount
+    )
+    losses = [function() for function in agent.losses(windows, noise_for(agent))]
+    trained = [id(parameter) for loss in losses for parameter in loss.parameters]
+    assert len(trained) == len(set(trained))
+    assert {*trained} == {id(parameter) for parameter in agent.learned_parameters()}
+
+
 def test_graph_checker_detects_transfers_and_other_devices() -> None:
     with GraphChecker(CPU):
         with pytest.raises(AssertionError, match="copied to the device"):

@@ -12,6 +12,7 @@ from qc_core.agents.sac import SACNoise
 from qc_core.config.methods import METHODS
 from qc_core.data.replay.windows import Windows, gather_windows
 from tests import reference, sac_reference
+from tests.losses import losses_by_name
 from tests.qc_core.data.replay.test_windows import Rows
 from tests.train_settings import is_best_of_n, is_gaussian, is_one_step, train_with
 
@@ -123,7 +124,7 @@ def test_policy_chooses_the_references_actions(case: Case) -> None:
 
 
 def test_losses_and_target_equal_the_references(case: Case) -> None:
-    losses = case.agent.losses(case.windows, case.update_noise)
+    losses = losses_by_name(case.agent, case.windows, case.update_noise)
     assert_equal(losses["critic"].value, case.expected.critic_loss)
     assert_equal(losses["actor"].value, case.expected.actor_loss)
     assert_equal(losses["critic"].figures["target"], case.expected.target.mean())
@@ -161,7 +162,7 @@ def test_reference_gradients_match_central_differences(method: str, names: tuple
             with torch.no_grad():
                 parameter[place] += shift
             trained_by = "critic" if name.startswith("critic") else "actor"
-            loss = case.agent.losses(windows, noise)[trained_by]
+            loss = losses_by_name(case.agent, windows, noise)[trained_by]
             # The temperature loss has no gradient to the policy, but a difference would see one.
             value = loss.value - loss.figures.get("temperature_loss", torch.tensor(0.0))
             losses.append(float(value.detach()))

@@ -14,6 +14,7 @@ from qc_core.agents.make import make_agent
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACAgent, SACNoise
 from qc_core.data.replay.windows import Windows
+from tests.losses import losses_by_name
 from tests.train_settings import train_with
 
 VECTORS = Path(__file__).parents[2] / "data" / "vectors"
@@ -125,7 +126,7 @@ class Reference:
         return FlowNoise(target, x0, time)
 
     def loss(self, name: str, windows: Windows | None = None) -> Loss:
-        return self.agent.losses(windows or self.windows, self.noise)[name]
+        return losses_by_name(self.agent, windows or self.windows, self.noise)[name]
 
 
 @pytest.fixture(params=["qc", "qc-fql", "rlpd-ac"])
@@ -226,7 +227,7 @@ def test_actor_loss_does_not_train_the_critic(reference: Reference) -> None:
     with_actor = [p.grad.clone() for p in agent.critic.parameters() if p.grad is not None]
 
     alone = Reference(reference.method).agent
-    alone.losses(reference.windows, reference.noise)["critic"].value.backward()
+    losses_by_name(alone, reference.windows, reference.noise)["critic"].value.backward()
     expected = [p.grad for p in alone.critic.parameters()]
     assert len(with_actor) == len(expected)
     for got, wanted in zip(with_actor, expected, strict=True):

@@ -1,9 +1,11 @@
 """The flow integrates its velocity field by Euler steps."""
 
+import pytest
 import torch
 from torch import Tensor
 
 from qc_core.networks.flow import VelocityField, integrate
+from qc_core.networks.kernels import CUDA_FLOAT32, PLAIN, Kernels, using
 
 
 def constant(x: Tensor, time: float) -> Tensor:
@@ -32,14 +34,19 @@ def test_only_the_result_is_clipped() -> None:
     torch.testing.assert_close(end, torch.tensor([[-1.0], [1.0]]))
 
 
-def test_conditioned_field_equals_the_field() -> None:
-    field = VelocityField(3, 4, (8, 8))
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("kernels", [PLAIN, CUDA_FLOAT32], ids=["plain", "gpu"])
+def test_conditioned_field_equals_the_field(kernels: Kernels, gradients: bool) -> None:
+    field = VelocityField(3, 4, (8, 8, 8))
     for bias in field.mlp.biases:
         torch.nn.init.normal_(bias)
     observation, x = torch.randn(5, 3), torch.randn(5, 2, 4)
     expected = torch.stack(
         [field(observation, x[:, i], torch.full((5, 1), 0.3)) for i in range(2)], dim=1
     )
-    velocity = field.condition(observation)
-    torch.testing.assert_close(velocity(x, 0.3), expected)
-    torch.testing.assert_close(velocity(x[:, 0], 0.3), expected[:, 0])
+    with using(kernels), torch.set_grad_enabled(gradients):
+        velocity = field.condition(observation)
+        torch.testing.assert_close(velocity(x, 0.3), expected)
+        torch.testing.assert_close(velocity(x[:, 0], 0.3), expected[:, 0])
+        # Nothing was changed in place that a second call needs.
+        torch.testing.assert_close(velocity(x[:, 0], 0.3), expected[:, 0])

@@ -96,13 +96,17 @@ def test_bfloat16_differs_from_float32() -> None:
     assert all((a - b).norm() > 1e-4 * b.norm() for a, b in zip(rounded, plain, strict=True))
 
 
-@pytest.mark.parametrize("rows", [1, 7, 10_000])
-def test_samples_in_parts_equal_all_samples_at_once(rows: int) -> None:
+@pytest.mark.parametrize(
+    "kernels",
+    [*(Kernels("in parts", rows=rows) for rows in (1, 7, 10_000)), Kernels("gpu", streams=True)],
+    ids=["one row", "7 rows", "all rows", "side by side"],
+)
+def test_samples_in_parts_equal_all_samples_at_once(kernels: Kernels) -> None:
     agent = make_agent(4, 2, train_config("qc", hidden_dims=(16, 16), num_samples=3))
     observation, noise = torch.randn(10, 4), torch.randn(10, *agent.noise_shape)
     with torch.no_grad():
         expected = agent.choose(observation, noise)
-        with using(Kernels("in parts", rows=rows)):
+        with using(kernels):
             torch.testing.assert_close(agent.choose(observation, noise), expected)
 
 

@@ -229,7 +229,8 @@ def test_a_diverged_training_leaves_its_last_good_checkpoint(
 
     monkeypatch.setattr("qc_core.training.offline.learning_rate_at", growing)
     monkeypatch.setattr(CheckpointSchedule, "due", True)
-    long = replace(config, train=replace(config.train, offline_steps=20, log_every=20))
+    train = replace(config.train, offline_steps=20, log_every=20, learning_rate_decay=0.5)
+    long = replace(config, train=train)
     with pytest.raises(TrainingDiverged) as diverged:
         pretrain.pretrain(long, dataset, tmp_path / "offline")
     saved = tmp_path / "offline.partial" / "checkpoint-11"

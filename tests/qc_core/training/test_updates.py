@@ -20,13 +20,18 @@ CASES = [("cpu", "qc-fql"), *(("cuda", method) for method in METHODS if torch.cu
 
 
 class Counter:
-    """An update that counts itself."""
+    """An update that counts what it draws and what it learns."""
 
     def __init__(self) -> None:
-        self.done = 0
+        self.drawn = self.done = 0
 
-    def __call__(self) -> Info:
+    def draw(self) -> int:
+        self.drawn += 1
+        return self.drawn
+
+    def learn(self, batch: int) -> Info:
         self.done += 1
+        assert batch == self.done
         return {"done": torch.tensor(self.done)}
 
 
@@ -34,37 +39,40 @@ class Recorder(CudaGraphUpdates):
     """Replays its graphs on a machine without a GPU."""
 
     def _call(self) -> Info:
-        return self._update()
+        return self._chain(1)
 
     def _record(self, size: int):
         recorder = self
 
         class Graph:
             def replay(self) -> None:
-                for _ in range(size):
-                    recorder._update()
+                recorder._chain(size)
 
         return Graph(), {"size": torch.tensor(size)}
 
 
+def recorder(counter: Counter) -> Recorder:
+    return Recorder(counter.draw, counter.learn, torch.Generator())
+
+
 def test_a_cpu_calls_updates_one_by_one() -> None:
     counter = Counter()
-    updates = repeat(counter, torch.Generator())
+    updates = repeat(counter.draw, counter.learn, torch.Generator())
     assert isinstance(updates, EagerUpdates) and updates.stride == 1
-    assert updates.run(3)["done"] == counter.done == 3
+    assert updates.run(3)["done"] == counter.done == counter.drawn == 3
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1, 1), (2, 40), (3, 16, 15), (100,)])
 def test_graphs_run_the_requested_number_of_updates(counts: tuple[int, ...]) -> None:
     counter = Counter()
-    updates = Recorder(counter, torch.Generator())
+    updates = recorder(counter)
     for number, count in enumerate(counts, 1):
         updates.run(count)
-        assert counter.done == sum(counts[:number])
+        assert counter.done == counter.drawn == sum(counts[:number])
 
 
 def test_the_first_updates_are_eager_and_a_graph_contains_many() -> None:
-    updates = Recorder(Counter(), torch.Generator())
+    updates = recorder(Counter())
     assert "done" in updates.run(3)
     assert updates.run(updates.stride * 2)["size"] == updates.stride
     assert updates.run(updates.stride + 1)["size"] == 1
@@ -75,15 +83,17 @@ def test_graphs_give_the_same_result_as_eager_updates(
     config: Config, dataset: Path, device: str, method: str
 ) -> None:
     """CUDA graphs draw, learn and count as calls do."""
-    values = {"num_samples": 4, "precision": "float32", **METHODS[method].defaults}
+    values = {"num_samples": 4, "precision": "float32", "learning_rate_decay": 0.5}
+    values |= METHODS[method].defaults
     train = train_with(method, config.train, **values)
 
     def ends(make: type[EagerUpdates] | None) -> tuple[dict[str, Tensor], Tensor, float]:
         data = open_dataset(dataset)
         with OfflineTraining(replace(config, train=train), data, torch.device(device)) as training:
-            updates: Updates = repeat(training.update, training.generator)
+            functions = training.draw, training.learn
+            updates: Updates = repeat(*functions, training.generator)
             if make is not None:
-                updates = make(training.update)
+                updates = make(*functions)
             updates.run(40)
             step = training._step.item()
             return training.agent.state_dict(), training.generator.get_state(), step
