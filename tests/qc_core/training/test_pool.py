@@ -15,7 +15,7 @@ def test_processes_share_the_cores_and_a_gpu_is_not_forked(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("QC_DEVICE", device)
     monkeypatch.setenv("QC_THREADS", "4")
-    with training_pool(2) as pool:
+    with training_pool(2, fewer="--tune.workers") as pool:
         assert pool.submit(torch.get_num_threads).result() == 2
         assert (pool.submit(os.getppid).result() != os.getpid()) == is_forked
     assert os.environ["QC_THREADS"] == "4"
