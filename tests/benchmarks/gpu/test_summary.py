@@ -94,6 +94,6 @@ def test_the_summary_says_which_code_and_which_driver_was_measured() -> None:
 
 def test_ceiling_is_the_longest_of_launches_bytes_and_products() -> None:
     ceilings = Ceilings(bandwidth=1e12, product_rates={"bfloat16": 1e14}, launch=1e-6)
-    counts = {"launches": 500.0, "bytes": 1e9, "flop": 1e10}
+    counts = {"launches": 9e9, "launches in sequence": 500.0, "bytes": 1e9, "flop": 1e10}
     assert round(ceilings.updates_per_second(counts, "bfloat16")) == 1000
     assert round(ceilings.updates_per_second({**counts, "bytes": 0}, "bfloat16")) == 2000
