@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _write_random_episode(folder: Path, spec: EnvironmentSpec) -> None:
-    """Write a data set of random numbers: what an update costs does not depend on them."""
+    """Write a dataset of random numbers: what an update costs does not depend on them."""
     rng, steps = np.random.default_rng(0), 2000
     ends = np.zeros(steps, np.float32)
     ends[-1] = 1

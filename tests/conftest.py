@@ -117,7 +117,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> 
 
 
 def write_random_dataset(folder: Path, spec: EnvironmentSpec) -> Path:
-    """Write a small data set folder of random numbers, in two shards."""
+    """Write a small dataset folder of random numbers, in two shards."""
     writer = DatasetWriter(folder, spec)
     writer.append(random_episodes(spec, [40, 60]))
     writer.append(random_episodes(spec, [50], seed=1))
@@ -127,7 +127,7 @@ def write_random_dataset(folder: Path, spec: EnvironmentSpec) -> Path:
 
 @pytest.fixture(scope="session")
 def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set folder of one episode of random numbers for the pendulum."""
+    """A dataset folder of one episode of random numbers for the pendulum."""
     folder = tmp_path_factory.mktemp("data") / "pendulum"
     writer = DatasetWriter(folder, describe(PENDULUM))
     writer.append(random_episodes(describe(PENDULUM), [30]))

@@ -30,7 +30,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory, spec: EnvironmentSpec) -> Path:
-    """A small data set folder of random numbers."""
+    """A small dataset folder of random numbers."""
     return write_random_dataset(tmp_path_factory.mktemp("data") / "dataset", spec)
 
 

@@ -1,1 +1,1 @@
-"""Recorded episodes: foreign formats, the on-disk data set, and the windows for training."""
+"""Recorded episodes: foreign formats, the on-disk dataset, and the windows for training."""

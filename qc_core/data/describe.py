@@ -107,7 +107,7 @@ def describe_source(
     kind, path, config = kind_of(source), Path(source), config or Config()
     if kind in ("collect", "ogbench", "store", "remote", "claim"):
         raise UsageError(f"{source}: qc describe takes a path or minari:ID")
-    if kind == "data set":
+    if kind == "dataset":
         if replays:
             raise UsageError(f"{source}: a dataset folder cannot be played again, its source can")
         return _describe_dataset(open_dataset(path))
@@ -210,7 +210,7 @@ def _describe_dataset(dataset: Dataset) -> SourceDescription:
     if dataset.info.solved_episodes is not None or not dataset.info.reports_success:
         counted["solved_episodes"] = dataset.info.solved_episodes
     return SourceDescription(
-        kind="data set",
+        kind="dataset",
         name=str(dataset.folder),
         **_spec_fields(dataset.spec),
         **counted,

@@ -1,4 +1,4 @@
-"""Finds numbers of a data set that are far from all others, such as a reward of 1e30."""
+"""Finds numbers of a dataset that are far from all others, such as a reward of 1e30."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from qc_core.data.dataset.dataset import Dataset
 
-# Rows that stand for all, read in blocks that are spread evenly over the data set.
+# Rows that stand for all, read in blocks that are spread evenly over the dataset.
 _BLOCKS, _BLOCK_ROWS = 64, 1024
 # Usual numbers: all but this share of them. Extreme ones are as many times larger, and larger than
 # this limit, so that rare rewards of an ordinary size are not extreme.

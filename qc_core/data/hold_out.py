@@ -1,4 +1,4 @@
-"""Sets episodes of a data set aside, for figures about data that a policy was not trained on."""
+"""Sets episodes of a dataset aside, for figures about data that a policy was not trained on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _BLOCK_ROWS = 1 << 18
 
 
 def hold_out(dataset: Dataset, output: Path) -> None:
-    """Write a data set with some of its episodes moved to the validation part.
+    """Write a dataset with some of its episodes moved to the validation part.
 
-    The choice depends only on the order of the episodes. A data set that already has a validation
+    The choice depends only on the order of the episodes. A dataset that already has a validation
     part, or has only one episode, is copied as it is.
     """
     episodes = dataset.info.episodes
@@ -58,7 +58,7 @@ def hold_out(dataset: Dataset, output: Path) -> None:
 
 
 def copy_held_out(config: Config, dataset: Path, output: Path) -> None:
-    """Copy the held-out part of a data set to a new folder, for the steps that evaluate on it.
+    """Copy the held-out part of a dataset to a new folder, for the steps that evaluate on it.
 
     The folder is empty if the environment has a simulator: its policies are evaluated there.
     """

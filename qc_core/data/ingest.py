@@ -1,4 +1,4 @@
-"""Writes a data set folder from the sources that a configuration names."""
+"""Writes a dataset folder from the sources that a configuration names."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ from qc_core.store.open import open_store
 
 
 def ingest(config: Config, output: Path) -> DatasetInfo:
-    """Write a data set folder for `config.environment` from the sources of `config.data`.
+    """Write a dataset folder for `config.environment` from the sources of `config.data`.
 
     The same seed gives the same digest for any number of workers. Several sources are written to
-    separate data sets, which are then joined in order.
+    separate datasets, which are then joined in order.
 
     Returns:
         The content of `dataset.json`.
@@ -88,7 +88,7 @@ def ingest(config: Config, output: Path) -> DatasetInfo:
     for warning in extreme_values(dataset):
         log.warning(warning)
     log.info(
-        f"data set: {info.transitions:,} transitions in {info.episodes:,} episodes, "
+        f"dataset: {info.transitions:,} transitions in {info.episodes:,} episodes, "
         f"digest {info.digest[:12]}"
     )
     return info
@@ -130,7 +130,7 @@ def check_sources(config: Config) -> list[SourceKind]:
 
 
 def read_sources(config: Config, kinds: Sequence[SourceKind], output: Path) -> None:
-    """Write all episodes of the sources to a data set folder, without holding any out.
+    """Write all episodes of the sources to a dataset folder, without holding any out.
 
     Args:
         kinds: what `check_sources` returned.
@@ -165,7 +165,7 @@ def _ingest_several(config: Config, kinds: Sequence[SourceKind], output: Path) -
 def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> None:
     if kind == "collect":
         _collect(config, output)
-    elif kind == "data set":
+    elif kind == "dataset":
         _copy(Path(source), config.environment, output)
     elif kind == "store":
         with (
@@ -183,8 +183,8 @@ def _ingest_one(config: Config, kind: SourceKind, source: str, output: Path) -> 
 
 
 def _ingest_path(path: Path, source: str, config: Config, output: Path) -> None:
-    """Write the data set of a path that has another name outside of this machine."""
-    if (kind := kind_of(str(path))) == "data set":
+    """Write the dataset of a path that has another name outside of this machine."""
+    if (kind := kind_of(str(path))) == "dataset":
         _copy(path, config.environment, output)
     else:
         opened = open_source(kind, str(path), config, config.environment)
@@ -360,13 +360,13 @@ def _write_one(source: Source, folder: Path, max_clipped: float) -> None:
 
 
 def _bytes_of(source: Source) -> int:
-    """Return the disk space in bytes that a source needs as a data set."""
+    """Return the disk space in bytes that a source needs as a dataset."""
     numbers = source.spec.observation_size + source.spec.action_size + len(ARRAYS) - 2
     return 4 * numbers * source.rows
 
 
 def _copy(source: Path, environment: str, output: Path) -> None:
-    """Copy a data set folder after checking its checksums and its rows."""
+    """Copy a dataset folder after checking its checksums and its rows."""
     dataset = open_dataset(source, verify=True)
     require_environment(str(source), dataset.spec.id, environment)
     require_complete_episodes(dataset)

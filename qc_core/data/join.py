@@ -1,4 +1,4 @@
-"""Joins several data sets of one environment into one."""
+"""Joins several datasets of one environment into one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SAME = ("observation_names", "action_names", "control_interval")
 
 
 def join(parts: Sequence[tuple[str, Dataset]], folder: Path) -> DatasetInfo:
-    """Write the episodes of all data sets, in order, into a staging folder.
+    """Write the episodes of all datasets, in order, into a staging folder.
 
     Args:
-        parts: (name for error messages, data set), all of one environment.
+        parts: (name for error messages, dataset), all of one environment.
 
     Raises:
-        UsageError: a data set does not fit the first one; the message names it.
+        UsageError: a dataset does not fit the first one; the message names it.
     """
     writer = DatasetWriter(folder, _spec_of(parts))
     for _, dataset in parts:

@@ -1,7 +1,7 @@
 """Describes robomimic's low-dimensional tasks without importing robosuite.
 
 Observations are in the order of the paper: end effector, gripper, then robosuite's object state.
-The object state is in the order of robosuite 1.5 and of its data sets (`low_dim_v15.hdf5`): for can
+The object state is in the order of robosuite 1.5 and of its datasets (`low_dim_v15.hdf5`): for can
 and square, the pose relative to the gripper comes first, then the pose. In robosuite 1.4 the pose
 came first. Names are robosuite's sensors with an axis. Quaternions are x, y, z, w.
 """

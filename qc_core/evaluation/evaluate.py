@@ -50,7 +50,7 @@ def evaluate(
         offline: the pretrained checkpoint.
         online: the best trial's checkpoint.
         output: the JSON file to write.
-        held_out: held-out part of the data set, for an environment without a simulator.
+        held_out: held-out part of the dataset, for an environment without a simulator.
 
     Raises:
         UsageError: a checkpoint of another environment, or two checkpoints of different methods;

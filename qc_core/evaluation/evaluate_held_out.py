@@ -33,7 +33,7 @@ def evaluate_held_out(
 
     Args:
         output: the JSON file to write.
-        held_out: held-out part of the data set.
+        held_out: held-out part of the dataset.
 
     Raises:
         UsageError: a checkpoint of another environment, or no held-out episodes.
@@ -42,7 +42,7 @@ def evaluate_held_out(
     require_environment(info, checkpoint, config.environment)
     if held_out is None:
         raise UsageError(
-            f"{config.environment} has no simulator: give the data set, whose held-out episodes "
+            f"{config.environment} has no simulator: give the dataset, whose held-out episodes "
             "the policies are evaluated on (--dataset)"
         )
     windows = held_out_windows(held_out, info.config.train.chunk_length)

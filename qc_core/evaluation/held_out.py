@@ -57,7 +57,7 @@ def held_out_windows(folder: Path, chunk_length: int) -> Windows:
     """Return consecutive chunks of held-out episodes.
 
     Args:
-        folder: the held-out part of a data set, itself a data set folder.
+        folder: the held-out part of a dataset, itself a dataset folder.
 
     Raises:
         UsageError: there are no held-out episodes, or none is as long as a chunk.

@@ -90,7 +90,7 @@ def write_new_data(config: Config, dataset: Path, store: ObjectStore, output: Pa
     """Write whether a retraining has new data.
 
     Args:
-        dataset: the data set folder.
+        dataset: the dataset folder.
         output: the JSON file to write.
     """
     documents.write(output, find_new_data(config, open_dataset(dataset).source, store))

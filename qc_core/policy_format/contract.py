@@ -151,7 +151,7 @@ class Contract(Document, frozen=True, kw_only=True):
         flow_steps: integration steps of a flow policy, 0 for a policy without a flow.
         opset: ONNX operator set of the model.
         versions: versions of the packages that exported the policy.
-        dataset_digest: SHA-256 over the checksums of all arrays of the data set.
+        dataset_digest: SHA-256 over the checksums of all arrays of the dataset.
         offline_steps: offline updates. `online_steps`: environment steps of fine-tuning.
     """
 

@@ -1,4 +1,4 @@
-"""Where the episodes of a data set came from, as data sets, checkpoints and policies record it."""
+"""Where the episodes of a dataset came from, as datasets, checkpoints and policies record it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class DataSummary(Document, frozen=True, kw_only=True):
     """Kind, size and digest of one source of episodes; None where it is unknown.
 
     Attributes:
-        digest: SHA-256 over the checksums of all arrays of the data set.
+        digest: SHA-256 over the checksums of all arrays of the dataset.
     """
 
     kind: str | None
@@ -28,7 +28,7 @@ class DataSource(DataSummary, frozen=True, kw_only=True, omit_defaults=True):
         collection: how a scripted oracle collected episodes in a simulator.
         demonstrator: `module:function` of the user's demonstrator that collected them.
         seed: of the collection.
-        dataset: Minari's id of the data set.
+        dataset: Minari's id of the dataset.
         minari_version: of the Minari release that wrote it.
         codebase_version: of the LeRobot format.
         demonstrations: number of robomimic demonstrations.

@@ -48,7 +48,7 @@ def promote(
         run_id: the run that publishes, stored with the version; `QC_RUN_ID` takes precedence.
         checkpoint: the checkpoint that the policy was exported from, stored with the version so
             that later trainings can start from it.
-        held_out: held-out part of the data set, for an environment without a simulator.
+        held_out: held-out part of the dataset, for an environment without a simulator.
         approved: a person has decided that the version becomes champion.
 
     Raises:

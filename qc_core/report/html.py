@@ -55,7 +55,7 @@ def write_report(
     """Write the report of a run.
 
     Args:
-        dataset: the data set folder.
+        dataset: the dataset folder.
         offline: the pretrained checkpoint.
         history: JSON with every trial of the tuning.
         evaluation: JSON with the comparison of the policies.

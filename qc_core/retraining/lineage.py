@@ -19,7 +19,7 @@ class LineageEntry(Document, frozen=True, kw_only=True):
         created: time of publication in UTC, ISO 8601.
         run: id of the run that published the version.
         parent: NAME:VERSION whose weights the training started with.
-        data: the sources of the data set.
+        data: the sources of the dataset.
         gate: the gate's decision; None if the version never reached the gate.
     """
 

@@ -14,7 +14,7 @@ from qc_core.store.objects import ObjectStore
 
 
 class NewData(Document, frozen=True, kw_only=True):
-    """Whether a data set is new to the policy that a retraining starts from.
+    """Whether a dataset is new to the policy that a retraining starts from.
 
     Attributes:
         new: the training has something to learn.
@@ -28,14 +28,14 @@ class NewData(Document, frozen=True, kw_only=True):
 
 
 def find_new_data(config: Config, source: DataSource, store: ObjectStore) -> NewData:
-    """Compare a data set with the data of the parent policy and of the parent's children.
+    """Compare a dataset with the data of the parent policy and of the parent's children.
 
     Children count even if they lost at the gate, because training on the same data again would
     give the same result.
 
     Args:
         config: the result of `pin_parent`.
-        source: the data set's `Dataset.source`.
+        source: the dataset's `Dataset.source`.
     """
     parent = parent_of(config)
     if parent is None:

@@ -89,7 +89,7 @@ class Sweep(Document, frozen=True, kw_only=True):
         return resolve(run.recipe, (*argv, *self._overrides_of(run.method)))
 
     def data_config(self, recipe: str) -> Config:
-        """Return the configuration for a recipe's data set, which all its runs share.
+        """Return the configuration for a recipe's dataset, which all its runs share.
 
         It has the recipe's own method and no overrides of algorithm settings.
         """

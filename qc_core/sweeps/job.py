@@ -51,7 +51,7 @@ def run_job(
             offline phase.
 
     Raises:
-        UsageError: the data set does not fit, or the checkpoint is damaged.
+        UsageError: the dataset does not fit, or the checkpoint is damaged.
         TrainingDiverged: the losses are no longer finite.
     """
     train = config.train

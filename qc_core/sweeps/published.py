@@ -17,7 +17,7 @@ from qc_core.config.settings import Config
 from qc_core.data.formats.download import official_name
 
 SOURCE = "Li, Zhou, Levine (arXiv 2507.07969)"
-# The paper's data set, where it is not OGBench's default for the environment.
+# The paper's dataset, where it is not OGBench's default for the environment.
 _PAPER_DATASETS = {"cube-quadruple": "cube-quadruple-play-100m-v0"}
 
 
@@ -63,7 +63,7 @@ def _paper_task(config: Config) -> tuple[str, str] | None:
     family, task = match.groups()
     transform = "sparse" if family in ("scene", "puzzle-3x3") else "none"
     default = official_name(config.environment)
-    # A downloaded official file has the data set's name.
+    # A downloaded official file has the dataset's name.
     data = default if source == "ogbench" else Path(source.removeprefix("ogbench:")).stem
     matches_paper = (data, config.data.reward_transform) == (
         _PAPER_DATASETS.get(family, default),

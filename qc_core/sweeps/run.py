@@ -121,7 +121,7 @@ def _train(sweep: Sweep, folder: Path, run: SweepRun) -> None:
             score = f"success {point['success']:.0%}"
         log.info(f"{run}: step {point['step']:,.0f}, {score}")
 
-    # The data set belongs to the recipe and does not depend on the run's seed.
+    # The dataset belongs to the recipe and does not depend on the run's seed.
     run_job(
         sweep.config(run),
         folder / "data" / run.recipe,

@@ -60,7 +60,7 @@ class Checkpoint(Document, frozen=True, kw_only=True):
         offline_steps: offline updates since training started, or since the parent's checkpoint.
         online_steps: environment steps since then.
         dataset_source: `source` of `dataset.json`; None if unknown.
-        dataset_extent: size of the data set; None if unknown.
+        dataset_extent: size of the dataset; None if unknown.
         trial: number of the fine-tuning trial in its study; None outside a study.
         parent: NAME:VERSION of the policy whose weights training started from; None without one.
     """

@@ -65,7 +65,7 @@ def fine_tune(
         metrics: of the trial; None logs none.
 
     Raises:
-        UsageError: a checkpoint or data set that is damaged or does not fit the configuration.
+        UsageError: a checkpoint or dataset that is damaged or does not fit the configuration.
         TrainingDiverged: the losses are no longer finite; `on_score` has had all scores before.
     """
     train, tune = config.train, config.tune

@@ -1,4 +1,4 @@
-"""Offline training: updates from a data set, which can stop and resume."""
+"""Offline training: updates from a dataset, which can stop and resume."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _VALIDATION_BATCH = 1024
 
 
 class OfflineTraining(contextlib.AbstractContextManager["OfflineTraining"]):
-    """Trains an agent on a data set.
+    """Trains an agent on a dataset.
 
     The same seed gives the same weights on the same CPU with the same number of threads.
 

@@ -30,7 +30,7 @@ from qc_core.training.updates import Updates, repeat
 
 
 class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
-    """Trains an agent on its own steps in environments and on the data set.
+    """Trains an agent on its own steps in environments and on the dataset.
 
     Each environment step adds a transition to the replay buffer, then the updates of that step
     run. Order and number of both depend only on the configuration, not on timing. The environments
@@ -38,8 +38,8 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
     before the updates of its last transition: the weights that act are at most these updates old
     (`Rollout`).
 
-    The flow family samples from one buffer, which contains the data set and then the online
-    transitions. The RLPD family takes a fixed share of each batch from the data set, and explores
+    The flow family samples from one buffer, which contains the dataset and then the online
+    transitions. The RLPD family takes a fixed share of each batch from the dataset, and explores
     with uniform actions until the updates start.
 
     Args:
@@ -182,7 +182,7 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
         self.close()
 
     def draw_batch(self) -> Windows:
-        """Return the windows of one update, from the data set and from online transitions."""
+        """Return the windows of one update, from the dataset and from online transitions."""
         fraction = self.agent.offline_fraction
         if fraction is None:
             return sample_windows(self._replay, self._config, self._generator)

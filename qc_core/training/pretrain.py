@@ -1,4 +1,4 @@
-"""The offline phase: trains on a data set and writes a checkpoint."""
+"""The offline phase: trains on a dataset and writes a checkpoint."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def pretrain(
         tracked: the run that the metrics belong to; None writes to `OUTPUT.metrics`.
 
     Raises:
-        UsageError: the data set is damaged, too short or of another environment; the policy to
+        UsageError: the dataset is damaged, too short or of another environment; the policy to
             start from does not exist or does not fit; the output folder is in use; the interrupted
             training had other options or other data, or its checkpoint is damaged.
         TrainingDiverged: the losses are no longer finite.
@@ -115,7 +115,7 @@ def pretrain(
                 with open_metrics(tracked or run_of(output), "offline", config) as metrics:
                     _train(training, describe, checkpoints, metrics)
             else:
-                log.info(f"{config.train.method} has no offline phase: it uses the data set online")
+                log.info(f"{config.train.method} has no offline phase: it uses the dataset online")
             save_checkpoint(output, training.agent, describe(), training.curve)
         checkpoints.remove()
 

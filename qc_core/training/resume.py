@@ -123,7 +123,7 @@ def _difference(checkpoint: Checkpoint, config: Config, dataset_digest: str) -> 
         return f"was started with {', '.join(changed)}"
     if checkpoint.dataset_digest != dataset_digest:
         return (
-            f"was started on a data set with digest {checkpoint.dataset_digest[:12]}, not "
+            f"was started on a dataset with digest {checkpoint.dataset_digest[:12]}, not "
             f"{dataset_digest[:12]}"
         )
     return ""

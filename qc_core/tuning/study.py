@@ -168,7 +168,7 @@ def require_same_start(study: optuna.Study, weights: str, dataset: str) -> None:
     """Refuse a worker whose trials could not be compared with those of the study.
 
     Args:
-        weights, dataset: digests of the pretrained weights and of the data set.
+        weights, dataset: digests of the pretrained weights and of the dataset.
 
     Raises:
         UsageError: the study was started from others.

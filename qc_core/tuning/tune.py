@@ -66,7 +66,7 @@ def tune(
         fresh: delete the outputs and the study of an earlier call, and start over.
 
     Raises:
-        UsageError: an output is in use, checkpoint and data set do not fit, or the interrupted
+        UsageError: an output is in use, checkpoint and dataset do not fit, or the interrupted
             study had other options or inputs.
         RunError: no trial is complete.
     """
@@ -127,7 +127,7 @@ def _open(folder: Path, request: StudyRequest) -> LocalStudy:
     changed = changed_options(study.request.config, request.config)
     was = f"was started with {', '.join(changed)}"
     if not changed:
-        was = "was started from another checkpoint or on another data set"
+        was = "was started from another checkpoint or on another dataset"
     raise UsageError(f"{folder} {was}: give the same to resume, or --fresh to start over")
 
 

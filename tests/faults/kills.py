@@ -110,7 +110,7 @@ def _check_published(folder: Path) -> None:
 
 
 def _commands(inputs: Path) -> dict[str, Command]:
-    """Return the commands; their data set and first checkpoint are in `inputs`."""
+    """Return the commands; their dataset and first checkpoint are in `inputs`."""
     dataset, offline = inputs / "dataset", inputs / "offline"
 
     def check_pretrained(folder: Path) -> None:

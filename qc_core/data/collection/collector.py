@@ -17,7 +17,7 @@ from qc_core.data.dataset.dataset import Episodes
 from qc_core.envs.make import make_environment
 from qc_core.envs.relabelling import Relabelling
 
-# Transitions of an episode without a task, as in OGBench's own data sets.
+# Transitions of an episode without a task, as in OGBench's own datasets.
 PLAY_LENGTH = 1000
 
 

@@ -18,7 +18,7 @@ _MIXED_NOISE = (0.0, 0.5)
 _MIXED_RANDOM_RATE = (0.0, 0.2)
 _MIXED_PLAN_SHARE = 0.4
 _MIXED_HOLD = 5
-# `noisy`, as in OGBench's data sets of that name: the noise of an episode has one level, with
+# `noisy`, as in OGBench's datasets of that name: the noise of an episode has one level, with
 # larger factors for yaw and gripper.
 _NOISY_LEVEL = (0.0, 0.1)
 _NOISY_SCALES = np.array([1.0, 1.0, 1.0, 3.0, 10.0])

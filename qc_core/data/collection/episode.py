@@ -59,7 +59,7 @@ def record_demonstration(
 
 
 def as_episodes(recording: EpisodeRecording) -> Episodes:
-    """Convert a recording to the columns of a data set."""
+    """Convert a recording to the columns of a dataset."""
     terminals = np.zeros(len(recording.actions_TA), np.float32)
     terminals[-1] = 1.0
     return Episodes(

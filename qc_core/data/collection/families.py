@@ -1,4 +1,4 @@
-"""Environment families that have oracles, with the parameters of OGBench's own data sets."""
+"""Environment families that have oracles, with the parameters of OGBench's own datasets."""
 
 from __future__ import annotations
 

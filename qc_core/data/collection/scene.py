@@ -41,7 +41,7 @@ def next_target(info: Info, goal: Mapping[str, Any], environment: Any) -> Target
 
 
 def cube_stays_reachable(qpos: np.ndarray) -> bool:
-    """Return whether the cube stays on the table or in the drawer, as in OGBench's data sets.
+    """Return whether the cube stays on the table or in the drawer, as in OGBench's datasets.
 
     Otherwise it was pushed off, or the simulation became unstable.
 

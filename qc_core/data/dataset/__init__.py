@@ -1,1 +1,1 @@
-"""The single on-disk format of data sets."""
+"""The single on-disk format of datasets."""

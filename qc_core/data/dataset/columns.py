@@ -1,4 +1,4 @@
-"""The arrays of a data set folder: .npy files that are written row by row and memory-mapped."""
+"""The arrays of a dataset folder: .npy files that are written row by row and memory-mapped."""
 
 from __future__ import annotations
 

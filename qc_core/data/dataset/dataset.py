@@ -1,4 +1,4 @@
-"""The data set: a folder of memory-mappable arrays and `dataset.json`.
+"""The dataset: a folder of memory-mappable arrays and `dataset.json`.
 
 An episode of T transitions has T + 1 rows of `observations`; its last row is only a next
 observation, so each observation is stored once. The other arrays have one row per transition.
@@ -82,9 +82,9 @@ def counts_by_episode(terminals: np.ndarray, marked: np.ndarray) -> np.ndarray:
 
 
 class DatasetWriter:
-    """Appends episodes to a data set folder; the memory needed is that of one append.
+    """Appends episodes to a dataset folder; the memory needed is that of one append.
 
-    The folder must be a staging folder: it is not a data set until `finish` returns.
+    The folder must be a staging folder: it is not a dataset until `finish` returns.
     """
 
     def __init__(self, folder: Path, spec: EnvironmentSpec) -> None:
@@ -186,7 +186,7 @@ class DatasetWriter:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """An open data set folder; its arrays are memory-mapped.
+    """An open dataset folder; its arrays are memory-mapped.
 
     Attributes:
         info: the content of `dataset.json`.
@@ -212,7 +212,7 @@ class Dataset:
     def source(self) -> DataSource:
         """Origin of the episodes, with their number, digest and the checksums of source files.
 
-        For joined data sets, `parts` lists the origin of each.
+        For joined datasets, `parts` lists the origin of each.
         """
         info = self.info
         return msgspec.structs.replace(
@@ -234,7 +234,7 @@ class Dataset:
     def solved_counts(self) -> np.ndarray:
         """Number of transitions that solve the task, int [episodes].
 
-        In data sets of earlier releases, these are those that end it.
+        In datasets of earlier releases, these are those that end it.
         """
         path = self.folder / SOLVED_FILE
         if not path.exists():
@@ -255,19 +255,19 @@ class Dataset:
 
 
 def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
-    """Open a data set folder.
+    """Open a dataset folder.
 
     Args:
-        verify: also compare every array with its checksum (reads the complete data set).
+        verify: also compare every array with its checksum (reads the complete dataset).
 
     Raises:
-        UsageError: not a data set, an unknown schema version, or arrays that do not match
+        UsageError: not a dataset, an unknown schema version, or arrays that do not match
             `dataset.json`; the message names the file.
     """
     with reading(folder):
         is_folder = folder.is_dir()
     if not is_folder:
-        raise UsageError(f"{folder} is not a data set folder")
+        raise UsageError(f"{folder} is not a dataset folder")
     info = read_info(folder / INFO_FILE)
     spec = info.spec
     arrays = open_columns(folder, spec, transitions=info.transitions, episodes=info.episodes)
@@ -286,12 +286,12 @@ def _verify(folder: Path, info: DatasetInfo) -> None:
 
 
 def require_match(dataset: Dataset, spec: EnvironmentSpec) -> None:
-    """Refuse a data set whose sizes or rewards do not match the environment (UsageError)."""
+    """Refuse a dataset whose sizes or rewards do not match the environment (UsageError)."""
     got = (dataset.observations.shape[1], dataset.actions.shape[1])
     if got != (spec.observation_size, spec.action_size):
         raise UsageError(
             f"{dataset.folder}: {spec.id} has observations of {spec.observation_size} and actions "
-            f"of {spec.action_size} numbers, the data set {got[0]} and {got[1]}"
+            f"of {spec.action_size} numbers, the dataset {got[0]} and {got[1]}"
         )
     require_environment(str(dataset.folder), dataset.spec.id, spec.id)
 

@@ -1,4 +1,4 @@
-"""`dataset.json`: the document that describes the arrays of a data set and their origin."""
+"""`dataset.json`: the document that describes the arrays of a dataset and their origin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ArrayInfo(Document, frozen=True, kw_only=True):
 
 
 class DatasetExtent(Document, frozen=True, kw_only=True):
-    """Size of a data set, and the range of its observations (None for those of older releases)."""
+    """Size of a dataset, and the range of its observations (None for those of older releases)."""
 
     episodes: int
     transitions: int
@@ -43,12 +43,12 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
         units: of observations and actions.
         solved_transitions: number of transitions that solve the task.
         solved_episodes: number of episodes with such a transition; None if the source does not
-            tell success, or for data sets of older releases.
+            tell success, or for datasets of older releases.
         reports_success: whether the source tells success.
-        terminated_transitions: number of transitions with mask 0; None for data sets of older
+        terminated_transitions: number of transitions with mask 0; None for datasets of older
             releases.
         reward_range: lowest and highest reward.
-        observation_range: None for data sets of older releases.
+        observation_range: None for datasets of older releases.
         reward_convention: the state to which the reward of a transition belongs.
         mujoco_version: of the simulator that made the episodes; None if the source does not name
             it.
@@ -88,7 +88,7 @@ class DatasetInfo(Document, frozen=True, kw_only=True):
         version = content.get("schema-version")
         if version != SCHEMA_VERSION:
             raise UsageError(
-                f"{what}: data set schema {SCHEMA_VERSION} is needed, got {version!r}: "
+                f"{what}: dataset schema {SCHEMA_VERSION} is needed, got {version!r}: "
                 "ingest the data again"
             )
         return content
@@ -119,7 +119,7 @@ def read_info(path: Path) -> DatasetInfo:
     """Read and check `dataset.json`.
 
     Raises:
-        UsageError: not a data set's document, or another schema version.
+        UsageError: not a dataset's document, or another schema version.
     """
     info = documents.read(path, DatasetInfo)
     if missing := [name for name in ARRAYS if name not in info.arrays]:
@@ -128,13 +128,13 @@ def read_info(path: Path) -> DatasetInfo:
 
 
 def digest_of(arrays: Mapping[str, ArrayInfo]) -> str:
-    """Return the digest of a data set: SHA-256 over the checksums of its arrays."""
+    """Return the digest of a dataset: SHA-256 over the checksums of its arrays."""
     lines = "".join(f"{name} {arrays[name].sha256}\n" for name in ARRAYS)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def unrewarded(info: DatasetInfo) -> str:
-    """Return a warning if nothing in a data set is rewarded, so that only cloning can learn.
+    """Return a warning if nothing in a dataset is rewarded, so that only cloning can learn.
 
     Returns:
         An empty string if some rewards differ, or if the data say which actions end the task.

@@ -1,4 +1,4 @@
-"""Checks the rows of a data set folder before it is copied."""
+"""Checks the rows of a dataset folder before it is copied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK_ROWS = 1 << 18
 
 
 def require_complete_episodes(dataset: Dataset) -> None:
-    """Read a complete data set block by block, and refuse rows that are not episodes.
+    """Read a complete dataset block by block, and refuse rows that are not episodes.
 
     Raises:
         UsageError: numbers are not finite, flags are neither 0 nor 1, or the observation index

@@ -28,7 +28,7 @@ _RETRIES = urllib3.Retry(3, backoff_factor=0.5, status_forcelist=(500, 502, 503,
 _OFFICIAL = re.compile(
     r"(?P<family>[a-z\d-]+)-(play|noisy|navigate|stitch|explore)(?P<size>-\d+[mb])?-v\d+"
 )
-_REMEDY = "give a data set with --data PATH"
+_REMEDY = "give a dataset with --data PATH"
 
 
 class NotOnServer(RunError):
@@ -36,19 +36,19 @@ class NotOnServer(RunError):
 
 
 def official_name(environment: str, name: str = "") -> str:
-    """Return the name of an official data set of a single-task environment.
+    """Return the name of an official dataset of a single-task environment.
 
     Args:
         name: for example `cube-double-noisy-v0` or `cube-double-play-100m-v0`. Empty for the
             default: `cube-single-singletask-task1-v0` → `cube-single-play-v0`; for mazes the
-            `navigate` data set.
+            `navigate` dataset.
 
     Raises:
         UsageError: the environment has no official data, or the name is of another environment.
     """
     match = re.fullmatch(r"(.+?)-singletask(?:-task\d)?-(v\d+)", environment)
     if not match:
-        raise UsageError(f"{environment} has no official data set: give one with --data PATH")
+        raise UsageError(f"{environment} has no official dataset: give one with --data PATH")
     family, version = match.groups()
     if not name:
         kind = "navigate" if re.search("maze|soccer", family) else "play"
@@ -56,7 +56,7 @@ def official_name(environment: str, name: str = "") -> str:
     named = _OFFICIAL.fullmatch(name)
     if not named:
         raise UsageError(
-            f"{name[:100]!r} is no official data set: "
+            f"{name[:100]!r} is no official dataset: "
             f"it looks like {official_name(environment)} or {family}-play-100m-{version}"
         )
     if named["family"] != family:
@@ -68,9 +68,9 @@ def official_name(environment: str, name: str = "") -> str:
 
 
 def fetch_official(name: str) -> Path:
-    """Download an official data set once, with its `-val` file, and return its path.
+    """Download an official dataset once, with its `-val` file, and return its path.
 
-    A data set of 100 million rows is a folder of shards, on the server and here.
+    A dataset of 100 million rows is a folder of shards, on the server and here.
     """
     from ogbench.utils import DATASET_URL, DEFAULT_DATASET_DIR
 

@@ -60,7 +60,7 @@ class _Info(_Version, frozen=True, kw_only=True, rename="lower"):
 
 
 def open_lerobot(folder: Path, config: DataConfig) -> Source:
-    """Open a data set folder of LeRobot v2 or v3.
+    """Open a dataset folder of LeRobot v2 or v3.
 
     Args:
         config: the columns to read, and what counts as success.
@@ -76,7 +76,7 @@ def open_lerobot(folder: Path, config: DataConfig) -> Source:
     if not files:
         raise UsageError(
             f"{folder} has no frames (data/*/*.parquet), only their description: download the "
-            "complete data set"
+            "complete dataset"
         )
     columns = dict.fromkeys(_POSITION, 1) | features.widths
     survey = _FrameSurvey(folder, info, features)

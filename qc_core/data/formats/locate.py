@@ -20,7 +20,7 @@ SourceKind = Literal[
     "store",
     "remote",
     "claim",
-    "data set",
+    "dataset",
     "lerobot",
     "npz",
     "robomimic",
@@ -63,7 +63,7 @@ def kind_of(source: str) -> SourceKind:
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{source[:200]!r} cannot be the path of a data set: {error}") from error
+        raise UsageError(f"{source[:200]!r} cannot be the path of a dataset: {error}") from error
     if start == HDF5_MAGIC or path.suffix in HDF5_SUFFIXES:
         return "robomimic"
     if path.suffix != ".npz" and not start.startswith(_ZIP_MAGIC):
@@ -95,7 +95,7 @@ def is_path(source: str) -> bool:
 
 def _kind_of_folder(path: Path) -> SourceKind:
     if (path / INFO_FILE).exists():
-        return "data set"
+        return "dataset"
     if (path / LEROBOT_INFO).exists():
         return "lerobot"
     if any(file.suffix in (".npz", *HDF5_SUFFIXES) for file in path.iterdir()):

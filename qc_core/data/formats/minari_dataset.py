@@ -1,4 +1,4 @@
-"""Reads Minari data sets with Minari's library, which also downloads them."""
+"""Reads Minari datasets with Minari's library, which also downloads them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Vector(NamedTuple):
 
 
 def open_minari(dataset_id: str, config: Config) -> Source:
-    """Open a data set by its id, `NAMESPACE/NAME-vVERSION`.
+    """Open a dataset by its id, `NAMESPACE/NAME-vVERSION`.
 
     Args:
         config: control interval, and what counts as success. By default this is
@@ -66,9 +66,9 @@ def open_minari(dataset_id: str, config: Config) -> Source:
             the task.
 
     Raises:
-        UsageError: the id is invalid, the data set is damaged, or its spaces are not vectors with
+        UsageError: the id is invalid, the dataset is damaged, or its spaces are not vectors with
             bounded actions.
-        RunError: the data set is not on this machine and cannot be downloaded.
+        RunError: the dataset is not on this machine and cannot be downloaded.
     """
     import h5py
     import minari
@@ -104,7 +104,7 @@ def open_minari(dataset_id: str, config: Config) -> Source:
 
 
 def _folder(dataset_id: str) -> Path:
-    """Return the folder of a data set, downloaded if it does not exist."""
+    """Return the folder of a dataset, downloaded if it does not exist."""
     import minari
     from minari.dataset.minari_dataset import parse_dataset_id
     from minari.storage.datasets_root_dir import get_dataset_path
@@ -125,7 +125,7 @@ def _folder(dataset_id: str) -> Path:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"minari:{dataset_id} is not at {folder} and cannot be downloaded ({reason}): "
-                "check the id, or copy the data set there from another machine"
+                "check the id, or copy the dataset there from another machine"
             ) from error
     return folder
 

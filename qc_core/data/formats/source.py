@@ -46,7 +46,7 @@ class Source:
 
     Attributes:
         kind: the format.
-        name: the path or the data set's name, for messages.
+        name: the path or the dataset's name, for messages.
         spec: of the environment or robot.
         rows: observations that `read` will yield, or a few more.
         read: yields complete episodes in blocks whose size does not grow with the source; raises

@@ -1,1 +1,1 @@
-"""Samples training windows from offline data sets and from the online replay buffer."""
+"""Samples training windows from offline datasets and from the online replay buffer."""

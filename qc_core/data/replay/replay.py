@@ -1,4 +1,4 @@
-"""Transitions as tensors: the offline data set and the online replay buffer.
+"""Transitions as tensors: the offline dataset and the online replay buffer.
 
 Shapes: N transitions, O observation, A action.
 """
@@ -23,9 +23,9 @@ _BLOCK_ROWS = 1 << 20
 
 
 class OfflineData:
-    """A data set on a device; on the CPU its observations stay memory-mapped.
+    """A dataset on a device; on the CPU its observations stay memory-mapped.
 
-    `actions` are scaled from the data set's bounds to the inside of (-1, 1). `rewards` and
+    `actions` are scaled from the dataset's bounds to the inside of (-1, 1). `rewards` and
     `terminals` are transformed as `config` requests.
     """
 

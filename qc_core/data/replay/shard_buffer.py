@@ -1,4 +1,4 @@
-"""Holds the shard of a data set that updates sample from."""
+"""Holds the shard of a dataset that updates sample from."""
 
 from __future__ import annotations
 

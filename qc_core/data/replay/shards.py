@@ -1,4 +1,4 @@
-"""Splits a data set that is larger than memory into shards that are loaded in turn."""
+"""Splits a dataset that is larger than memory into shards that are loaded in turn."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Shards(contextlib.AbstractContextManager, Generic[Loaded]):
     With `--data.shard-size R`, a shard of about R transitions is in memory, and the next shard
     replaces it after `--data.shard-updates` updates. The next shard is loaded in the background, so
     two are in memory, or three if `ShardBuffer` copies in place. Shards have nearly equal lengths
-    and end with an episode; they exceed R by at most one episode. Without R, or if the data set is
-    not larger than R, the only shard is the memory-mapped data set.
+    and end with an episode; they exceed R by at most one episode. Without R, or if the dataset is
+    not larger than R, the only shard is the memory-mapped dataset.
 
     Args:
         load: converts a shard to the object that training samples from; runs in its own thread.

@@ -30,7 +30,7 @@ def compare_offline(
 
     Args:
         folder: the policy folder that was published as `version`.
-        held_out: held-out part of the data set; None compares nothing.
+        held_out: held-out part of the dataset; None compares nothing.
 
     Raises:
         UsageError: the champion has another environment, or there are no held-out episodes.

@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["describe", "none", "--episodes", "3"], "unknown option --episodes"),
         (["rollback"], "required: name"),
         (["ingest", "smoke", "-o", "out", "--data", "minari:x"], "is not a Minari id"),
-        (["ingest", "smoke", "-o", "out", "--data", "ogbench:x"], "is no official data set"),
+        (["ingest", "smoke", "-o", "out", "--data", "ogbench:x"], "is no official dataset"),
         (
             ["ingest", "smoke", "-o", "out", "--data", "store:x"],
             "store:episodes from the store, got store:x",
@@ -62,7 +62,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
         (["ingest", "smoke", "-o", "out", "--data", "collect", "collect"], "names a source twice"),
         (["ingest", "smoke", "-o", "out", "--data", "store:episodes"], "no episodes of cube"),
         (["episodes", "push", "none.npz", "--environment", "x"], "none.npz does not exist"),
-        (["pretrain", "smoke", "none", "-o", "out"], "none is not a data set folder"),
+        (["pretrain", "smoke", "none", "-o", "out"], "none is not a dataset folder"),
         (["tune", "smoke", "none", "none", "-o", "out"], "none is not"),
         (["evaluate", "smoke", "none", "none", "-o", "out.json"], "none is not a checkpoint"),
         (["export", "none", "-o", "out"], "none is not a checkpoint folder"),

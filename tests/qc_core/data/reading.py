@@ -9,6 +9,6 @@ from qc_core.data.ingest import check_sources, read_sources
 
 
 def read_all(config: Config, output: Path) -> DatasetInfo:
-    """Write every episode to one data set folder, also of a robot without a simulator."""
+    """Write every episode to one dataset folder, also of a robot without a simulator."""
     read_sources(config, check_sources(config), output)
     return open_dataset(output).info

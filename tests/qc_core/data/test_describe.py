@@ -39,7 +39,7 @@ def solved_episodes(dataset: Dataset) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:minari")
-@pytest.mark.parametrize("kind", ["robomimic", "lerobot", "minari", "data set"])
+@pytest.mark.parametrize("kind", ["robomimic", "lerobot", "minari", "dataset"])
 def test_the_description_matches_the_ingested_data_set(
     tmp_path: Path, config: Config, dataset: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -80,7 +80,7 @@ def test_the_description_matches_the_ingested_data_set(
         "max": of_episodes.max(),
     }
     solved = sum(solved_episodes(part) for part in parts)
-    # The terminations of the Minari data set may be failures.
+    # The terminations of the Minari dataset may be failures.
     assert found.solved_episodes == (None if kind == "minari" else solved)
 
 

@@ -1,4 +1,4 @@
-"""Several sources are joined into one data set that lists each of them."""
+"""Several sources are joined into one dataset that lists each of them."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""robomimic's tasks match their data sets; a missing robosuite gives one line."""
+"""robomimic's tasks match their datasets; a missing robosuite gives one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sources keep the flat JSON form in which data sets record them."""
+"""Data sources keep the flat JSON form in which datasets record them."""
 
 from typing import Any
 

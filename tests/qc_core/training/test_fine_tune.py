@@ -102,7 +102,7 @@ def test_a_data_set_of_other_sizes_is_refused(
     config: Config, checkpoint: Path, dataset: Path
 ) -> None:
     other = replace(config, environment="cube-double-singletask-task1-v0")
-    with pytest.raises(UsageError, match=r"has observations of 37 .*, the data set 28 and 5"):
+    with pytest.raises(UsageError, match=r"has observations of 37 .*, the dataset 28 and 5"):
         fine_tune(other, checkpoint, dataset, trial=0, on_score=lambda _: None)
 
 

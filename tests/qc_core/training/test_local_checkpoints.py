@@ -98,7 +98,7 @@ def test_resume_with_other_options_or_data_is_refused(
     writer = DatasetWriter(tmp_path / "other", spec)
     writer.append(random_episodes(spec, [40, 60], seed=7))
     writer.finish(DataSource(kind="test"))
-    with pytest.raises(UsageError, match="started on a data set with digest"):
+    with pytest.raises(UsageError, match="started on a dataset with digest"):
         pretrain.pretrain(config, tmp_path / "other", tmp_path / "offline")
 
 

@@ -128,7 +128,7 @@ def test_inputs_that_do_not_fit_are_refused_before_training(
     ):
         long = replace(config.train, backup_horizon=1000)
         pretrain(replace(config, train=long), dataset, tmp_path / "c")
-    with pytest.raises(UsageError, match="is not a data set folder"):
+    with pytest.raises(UsageError, match="is not a dataset folder"):
         pretrain(config, tmp_path / "none", tmp_path / "c")
     with pytest.raises(UsageError, match="in use"):
         pretrain(config, dataset, dataset)

@@ -117,7 +117,7 @@ class Sequential:
     def window_indices(self, start_B: Tensor, backup_steps: int) -> Tensor:
         def rows(start: int) -> list[int]:
             if start < OFFLINE:
-                # In the buffer, an episode ends between the data set and the online transitions.
+                # In the buffer, an episode ends between the dataset and the online transitions.
                 return list(range(start, start + backup_steps))
             (stretch,) = (stretch for stretch in self.stretches if start in stretch)
             place = stretch.index(start)

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def parent(tmp_path: Path, pendulum_config: Config, pendulum: Path) -> Path:
-    """A checkpoint with an observation normalisation that no data set has."""
+    """A checkpoint with an observation normalisation that no dataset has."""
     train = replace(pendulum_config.train, normalize_observations=True)
     pretrain(replace(pendulum_config, train=train), pendulum, tmp_path / "fresh")
     agent, saved = load_agent(tmp_path / "fresh", CPU), read_checkpoint(tmp_path / "fresh")

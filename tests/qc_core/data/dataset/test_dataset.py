@@ -1,4 +1,4 @@
-"""A data set folder contains what was written, and damaged folders are refused."""
+"""A dataset folder contains what was written, and damaged folders are refused."""
 
 import json
 import shutil
@@ -239,7 +239,7 @@ def test_rewards_of_another_task_are_refused(dataset: Path) -> None:
 
 
 def test_sizes_of_another_environment_are_refused(dataset: Path) -> None:
-    with pytest.raises(UsageError, match="37 and actions of 5 numbers, the data set 28 and 5"):
+    with pytest.raises(UsageError, match="37 and actions of 5 numbers, the dataset 28 and 5"):
         require_match(open_dataset(dataset), describe("cube-double-singletask-task1-v0"))
 
 

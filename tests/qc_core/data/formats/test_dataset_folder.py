@@ -1,4 +1,4 @@
-"""The rows of a data set folder are checked even if its checksums are correct."""
+"""The rows of a dataset folder are checked even if its checksums are correct."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -139,8 +139,8 @@ def test_a_named_data_set_of_the_environment_is_accepted(name: str) -> None:
         ("cube-triple-play-v0", "give --environment cube-triple-singletask-task1-v0"),
         ("visual-cube-double-play-v0", "is not of cube-double"),
         ("cube-double-v0", "it looks like cube-double-play-v0 or cube-double-play-100m-v0"),
-        ("../cube-double-play-v0", "is no official data set"),
-        ("cube-double-play-v0/../x", "is no official data set"),
+        ("../cube-double-play-v0", "is no official dataset"),
+        ("cube-double-play-v0/../x", "is no official dataset"),
     ],
 )
 def test_a_data_set_of_another_environment_is_refused(name: str, message: str) -> None:
@@ -149,7 +149,7 @@ def test_a_data_set_of_another_environment_is_refused(name: str, message: str) -
 
 
 def test_an_environment_without_official_data_is_refused() -> None:
-    with pytest.raises(UsageError, match="has no official data set"):
+    with pytest.raises(UsageError, match="has no official dataset"):
         official_name("Pendulum-v1")
 
 

@@ -389,7 +389,7 @@ def test_a_folder_without_frames_is_identified(tmp_path: Path, config: Config) -
     folder = write_folder(tmp_path / "recorded", columns())
     for path in folder.glob("data/*/*.parquet"):
         path.unlink()
-    with pytest.raises(UsageError, match=r"has no frames .*: download the complete data set"):
+    with pytest.raises(UsageError, match=r"has no frames .*: download the complete dataset"):
         ingest(with_source(config, folder), tmp_path / "dataset")
 
 

@@ -1,4 +1,4 @@
-"""Minari data sets are converted to episodes, and no code that they name is run."""
+"""Minari datasets are converted to episodes, and no code that they name is run."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from qc_core.errors import RunError, UsageError
 from tests.qc_core.data.reading import read_all
 from tests.qc_core.envs.reach_package import write_package
 
-# Minari would like to know who wrote a data set.
+# Minari would like to know who wrote a dataset.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 
 ID = "pendulum/swing-v0"
@@ -42,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def create(space: gymnasium.Space = BOX, data_format: str = "hdf5", **options: Any) -> list[Any]:
-    """A data set of two episodes of Pendulum, the first terminated, the second cut off."""
+    """A dataset of two episodes of Pendulum, the first terminated, the second cut off."""
     rng = np.random.default_rng(0)
     space.seed(0)
     buffers = []
@@ -84,7 +84,7 @@ def pendulum(config: Config) -> Config:
 
 @pytest.fixture
 def metadata(root: Path) -> Callable[[dict[str, Any]], None]:
-    """Change the metadata of the data set; None takes an entry away."""
+    """Change the metadata of the dataset; None takes an entry away."""
 
     def change(entries: dict[str, Any]) -> None:
         path = root / ID / "data/metadata.json"

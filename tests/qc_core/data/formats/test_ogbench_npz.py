@@ -76,7 +76,7 @@ def with_source(config: Config, path: Path) -> Config:
 
 
 def require_ogbenchs(dataset: Dataset, name: str, path: Path) -> None:
-    """The data set is what OGBench's own loader makes of the file, rewards and all."""
+    """The dataset is what OGBench's own loader makes of the file, rewards and all."""
     made: Any = ogbench.make_env_and_datasets(name, dataset_path=str(path))
     expected: Arrays = made[1]
     data = OfflineData(dataset, torch.device("cpu"), DataConfig())

@@ -1,4 +1,4 @@
-"""Sources in object storage give the same data set as the files themselves."""
+"""Sources in object storage give the same dataset as the files themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CUDA graph can record how windows are sampled from a data set and from a replay buffer."""
+"""A CUDA graph can record how windows are sampled from a dataset and from a replay buffer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shards of a data set replace each other, in place if requested."""
+"""Shards of a dataset replace each other, in place if requested."""
 
 from pathlib import Path
 

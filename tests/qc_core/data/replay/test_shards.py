@@ -1,4 +1,4 @@
-"""Shards are loaded in turn, cover the data set and end with episodes."""
+"""Shards are loaded in turn, cover the dataset and end with episodes."""
 
 import threading
 from dataclasses import replace
