@@ -108,14 +108,16 @@ def in_parts(function: Callable[..., Tensor], *batches: Tensor, rows_each: int) 
         batches: the function's arguments, [B, ...] each.
         rows_each: rows of the networks' input that one row of the batch becomes.
     """
-    chosen, count = current(), len(batches[0])
-    if chosen.streams:
-        size = -(-count // _PARTS_SIDE_BY_SIDE)
-    elif chosen.rows is not None:
+    chosen = current()
+    if torch.is_grad_enabled() or (chosen.rows is None and not chosen.streams):
+        # An export traces any batch size, and torch 2.11 makes a constant of a length.
+        return function(*batches)
+    count = len(batches[0])
+    if chosen.rows is not None and not chosen.streams:
         size = max(1, chosen.rows // rows_each)
     else:
-        size = count
-    if size >= count or torch.is_grad_enabled():
+        size = -(-count // _PARTS_SIDE_BY_SIDE)
+    if size >= count:
         return function(*batches)
     parts = zip(*(batch.split(size) for batch in batches), strict=True)
     functions = [partial(function, *part) for part in parts]

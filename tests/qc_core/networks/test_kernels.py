@@ -19,6 +19,7 @@ from qc_core.networks.kernels import (
     PLAIN,
     Kernels,
     choose,
+    in_parts,
     using,
 )
 from qc_core.networks.layers import Activation, Layers, Norm
@@ -165,3 +166,15 @@ def test_gpus_use_bfloat16_from_compute_capability_8(
     if expected is CUDA_FLOAT32:
         with pytest.raises(UsageError, match=r"compute capability 8\.0"):
             choose(torch.device("cuda"), "bfloat16")
+
+
+def test_a_batch_of_unknown_size_is_computed_in_one_part() -> None:
+    """An export traces any size, and must not ask for the length."""
+
+    class Batch(torch.Tensor):
+        def __len__(self) -> int:
+            raise AssertionError("the length is unknown")
+
+    batch = torch.zeros(3, 2).as_subclass(Batch)
+    with torch.no_grad(), using(PLAIN):
+        assert in_parts(lambda rows: rows, batch, rows_each=1) is batch
