@@ -100,7 +100,11 @@ def _exported(method: str, hidden_dims: tuple[int, ...], folder: Path) -> Path:
     if policy.exists():
         return policy
     shutil.rmtree(folder, ignore_errors=True)
-    return product.export_random_policy(method, hidden_dims, folder)
+    try:
+        return product.export_random_policy(method, hidden_dims, folder)
+    except Exception as error:
+        # Some of torch's exceptions cannot be sent between processes: all exports would be lost.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
 
 def _latencies(call: Callable[[], object], seconds: float) -> list[float]:
