@@ -1,0 +1,93 @@
+"""On a GPU, parts of an update run at the same time without races."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from qc_core.config.methods import METHODS
+from qc_core.config.settings import Config
+from qc_core.data.dataset.dataset import open_dataset
+from qc_core.networks.kernels import CUDA_BFLOAT16, CUDA_FLOAT32, Kernels
+from qc_core.training.offline import OfflineTraining
+from qc_core.training.updates import CudaGraphUpdates
+from tests.cuda_streams import GPU, Stream, StreamModel, stream_model
+from tests.train_settings import train_with
+
+CASES = [(method, CUDA_BFLOAT16) for method in METHODS]
+CASES += [(method, CUDA_FLOAT32) for method in ("qc", "qc-fql", "rlpd")]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamModel]:
+    modules = ("agents.agent", "agents.one_step", "networks.kernels", "training.updates")
+    with stream_model(monkeypatch, *(f"qc_core.{module}" for module in modules)) as model:
+        yield model
+
+
+@pytest.mark.parametrize(("method", "kernels"), CASES, ids=lambda k: getattr(k, "name", k))
+def test_updates_have_no_races(
+    config: Config, dataset: Path, model: StreamModel, method: str, kernels: Kernels
+) -> None:
+    values = {"num_samples": 4, "hidden_dims": (8, 8, 8), "learning_rate_decay": 0.5}
+    train = train_with(method, config.train, **{**values, **METHODS[method].defaults})
+    data = open_dataset(dataset)
+    with OfflineTraining(replace(config, train=train), data, torch.device("cpu")) as training:
+        training.agent.kernels = kernels
+        updates = CudaGraphUpdates(training.draw, training.learn, training.generator)
+        info = updates._chain(3)
+        torch.stack([*info.values(), *training.agent.gradient_norms().values()]).sum()
+    assert model.races == []
+    assert len(model.used) > 3
+
+
+def test_a_read_that_does_not_wait_is_a_race(model: StreamModel) -> None:
+    side, here = Stream(GPU), model.stream
+    with model.on(side):
+        early, late = torch.ones(2), torch.ones(3)
+    early.sum()
+    here.wait_stream(side)
+    late.sum()
+    assert model.races == ["sum does not wait for ones of a tensor [2]"]
+
+
+def test_a_write_that_does_not_wait_is_a_race(model: StreamModel) -> None:
+    x = torch.ones(2)
+    x.sum()
+    with model.on(Stream(GPU)):
+        x.zero_()
+    assert model.races == [
+        "zero_ does not wait for ones of a tensor [2]",
+        "zero_ does not wait for sum of a tensor [2]",
+    ]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_memory_that_a_stream_uses_again_before_another_has_read_it_is_a_race(
+    model: StreamModel, waits: bool
+) -> None:
+    side, here = Stream(GPU), model.stream
+    with model.on(side):
+        x = torch.ones(2)
+    here.wait_stream(side)
+    x.sum()
+    del x
+    if waits:
+        side.wait_stream(here)
+    with model.on(side):
+        torch.zeros(2)
+    found = ["memory of zeros does not wait for sum of a tensor [2]"]
+    assert model.races == ([] if waits else found)
+
+
+def test_backward_runs_on_the_streams_of_the_forward_pass(model: StreamModel) -> None:
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    functions = [lambda w=w: w * 3 for w in weights]
+    first, second = model.side_by_side(functions, GPU)
+    (first + second).sum().backward(inputs=weights)
+    torch.stack([w.grad for w in weights if w.grad is not None]).sum()
+    assert model.races == []
+    gradients = [model.stream_of(w.grad) for w in weights if w.grad is not None]
+    assert len({*gradients, model.stream}) == 3
