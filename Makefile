@@ -64,7 +64,7 @@ GPU_PYTHON ?= python3.12
 NO_NETWORK := $(shell unshare --net true 2>/dev/null && echo unshare --net)
 gpu-rehearsal: .gpu-rehearsal/installed
 	@[ -d .gpu-wheels ] || $(MAKE) gpu-wheels
-	rm -rf runs/gpu-rehearsal
+	rm -rf runs/gpu-rehearsal runs/gpu-rehearsal-work
 	OMP_NUM_THREADS=1 $(NO_NETWORK) .gpu-rehearsal/bin/python -m benchmarks.gpu --tiny --minutes 40 \
 	  --output runs/gpu-rehearsal --work runs/gpu-rehearsal-work
 	OMP_NUM_THREADS=1 PYTHONPATH=runs/gpu-rehearsal-work/site:. .gpu-rehearsal/bin/python -m pytest --quiet --noconftest \

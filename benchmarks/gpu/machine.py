@@ -30,6 +30,8 @@ def _nvidia_smi() -> str:
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{type(error).__name__}"
+    except OSError:
+        return "no nvidia-smi here"
+    except subprocess.TimeoutExpired:
+        return "nvidia-smi does not answer"
     return " ".join((done.stdout or done.stderr).split())
