@@ -79,6 +79,9 @@ class Context:
         except Exception as error:
             traceback.print_exc()
             self.failures += 1
+            if torch.cuda.is_initialized():
+                # If the end of a recording fails, torch stays in the recording's stream.
+                torch.cuda.set_stream(torch.cuda.default_stream())
             line = str(error).strip().split("\n")[0][:300]
             self.record(what, f"failed: {type(error).__name__}: {line}", **labels)
 
