@@ -112,12 +112,19 @@ class StreamModel(TorchDispatchMode):
         marked = [lambda function=function: attributed(function) for function in functions]
         return side_by_side(marked, GPU, streams=streams)
 
-    def backward(self, loss: Tensor, inputs: list[Tensor]) -> None:
+    def backward(self, loss: Tensor, inputs: Sequence[Tensor]) -> None:
         """`loss.backward(inputs=inputs)`."""
+        self._differentiate(loss, inputs, lambda: _backward(loss, inputs=inputs))
+
+    def grad(self, loss: Tensor, inputs: Tensor) -> tuple[Tensor, ...]:
+        """`torch.autograd.grad(loss, inputs)`."""
+        return self._differentiate(loss, [inputs], lambda: _grad(loss, inputs))
+
+    def _differentiate(self, loss: Tensor, inputs: Sequence[Tensor], run: Callable[[], Any]) -> Any:
         self._attribute(loss)
         caller = self.stream
         self._ended[None] = caller.now()
-        _backward(loss, inputs=inputs)
+        result = run()
         self._end_node()
         for node in self._reachable(loss):
             if hasattr(node, "variable") and any(node.variable is leaf for leaf in inputs):
@@ -125,6 +132,7 @@ class StreamModel(TorchDispatchMode):
                 caller.wait(self._streams[node].now())
         self._ended.clear()
         self._node = None
+        return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -255,7 +263,7 @@ def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-_backward = Tensor.backward
+_backward, _grad = Tensor.backward, torch.autograd.grad
 
 
 @contextmanager
@@ -267,6 +275,7 @@ def stream_model(monkeypatch: pytest.MonkeyPatch, *modules: str) -> Iterator[Str
         patch.setattr(torch.cuda, "current_stream", lambda _: model.stream)
         patch.setattr(torch.cuda, "stream", model.on)
         patch.setattr(Tensor, "backward", lambda loss, inputs: model.backward(loss, inputs))
+        patch.setattr(torch.autograd, "grad", model.grad)
         for module in modules:
             patch.setattr(f"{module}.side_by_side", model.side_by_side)
         yield model

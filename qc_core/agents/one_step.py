@@ -66,19 +66,23 @@ class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
 
         def policy() -> tuple[Tensor, ...]:
             one_step_BL = self._mu(observation_BO, noise.distillation_BL)
-            values_KB = self.values(self.critic, observation_BO, one_step_BL.clamp(-1, 1))
-            return one_step_BL, values_KB
+            chunk_BL = one_step_BL.detach().requires_grad_()
+            values_KB = self.values(self.critic, observation_BO, chunk_BL.clamp(-1, 1))
+            value = policy_value_loss(values_KB)
+            # The critics' part of the gradient does not wait for the flow.
+            (slope_BL,) = torch.autograd.grad(value, chunk_BL)
+            one_step_BL.register_hook(lambda gradient_BL: gradient_BL + slope_BL)
+            return one_step_BL, value.detach()
 
         @torch.no_grad()
         def flow() -> tuple[Tensor, ...]:
             velocity = self.flow.condition(observation_BO)
             return (integrate(velocity, noise.distillation_BL, self.settings.flow_steps),)
 
-        (one_step_BL, values_KB), (flow_BL,) = side_by_side(
+        (one_step_BL, value), (flow_BL,) = side_by_side(
             [policy, flow], observation_BO.device, streams=self.kernels.streams
         )
         distillation = distillation_loss(one_step_BL, flow_BL)
-        value = policy_value_loss(values_KB)
         loss = self.settings.alpha * distillation + value
         figures = {"distillation_loss": distillation, "value_loss": value}
         return Loss("actor", loss, [*self.one_step.parameters()], figures)
