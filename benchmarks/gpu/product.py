@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from qc_core.agents import agent as agents
-from qc_core.agents import one_step
+from qc_core.agents import critic_agent, one_step
 from qc_core.agents.agent import Agent
 from qc_core.agents.make import make_agent
 from qc_core.config import methods
@@ -178,6 +178,7 @@ def as_on_a_gpu(fork: Callable[[Sequence[Callable[[], Any]]], list[Any]]) -> Ite
 
     with (
         patch.object(agents, "side_by_side", run),
+        patch.object(critic_agent, "side_by_side", run),
         patch.object(one_step, "side_by_side", run),
         patch.object(kernels, "side_by_side", run),
         patch.object(fast_layers, "product_and_gelu", product_and_gelu),

@@ -16,6 +16,7 @@ from qc_core.config.settings import TrainConfig
 from qc_core.data.replay.windows import Windows
 from qc_core.networks.layers import Activation, Norm
 from qc_core.networks.mlp import MLP
+from qc_core.networks.side_by_side import side_by_side
 
 
 class CriticAgent(Agent[Settings, Noise]):
@@ -53,13 +54,21 @@ class CriticAgent(Agent[Settings, Noise]):
         Args:
             target_noise: [B, *noise_shape], for the policy's chunk in the target.
         """
-        with torch.no_grad():
+
+        def values() -> Tensor:
+            return self.values(self.critic, windows.observations_BO, self.data_chunk(windows))
+
+        @torch.no_grad()
+        def target() -> Tensor:
             next_actions_BL = self.choose(windows.next_observations_BO, target_noise)
             next_values_KB = self.values(
                 self.target_critic, windows.next_observations_BO, next_actions_BL
             )
-            target_B = chunk_target(windows.returns_B, windows.bootstrap_B, next_values_KB)
-        values_KB = self.values(self.critic, windows.observations_BO, self.data_chunk(windows))
+            return chunk_target(windows.returns_B, windows.bootstrap_B, next_values_KB)
+
+        values_KB, target_B = side_by_side(
+            [values, target], target_noise.device, streams=self.kernels.streams
+        )
         loss = critic_loss(values_KB, target_B, windows.weight_B)
         figures = {"value": values_KB.mean(), "target": target_B.mean()}
         return Loss("critic", loss, [*self.critic.parameters()], figures)

@@ -16,14 +16,20 @@ from qc_core.training.updates import CudaGraphUpdates
 from tests.cuda_streams import GPU, Stream, StreamModel, stream_model
 from tests.train_settings import train_with
 
+MODULES = (
+    "qc_core.agents.agent",
+    "qc_core.agents.critic_agent",
+    "qc_core.agents.one_step",
+    "qc_core.networks.kernels",
+    "qc_core.training.updates",
+)
 CASES = [(method, CUDA_BFLOAT16) for method in METHODS]
 CASES += [(method, CUDA_FLOAT32) for method in ("qc", "qc-fql", "rlpd")]
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamModel]:
-    modules = ("agents.agent", "agents.one_step", "networks.kernels", "training.updates")
-    with stream_model(monkeypatch, *(f"qc_core.{module}" for module in modules)) as model:
+    with stream_model(monkeypatch, *MODULES) as model:
         yield model
 
 
