@@ -46,9 +46,15 @@ class FastLayers(Layers):
         super().__init__(weights, biases, scales, shifts, activation, norm)
         self._quick_gelu = kernels.quick_gelu
         self._few_launches = kernels.few_launches
+        self._first_activation_dtype = weights[0].dtype
         if kernels.hidden_dtype is not None and len(weights) > 2:
+            # A GPU moves fewer bytes if the first activation has the type of the next layer. A
+            # LayerNorm before it would enlarge the rounding.
+            converts_early = kernels.few_launches and norm != "before"
+            if converts_early:
+                self._first_activation_dtype = kernels.hidden_dtype
             # The first LayerNorm computes in the type of the first activation.
-            norms = slice(1 if norm == "before" else 0, None)
+            norms = slice(0 if converts_early else 1, None)
             hidden = slice(1, len(weights) - 1)
             groups = (
                 (self.weights, hidden),
@@ -83,7 +89,8 @@ class FastLayers(Layers):
         return functional.linear(x.to(weight.dtype), weight, self.biases[layer])
 
     def hidden(self, x: Tensor, layer: int) -> Tensor:
-        if not self._few_launches or self.activation != "gelu" or torch.is_grad_enabled():
+        is_fused = self._few_launches and self.activation == "gelu" and self.norm != "before"
+        if not is_fused or torch.is_grad_enabled():
             return super().hidden(x, layer)
         x = product_and_gelu(x, self.weights[layer], self.biases[layer])
         return self.layer_norm(x, layer) if self.norm == "after" else x
@@ -93,11 +100,6 @@ class FastLayers(Layers):
 
     def gelu(self, x: Tensor) -> Tensor:
         return quick_gelu(x) if self._quick_gelu else super().gelu(x)
-
-    @property
-    def _first_activation_dtype(self) -> torch.dtype:
-        """The next layer's type, unless a LayerNorm comes first: it would enlarge the rounding."""
-        return self.weights[0 if self.norm == "before" else 1].dtype
 
 
 def product_and_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Kernels:
         few_launches: fewer and larger kernels: each computes all members of an ensemble, and some
             products are added to their offset in place.
         streams: parts of an update that do not need each other's results run at the same time.
+        parts: without gradients, a larger batch is computed in this many parts; `rows` comes first.
     """
 
     name: str
@@ -40,15 +41,15 @@ class Kernels:
     rows: int | None = None
     few_launches: bool = False
     streams: bool = False
+    parts: int = 1
 
 
 # 512 rows of 512 numbers are 1 MiB.
 _CACHED_ROWS = 512
-_PARTS_SIDE_BY_SIDE = 4
 PLAIN = Kernels("float32")
 CPU_FLOAT32 = Kernels("float32", quick_gelu=True, rows=_CACHED_ROWS)
 CPU_BFLOAT16 = Kernels("bfloat16", True, torch.bfloat16, _CACHED_ROWS)
-CUDA_FLOAT32 = Kernels("float32", few_launches=True, streams=True)
+CUDA_FLOAT32 = Kernels("float32", few_launches=True, streams=True, parts=4)
 CUDA_BFLOAT16 = replace(CUDA_FLOAT32, name="bfloat16", hidden_dtype=torch.bfloat16)
 _BY_DEVICE = {
     "cpu": {"float32": CPU_FLOAT32, "bfloat16": CPU_BFLOAT16},
@@ -109,14 +110,14 @@ def in_parts(function: Callable[..., Tensor], *batches: Tensor, rows_each: int) 
         rows_each: rows of the networks' input that one row of the batch becomes.
     """
     chosen = current()
-    if torch.is_grad_enabled() or (chosen.rows is None and not chosen.streams):
+    if torch.is_grad_enabled() or (chosen.rows is None and chosen.parts == 1):
         # An export traces any batch size, and torch 2.11 makes a constant of a length.
         return function(*batches)
     count = len(batches[0])
-    if chosen.rows is not None and not chosen.streams:
+    if chosen.rows is not None:
         size = max(1, chosen.rows // rows_each)
     else:
-        size = -(-count // _PARTS_SIDE_BY_SIDE)
+        size = -(-count // chosen.parts)
     if size >= count:
         return function(*batches)
     parts = zip(*(batch.split(size) for batch in batches), strict=True)

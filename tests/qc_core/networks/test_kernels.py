@@ -1,5 +1,7 @@
 """The fast path computes the same networks as the plain layers, values and gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -24,12 +26,14 @@ from qc_core.networks.kernels import (
 )
 from qc_core.networks.layers import Activation, Layers, Norm
 from qc_core.networks.mlp import MLP
+from qc_core.networks.quick_gelu import quick_gelu
 
 CPU = torch.device("cpu")
 # Relative rounding error of bfloat16.
 ROUNDING = 2.0**-8
 LAYERS: list[tuple[Activation, Norm, int | None]] = [
     ("gelu", "none", None),
+    ("gelu", "before", None),
     ("gelu", "after", 2),
     ("relu", "before", 3),
     ("gelu", "after", 1),
@@ -91,6 +95,29 @@ def test_bfloat16_is_only_between_hidden_layers() -> None:
     assert ((outputs - 1000) != 0).all() and (outputs - 1000).abs().max() < 4
 
 
+def test_on_a_cpu_bfloat16_starts_after_the_first_activation() -> None:
+    made, x = network("gelu", "none", None), torch.randn(64, 6)
+    weights, biases = made.weights, made.biases
+    with torch.no_grad():
+        hidden = quick_gelu(functional.linear(x, weights[0], biases[0]))
+        for layer in (1, 2):
+            converted = [values[layer].bfloat16() for values in (weights, biases)]
+            hidden = quick_gelu(functional.linear(hidden.bfloat16(), *converted))
+        expected = functional.linear(hidden.float(), weights[3], biases[3])
+        with using(CPU_BFLOAT16):
+            assert torch.equal(made(x), expected)
+
+
+@pytest.mark.parametrize("chosen", [CPU_BFLOAT16, CUDA_FLOAT32, CUDA_BFLOAT16])
+def test_a_network_without_hidden_layers_is_linear(chosen: Kernels) -> None:
+    made, fixed, samples = MLP(6, (), 2), torch.randn(5, 4), torch.randn(5, 7, 2)
+    inputs = torch.cat([fixed[:, None].expand(-1, 7, -1), samples], dim=-1)
+    with torch.no_grad(), using(chosen):
+        (layers,) = made.layers()
+        expected = functional.linear(inputs, made.weights[0], made.biases[0])
+        torch.testing.assert_close(condition(layers, fixed)(samples), expected)
+
+
 def test_bfloat16_differs_from_float32() -> None:
     made, x = network("gelu", "none", None), torch.randn(64, 6)
     plain, rounded = (outputs_and_gradients(made, x, chosen) for chosen in (PLAIN, CPU_BFLOAT16))
@@ -99,7 +126,7 @@ def test_bfloat16_differs_from_float32() -> None:
 
 @pytest.mark.parametrize(
     "kernels",
-    [*(Kernels("in parts", rows=rows) for rows in (1, 7, 10_000)), Kernels("gpu", streams=True)],
+    [*(Kernels("in parts", rows=rows) for rows in (1, 7, 10_000)), Kernels("gpu", parts=4)],
     ids=["one row", "7 rows", "all rows", "side by side"],
 )
 def test_samples_in_parts_equal_all_samples_at_once(kernels: Kernels) -> None:
@@ -109,6 +136,23 @@ def test_samples_in_parts_equal_all_samples_at_once(kernels: Kernels) -> None:
         expected = agent.choose(observation, noise)
         with using(kernels):
             torch.testing.assert_close(agent.choose(observation, noise), expected)
+
+
+def test_one_stream_computes_the_same_parts_as_several() -> None:
+    """Products of other sizes would round differently."""
+
+    def rows(chosen: Kernels) -> list[int]:
+        found: list[int] = []
+
+        def function(batch: Tensor) -> Tensor:
+            found.append(len(batch))
+            return batch
+
+        with torch.no_grad(), using(chosen):
+            in_parts(function, torch.zeros(10, 1), rows_each=32)
+        return found
+
+    assert rows(CUDA_FLOAT32) == rows(replace(CUDA_FLOAT32, streams=False)) == [3, 3, 3, 1]
 
 
 def test_layers_are_plain_outside_the_block_and_after_a_failure() -> None:
