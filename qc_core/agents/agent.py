@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -277,19 +277,22 @@ class Agent(nn.Module, ABC, Generic[Settings, Noise]):
 
 
 def figures(losses: Iterable[Loss]) -> Info:
-    """The figures of an update's losses, named `LOSS/FIGURE`, without gradients."""
+    """The figures of an update's losses, named `LOSS/FIGURE`."""
     found: Info = {}
     for loss in losses:
         total = f"{loss.name}/loss"
-        value = loss.value.detach()
-        found[total] = found[total] + value if total in found else value
-        for name, figure in loss.figures.items():
-            found[f"{loss.name}/{name}"] = figure.detach()
+        found[total] = found[total] + loss.value if total in found else loss.value
+        found |= {f"{loss.name}/{name}": figure for name, figure in loss.figures.items()}
     return found
 
 
 def _differentiated(function: LossFunction) -> Loss:
-    """Compute a loss and add its gradient to the gradients of its parameters."""
+    """Compute a loss, add its gradient to that of its parameters, and return it without its graph.
+
+    torch adds a parameter's gradient in the stream in which a graph that still exists first used
+    the parameter. Another loss may have used it in another stream.
+    """
     loss = function()
     loss.value.backward(inputs=[*loss.parameters])
-    return loss
+    detached = {name: figure.detach() for name, figure in loss.figures.items()}
+    return replace(loss, value=loss.value.detach(), figures=detached)

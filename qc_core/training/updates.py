@@ -149,7 +149,11 @@ class CudaGraphUpdates:
         return info
 
     def _chain(self, size: int) -> Info:
-        """Run updates, each while the batch of the next one is drawn."""
+        """Run updates, each while the batch of the next one is drawn.
+
+        The networks never learn on the recording stream itself. torch frees the workspaces of its
+        matrix products with any graph that was recorded there, though other graphs may use them.
+        """
         info: Info = {}
         batch = self._draw()
         for left in reversed(range(size)):

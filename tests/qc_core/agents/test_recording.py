@@ -4,19 +4,23 @@ Tensors on the meta device have a shape and a device but no values, so an operat
 CPU fails there. On the CPU, the test detects values that are copied to the device or read from it.
 """
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
+from torch.autograd.graph import get_gradient_edge
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from qc_core.agents.agent import Agent
+from qc_core.agents.agent import Agent, Loss, LossFunction
 from qc_core.agents.flow_agent import FlowNoise
 from qc_core.agents.make import agent_class
 from qc_core.agents.one_step import OneStepNoise
 from qc_core.agents.sac import SACNoise
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import TerminalHandling
-from qc_core.data.replay.windows import gather_windows
+from qc_core.data.replay.windows import Windows, gather_windows
 from qc_core.networks.kernels import CUDA_BFLOAT16, CUDA_FLOAT32, Kernels
 from qc_core.training.offline import learning_rate_at
 from tests.train_settings import is_gaussian, is_one_step, train_with
@@ -84,6 +88,12 @@ def noise_for(agent: Agent) -> FlowNoise | SACNoise:
     return FlowNoise(target, chunk, time)
 
 
+def windows_for(agent: Agent) -> Windows:
+    rows, steps = Rows(), agent.config.backup_steps
+    starts = rows.sample_starts(torch.zeros(BATCH, dtype=torch.float64), steps)
+    return gather_windows(rows, starts, backup_steps=steps, discount=agent.config.discount)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("device", "kernels", "terminal_handling"),
@@ -119,15 +129,34 @@ def test_no_parameter_is_trained_by_two_losses(method: str) -> None:
     """A GPU computes the losses at the same time, so their gradients must not be added up."""
     config = train_with(method, hidden_dims=(16, 16), num_critics=3, num_samples=4)
     agent = agent_class(method)(OBSERVATION, ACTION, config)
-    rows = Rows()
-    starts = rows.sample_starts(torch.zeros(BATCH, dtype=torch.float64), config.backup_steps)
-    windows = gather_windows(
-        rows, starts, backup_steps=config.backup_steps, discount=config.discount
-    )
-    losses = [function() for function in agent.losses(windows, noise_for(agent))]
+    losses = [function() for function in agent.losses(windows_for(agent), noise_for(agent))]
     trained = [id(parameter) for loss in losses for parameter in loss.parameters]
     assert len(trained) == len(set(trained))
     assert {*trained} == {id(parameter) for parameter in agent.learned_parameters()}
+
+
+def test_a_loss_leaves_no_graph_of_a_network_that_another_loss_trains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU, gradients are added in the stream in which the oldest graph used the network."""
+    config = train_with("rlpd", hidden_dims=(16, 16))
+    agent = agent_class("rlpd")(OBSERVATION, ACTION, config)
+    windows, noise = windows_for(agent), noise_for(agent)
+    critic, found = agent.get_submodule("critic"), list[bool]()
+
+    def checked(function: LossFunction) -> Loss:
+        loss = function()
+        for parameter in critic.parameters():
+            mark: Any = get_gradient_edge(parameter).node.metadata
+            found.append("used" in mark)
+            mark["used"] = True
+        return loss
+
+    # The actor loss uses the critics, and the last loss trains them.
+    losses = [partial(checked, function) for function in reversed(agent.losses(windows, noise))]
+    monkeypatch.setattr(agent, "losses", lambda *_: losses)
+    agent.update(windows, noise)
+    assert found and not any(found)
 
 
 def test_graph_checker_detects_transfers_and_other_devices() -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from qc_core.agents.agent import Info
 from qc_core.config.methods import METHODS
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import open_dataset
@@ -47,6 +50,24 @@ def test_updates_have_no_races(
         torch.stack([*info.values(), *training.agent.gradient_norms().values()]).sum()
     assert model.races == []
     assert len(model.used) > 3
+
+
+def test_networks_do_not_learn_on_the_stream_that_is_recorded(model: StreamModel) -> None:
+    """torch frees the workspaces of a recorded stream's products with the first of its graphs."""
+    generator: Any = SimpleNamespace(device=GPU)
+    drawn_on: set[Stream] = set()
+    learned_on: set[Stream] = set()
+
+    def draw() -> None:
+        drawn_on.add(model.stream)
+
+    def learn(_: None) -> Info:
+        learned_on.add(model.stream)
+        return {}
+
+    CudaGraphUpdates(draw, learn, generator).run(2)
+    (recorded,), (side,) = drawn_on, learned_on
+    assert len({model.stream, recorded, side}) == 3
 
 
 def test_a_read_that_does_not_wait_is_a_race(model: StreamModel) -> None:
