@@ -44,13 +44,14 @@ class FiniteCheck:
         point = dict(zip([*info, _WEIGHTS], values, strict=True))
         wrong = [name for name, value in point.items() if not abs(value) < float("inf")]
         if wrong:
-            raise TrainingDiverged(self._report(point, wrong, step))
+            raise self.diverged(f"{wrong[0]} is {point[wrong[0]]}", step)
         del point[_WEIGHTS]
         self._finite = step, point
         return point
 
-    def _report(self, point: dict[str, float], wrong: list[str], step: int) -> str:
-        parts = [f"training diverged before update {step:,}: {wrong[0]} is {point[wrong[0]]}"]
+    def diverged(self, what: str, step: int) -> TrainingDiverged:
+        """Return the error that tells what is not finite, and what to do."""
+        parts = [f"training diverged before update {step:,}: {what}"]
         if self._finite is not None:
             before, finite = self._finite
             shown = ", ".join(f"{name} {value:.4g}" for name, value in finite.items())
@@ -59,7 +60,7 @@ class FiniteCheck:
         if ranges:
             shown = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges)
             parts.append(f"the last batch has {shown}")
-        return "; ".join([*parts, self._advice(ranges)])
+        return TrainingDiverged("; ".join([*parts, self._advice(ranges)]))
 
     def _advice(self, ranges: list[tuple[str, tuple[float, float]]]) -> str:
         extreme = [name for name, ends in ranges if not max(map(abs, ends)) < _EXTREME]

@@ -17,7 +17,7 @@ from qc_core.data.replay.replay import OfflineData, Replay
 from qc_core.data.replay.shard_buffer import ShardBuffer
 from qc_core.data.replay.shards import Shards
 from qc_core.data.replay.windows import Windows, concatenate, sample_windows
-from qc_core.errors import UsageError
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.networks.kernels import choose as choose_kernels
 from qc_core.seeds import seeds_for
 from qc_core.tracking.metrics import Activity
@@ -25,7 +25,7 @@ from qc_core.training.device import set_generator
 from qc_core.training.divergence import FiniteCheck
 from qc_core.training.exploration import ExploredEpisodes
 from qc_core.training.policy import ExplorationPolicy
-from qc_core.training.rollout import Rollout
+from qc_core.training.rollout import Rollout, Transition
 from qc_core.training.updates import Updates, repeat
 
 
@@ -99,11 +99,12 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
 
         Raises:
             EnvironmentFailed: the environment failed in too many episodes in a row.
+            TrainingDiverged: the policy gives actions that are not finite.
         """
         train = self._config.train
         while self.step < until:
             self.step += 1
-            while (transition := self._rollout.step(self.step)) is None:
+            while (transition := self._explore()) is None:
                 self._replay.end_episode()
                 self._explored.drop(self.step)
             self._explored.add(self.step, transition)
@@ -114,6 +115,14 @@ class OnlineTraining(contextlib.AbstractContextManager["OnlineTraining"]):
             ):
                 self.learn(train.utd_ratio)
             on_steps(1, None)
+
+    def _explore(self) -> Transition | None:
+        try:
+            return self._rollout.step(self.step)
+        except TrainingDiverged as error:
+            # A figure that is not finite, too, tells more.
+            self.figures()
+            raise self._check.diverged("an action is not finite", self.step) from error
 
     def learn(self, updates: int) -> None:
         """Run a number of updates from the transitions so far."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qc_core.agents.agent import Agent
-from qc_core.errors import UsageError
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.runtime.executor import require_execution_horizon
 
 # `bc` is the behaviour-cloning flow that the learned policy is based on.
@@ -44,12 +44,21 @@ class AgentPolicy:
         )
 
     def __call__(self, observation_BO: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return chunks [B, H, A] (TrainingDiverged: one is not finite)."""
         with torch.inference_mode():
             chunk_BHA = self._chunk(
                 torch.from_numpy(observation_BO).to(self._device),
                 torch.from_numpy(noise).to(self._device),
             )
-        return chunk_BHA.cpu().numpy()
+        actions_BHA = chunk_BHA.cpu().numpy()
+        # An environment would be blamed for what it does with such an action.
+        if not np.isfinite(actions_BHA).all():
+            raise TrainingDiverged(
+                "training diverged: the policy gives an action that is not finite for "
+                f"observations from {observation_BO.min():.4g} to {observation_BO.max():.4g}; "
+                "lower the learning rate, or scale observations that are extreme"
+            )
+        return actions_BHA
 
 
 class ExplorationPolicy(AgentPolicy):

@@ -1,5 +1,6 @@
 """Online training mixes batches, explores as configured, and can be resumed."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from qc_core.agents.make import make_agent
 from qc_core.agents.sac import SACAgent
 from qc_core.config.settings import Config
 from qc_core.data.dataset.dataset import Dataset, open_dataset
-from qc_core.errors import UsageError
+from qc_core.errors import TrainingDiverged, UsageError
 from qc_core.training.online import OnlineTraining
 from qc_core.training.policy import ExplorationPolicy
 
@@ -127,3 +128,19 @@ def test_nothing_is_learned_before_there_is_a_complete_window(
 def test_a_buffer_too_small_for_the_data_is_refused(config: Config, dataset: Path) -> None:
     with pytest.raises(UsageError, match=r"--train\.replay-capacity must be at least 151"):
         training(config, dataset, replay_capacity=100)
+
+
+def test_divergence_is_named_before_an_environment_is_blamed_for_it(
+    config: Config, dataset: Path
+) -> None:
+    options = {"learning_rate": 1e30, "learning_starts": 0, "online_steps": 40}
+    with (
+        training(config, dataset, method="fql", **options) as run,
+        pytest.raises(TrainingDiverged) as diverged,
+    ):
+        run.run(40, lambda *_: None)
+    assert re.match(
+        r"training diverged before update \d+: an action is not finite.*; the last batch has .*"
+        r"lower --train\.online-learning-rate$",
+        str(diverged.value),
+    )
