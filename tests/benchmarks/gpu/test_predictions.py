@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from benchmarks.gpu import counting, predictions, product
 from benchmarks.gpu.sizes import FULL
 
@@ -55,6 +57,15 @@ def test_of_branches_that_run_at_the_same_time_the_longest_counts() -> None:
     totals = counting.totals(operations)
     assert totals["launches"] == 27
     assert totals["launches in sequence"] == 1 + (3 + 5 + 1) + 1 + 2
+
+
+def test_a_gpu_copies_the_bias_of_a_batched_product_first() -> None:
+    bias, x, weight = torch.zeros(2, 1, 5), torch.zeros(2, 3, 4), torch.zeros(2, 4, 5)
+    with counting._Counter() as counter:
+        torch.baddbmm(bias, x, weight)
+    copied, multiplied = counter.operations
+    assert (copied.kernels, copied.bytes, copied.flop) == (1, 2 * 4 * 2 * 3 * 5, 0)
+    assert (multiplied.kernels, multiplied.flop) == (1, 2 * 2 * 3 * 4 * 5)
 
 
 def test_a_gpu_runs_the_losses_of_an_update_at_the_same_time(tmp_path: Path) -> None:
