@@ -32,7 +32,7 @@ class Kernels:
         few_launches: fewer and larger kernels: each computes all members of an ensemble, and some
             products are added to their offset in place.
         streams: parts of an update that do not need each other's results run at the same time.
-        parts: without gradients, a larger batch is computed in this many parts; `rows` comes first.
+        parts: without gradients, a batch is computed in this many parts, unless `rows` is set.
     """
 
     name: str

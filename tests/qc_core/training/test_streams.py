@@ -36,10 +36,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[StreamModel]:
         yield model
 
 
-@pytest.mark.parametrize(("method", "kernels"), CASES, ids=lambda k: getattr(k, "name", k))
-def test_updates_have_no_races(
-    config: Config, dataset: Path, model: StreamModel, method: str, kernels: Kernels
-) -> None:
+def run_updates(config: Config, dataset: Path, method: str, kernels: Kernels) -> None:
     values = {"num_samples": 4, "hidden_dims": (8, 8, 8), "learning_rate_decay": 0.5}
     train = train_with(method, config.train, **{**values, **METHODS[method].defaults})
     data = open_dataset(dataset)
@@ -48,8 +45,27 @@ def test_updates_have_no_races(
         updates = CudaGraphUpdates(training.draw, training.learn, training.generator)
         info = updates._chain(3)
         torch.stack([*info.values(), *training.agent.gradient_norms().values()]).sum()
+
+
+@pytest.mark.parametrize(("method", "kernels"), CASES, ids=lambda k: getattr(k, "name", k))
+def test_updates_have_no_races(
+    config: Config, dataset: Path, model: StreamModel, method: str, kernels: Kernels
+) -> None:
+    run_updates(config, dataset, method, kernels)
     assert model.races == []
     assert len(model.used) > 3
+
+
+def test_all_methods_together_use_less_than_half_of_the_streams_of_torch(
+    config: Config, dataset: Path, model: StreamModel
+) -> None:
+    """torch hands out 32 streams in turn, so a 33rd would be one that another fork uses.
+
+    A process may run eager updates, too: on the default stream, with as many streams beside it.
+    """
+    for method in ("qc", "qc-fql", "rlpd"):
+        run_updates(config, dataset, method, CUDA_BFLOAT16)
+    assert 2 * len(model.used) < 32
 
 
 def test_networks_do_not_learn_on_the_stream_that_is_recorded(model: StreamModel) -> None:
