@@ -1,8 +1,8 @@
 """Runs a compiled package like a cluster: each step's own command, in its image, with podman.
 
 It reads the settings of a step from the package like KFP's driver: arguments, artifacts of earlier
-steps, environment from Secrets and ConfigMaps, volumes, memory limit, user. The root file system is
-read-only, and the only network is the one in which the store listens.
+steps, environment from Secrets and ConfigMaps, volumes, limits of memory and CPU, user. The root
+file system is read-only, and the only network is the one in which the store listens.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Cluster:
             self.network if "secretAsEnv" in pod else "none",
             "--cap-drop=all",
             "--security-opt=no-new-privileges",
-            f"--memory={_memory_limit(container, parameters)}",
+            *_limits(container["resources"], parameters),
             *self._pod(name, pod, around),
             f"--volume={self.folder}:/s3/{_BUCKET}:ro",
             f"--volume={home}:{place}",
@@ -307,11 +307,17 @@ class Cluster:
         return f"--volume={folder}:{path}"
 
 
-def _memory_limit(container: dict[str, Any], parameters: dict[str, Any]) -> int:
-    """Return the memory limit of a container in bytes; it may be an input of the step."""
-    limit = container["resources"]["resourceMemoryLimit"]
-    named = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}", limit)
-    return int(parse_quantity(parameters[named[1]] if named else limit))
+def _limits(resources: dict[str, str], parameters: dict[str, Any]) -> list[str]:
+    """Return podman's arguments for the limits of a container; they may be inputs of the step."""
+
+    def quantity(text: str) -> float:
+        named = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(.+)'\]\}\}", text)
+        return parse_quantity(parameters[named[1]] if named else text)
+
+    limits = [f"--memory={int(quantity(resources['resourceMemoryLimit']))}"]
+    if "resourceCpuLimit" in resources:
+        limits.append(f"--cpus={quantity(resources['resourceCpuLimit'])}")
+    return limits
 
 
 def _holds(condition: str | None, parameters: dict[str, Any]) -> bool:

@@ -70,7 +70,8 @@ def _cluster(folder: Path, network: Network, run_id: str, *overrides: str) -> Cl
 def cluster(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Cluster:
     """A complete run of the smoke recipe."""
     cluster = _cluster(tmp_path_factory.mktemp("run"), network, "run-1", "--seed", "5", *_SHORT)
-    cluster.run({})
+    # A second thread would wait for the first on a machine that runs other tests.
+    cluster.run({"resources_cpus": "1"})
     return cluster
 
 
