@@ -13,6 +13,8 @@ from torch import Tensor
 from benchmarks.gpu.timing import synchronize
 
 _REPEATS = 10
+# Rows and width of the products that updates have, and the name of one that fills the device.
+SHAPES, WIDTH, LARGE = (256, 8192), 512, "large"
 
 
 def _seconds(work: Callable[[], object], device: torch.device, repeats: int = _REPEATS) -> float:
@@ -91,10 +93,12 @@ def measure(device: torch.device, record: Callable[..., Any], *, tiny: bool) -> 
     rates = {}
     for dtype, name in ((torch.bfloat16, "bfloat16"), (torch.float32, "float32")):
         rates[name] = product_rate(device, dtype, width, width)
-        record("product rate TFLOP/s", rates[name] / 1e12, shape="large", kernels=name)
-        for rows in (16,) if tiny else (256, 8192):
-            rate = product_rate(device, dtype, rows, 16 if tiny else 512) / 1e12
-            record("product rate TFLOP/s", rate, shape=f"{rows}x512x512", kernels=name)
+        record("product rate TFLOP/s", rates[name] / 1e12, shape=LARGE, kernels=name)
+        columns = 16 if tiny else WIDTH
+        for rows in (16,) if tiny else SHAPES:
+            rate = product_rate(device, dtype, rows, columns) / 1e12
+            shape = f"{rows}x{columns}x{columns}"
+            record("product rate TFLOP/s", rate, shape=shape, kernels=name)
     launch = launch_seconds(device, graph=False)
     record("launch us", launch * 1e6, how="eager")
     if device.type == "cuda":

@@ -14,10 +14,12 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import counting, product
+from benchmarks.gpu import ceilings, counting, derived, product
+from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.counting import Operation
 from benchmarks.gpu.results import Figure
 from benchmarks.gpu.sizes import FULL
@@ -128,6 +130,10 @@ def update_figures(scratch: Path) -> list[Figure]:
                     if method == "qc-fql" and kind != product.EAGER:
                         labels["kernels"] = f"JAX {kind}"
                         add("updates", "updates/s", 1 / jax_seconds(operations), **labels)
+                        if (network, batch) == (next(iter(FULL.networks)), FULL.batches[0]):
+                            # Several updates in one call: JAX's time per call is not predicted.
+                            labels["kernels"] += ", scan"
+                            add("updates", "updates/s", 1 / jax_seconds(operations), **labels)
                     if batch != FULL.batches[0]:
                         continue
                     case = {"method": method, "network": network, "kernels": kind}
@@ -136,7 +142,22 @@ def update_figures(scratch: Path) -> list[Figure]:
                         add("profile", "launches per update", kernels, **case)
                         if network == "4x512":
                             _add_trials(add, method, operations)
+    device = Ceilings(
+        COPY_BANDWIDTH,
+        {product.BFLOAT16: BFLOAT16_RATE, product.FLOAT32: FLOAT32_RATE},
+        GRAPH_LAUNCH + MINIMUM_KERNEL,
+    )
+    derived.add_ceilings(add, device, EAGER_OPERATION, _product_seconds)
+    derived.add_comparisons(add, [*figures], device, partial(_counts, figures))
     return figures
+
+
+def _product_seconds(rows: int, precision: str) -> float:
+    is_bfloat16 = precision == product.BFLOAT16
+    width, item = ceilings.WIDTH, 2 if is_bfloat16 else 4
+    moved = item * (2 * rows * width + width**2)
+    flop = 2.0 * rows * width**2
+    return kernel_seconds(Operation("mm", 1, moved, flop, rows, width, is_bfloat16))
 
 
 def _add_trials(add: Any, method: str, operations: Sequence[Operation]) -> None:
@@ -152,8 +173,9 @@ def _add_trials(add: Any, method: str, operations: Sequence[Operation]) -> None:
         return
     busy = busy_seconds(operations) * single
     for trials in FULL.trials:
-        add(part, "total updates/s", single, trials=trials, mps="off")
-        add(part, "total updates/s", single * min(trials, 1 / busy), trials=trials, mps="on")
+        for mps, total in (("off", single), ("on", single * min(trials, 1 / busy))):
+            add(part, "total updates/s", total, trials=trials, mps=mps)
+            add(part, "updates/s of the slowest", total / trials, trials=trials, mps=mps)
     memory = (CONTEXT_BYTES + DATA_BYTES + POOL_BYTES) / 1e9
     for mps in ("off", "on"):
         add(part, "memory per process GB", memory, mps=mps)
@@ -217,11 +239,13 @@ def read() -> list[Figure]:
 
 def counts(**labels: Any) -> dict[str, float]:
     """Launches, bytes and FLOP of an update; empty if they were not counted."""
-    found = [figure for figure in _content() if figure["part"] == COUNTS]
+    return _counts(_content(), **labels)
+
+
+def _counts(figures: Sequence[Figure], **labels: Any) -> dict[str, float]:
+    wanted = {"part": COUNTS, **labels}
     return {
-        figure["name"]: figure["value"]
-        for figure in found
-        if all(figure.get(key) == value for key, value in labels.items())
+        figure["name"]: figure["value"] for figure in figures if wanted.items() <= figure.items()
     }
 
 
@@ -231,10 +255,12 @@ def _content() -> list[Figure]:
 
 def tables(figures: Sequence[Figure]) -> str:
     """The predictions in Markdown, with a column for measurements."""
+    device = ("copy bandwidth TB/s", "product rate TFLOP/s", "launch us")
     return "\n\n".join(
         (
+            _list_table([figure for figure in figures if figure["name"] in device]),
             _updates_table(figures),
-            _trials_table(figures),
+            _list_table([f for f in figures if f["part"] == "replay_and_trials"]),
             _policies_table(figures),
         )
     )
@@ -253,36 +279,43 @@ def _number(value: float | None) -> str:
 
 def _updates_table(figures: Sequence[Figure]) -> str:
     kinds = (*product.KINDS, "JAX float32", "JAX bfloat16")
+    columns = ("launches", *kinds, "ceiling", "of it", "× eager", "× JAX", "target", "measured")
     lines = [
-        "| method | network | batch | launches | " + " | ".join(kinds) + " | target | measured |",
-        "|---|---|---|---|" + "---|" * (len(kinds) + 2),
+        "| method | network | batch | " + " | ".join(columns) + " |",
+        "|---|---|---|" + "---|" * len(columns),
     ]
     for method in product.METHODS:
         for network in FULL.networks:
             launches = _value(figures, name="launches per update", method=method, network=network)
             for batch in FULL.batches:
                 case = {"part": "updates", "method": method, "network": network, "batch": batch}
-                rates = [_number(_value(figures, kernels=kind, **case)) for kind in kinds]
+                fast = {**case, "kernels": product.BFLOAT16}
+                share = _value(figures, name="share of ceiling", **fast)
                 target = TARGETS.get((method, network)) if batch == FULL.batches[0] else None
-                lines.append(
-                    f"| {method} | {network} | {batch} | {_number(launches)} | "
-                    + " | ".join(rates)
-                    + f" | {_number(target)} | not measured |"
-                )
+                cells = [
+                    _number(launches),
+                    *(_number(_value(figures, name="updates/s", kernels=k, **case)) for k in kinds),
+                    _number(_value(figures, name="ceiling updates/s", **fast)),
+                    "–" if share is None else f"{share:.0%}",
+                    _number(_value(figures, name="times plain eager", **case)),
+                    _number(_value(figures, name="times JAX", **case)),
+                    _number(target),
+                    "not measured",
+                ]
+                lines.append(f"| {method} | {network} | {batch} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _trials_table(figures: Sequence[Figure]) -> str:
+def _list_table(figures: Sequence[Figure]) -> str:
     lines = ["| what | predicted | measured |", "|---|---|---|"]
     for figure in figures:
-        if figure["part"] != "replay_and_trials":
-            continue
         labels = ", ".join(
             f"{key} {value}"
             for key, value in figure.items()
             if key not in ("part", "name", "value")
         )
-        lines.append(f"| {figure['name']}: {labels} | {_number(figure['value'])} | not measured |")
+        name = f"{figure['name']}: {labels}" if labels else figure["name"]
+        lines.append(f"| {name} | {_number(figure['value'])} | not measured |")
     return "\n".join(lines)
 
 

@@ -69,7 +69,8 @@ class OneStepAgent(FlowAgent[OneStepSettings, OneStepNoise]):
             chunk_BL = one_step_BL.detach().requires_grad_()
             values_KB = self.values(self.critic, observation_BO, chunk_BL.clamp(-1, 1))
             value = policy_value_loss(values_KB)
-            # The critics' part of the gradient does not wait for the flow.
+            # The critics' part of the gradient does not wait for the flow: the backward pass of the
+            # loss adds it here, and the loss must not be scaled.
             (slope_BL,) = torch.autograd.grad(value, chunk_BL)
             one_step_BL.register_hook(lambda gradient_BL: gradient_BL + slope_BL)
             return one_step_BL, value.detach()

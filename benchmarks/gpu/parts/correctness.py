@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +171,7 @@ def _graphs(context: Context, method: str) -> None:
         settings = product.config(method, network, size.batches[0])
         training = product.Training(settings, dataset, context.device, product.BFLOAT16)
         if eager:
-            use_one_stream(training.agent, method, settings.train.batch_size)
+            product.use_one_stream(training.agent)
         updates = 3 if context.tiny else _GRAPH_UPDATES
         (training.run_eager if eager else training.run)(updates)
         states.append(_on_cpu(training.agent.state_dict()))
@@ -181,23 +180,6 @@ def _graphs(context: Context, method: str) -> None:
     context.record("graphs: largest weight difference", difference, method=method, limit=0)
     if difference != 0:
         raise RuntimeError(f"weights differ by up to {difference:.1e} from eager updates")
-
-
-def use_one_stream(agent: product.Agent, method: str, batch: int) -> None:
-    """Run an agent's kernels one after the other, with the same parts of a batch as side by side.
-
-    Products of other sizes may be summed in another order.
-    """
-    parts: list[int] = []
-
-    def note(rows: Tensor) -> Tensor:
-        parts.append(len(rows))
-        return rows
-
-    with torch.no_grad(), product.kernels.using(agent.kernels):
-        product.kernels.in_parts(note, torch.zeros(batch), rows_each=1)
-    product.use_one_stream(agent)
-    agent.kernels = replace(agent.kernels, rows=parts[0] * product.num_samples(method))
 
 
 def _bfloat16(context: Context, method: str) -> None:

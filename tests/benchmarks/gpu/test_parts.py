@@ -11,7 +11,6 @@ from benchmarks.gpu.__main__ import part_scale
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.graph_nodes import RecordedGraphs
 from benchmarks.gpu.parts import PARTS, updates
-from benchmarks.gpu.parts.correctness import use_one_stream
 from benchmarks.gpu.parts.profile import busy_time
 from benchmarks.gpu.parts.updates import Case, cases
 from benchmarks.gpu.results import Results
@@ -69,24 +68,3 @@ def test_without_a_gpu_no_graph_is_recorded() -> None:
     with RecordedGraphs() as recorded:
         pass
     assert recorded.launches() is None
-
-
-@pytest.mark.parametrize("method", ["qc", "bfn", "qc-fql"])
-def test_one_stream_computes_the_same_parts_as_several(method: str) -> None:
-    agent = product.new_agent(product.config(method, (16, 16), 256), torch.device("cpu"))
-    product.use_cuda_kernels(agent, product.BFLOAT16)
-
-    def parts() -> list[int]:
-        found: list[int] = []
-        with torch.no_grad(), product.kernels.using(agent.kernels):
-            product.kernels.in_parts(
-                lambda rows: (found.append(len(rows)), rows)[1],
-                torch.zeros(256),
-                rows_each=product.num_samples(method),
-            )
-        return found
-
-    side_by_side = parts()
-    use_one_stream(agent, method, 256)
-    assert not agent.kernels.streams
-    assert parts() == side_by_side

@@ -15,7 +15,9 @@ def test_every_update_rate_is_predicted() -> None:
             for batch in FULL.batches:
                 for kind in product.KINDS:
                     labels = {"network": network, "batch": batch, "kernels": kind}
-                    assert predictions._value(figures, part="updates", method=method, **labels), (
+                    assert predictions._value(
+                        figures, part="updates", name="updates/s", method=method, **labels
+                    ), (
                         method,
                         labels,
                     )
