@@ -59,7 +59,7 @@ gpu-wheels: .venv/installed-run
 	.venv/bin/python -m benchmarks.gpu.wheels
 
 # The GPU kit with tiny sizes on this CPU, in an environment with the GPU machine's versions, and
-# without network where a network namespace of its own is permitted. The tests check its results.
+# without network where a network namespace of its own is permitted, and the tests of its results.
 GPU_PYTHON ?= python3.12
 NO_NETWORK := $(shell unshare --net true 2>/dev/null && echo unshare --net)
 gpu-rehearsal: .gpu-rehearsal/installed
@@ -68,7 +68,7 @@ gpu-rehearsal: .gpu-rehearsal/installed
 	OMP_NUM_THREADS=1 $(NO_NETWORK) .gpu-rehearsal/bin/python -m benchmarks.gpu --tiny --minutes 40 \
 	  --output runs/gpu-rehearsal --work runs/gpu-rehearsal-work
 	OMP_NUM_THREADS=1 PYTHONPATH=runs/gpu-rehearsal-work/site:. .gpu-rehearsal/bin/python -m pytest --quiet --noconftest \
-	  -p no:cacheprovider tests/benchmarks/gpu/test_jax_update.py
+	  -p no:cacheprovider tests/benchmarks/gpu/rehearsal.py tests/benchmarks/gpu/test_jax_update.py
 
 .gpu-rehearsal/installed: benchmarks/gpu/rehearsal.txt
 	@$(GPU_PYTHON) -m venv .gpu-rehearsal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -42,14 +41,7 @@ class Context:
 
     def dataset(self) -> product.Dataset:
         """The random dataset that the parts share, written when first needed."""
-        folder = self.work / "dataset"
-        transitions = sizes(self.tiny).transitions
-        if not folder.exists():
-            # A part that is stopped meanwhile leaves no incomplete dataset to the next one.
-            staging = self.work / f"dataset-{os.getpid()}"
-            product.random_dataset(staging, transitions)
-            staging.rename(folder)
-        return product.random_dataset(folder, transitions)
+        return product.random_dataset(self.work / "dataset", sizes(self.tiny).transitions)
 
     def left(self) -> float:
         """Seconds until this part's limit."""

@@ -39,7 +39,7 @@ class Settings:
 
 
 def initial_state(networks: Tree, seed: int = 0) -> Tree:
-    """The state of training for networks as `product.network_arrays` gives them."""
+    """The state of training for networks as `jax_inputs.network_arrays` gives them."""
     networks = jax.tree.map(jnp.array, networks)
     target = networks.pop("target_critic")
     zeros = jax.tree.map(jnp.zeros_like, networks)

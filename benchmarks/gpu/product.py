@@ -1,4 +1,4 @@
-"""The only file of the kit that imports the product: training, export and the command line.
+"""The product as the kit uses it: training, export and the command line.
 
 Shapes: B batch, O observation, A action.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ from qc_core.config import methods
 from qc_core.config.settings import Config, train_config
 from qc_core.data.dataset.dataset import Dataset, DatasetWriter, Episodes, open_dataset
 from qc_core.data.replay.replay import OfflineData
-from qc_core.data.replay.windows import Windows, gather_windows, sample_windows
+from qc_core.data.replay.windows import Windows, sample_windows
 from qc_core.export.export import export
 from qc_core.networks import fast_layers, kernels
 from qc_core.policy_format.data_source import DataSource
@@ -97,10 +98,12 @@ def chunk_length(method: str) -> int:
 def random_dataset(folder: Path, transitions: int) -> Dataset:
     """A dataset of random numbers at the benchmark's size, written unless it exists."""
     if not folder.exists():
+        # A process that is stopped meanwhile leaves no incomplete dataset.
+        staging = folder.with_name(f"{folder.name}-{os.getpid()}")
         rng = np.random.default_rng(0)
         episodes = -(-transitions // _EPISODE_STEPS)
         total = episodes * _EPISODE_STEPS
-        writer = DatasetWriter(folder, _spec())
+        writer = DatasetWriter(staging, _spec())
         writer.append(
             Episodes(
                 observations=rng.standard_normal((total + episodes, OBSERVATION), np.float32),
@@ -113,6 +116,7 @@ def random_dataset(folder: Path, transitions: int) -> Dataset:
             )
         )
         writer.finish(DataSource(kind="benchmark"))
+        staging.rename(folder)
     return open_dataset(folder)
 
 
@@ -321,69 +325,6 @@ def to_device(values: Moved, device: torch.device) -> Moved:
             values, **{name: moved(getattr(values, name)) for name in names}
         )
     raise TypeError(f"cannot move {type(values).__name__} to a device")
-
-
-# What the JAX implementation of the QC-FQL update starts from
-
-
-def network_arrays(agent: Agent) -> dict[str, dict[str, list[np.ndarray]]]:
-    """The networks of a QC-FQL agent: weights [W, I], biases, LayerNorm scales and shifts."""
-    networks = {}
-    for network in ("flow", "one_step", "critic", "target_critic"):
-        prefix = "flow.mlp" if network == "flow" else network
-        state = agent.state_dict()
-        networks[network] = {
-            group: [
-                state[name].float().cpu().numpy()
-                for name in state
-                if name.startswith(f"{prefix}.{group}.")
-            ]
-            for group in ("weights", "biases", "scales", "shifts")
-        }
-    return networks
-
-
-def batch_arrays(agent: Agent, windows: Windows, noise: Any) -> dict[str, np.ndarray]:
-    """Normalised windows and noise of one QC-FQL update, by the names that JAX uses."""
-    normal = agent.normalize_windows(windows)
-    tensors = {
-        "observations": normal.observations_BO,
-        "next_observations": normal.next_observations_BO,
-        "actions": normal.actions_BHA.flatten(1),
-        "returns": normal.returns_B,
-        "bootstrap": normal.bootstrap_B,
-        "weight": normal.weight_B,
-        "valid": normal.valid_BH,
-        "target_noise": noise.target,
-        "flow_noise": noise.flow_x0_BL,
-        "flow_time": noise.flow_time_B1,
-        "distillation_noise": noise.distillation_BL,
-    }
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
-def replay_arrays(dataset: Dataset, settings: Config) -> dict[str, np.ndarray]:
-    """The columns of a dataset as training sees them."""
-    data = OfflineData(dataset, torch.device("cpu"), settings.data)
-    rows = torch.arange(data.size)
-    return {
-        "observations": np.asarray(dataset.observations),
-        "observation_index": np.asarray(dataset.observation_index).astype(np.int32),
-        "actions": data.actions[rows].numpy(),
-        "rewards": data.rewards[rows].numpy(),
-        "masks": data.masks[rows].numpy(),
-        "terminals": data.terminals[rows].numpy(),
-    }
-
-
-def windows_at(dataset: Dataset, settings: Config, starts: np.ndarray) -> Windows:
-    """The windows that start at these transitions."""
-    return gather_windows(
-        OfflineData(dataset, torch.device("cpu"), settings.data),
-        torch.from_numpy(starts.astype(np.int64)),
-        backup_steps=settings.train.backup_steps,
-        discount=settings.train.discount,
-    )
 
 
 # Exported policies

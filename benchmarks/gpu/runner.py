@@ -140,7 +140,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _is_running(group: int) -> bool:
-    """Whether a process of this group runs; one that nobody waits for stays listed as a zombie."""
+    """Whether a process of this group runs. Zombies have ended, although they are listed."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             # The name in parentheses may contain spaces.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from benchmarks.gpu import ceilings, predictions, product
+from benchmarks.gpu import ceilings, jax_inputs, predictions, product
 from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.context import Context, NotMeasured
 from benchmarks.gpu.graph_nodes import RecordedGraphs
@@ -141,10 +141,10 @@ def _jax_work(
     size = sizes(context.tiny)
     settings = product.config(case.method, size.networks[case.network], case.batch)
     agent = product.new_agent(settings, context.device)
-    networks = product.network_arrays(agent)
+    networks = jax_inputs.network_arrays(agent)
     replay = {
         name: jax.numpy.asarray(values)
-        for name, values in product.replay_arrays(dataset, settings).items()
+        for name, values in jax_inputs.replay_arrays(dataset, settings).items()
     }
     is_reference = (case.network, case.batch) == (next(iter(size.networks)), size.batches[0])
     variants = {

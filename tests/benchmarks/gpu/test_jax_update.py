@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu import product
+from benchmarks.gpu import jax_inputs, product
 
 jax = pytest.importorskip("jax")
 jax_update = pytest.importorskip("benchmarks.gpu.jax_update")
@@ -28,17 +28,17 @@ def test_jax_and_torch_make_the_same_updates(kind: str) -> None:
     agent = product.new_agent(settings, device)
     product.use_kernels(agent, device, product.EAGER if kind == product.FLOAT32 else kind)
     constants = jax_update.Settings(batch=_BATCH, bfloat16=kind == product.BFLOAT16)
-    state = jax_update.initial_state(product.network_arrays(agent))
+    state = jax_update.initial_state(jax_inputs.network_arrays(agent))
     update = jax.jit(jax_update.update, static_argnums=2)
     for seed in range(_UPDATES):
         windows, noise = product.random_batch(agent, settings, seed)
-        batch = product.batch_arrays(agent, windows, noise)
+        batch = jax_inputs.batch_arrays(agent, windows, noise)
         info = agent.update(windows, noise)
         state, losses = update(state, batch, constants)
         for name, loss in losses.items():
             tolerance = _LOSS_TOLERANCE if kind == product.FLOAT32 else _BFLOAT16_LOSS_TOLERANCE
             assert float(loss) == pytest.approx(float(info[name]), rel=tolerance)
-    expected = product.network_arrays(agent)
+    expected = jax_inputs.network_arrays(agent)
     found = jax_update.as_arrays({**state["networks"], "target_critic": state["target_critic"]})
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     differences = np.concatenate([np.abs(a - b).ravel() for a, b in pairs])
@@ -51,9 +51,9 @@ def test_jax_gathers_the_same_windows(tmp_path: Path) -> None:
     settings = product.config("qc-fql", _NETWORK, _BATCH)
     dataset = product.random_dataset(tmp_path / "data", 2_000)
     starts = np.array([0, 10, 996, 999, 1_500])
-    replay = product.replay_arrays(dataset, settings)
+    replay = jax_inputs.replay_arrays(dataset, settings)
     found = jax_update.gather(replay, jax.numpy.asarray(starts), jax_update.Settings())
-    expected = product.windows_at(dataset, settings, starts)
+    expected = jax_inputs.windows_at(dataset, settings, starts)
     pairs = {
         "observations": expected.observations_BO,
         "next_observations": expected.next_observations_BO,
@@ -70,10 +70,10 @@ def test_jax_gathers_the_same_windows(tmp_path: Path) -> None:
 def test_sampled_updates_run_one_by_one_and_scanned(tmp_path: Path) -> None:
     settings = product.config("qc-fql", (16, 16), _BATCH)
     dataset = product.random_dataset(tmp_path / "data", 2_000)
-    networks = product.network_arrays(product.new_agent(settings, torch.device("cpu")))
+    networks = jax_inputs.network_arrays(product.new_agent(settings, torch.device("cpu")))
     replay = {
         name: jax.numpy.asarray(values)
-        for name, values in product.replay_arrays(dataset, settings).items()
+        for name, values in jax_inputs.replay_arrays(dataset, settings).items()
     }
     # Fewer steps of the flow compile sooner.
     constants = jax_update.Settings(batch=_BATCH, flow_steps=2)

@@ -47,7 +47,7 @@ def test_of_branches_that_run_at_the_same_time_the_longest_counts() -> None:
         operation(1),
         operation(2, (0, 0)),
         operation(3, (0, 1)),
-        # A fork within the second branch, after which that branch goes on.
+        # The second branch forks, joins and continues.
         operation(5, (0, 1), (1, 0)),
         operation(4, (0, 1), (1, 1)),
         operation(1, (0, 1)),

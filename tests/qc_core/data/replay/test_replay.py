@@ -216,7 +216,7 @@ def test_environments_stay_separate_in_a_full_buffer(dataset: Path) -> None:
     for value in range(4 + 3):
         add(replay, float(value))
     windows = rows_of_windows(replay, 2)
-    # Three rows have taken the place of offline ones; behind them the dataset goes on as it was.
+    # Three online rows have replaced offline ones. The rows after them are unchanged.
     assert [windows[start] for start in range(5)] == [[0, 2], [1, 3], [2, 4], [3, 4], [4, 5]]
     assert windows[size + 1] == [size + 1, size + 3]
     for value in range(size + 4):
